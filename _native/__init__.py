@@ -1,0 +1,1 @@
+"""Byte-moving code of the data plane, in Cython and C. Built by setup.py; the sources are in `_native/`."""

@@ -1,0 +1,3 @@
+PARTITIONS: int
+
+def partition_of(namespace: str) -> int: ...

@@ -1,0 +1,1 @@
+"""Typed async client of the control plane. Imports no proxy code."""

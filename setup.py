@@ -1,0 +1,111 @@
+"""Build of the native extensions and of the protobuf stubs.
+
+Everything else about the package is in pyproject.toml. Two steps run before setuptools sees a source:
+
+* `_native/` is mirrored to `prism_proxy/_native/`, because Cython resolves `cimport` by package path and the
+  installed name is `prism_proxy._native`. The mirror is ignored by git; edit `_native/` only.
+* `proto/` is compiled to the top-level package `prism`, whose module names follow the file names of the contract.
+"""
+
+import os
+import shutil
+import sys
+from pathlib import Path
+
+from setuptools import Extension, setup
+from setuptools.command.build_ext import build_ext
+
+ROOT = Path(__file__).parent
+SOURCES = ROOT / "_native"
+STAGE = ROOT / "prism_proxy" / "_native"
+SOURCE_SUFFIXES = {".py", ".pyi", ".pyx", ".pxd", ".c", ".h"}
+
+# extension name -> (extra C sources, libraries)
+EXTENSIONS: dict[str, tuple[list[str], list[str]]] = {
+    "crc32": ([], ["z"]),
+}
+HEADERS = {"nghttp2/nghttp2.h": "libnghttp2-dev", "openssl/evp.h": "libssl-dev", "zlib.h": "zlib1g-dev"}
+SANITIZE = os.environ.get("PRISM_SANITIZE") == "1"
+
+
+def copy_if_changed(source: Path, target: Path) -> None:
+    """Copy `source` over `target` only when the bytes differ, so that incremental builds stay incremental."""
+    if not target.exists() or target.read_bytes() != source.read_bytes():
+        target.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(source, target)
+
+
+def stage_native() -> None:
+    """Mirror `_native/` to the package path the extensions are installed under."""
+    for source in SOURCES.iterdir():
+        if source.suffix in SOURCE_SUFFIXES:
+            copy_if_changed(source, STAGE / source.name)
+
+
+def generate_stubs() -> None:
+    """Compile every file of `proto/` into the package `prism` (messages, type stubs, gRPC services)."""
+    import grpc_tools
+    from grpc_tools import protoc
+
+    protos = sorted(str(p.relative_to(ROOT / "proto")) for p in (ROOT / "proto").rglob("*.proto"))
+    stage = ROOT / "build" / "stubs"
+    stage.mkdir(parents=True, exist_ok=True)
+    outputs = [f"--{kind}_out={stage}" for kind in ("python", "pyi", "grpc_python")]
+    includes = [f"-I{ROOT / 'proto'}", f"-I{Path(grpc_tools.__file__).parent / '_proto'}"]
+    if protoc.main(["protoc", *includes, *outputs, *protos]) != 0:
+        sys.exit("prism: the files of proto/ do not compile; see the message of protoc above")
+    for source in stage.rglob("*.py*"):
+        if source.suffix in SOURCE_SUFFIXES:
+            copy_if_changed(source, ROOT / source.relative_to(stage))
+    for folder in {p.parent for p in (ROOT / "prism").rglob("*.py")} | {ROOT / "prism"}:
+        while folder != ROOT:
+            (folder / "__init__.py").touch()
+            folder = folder.parent
+
+
+def extensions() -> list[Extension]:
+    from Cython.Build import cythonize
+
+    flags = ["-O1", "-g", "-fsanitize=address,undefined", "-fno-omit-frame-pointer"] if SANITIZE else ["-O3"]
+    modules = [
+        Extension(
+            f"prism_proxy._native.{name}",
+            [f"prism_proxy/_native/{name}.pyx", *(f"prism_proxy/_native/{source}" for source in sources)],
+            libraries=libraries,
+            include_dirs=["prism_proxy/_native"],
+            depends=[str(p.relative_to(ROOT)) for p in STAGE.glob("*.h")],
+            extra_compile_args=[*flags, "-std=gnu11", "-Wno-unused-function"],
+            extra_link_args=["-fsanitize=address,undefined"] if SANITIZE else [],
+        )
+        for name, (sources, libraries) in EXTENSIONS.items()
+    ]
+    directives = {"language_level": 3, "boundscheck": False, "wraparound": False, "cdivision": True,
+                  "initializedcheck": False, "binding": False}
+    return cythonize(modules, compiler_directives=directives, annotate=False, quiet=True)
+
+
+class BuildNative(build_ext):
+    """build_ext that first proves the compiler and the headers are there, naming the Debian package otherwise."""
+
+    def build_extensions(self) -> None:
+        self._require_toolchain()
+        super().build_extensions()
+
+    def _require_toolchain(self) -> None:
+        compiler = self.compiler.compiler_so[0]
+        if shutil.which(compiler) is None:
+            sys.exit(f"prism: the C compiler '{compiler}' is missing: apt-get install build-essential")
+        probe = Path(self.build_temp) / "probe.c"
+        probe.parent.mkdir(parents=True, exist_ok=True)
+        for header, package in {**HEADERS, "Python.h": "python3-dev"}.items():
+            probe.write_text(f"#include <{header}>\n")
+            try:
+                self.compiler.spawn([*self.compiler.compiler_so, *(f"-I{d}" for d in self.compiler.include_dirs),
+                                     "-E", str(probe), "-o", os.devnull])
+            except Exception:
+                sys.exit(f"prism: the header {header} is missing: apt-get install {package}")
+
+
+stage_native()
+generate_stubs()
+setup(ext_modules=extensions(), cmdclass={"build_ext": BuildNative})
