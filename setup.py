@@ -23,6 +23,9 @@ SOURCE_SUFFIXES = {".py", ".pyi", ".pyx", ".pxd", ".c", ".h"}
 # extension name -> (extra C sources, libraries)
 EXTENSIONS: dict[str, tuple[list[str], list[str]]] = {
     "crc32": ([], ["z"]),
+    "flood": ([], []),
+    "h2": ([], ["nghttp2"]),
+    "limits": ([], []),
 }
 HEADERS = {"nghttp2/nghttp2.h": "libnghttp2-dev", "openssl/evp.h": "libssl-dev", "zlib.h": "zlib1g-dev"}
 SANITIZE = os.environ.get("PRISM_SANITIZE") == "1"

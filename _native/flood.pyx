@@ -1,0 +1,68 @@
+"""Counts the frames a peer can send for free, and says when it has sent too many.
+
+One guard per server connection. Every method answers the `Limit` that was exceeded, or -1. What to do about it (GOAWAY
+ENHANCE_YOUR_CALM) is the frame layer's business.
+"""
+from libc.stdint cimport int64_t, uint8_t
+
+from prism_proxy._native.limits cimport EMPTY_FRAMES, PINGS, PRIORITY_FRAMES, RESETS, WINDOW_UPDATES, NativeLimits
+
+cdef enum:
+    DATA = 0
+    HEADERS = 1
+    PRIORITY = 2
+    WINDOW_UPDATE = 8
+    CONTINUATION = 9
+    END_STREAM = 1
+    END_HEADERS = 4
+
+
+cdef class FloodGuard:
+    def __cinit__(self, NativeLimits limits not None):
+        self.limits = limits
+        self.reset_tokens = limits.reset_burst
+
+    cdef int frame_received(self, uint8_t frame_type, size_t length, uint8_t flags, int64_t now_ns) noexcept:
+        """A frame header arrived. Formulas are those of the limits table: they grow with the work the peer asked for."""
+        if frame_type == DATA or frame_type == HEADERS or frame_type == CONTINUATION:
+            if length:
+                self.empty_frames = 0
+            elif not flags & (END_STREAM if frame_type == DATA else END_HEADERS):
+                self.empty_frames += 1
+                if self.empty_frames > <uint64_t>self.limits.empty_frames:
+                    return EMPTY_FRAMES
+        elif frame_type == PRIORITY:
+            self.priority_frames += 1
+            if self.priority_frames > <uint64_t>self.limits.priority_base * (1 + self.streams):
+                return PRIORITY_FRAMES
+        elif frame_type == WINDOW_UPDATE:
+            self.window_updates += 1
+            if self.window_updates > (
+                <uint64_t>self.limits.window_update_base
+                + <uint64_t>self.limits.window_update_per_stream
+                * (self.streams + <uint64_t>self.limits.window_update_per_data * self.data_frames_sent)
+            ):
+                return WINDOW_UPDATES
+        return -1
+
+    cdef int reset_counted(self, int64_t now_ns) noexcept:
+        """One reset that the peer made or provoked: a token bucket of `reset_burst`, refilled at `reset_rate` a second."""
+        self.reset_tokens += <double>(now_ns - self.reset_refilled_ns) * self.limits.reset_rate / 1e9
+        if self.reset_tokens > self.limits.reset_burst:
+            self.reset_tokens = self.limits.reset_burst
+        self.reset_refilled_ns = now_ns
+        self.reset_tokens -= 1
+        return RESETS if self.reset_tokens < 0 else -1
+
+    cdef int ping_received(self, int64_t now_ns) noexcept:
+        """A PING that is no answer. Two strikes are forgiven; sending the peer data wipes them off."""
+        cdef int64_t since = now_ns - self.last_ping_ns
+        self.last_ping_ns = now_ns
+        if since >= self.limits.ping_min_interval_ns:
+            return -1
+        self.ping_strikes += 1
+        return PINGS if self.ping_strikes > self.limits.ping_strikes else -1
+
+    cdef void progress_sent(self) noexcept:
+        self.ping_strikes = 0
+        self.last_ping_ns = 0
