@@ -22,10 +22,15 @@ SOURCE_SUFFIXES = {".py", ".pyi", ".pyx", ".pxd", ".c", ".h"}
 
 # extension name -> (extra C sources, libraries)
 EXTENSIONS: dict[str, tuple[list[str], list[str]]] = {
+    "call": ([], []),
+    "connection": ([], []),
     "crc32": ([], ["z"]),
     "flood": ([], []),
     "h2": ([], ["nghttp2"]),
     "limits": ([], []),
+    "metrics": ([], []),
+    "servicer": ([], []),
+    "wire": ([], ["z"]),
 }
 HEADERS = {"nghttp2/nghttp2.h": "libnghttp2-dev", "openssl/evp.h": "libssl-dev", "zlib.h": "zlib1g-dev"}
 SANITIZE = os.environ.get("PRISM_SANITIZE") == "1"

@@ -17,6 +17,9 @@ cdef extern from "buffers.h" nogil:
         size_t offset
 
     chunk_t* chunk_new(size_t)
+    uint8_t* chunk_bytes(chunk_t*)
+
+# Releasing an owner may drop a Python reference, so these two need the GIL.
+cdef extern from "buffers.h":
     chunk_t* chunk_borrow(const uint8_t*, size_t, void* owner, void (*release)(void*) noexcept)
     void chunk_free(chunk_t*)
-    uint8_t* chunk_bytes(chunk_t*)

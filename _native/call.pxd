@@ -1,0 +1,135 @@
+"""The gRPC layer: what a handler sees of a call. Built on the frame layer in h2.pxd."""
+from libc.stdint cimport int32_t, int64_t, uint8_t, uint32_t, uint64_t
+
+from prism_proxy._native.buffers cimport buffer_t, chunk_t
+from prism_proxy._native.h2 cimport H2Session, H2Stream, OutputScheduler
+from prism_proxy._native.limits cimport NativeLimits
+from prism_proxy._native.metrics cimport MethodStats
+
+
+cdef class NativeRoute:
+    """What native code keeps of a namespace's route: its name, its store, and the statistics of each method."""
+    cdef readonly object route
+    cdef readonly bytes name
+    cdef readonly object native_store
+    cdef list stats
+
+
+cdef class RouteTable:
+    """Immutable: one per snapshot. Connections compare its identity to know whether what they remember still holds."""
+    cdef readonly object revision
+    cdef dict by_name
+    cdef NativeRoute default
+
+
+cdef class Handler:
+    """Answers the calls of one method. Every upcall runs on the loop and must not raise."""
+    cdef bint request_streaming
+    cdef bint accepts(self, NativeRoute route) noexcept
+    cdef void on_start(self, ServerStream stream) noexcept
+    cdef void on_message(self, ServerStream stream, const uint8_t* data, size_t n) noexcept
+    cdef void on_end(self, ServerStream stream) noexcept
+    cdef void on_cancel(self, ServerStream stream, int code) noexcept
+    cdef void on_output_drained(self, ServerStream stream) noexcept
+
+
+cdef class Method:
+    """A row of the method table: the native handler is asked first, the servicer serves what it declines."""
+    cdef readonly bytes path
+    cdef readonly str operation
+    cdef readonly int index
+    cdef readonly bint namespaced
+    cdef Handler native
+    cdef Handler servicer
+
+
+cdef class ServerCore:
+    """What all connections of a server share."""
+    cdef readonly NativeLimits limits
+    cdef readonly object loop
+    cdef OutputScheduler scheduler
+    cdef readonly object settings
+    cdef dict methods
+    cdef int method_count
+    cdef RouteTable routes
+    cdef readonly set connections
+    cdef readonly int streams, handlers_running
+    cdef readonly int64_t bytes_held
+    cdef readonly bint draining
+    cdef object resolve, stats_for, describe_error, executor, on_idle
+    cdef Method find(self, ServerStream stream)
+    cdef NativeRoute route(self, GrpcSession session, ServerStream stream)
+    cdef MethodStats stats(self, NativeRoute route, Method method)
+
+
+cdef class GrpcSession(H2Session):
+    """A server connection as the calls on it see it; connection.pyx adds its life."""
+    cdef readonly ServerCore core
+    cdef Method last_method
+    cdef NativeRoute last_route
+    cdef RouteTable last_table
+    cdef int handlers_running
+
+
+cdef struct slice_t:
+    uint32_t offset
+    uint32_t length
+
+
+cdef class ServerStream(H2Stream):
+    cdef GrpcSession connection
+    cdef ServerCore core
+    cdef Method method
+    cdef Handler handler
+    cdef NativeRoute route
+    cdef MethodStats stats
+    cdef object call
+    cdef int64_t deadline_ns
+    cdef object deadline_timer
+    # request head
+    cdef buffer_t head
+    cdef int fields
+    cdef int64_t header_bytes
+    cdef int overflow
+    cdef slice_t path, verb, namespace, timeout, encoding, accept_encoding, request_id, content_type
+    # request messages
+    cdef const uint8_t* borrowed
+    cdef size_t borrowed_length
+    cdef uint8_t prefix[5]
+    cdef int prefix_length
+    cdef buffer_t message
+    cdef size_t message_length, queued_bytes, fragments
+    cdef int64_t held
+    cdef bint message_complete, inflating, end_pending
+    cdef object pending
+    # reply
+    cdef bint handler_active, head_sent, answered, recorded
+    cdef int status
+    cdef chunk_t* reply_chunk
+    cdef list initial_metadata, trailers
+
+    cdef void classify(self, const uint8_t* name, size_t n, slice_t where) noexcept
+    cdef bint encoding_known(self) noexcept
+    cdef str header_text(self, slice_t where)
+    cdef tuple metadata(self)
+    cdef void feed(self, const uint8_t* data, size_t n) noexcept
+    cdef void deliver(self, const uint8_t* data, size_t n, bint compressed) noexcept
+    cdef void deliver_plain(self, const uint8_t* data, size_t n) noexcept
+    cdef void inflate_later(self, bytes data)
+    cdef void hold(self, int64_t change) noexcept
+    cdef void received(self, size_t n) noexcept
+    cdef void taken(self, size_t n) noexcept
+    cdef void start(self) noexcept
+    cdef void handler_started(self) noexcept
+    cdef void handler_finished(self) noexcept
+    cdef void refuse_http(self, const char* status) noexcept
+    cdef void send_head(self, bint end_stream) noexcept
+    cdef uint8_t* reply_begin(self, size_t n) noexcept
+    cdef uint8_t* reply_begin_split(self, size_t inline_bytes, size_t total) noexcept
+    cdef void reply_end(self) noexcept
+    cdef void send_message(self, bytes message, bint compressed) noexcept
+    cdef void finish(self, int code, object message, bytes details, list trailing) noexcept
+    cdef void fail(self, int code, str reason, str message) noexcept
+    cdef void fail_with(self, object error) noexcept
+    cdef void deadline_passed(self) noexcept
+    cdef void record(self, int code) noexcept

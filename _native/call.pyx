@@ -1,0 +1,707 @@
+"""gRPC over the frame layer: request head, messages, deadline, reply and status of each call.
+
+State of a `ServerStream`:
+
+    head arrives --start()--> [collecting] --END_STREAM--> [answering] --finish()--> answered --close--> recorded
+         |                        |                             |
+         +--- refused ------------+--- limit / deadline --------+--> finish() with a status; later input is dropped
+                                                   reset, lost connection --> on_cancel
+
+Handlers see `on_start`, `on_message` (inflated, in order), `on_end`, and `on_cancel` when the caller is gone. For a
+method with a unary request `on_message` is called once, after the request has ended. Nothing in this file knows
+namespaces' configuration or servicers; a Python object per call is made only by handlers that want one.
+"""
+cimport cython
+from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
+from cpython.ref cimport Py_DECREF, Py_INCREF
+from libc.stdint cimport int64_t, uint8_t, uint32_t
+from libc.string cimport memcmp, memcpy, memset
+
+from prism_proxy._native.buffers cimport (
+    buffer_append, buffer_free, buffer_reserve, chunk_borrow, chunk_bytes, chunk_free, chunk_new, chunk_t,
+)
+from prism_proxy._native.h2 cimport H2_INTERNAL_ERROR, H2_NO_ERROR, H2Session, H2Stream, monotonic_ns
+from prism_proxy._native.limits cimport (
+    DATA_FRAGMENTS, HEADER_FIELDS, HEADER_LIST, MESSAGE_SIZE, RECEIVE_BUDGET, NativeLimits,
+)
+from prism_proxy._native.metrics cimport MethodStats
+from prism_proxy._native.nghttp2 cimport NGHTTP2_NV_FLAG_NO_COPY_NAME, NGHTTP2_NV_FLAG_NO_COPY_VALUE, nghttp2_nv
+from prism_proxy._native.wire cimport (
+    INFLATE_OK, INFLATE_TOO_LARGE, inflate_message, metadata_pair, parse_timeout,
+)
+
+from prism_proxy._native.wire import MessageTooLarge, inflate_bytes, percent_encode
+
+cdef enum:
+    OK = 0
+    CANCELLED = 1
+    DEADLINE_EXCEEDED = 4
+    RESOURCE_EXHAUSTED = 8
+    UNIMPLEMENTED = 12
+    INTERNAL = 13
+    INTERNAL_ERROR = 13
+    HARD_OVERFLOW = 4          # a header list this many times over its limit costs the connection
+    FIRST_MESSAGE_BYTES = 64 * 1024   # what an announced length alone may reserve
+    MAX_NV = 64
+
+
+cdef inline nghttp2_nv fixed(const char* name, size_t name_length, const char* value, size_t value_length) noexcept:
+    cdef nghttp2_nv nv
+    nv.name = <uint8_t*>name
+    nv.namelen = name_length
+    nv.value = <uint8_t*>value
+    nv.valuelen = value_length
+    nv.flags = NGHTTP2_NV_FLAG_NO_COPY_NAME | NGHTTP2_NV_FLAG_NO_COPY_VALUE
+    return nv
+
+
+cdef inline bint equals(const uint8_t* name, size_t n, const char* literal, size_t literal_length) noexcept:
+    return n == literal_length and memcmp(name, literal, n) == 0
+
+
+cdef void release_object(void* owner) noexcept:
+    Py_DECREF(<object>owner)
+
+
+cdef class NativeRoute:
+    def __cinit__(self, route, str name not None, native_store):
+        self.route = route
+        self.name = name.encode()
+        self.native_store = native_store
+        self.stats = []
+
+
+cdef class RouteTable:
+    def __cinit__(self, object revision, list routes not None, str default not None):
+        cdef NativeRoute route
+        self.revision = revision
+        self.by_name = {}
+        for route in routes:
+            self.by_name[route.name] = route
+        self.default = self.by_name.get(default.encode())
+
+
+cdef class Handler:
+    cdef bint accepts(self, NativeRoute route) noexcept:
+        return True
+
+    cdef void on_start(self, ServerStream stream) noexcept:
+        pass
+
+    cdef void on_message(self, ServerStream stream, const uint8_t* data, size_t n) noexcept:
+        pass
+
+    cdef void on_end(self, ServerStream stream) noexcept:
+        pass
+
+    cdef void on_cancel(self, ServerStream stream, int code) noexcept:
+        pass
+
+    cdef void on_output_drained(self, ServerStream stream) noexcept:
+        pass
+
+
+cdef class Method:
+    def __cinit__(self, str path not None, int index, bint namespaced, Handler native, Handler servicer):
+        self.path = path.encode()
+        self.operation = path.rpartition("/")[2]
+        self.index = index
+        self.namespaced = namespaced
+        self.native = native
+        self.servicer = servicer
+
+
+cdef class ServerCore:
+    """Made by `prism_proxy.server.server.Server`.
+
+    `resolve(path, metadata)` names the servicer handler of a path outside the table (or None); `stats_for(namespace,
+    path, backend)` makes the statistics of a method; `describe_error(error, request_id)` turns a PrismError or
+    (code, reason, message) into (code, message, details).
+    """
+
+    def __cinit__(self, loop, limits, NativeLimits native_limits not None, resolve, stats_for, describe_error, executor):
+        self.loop = loop
+        self.settings = limits
+        self.limits = native_limits
+        self.scheduler = OutputScheduler(loop)
+        self.resolve = resolve
+        self.stats_for = stats_for
+        self.describe_error = describe_error
+        self.executor = executor
+        self.methods = {}
+        self.connections = set()
+        self.routes = RouteTable(0, [], "")
+
+    def add_method(self, str path not None, Handler native, Handler servicer, bint namespaced) -> Method:
+        method = Method(path, self.method_count, namespaced, native, servicer)
+        self.method_count += 1
+        self.methods[method.path] = method
+        return method
+
+    def set_routes(self, RouteTable table not None) -> None:
+        """Swap the routing table; connections notice by its identity on their next call."""
+        self.routes = table
+
+    cdef Method find(self, ServerStream stream):
+        """The method of a path that the connection's last call did not have, or None."""
+        cdef bytes path = (<char*>stream.head.data + stream.path.offset)[:stream.path.length]
+        found = self.methods.get(path)
+        if found is None:
+            found = self.resolve(path.decode("latin-1"), stream.metadata())
+        return <Method?>found if found is not None else None
+
+    cdef NativeRoute route(self, GrpcSession session, ServerStream stream):
+        """The route of the call's namespace; None when there is no such namespace."""
+        cdef NativeRoute known = session.last_route
+        if session.last_table is self.routes and known is not None:
+            if stream.namespace.length == 0:
+                if known is self.routes.default:
+                    return known
+            elif equals(stream.head.data + stream.namespace.offset, stream.namespace.length,
+                        PyBytes_AS_STRING(known.name), PyBytes_GET_SIZE(known.name)):
+                return known
+        if stream.namespace.length == 0:
+            known = self.routes.default
+        else:
+            known = self.routes.by_name.get(
+                (<char*>stream.head.data + stream.namespace.offset)[:stream.namespace.length])
+        session.last_table = self.routes
+        session.last_route = known
+        return known
+
+    cdef MethodStats stats(self, NativeRoute route, Method method):
+        if route is None:
+            return self.stats_for(None, method.path.decode(), "")
+        while len(route.stats) <= method.index:
+            route.stats.append(None)
+        found = route.stats[method.index]
+        if found is None:
+            found = self.stats_for(route.name.decode(), method.path.decode(), getattr(route.route, "backend", ""))
+            route.stats[method.index] = found
+        return found
+
+
+cdef class GrpcSession(H2Session):
+    pass
+
+
+@cython.no_gc
+cdef class ServerStream(H2Stream):
+    def __dealloc__(self):
+        buffer_free(&self.head)
+        buffer_free(&self.message)
+        if self.reply_chunk != NULL:
+            chunk_free(self.reply_chunk)
+
+    # --- request head -------------------------------------------------------------------------------------------
+
+    cdef int on_header(self, const uint8_t* name, size_t name_length, const uint8_t* value,
+                       size_t value_length) noexcept:
+        """Keep a field, unless the list is over its limits; far over, the connection pays (an HPACK bomb)."""
+        cdef NativeLimits limits = self.core.limits
+        cdef slice_t where
+        cdef uint32_t lengths[2]
+        self.header_bytes += name_length + value_length + 32
+        self.fields += 1
+        if self.header_bytes > limits.header_list_bytes or self.fields > limits.header_fields:
+            if self.overflow == 0:
+                self.overflow = HEADER_LIST if self.header_bytes > limits.header_list_bytes else HEADER_FIELDS
+                limits.hits[self.overflow] += 1
+            if self.header_bytes > HARD_OVERFLOW * limits.header_list_bytes:
+                return HEADER_LIST
+            return 0
+        lengths[0] = <uint32_t>name_length
+        lengths[1] = <uint32_t>value_length
+        if self.head.capacity == 0:
+            buffer_reserve(&self.head, 512)
+        if buffer_append(&self.head, lengths, 8) or buffer_append(&self.head, name, name_length):
+            return HEADER_LIST
+        where.offset = <uint32_t>self.head.length
+        where.length = <uint32_t>value_length
+        if buffer_append(&self.head, value, value_length):
+            return HEADER_LIST
+        self.classify(name, name_length, where)
+        return 0
+
+    cdef void classify(self, const uint8_t* name, size_t n, slice_t where) noexcept:
+        if n == 5 and equals(name, n, ":path", 5):
+            self.path = where
+        elif n == 7 and equals(name, n, ":method", 7):
+            self.verb = where
+        elif n == 11 and equals(name, n, "x-namespace", 11):
+            self.namespace = where
+        elif n == 12:
+            if equals(name, n, "content-type", 12):
+                self.content_type = where
+            elif equals(name, n, "grpc-timeout", 12):
+                self.timeout = where
+            elif equals(name, n, "x-request-id", 12):
+                self.request_id = where
+        elif n == 13 and equals(name, n, "grpc-encoding", 13):
+            self.encoding = where
+        elif n == 20 and equals(name, n, "grpc-accept-encoding", 20):
+            self.accept_encoding = where
+
+    cdef str header_text(self, slice_t where):
+        return (<char*>self.head.data + where.offset)[:where.length].decode("latin-1")
+
+    cdef tuple metadata(self):
+        """The caller's metadata, as grpcio shows it to servicers."""
+        cdef size_t at = 0
+        cdef uint32_t lengths[2]
+        cdef list out = []
+        while at < self.head.length:
+            memcpy(lengths, self.head.data + at, 8)
+            at += 8
+            pair = metadata_pair(self.head.data + at, lengths[0], self.head.data + at + lengths[0], lengths[1])
+            if pair is not None:
+                out.append(pair)
+            at += lengths[0] + lengths[1]
+        return tuple(out)
+
+    cdef void on_headers(self) noexcept:
+        try:
+            self.start()
+        except BaseException as error:
+            self.core.loop.call_exception_handler({"message": "a call could not be started", "exception": error})
+            self.finish(INTERNAL, "the call could not be started", None, None)
+
+    cdef void start(self) noexcept:
+        """The gates, in order: HTTP form, method, size of the head, namespace, encoding, deadline."""
+        cdef GrpcSession connection = self.connection
+        cdef Method method = connection.last_method
+        cdef const uint8_t* head = self.head.data
+        cdef int64_t timeout
+        if not equals(head + self.verb.offset, self.verb.length, "POST", 4):
+            self.refuse_http("405")
+            return
+        if self.content_type.length < 16 or memcmp(head + self.content_type.offset, b"application/grpc", 16) != 0 or (
+            self.content_type.length > 16 and head[self.content_type.offset + 16] not in b"+;"
+        ):
+            self.refuse_http("415")
+            return
+        if self.overflow:
+            self.fail(RESOURCE_EXHAUSTED, "HEADERS_TOO_LARGE",
+                      "the request metadata is larger than the limits header_list_bytes or header_fields allow")
+            return
+        if method is None or not equals(head + self.path.offset, self.path.length,
+                                        PyBytes_AS_STRING(method.path), PyBytes_GET_SIZE(method.path)):
+            method = self.core.find(self)
+            if method is None:
+                self.fail(UNIMPLEMENTED, "METHOD_NOT_FOUND", "unknown method " + self.header_text(self.path))
+                return
+            connection.last_method = method
+        self.method = method
+        if method.namespaced:
+            self.route = self.core.route(connection, self)
+            if self.route is None:
+                self.fail(5, "NAMESPACE_NOT_FOUND",
+                          f"there is no namespace {self.header_text(self.namespace) or 'default'!r} on this proxy")
+                return
+            self.stats = self.core.stats(self.route, method)
+        if self.encoding.length and not self.encoding_known():
+            self.initial_metadata = [(b"grpc-accept-encoding", b"identity,gzip,deflate")]
+            self.fail(UNIMPLEMENTED, "ENCODING_UNSUPPORTED",
+                      f"grpc-encoding {self.header_text(self.encoding)!r} is not supported: use identity, gzip or deflate")
+            return
+        self.handler = method.servicer
+        if method.native is not None and method.native.accepts(self.route):
+            self.handler = method.native
+        if self.handler is None:
+            self.fail(UNIMPLEMENTED, "METHOD_NOT_FOUND", "unknown method " + self.header_text(self.path))
+            return
+        if self.timeout.length:
+            timeout = parse_timeout(head + self.timeout.offset, self.timeout.length)
+            if timeout < 0:
+                self.fail(INTERNAL, "BAD_TIMEOUT", f"malformed grpc-timeout {self.header_text(self.timeout)!r}")
+                return
+            self.deadline_ns = self.opened_ns + timeout
+            if timeout == 0:
+                self.finish(DEADLINE_EXCEEDED, "Deadline Exceeded", None, None)
+                return
+        self.handler.on_start(self)
+
+    cdef bint encoding_known(self) noexcept:
+        cdef const uint8_t* name = self.head.data + self.encoding.offset
+        return (equals(name, self.encoding.length, "gzip", 4) or equals(name, self.encoding.length, "identity", 8)
+                or equals(name, self.encoding.length, "deflate", 7))
+
+    # --- request messages ---------------------------------------------------------------------------------------
+
+    cdef void on_data(self, const uint8_t* data, size_t n, bint last) noexcept:
+        cdef size_t length
+        if self.answered or self.handler is None:
+            self.consume(n)
+            return
+        if last and n >= 5 and data[0] == 0 and self.prefix_length == 0 and not self.message_complete:
+            length = (<size_t>data[1] << 24) | (data[2] << 16) | (data[3] << 8) | data[4]
+            if length == n - 5 and length <= <size_t>self.core.limits.max_message_bytes and self.pending is None:
+                # The whole message in one piece and the last: no copy, it is used before these bytes go away.
+                self.borrowed = data + 5
+                self.borrowed_length = length
+                self.session.borrowing_stream = self
+                return
+        self.feed(data, n)
+
+    cdef void on_input_expiring(self) noexcept:
+        """The bytes a borrowed message stands in are about to go: keep a copy."""
+        cdef const uint8_t* data = self.borrowed
+        if data != NULL:
+            self.borrowed = NULL
+            self.feed(data - 5, self.borrowed_length + 5)
+
+    cdef void feed(self, const uint8_t* data, size_t n) noexcept:
+        """Cut length-prefixed messages out of the byte stream."""
+        cdef size_t step
+        cdef NativeLimits limits = self.core.limits
+        self.received(n)
+        self.fragments += 1
+        while n and not self.answered:
+            if self.prefix_length < 5:
+                step = 5 - self.prefix_length if n >= <size_t>(5 - self.prefix_length) else n
+                memcpy(self.prefix + self.prefix_length, data, step)
+                self.prefix_length += <int>step
+                data += step
+                n -= step
+                if self.prefix_length < 5:
+                    return
+                self.message_length = (<size_t>self.prefix[1] << 24) | (self.prefix[2] << 16) | (
+                    self.prefix[3] << 8) | self.prefix[4]
+                if self.message_length > <size_t>limits.max_message_bytes:
+                    limits.hits[MESSAGE_SIZE] += 1
+                    self.fail(RESOURCE_EXHAUSTED, "MESSAGE_TOO_LARGE", (
+                        f"Received message larger than max ({self.message_length} vs. {limits.max_message_bytes}): "
+                        "raise the limit max_message_bytes, or send large payloads by claim check"))
+                    return
+                if self.message_complete:
+                    self.fail(INTERNAL, "TOO_MANY_MESSAGES", "a unary request carries exactly one message")
+                    return
+                self.message.length = 0
+                step = self.message_length if self.message_length < FIRST_MESSAGE_BYTES else FIRST_MESSAGE_BYTES
+                if buffer_reserve(&self.message, step):
+                    self.fail(RESOURCE_EXHAUSTED, "OUT_OF_MEMORY", "no memory for the request message")
+                    return
+                self.hold(self.message.capacity - self.held)
+            step = self.message_length - self.message.length
+            if step > n:
+                step = n
+            if step:
+                if buffer_append(&self.message, data, step):
+                    self.fail(RESOURCE_EXHAUSTED, "OUT_OF_MEMORY", "no memory for the request message")
+                    return
+                self.hold(self.message.capacity - self.held)
+            data += step
+            n -= step
+            if self.message.length == self.message_length:
+                self.prefix_length = 0
+                if self.handler.request_streaming:
+                    self.deliver(self.message.data, self.message.length, self.prefix[0])
+                else:
+                    self.message_complete = True
+
+    cdef void on_end(self) noexcept:
+        cdef const uint8_t* data = self.borrowed
+        cdef bint streaming
+        if self.answered or self.handler is None:
+            return
+        streaming = self.handler.request_streaming
+        if data != NULL:
+            self.borrowed = NULL
+            self.session.borrowing_stream = None
+            self.deliver_plain(data, self.borrowed_length)
+        elif self.message_complete:
+            self.deliver(self.message.data, self.message.length, self.prefix[0])
+        elif self.prefix_length:
+            self.fail(INTERNAL, "TRUNCATED_MESSAGE", "the request ended in the middle of a message")
+            return
+        elif not streaming:
+            self.fail(INTERNAL, "NO_MESSAGE", "a unary request carries exactly one message")
+            return
+        if self.inflating:
+            self.end_pending = True
+        elif not self.answered or streaming:
+            self.handler.on_end(self)
+
+    cdef void deliver(self, const uint8_t* data, size_t n, bint compressed) noexcept:
+        """Hand one message to the handler, inflated; large ones inflate off the loop, and those behind them wait."""
+        cdef buffer_t out
+        cdef int rc
+        cdef size_t cap = <size_t>self.core.limits.inflate_offload_bytes
+        if self.inflating:
+            self.pending.append(((<char*>data)[:n], compressed))
+            return
+        if not compressed:
+            self.deliver_plain(data, n)
+            return
+        if self.encoding.length == 0 or equals(self.head.data + self.encoding.offset, self.encoding.length, "identity", 8):
+            self.fail(INTERNAL, "COMPRESSED_WITHOUT_ENCODING",
+                      "the message has the compressed flag, but grpc-encoding names no compression")
+            return
+        if n > cap:
+            self.inflate_later((<char*>data)[:n])
+            return
+        memset(&out, 0, sizeof(out))
+        rc = inflate_message(data, n, cap, &out)
+        if rc == INFLATE_OK:
+            self.deliver_plain(out.data, out.length)
+        elif rc == INFLATE_TOO_LARGE:
+            self.inflate_later((<char*>data)[:n])
+        else:
+            self.fail(INTERNAL, "CORRUPT_MESSAGE", "the compressed message is corrupt")
+        buffer_free(&out)
+
+    cdef void deliver_plain(self, const uint8_t* data, size_t n) noexcept:
+        self.handler.on_message(self, data, n)
+
+    cdef void inflate_later(self, bytes data):
+        self.inflating = True
+        if self.pending is None:
+            self.pending = []
+        future = self.core.loop.run_in_executor(
+            self.core.executor, inflate_bytes, data, self.core.limits.max_message_bytes)
+        future.add_done_callback(self.inflated)
+
+    def inflated(self, future):
+        """A message inflated off the loop is there: deliver it, then what waited behind it."""
+        cdef bytes data
+        self.inflating = False
+        error = future.exception()
+        if self.answered or self.session is None:
+            return
+        if error is not None:
+            if isinstance(error, MessageTooLarge):
+                self.core.limits.hits[MESSAGE_SIZE] += 1
+                self.fail(RESOURCE_EXHAUSTED, "MESSAGE_TOO_LARGE",
+                          f"{error}: raise the limit max_message_bytes, or send large payloads by claim check")
+            else:
+                self.fail(INTERNAL, "CORRUPT_MESSAGE", str(error))
+            return
+        data = future.result()
+        self.deliver_plain(<const uint8_t*>PyBytes_AS_STRING(data), PyBytes_GET_SIZE(data))
+        while self.pending and not self.inflating and not self.answered:
+            data, compressed = self.pending.pop(0)
+            self.deliver(<const uint8_t*>PyBytes_AS_STRING(data), PyBytes_GET_SIZE(data), compressed)
+        if self.end_pending and not self.inflating and not self.answered:
+            self.end_pending = False
+            self.handler.on_end(self)
+
+    cdef void hold(self, int64_t change) noexcept:
+        """Account for request bytes kept in memory."""
+        self.held += change
+        self.core.bytes_held += change
+
+    cdef void received(self, size_t n) noexcept:
+        """Return stream credit, unless the handler is behind or the process holds too much already."""
+        if self.queued_bytes > <size_t>self.core.limits.stream_window // 2:
+            self.withheld_credit += n
+        elif self.core.bytes_held > self.core.limits.receive_budget_bytes:
+            self.core.limits.hits[RECEIVE_BUDGET] += 1
+            self.withheld_credit += n
+        else:
+            self.consume(n)
+
+    cdef void taken(self, size_t n) noexcept:
+        """The handler took a queued message of `n` bytes."""
+        self.queued_bytes -= n
+        self.hold(-<int64_t>n)
+        if self.withheld_credit and self.queued_bytes <= <size_t>self.core.limits.stream_window // 2:
+            self.consume(self.withheld_credit)
+            self.withheld_credit = 0
+
+    # --- reply --------------------------------------------------------------------------------------------------
+
+    cdef void handler_started(self) noexcept:
+        """A handler that answers later: it counts as running until `handler_finished`, also after a reset."""
+        self.handler_active = True
+        self.core.handlers_running += 1
+        self.connection.handlers_running += 1
+
+    cdef void handler_finished(self) noexcept:
+        if self.handler_active:
+            self.handler_active = False
+            self.core.handlers_running -= 1
+            self.connection.handlers_running -= 1
+
+    cdef void refuse_http(self, const char* status) noexcept:
+        cdef nghttp2_nv nva[2]
+        nva[0] = fixed(":status", 7, status, 3)
+        nva[1] = fixed("content-length", 14, "0", 1)
+        self.answered = True
+        self.session.submit_headers(self, nva, 2, True)
+
+    cdef void send_head(self, bint end_stream) noexcept:
+        """The response head; with `end_stream` it carries the status too (trailers-only)."""
+        cdef nghttp2_nv nva[MAX_NV]
+        cdef int n = 2
+        if self.head_sent or self.session is None:
+            return
+        self.head_sent = True
+        nva[0] = fixed(":status", 7, "200", 3)
+        nva[1] = fixed("content-type", 12, "application/grpc", 16)
+        if self.request_id.length:
+            nva[2] = fixed("x-request-id", 12, <char*>self.head.data + self.request_id.offset, self.request_id.length)
+            nva[2].flags = NGHTTP2_NV_FLAG_NO_COPY_NAME
+            n = 3
+        n = add_pairs(nva, n, self.initial_metadata)
+        if end_stream:
+            n = add_pairs(nva, n, self.trailers)
+        if self.session.submit_headers(self, nva, n, end_stream) != 0:
+            self.reset(H2_INTERNAL_ERROR)
+
+    cdef void on_trailers_wanted(self) noexcept:
+        cdef nghttp2_nv nva[MAX_NV]
+        cdef int n = 1
+        if self.trailers is None:
+            nva[0] = fixed("grpc-status", 11, "0", 1)
+        else:
+            n = add_pairs(nva, 0, self.trailers)
+        self.session.submit_trailers(self, nva, n)
+
+    cdef uint8_t* reply_begin(self, size_t n) noexcept:
+        """Room for a reply message of `n` bytes, or NULL without memory (the call is then failed)."""
+        return self.reply_begin_split(n, n)
+
+    cdef uint8_t* reply_begin_split(self, size_t inline_bytes, size_t total) noexcept:
+        """As `reply_begin`, for a message whose last `total - inline_bytes` bytes follow by `enqueue`."""
+        cdef uint8_t* out
+        self.reply_chunk = chunk_new(5 + inline_bytes)
+        if self.reply_chunk == NULL:
+            self.fail(RESOURCE_EXHAUSTED, "OUT_OF_MEMORY", "no memory for the reply")
+            return NULL
+        out = chunk_bytes(self.reply_chunk)
+        out[0] = 0
+        out[1] = <uint8_t>(total >> 24)
+        out[2] = <uint8_t>(total >> 16)
+        out[3] = <uint8_t>(total >> 8)
+        out[4] = <uint8_t>total
+        return out + 5
+
+    cdef void reply_end(self) noexcept:
+        """Send the one reply message of a unary call with status OK."""
+        cdef chunk_t* chunk = self.reply_chunk
+        self.reply_chunk = NULL
+        if self.session is None or self.answered:
+            chunk_free(chunk)
+            return
+        self.enqueue(chunk)
+        self.finish(OK, None, None, None)
+
+    cdef void send_message(self, bytes message, bint compressed) noexcept:
+        """Queue one reply message; the bytes are not copied until they are framed."""
+        cdef uint8_t* out
+        cdef chunk_t* chunk
+        cdef size_t n = PyBytes_GET_SIZE(message)
+        if self.session is None or self.answered:
+            return
+        out = self.reply_begin_split(0, n)
+        if out == NULL:
+            return
+        (out - 5)[0] = compressed
+        chunk = self.reply_chunk
+        self.reply_chunk = NULL
+        self.enqueue(chunk)
+        if n:
+            Py_INCREF(message)
+            chunk = chunk_borrow(<const uint8_t*>PyBytes_AS_STRING(message), n, <void*>message, release_object)
+            if chunk == NULL:
+                Py_DECREF(message)
+                self.reset(H2_INTERNAL_ERROR)
+                return
+            self.enqueue(chunk)
+        self.send_head(False)
+        self.session.resume(self)
+
+    cdef void finish(self, int code, object message, bytes details, list trailing) noexcept:
+        """End the call with a status. Only the first status counts."""
+        if self.answered or self.session is None:
+            return
+        self.answered = True
+        self.status = code
+        if self.deadline_timer is not None:
+            self.deadline_timer.cancel()
+            self.deadline_timer = None
+        if code != OK or trailing is not None:
+            self.trailers = [(b"grpc-status", str(code).encode())]
+            if message:
+                self.trailers.append((b"grpc-message", percent_encode(message)))
+            if trailing:
+                self.trailers.extend(trailing)
+            if details is not None:
+                self.trailers.append((b"grpc-status-details-bin", details))
+        self.record(code)
+        self.out_ended = True
+        if not self.head_sent and self.out_bytes == 0:
+            if self.trailers is None:
+                self.trailers = [(b"grpc-status", b"0")]
+            self.send_head(True)
+            self.session.schedule_flush()
+        else:
+            self.send_head(False)
+            self.session.resume(self)
+
+    cdef void fail(self, int code, str reason, str message) noexcept:
+        self.fail_with((code, reason, message))
+
+    cdef void fail_with(self, object error) noexcept:
+        """End the call with an error: a PrismError, or (code, reason, message). One place encodes both."""
+        try:
+            request_id = self.header_text(self.request_id) if self.request_id.length else None
+            code, message, trailing = self.core.describe_error(error, request_id)
+            if self.request_id.length == 0:
+                self.finish(code, message, None, trailing)
+            else:
+                self.finish(code, message, None, [pair for pair in trailing if pair[0] != b"x-request-id"])
+        except Exception as failure:
+            self.core.loop.call_exception_handler({"message": "an error could not be encoded", "exception": failure})
+            self.finish(INTERNAL, "internal error", None, None)
+
+    cdef void deadline_passed(self) noexcept:
+        if not self.answered and self.session is not None:
+            self.finish(DEADLINE_EXCEEDED, "Deadline Exceeded", None, None)
+            if self.handler_active:
+                self.handler.on_cancel(self, DEADLINE_EXCEEDED)
+
+    cdef void on_output_drained(self) noexcept:
+        if self.handler_active:
+            self.handler.on_output_drained(self)
+
+    cdef bint reset_counts(self, int64_t now_ns) noexcept:
+        """Honest cancellations (old, answered, or past a deadline of at least 10 ms) cost the peer nothing."""
+        if self.answered or now_ns - self.opened_ns >= self.core.limits.reset_young_ns:
+            return False
+        return not (self.deadline_ns and self.deadline_ns - self.opened_ns >= 10_000_000 and now_ns >= self.deadline_ns)
+
+    cdef void record(self, int code) noexcept:
+        if not self.recorded:
+            self.recorded = True
+            if self.stats is not None:
+                self.stats.record(code, monotonic_ns() - self.opened_ns)
+
+    cdef void on_close(self, uint32_t code) noexcept:
+        self.core.streams -= 1
+        self.hold(-self.held)
+        self.borrowed = NULL
+        if self.deadline_timer is not None:
+            self.deadline_timer.cancel()
+            self.deadline_timer = None
+        if not self.answered:
+            self.record(CANCELLED)
+        if self.handler_active:
+            self.handler.on_cancel(self, CANCELLED)
+
+
+cdef int add_pairs(nghttp2_nv* nva, int n, list pairs) noexcept:
+    """Append (name, value) bytes to a header block. The list must outlive the submit call, which copies."""
+    cdef tuple pair
+    if pairs is None:
+        return n
+    for pair in pairs:
+        if n == MAX_NV:
+            break
+        nva[n].name = <uint8_t*>PyBytes_AS_STRING(<bytes>pair[0])
+        nva[n].namelen = PyBytes_GET_SIZE(<bytes>pair[0])
+        nva[n].value = <uint8_t*>PyBytes_AS_STRING(<bytes>pair[1])
+        nva[n].valuelen = PyBytes_GET_SIZE(<bytes>pair[1])
+        nva[n].flags = 0
+        n += 1
+    return n

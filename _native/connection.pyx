@@ -1,0 +1,198 @@
+"""The life of a server connection: admission, time limits, keepalive, graceful end."""
+import random
+
+from libc.stdint cimport int64_t, uint32_t, uint64_t
+
+from prism_proxy._native.call cimport GrpcSession, ServerCore, ServerStream
+from prism_proxy._native.flood cimport FloodGuard
+from prism_proxy._native.h2 cimport H2_CANCEL, H2_ENHANCE_YOUR_CALM, H2_NO_ERROR, H2Stream, monotonic_ns
+from prism_proxy._native.limits cimport (
+    AGE, CONCURRENT_STREAMS, HANDSHAKE, HEADER_TIMEOUT, IDLE, KEEPALIVE, ZERO_WINDOW, NativeLimits,
+)
+
+cdef enum:
+    RESOURCE_EXHAUSTED = 8
+    UNAVAILABLE = 14
+    DRAIN_PING = 0x505249534D       # our payloads, told apart from a peer's on the acknowledgement
+    KEEPALIVE_PING = 0x4B454550
+
+
+cdef class ServerConnection(GrpcSession):
+    """One accepted connection. Made by the listener, driven by its transport."""
+    cdef readonly object peer, ssl_object
+    cdef int64_t age_limit_ns, graceful_since_ns, ping_sent_ns
+    cdef bint graceful, final_pending
+    cdef str local_address
+
+    def __init__(self, ServerCore core not None):
+        self.core = core
+        self.limits = core.limits
+        self.loop = core.loop
+        self.scheduler = core.scheduler
+        self.guard = FloodGuard(core.limits)
+        self.open_session(True, core.limits.concurrent_streams)
+        jitter = 1 + core.limits.max_age_jitter * (2 * random.random() - 1)
+        self.age_limit_ns = <int64_t>(core.limits.max_age_ns * jitter)
+
+    def connection_made(self, transport):
+        self.peer = format_peer(transport)
+        self.ssl_object = transport.get_extra_info("ssl_object")
+        self.core.connections.add(self)
+        if self.ssl_object is not None and self.ssl_object.selected_alpn_protocol() != "h2":
+            transport.abort()
+            return
+        super().connection_made(transport)
+        if self.core.draining:
+            self.drain()
+
+    cdef void on_lost(self) noexcept:
+        self.core.connections.discard(self)
+        if self.core.draining and not self.core.connections and self.core.on_idle is not None:
+            self.core.on_idle()
+
+    cdef H2Stream new_stream(self):
+        """Admit a call, or None to refuse it: handlers that outlive a reset count as well."""
+        cdef ServerStream stream
+        if self.handlers_running >= self.limits.concurrent_streams:
+            self.limits.hits[CONCURRENT_STREAMS] += 1
+            return None
+        stream = ServerStream.__new__(ServerStream)
+        stream.connection = self
+        stream.core = self.core
+        self.core.streams += 1
+        return stream
+
+    # --- graceful end -------------------------------------------------------------------------------------------
+
+    def drain(self) -> None:
+        """Announce the end (largest stream id), and after a PING round trip the real last stream id."""
+        if self.graceful or self.h2 == NULL:
+            return
+        self.now_ns = monotonic_ns()
+        self.graceful = True
+        self.final_pending = True
+        self.graceful_since_ns = self.now_ns
+        self.shutdown_notice()
+        self.ping(DRAIN_PING)
+
+    cdef void on_ping_ack(self, uint64_t payload) noexcept:
+        if payload == DRAIN_PING and self.final_pending:
+            self.final_pending = False
+            self.final_goaway()
+        elif payload == KEEPALIVE_PING:
+            self.ping_sent_ns = 0
+
+    def end_calls(self, str message not None) -> int:
+        """Answer UNAVAILABLE to what still runs; the number of calls ended. For the end of a drain."""
+        cdef ServerStream stream
+        cdef int ended = 0
+        self.now_ns = monotonic_ns()
+        for stream in self.open_streams():
+            if not stream.answered:
+                ended += 1
+                stream.fail(UNAVAILABLE, "DRAINING", message)
+                if stream.handler_active:
+                    stream.handler.on_cancel(stream, UNAVAILABLE)
+        self.schedule_flush()
+        return ended
+
+    def close(self) -> None:
+        """Close now; calls in progress are cancelled."""
+        self.abort()
+
+    cdef list open_streams(self):
+        cdef list out = []
+        cdef void* at = self.first_stream
+        while at != NULL:
+            out.append(<object>at)
+            at = (<H2Stream>at).next
+        return out
+
+    # --- time ---------------------------------------------------------------------------------------------------
+
+    def tick(self) -> None:
+        """Enforce what depends on time. Called by the server's ticker."""
+        cdef NativeLimits limits = self.limits
+        cdef int64_t now = monotonic_ns()
+        if self.h2 == NULL or self.closing or self.transport is None:
+            return
+        self.now_ns = now
+        if not self.settings_seen and now - self.connected_ns > limits.handshake_ns:
+            self.cut(HANDSHAKE, b"no SETTINGS within handshake_timeout_s")
+        elif self.headers_began_ns and now - self.headers_began_ns > limits.header_ns:
+            self.cut(HEADER_TIMEOUT, b"a header block took longer than header_timeout_s")
+        elif self.graceful:
+            if self.final_pending and now - self.graceful_since_ns > 1_000_000_000:
+                self.final_pending = False
+                self.final_goaway()
+            elif not self.core.draining and now - self.graceful_since_ns > limits.age_grace_ns:
+                self.abort()
+        elif now - self.connected_ns > self.age_limit_ns:
+            limits.hits[AGE] += 1
+            self.drain()
+        elif self.streams == 0 and now - self.idle_since_ns > limits.idle_ns:
+            limits.hits[IDLE] += 1
+            self.drain()
+        elif self.ping_sent_ns:
+            if self.last_read_ns > self.ping_sent_ns:
+                self.ping_sent_ns = 0
+            elif now - self.ping_sent_ns > limits.keepalive_timeout_ns:
+                limits.hits[KEEPALIVE] += 1
+                self.abort()
+        elif self.streams and now - self.last_read_ns > limits.keepalive_ns:
+            self.ping_sent_ns = now
+            self.ping(KEEPALIVE_PING)
+        if self.streams and self.h2 != NULL and not self.closing:
+            self.tick_streams(now)
+
+    cdef void tick_streams(self, int64_t now) noexcept:
+        """Cut calls whose reader is gone, and give back credit that was withheld for want of memory."""
+        cdef ServerStream stream
+        cdef NativeLimits limits = self.limits
+        for stream in self.open_streams():
+            if stream.out_bytes and now - stream.blocked_since_ns > limits.zero_window_ns:
+                limits.hits[ZERO_WINDOW] += 1
+                stream.reset(H2_CANCEL)
+            elif stream.withheld_credit and stream.queued_bytes == 0 and (
+                    self.core.bytes_held <= limits.receive_budget_bytes):
+                stream.consume(stream.withheld_credit)
+                stream.withheld_credit = 0
+            elif stream.withheld_credit and stream.queued_bytes == 0 and (
+                    now - stream.opened_ns > limits.zero_window_ns):
+                stream.fail(RESOURCE_EXHAUSTED, "RECEIVE_BUDGET",
+                            "the proxy holds as many request bytes as receive_budget_bytes allows: try again later")
+
+    cdef void cut(self, int limit, bytes reason) noexcept:
+        self.limits.hits[limit] += 1
+        self.write_goaway(H2_ENHANCE_YOUR_CALM, reason)
+        self.closing = True
+        self.transport.close()
+
+
+cdef str format_peer(object transport):
+    """The peer in grpcio's notation: ipv4:ADDRESS:PORT, ipv6:[ADDRESS]:PORT, unix:PATH."""
+    address = transport.get_extra_info("peername")
+    if isinstance(address, tuple):
+        host, port = address[0], address[1]
+        return f"ipv6:%5B{host}%5D:{port}" if ":" in host else f"ipv4:{host}:{port}"
+    return f"unix:{address or ''}"
+
+
+def begin_drain(ServerCore core not None, on_idle) -> None:
+    """Start a graceful end on every connection; `on_idle` is called once the last one is gone."""
+    core.draining = True
+    core.on_idle = on_idle
+    for connection in list(core.connections):
+        connection.drain()
+    if not core.connections:
+        on_idle()
+
+
+def statistics(ServerCore core not None) -> dict[str, int]:
+    """Gauges of the server: connections, streams, handlers_running, bytes_held; totals bytes_in, bytes_out (open ones)."""
+    return {
+        "connections": len(core.connections),
+        "streams": core.streams,
+        "handlers_running": core.handlers_running,
+        "bytes_held": core.bytes_held,
+    }

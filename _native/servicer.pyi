@@ -1,0 +1,9 @@
+from collections.abc import Callable
+from typing import Any
+
+import grpc
+
+from prism_proxy._native.call import Handler
+
+class ServicerHandler(Handler):
+    def __init__(self, method_handler: grpc.RpcMethodHandler, behaviour: Callable[..., Any]) -> None: ...

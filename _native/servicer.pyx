@@ -1,0 +1,418 @@
+"""Serves a method by an ordinary grpcio servicer: one task per call, and a context with grpc.aio's interface.
+
+Behaviour follows `grpc.aio.server` call by call, which the differential tests hold it to: what a handler may raise, when
+metadata goes out, what a message beside a bad status means. Synchronous behaviours arrive here already adapted to
+coroutines (`prism_proxy.server.sync_servicer`).
+"""
+import asyncio
+import inspect
+import logging
+from collections import deque
+
+import grpc
+from grpc.aio import AbortError, EOF, UsageError
+
+from cpython.bytes cimport PyBytes_FromStringAndSize
+from libc.stdint cimport int64_t, uint8_t
+
+from prism_proxy._native.call cimport Handler, ServerCore, ServerStream
+from prism_proxy._native.h2 cimport monotonic_ns
+from prism_proxy._native.wire cimport encode_metadata
+
+from prism_proxy._native.wire import gzip_bytes
+
+cdef enum:
+    OK = 0
+    CANCELLED = 1
+    UNKNOWN = 2
+    INTERNAL = 13
+    OUTPUT_HIGH_WATER = 1 << 18     # a writer waits above this many unsent bytes, until half of them are gone
+    COMPRESS_OFF_LOOP = 1 << 16
+
+_log = logging.getLogger("prism.server")
+
+
+cdef int code_number(object code) except -1:
+    """The number of a grpc.StatusCode, or of an int that is one."""
+    if isinstance(code, grpc.StatusCode):
+        return code.value[0]
+    if isinstance(code, int) and 0 <= code <= 16:
+        return code
+    return UNKNOWN
+
+
+cdef class ServicerHandler(Handler):
+    """Adapts one grpc.RpcMethodHandler, all four kinds."""
+    cdef object deserialize, serialize, behaviour
+    cdef bint response_streaming, yields
+
+    def __cinit__(self, method_handler, behaviour):
+        self.request_streaming = method_handler.request_streaming
+        self.response_streaming = method_handler.response_streaming
+        self.deserialize = method_handler.request_deserializer
+        self.serialize = method_handler.response_serializer
+        self.behaviour = behaviour
+        self.yields = inspect.isasyncgenfunction(behaviour) or hasattr(behaviour, "__anext__")
+
+    cdef void on_start(self, ServerStream stream) noexcept:
+        cdef Context context = Context.__new__(Context)
+        context.stream = stream
+        context.handler = self
+        context.loop = stream.core.loop
+        context.inbox = deque()
+        context.status = OK
+        context.status_details = ""
+        stream.call = context
+        if stream.deadline_ns:
+            delay = (stream.deadline_ns - monotonic_ns()) / 1e9
+            stream.deadline_timer = context.loop.call_later(delay if delay > 0 else 0, context.deadline_reached)
+        if self.request_streaming:
+            self.launch(context, None)
+
+    cdef void launch(self, Context context, object request):
+        context.stream.handler_started()
+        context.task = context.loop.create_task(context.run(request))
+        context.task.add_done_callback(context.ended)
+
+    cdef void on_message(self, ServerStream stream, const uint8_t* data, size_t n) noexcept:
+        cdef Context context = stream.call
+        cdef bytes message = PyBytes_FromStringAndSize(<char*>data, n)
+        if not self.request_streaming:
+            self.launch(context, message)
+            return
+        stream.queued_bytes += n
+        stream.hold(n)
+        context.inbox.append(message)
+        context.wake_reader()
+
+    cdef void on_end(self, ServerStream stream) noexcept:
+        cdef Context context = stream.call
+        if context is not None:
+            context.half_closed = True
+            context.wake_reader()
+
+    cdef void on_cancel(self, ServerStream stream, int code) noexcept:
+        cdef Context context = stream.call
+        if context is not None:
+            context.cancel_from_transport(code)
+
+    cdef void on_output_drained(self, ServerStream stream) noexcept:
+        cdef Context context = stream.call
+        if context is not None and context.writer is not None and stream.out_bytes <= OUTPUT_HIGH_WATER // 2:
+            if not context.writer.done():
+                context.writer.set_result(None)
+
+
+cdef class Context:
+    """The `grpc.aio.ServicerContext` of a call; `route` is the namespace's route when the method has one."""
+    cdef ServerStream stream
+    cdef ServicerHandler handler
+    cdef object loop, task, inbox, reader, writer
+    cdef bint half_closed, transport_gone, aborted, initial_sent, finished
+    cdef bint compression_disabled
+    cdef object compression
+    cdef int status
+    cdef object status_details
+    cdef object trailing
+    cdef object callbacks
+    cdef object __weakref__
+
+    # --- the call -----------------------------------------------------------------------------------------------
+
+    async def run(self, bytes request):
+        cdef ServicerHandler handler = self.handler
+        try:
+            if handler.request_streaming:
+                argument = RequestIterator(self)
+            else:
+                argument = self.parse(request)
+            if handler.response_streaming:
+                if handler.yields:
+                    async for response in handler.behaviour(argument, self):
+                        if self.aborted or self.transport_gone:
+                            break
+                        await self.write(response)
+                else:
+                    await handler.behaviour(argument, self)
+                self.conclude(None)
+            else:
+                self.conclude(await handler.behaviour(argument, self))
+        except AbortError:
+            if not self.aborted:
+                self.unexpected(AbortError("abort was not called on this context"))
+        except asyncio.CancelledError:
+            if not self.transport_gone and not self.stream.answered:
+                self.stream.finish(UNKNOWN, "RPC cancelled by the servicer", None, None)
+            raise
+        except DecodeFailure as error:
+            self.stream.fail(INTERNAL, "UNDECODABLE_REQUEST", str(error))
+        except Exception as error:
+            self.unexpected(error)
+
+    cdef object parse(self, bytes data):
+        if self.handler.deserialize is None:
+            return data
+        try:
+            return self.handler.deserialize(data)
+        except Exception as error:
+            _log.exception("a request could not be decoded")
+            raise DecodeFailure(f"Exception deserializing request! {type(error).__name__}") from None
+
+    cdef void unexpected(self, object error):
+        _log.error("unexpected exception in a servicer", exc_info=error)
+        if not self.aborted:
+            self.stream.finish(UNKNOWN, f"Unexpected {type(error)}: {error}", None, None)
+
+    cdef void conclude(self, object response):
+        """The behaviour returned: send the message of a unary reply (status OK only) and the status."""
+        if self.aborted or self.transport_gone:
+            return
+        if self.status == OK and not self.handler.response_streaming:
+            self.send(response)
+        self.stream.finish(self.status, self.status_details if self.status != OK or self.status_details else None, None,
+                           self.wire_trailers())
+
+    cdef list wire_trailers(self):
+        if not self.trailing:
+            return None
+        return encode_metadata(self.trailing)
+
+    def ended(self, task):
+        """The task is over: the call no longer counts as running."""
+        if not task.cancelled() and task.exception() is not None:
+            self.loop.call_exception_handler({"message": "a call ended by an exception", "exception": task.exception()})
+        stream = self.stream
+        self.stream.handler_finished()
+        if not self.stream.answered:
+            self.stream.finish(UNKNOWN, "the servicer was cancelled", None, None)
+        self.stream.call = None
+        self.finished = True
+        self.run_callbacks()
+
+    cdef void run_callbacks(self):
+        callbacks, self.callbacks = self.callbacks, None
+        for callback in callbacks or ():
+            callback(self)
+
+    cdef void cancel_from_transport(self, int code):
+        """The caller is gone or out of time: cancel the task and wake whatever it waits for."""
+        self.transport_gone = True
+        self.wake_reader()
+        if self.task is not None and not self.task.done():
+            self.task.cancel()
+
+    def deadline_reached(self):
+        self.stream.deadline_passed()
+
+    # --- messages -----------------------------------------------------------------------------------------------
+
+    cdef void wake_reader(self):
+        if self.reader is not None and not self.reader.done():
+            self.reader.set_result(None)
+
+    async def read(self):
+        """The next request message, or grpc.aio.EOF."""
+        cdef bytes message
+        if not self.handler.request_streaming:
+            raise UsageError("a unary request has no stream to read")
+        if self.reader is not None:
+            raise UsageError("another read is in progress")
+        while not self.inbox:
+            if self.transport_gone:
+                raise asyncio.CancelledError
+            if self.half_closed:
+                return EOF
+            self.reader = self.loop.create_future()
+            try:
+                await self.reader
+            finally:
+                self.reader = None
+        message = self.inbox.popleft()
+        self.stream.taken(len(message))
+        return self.parse(message)
+
+    async def write(self, message):
+        """Send a reply message; waits while the caller is slow."""
+        if not self.handler.response_streaming:
+            raise UsageError("a unary reply is returned, not written")
+        if self.aborted or self.stream.answered:
+            raise UsageError("the RPC has already finished")
+        if self.transport_gone:
+            raise asyncio.CancelledError
+        if self.compression is not None and not self.compression_disabled:
+            await self.send_compressed(message)
+        else:
+            self.send(message)
+        while self.stream.out_bytes > OUTPUT_HIGH_WATER and not self.transport_gone:
+            self.writer = self.loop.create_future()
+            try:
+                await self.writer
+            finally:
+                self.writer = None
+
+    cdef bytes serialize(self, object message):
+        if self.handler.serialize is None:
+            return message
+        return self.handler.serialize(message)
+
+    cdef void send(self, object message) except *:
+        cdef bytes data = self.serialize(message)
+        cdef bint compressed = False
+        if self.compression is not None and not self.compression_disabled and self.accepts_gzip():
+            data = gzip_bytes(data)
+            compressed = True
+        self.compression_disabled = False
+        self.initial_sent = True
+        self.stream.send_message(data, compressed)
+
+    async def send_compressed(self, message):
+        data = self.serialize(message)
+        if not self.accepts_gzip():
+            self.stream.send_message(data, False)
+        elif len(data) <= COMPRESS_OFF_LOOP:
+            self.stream.send_message(gzip_bytes(data), True)
+        else:
+            self.stream.send_message(await self.loop.run_in_executor(self.stream.core.executor, gzip_bytes, data), True)
+        self.initial_sent = True
+
+    cdef bint accepts_gzip(self):
+        return "gzip" in self.stream.header_text(self.stream.accept_encoding)
+
+    # --- grpc.aio.ServicerContext -------------------------------------------------------------------------------
+
+    @property
+    def route(self):
+        return None if self.stream.route is None else self.stream.route.route
+
+    def request_id(self) -> str | None:
+        return self.stream.header_text(self.stream.request_id) if self.stream.request_id.length else None
+
+    def invocation_metadata(self):
+        return self.stream.metadata()
+
+    def peer(self):
+        return self.stream.connection.peer
+
+    def peer_identities(self):
+        certificate = self._certificate()
+        if certificate is None:
+            return None
+        names = [value for kind, value in certificate.get("subjectAltName", ()) if kind in ("DNS", "URI", "IP Address")]
+        if not names:
+            names = [value for part in certificate.get("subject", ()) for key, value in part if key == "commonName"]
+        return [name.encode() for name in names]
+
+    def peer_identity_key(self):
+        certificate = self._certificate()
+        if certificate is None:
+            return None
+        return "x509_subject_alternative_name" if certificate.get("subjectAltName") else "x509_common_name"
+
+    def _certificate(self):
+        ssl_object = self.stream.connection.ssl_object
+        return (ssl_object.getpeercert() or None) if ssl_object is not None else None
+
+    def auth_context(self):
+        if self.stream.connection.ssl_object is None:
+            return {}
+        context = {"transport_security_type": [b"ssl"]}
+        key = self.peer_identity_key()
+        if key is not None:
+            context[key] = self.peer_identities()
+        return context
+
+    def time_remaining(self):
+        if self.stream.deadline_ns == 0:
+            return None
+        left = (self.stream.deadline_ns - monotonic_ns()) / 1e9
+        return left if left > 0 else 0.0
+
+    async def send_initial_metadata(self, initial_metadata):
+        if self.initial_sent:
+            raise UsageError("Send initial metadata failed: already sent")
+        if self.transport_gone or self.stream.answered:
+            raise UsageError("the RPC has already finished")
+        self.initial_sent = True
+        self.add_initial(encode_metadata(initial_metadata or ()))
+        self.stream.send_head(False)
+        self.stream.session.schedule_flush()
+
+    cdef void add_initial(self, list pairs):
+        self.stream.initial_metadata = (self.stream.initial_metadata or []) + pairs
+
+    def set_trailing_metadata(self, trailing_metadata):
+        self.trailing = tuple(trailing_metadata) if trailing_metadata is not None else ()
+
+    def trailing_metadata(self):
+        return self.trailing or ()
+
+    def set_compression(self, compression):
+        if self.initial_sent:
+            raise RuntimeError("Compression setting must be specified before sending initial metadata")
+        algorithm = compression if isinstance(compression, int) else getattr(compression, "value", 0)
+        if int(algorithm) and self.accepts_gzip():
+            self.compression = algorithm
+            self.add_initial([(b"grpc-encoding", b"gzip")])
+
+    def disable_next_message_compression(self):
+        self.compression_disabled = True
+
+    async def abort(self, code, details="", trailing_metadata=()):
+        if self.aborted:
+            raise UsageError("Abort already called!")
+        if code_number(code) == OK:
+            raise ValueError("abort needs a status other than OK")
+        if trailing_metadata:
+            self.trailing = tuple(trailing_metadata)
+        self.status = code_number(code)
+        self.status_details = details or ""
+        trailers = self.wire_trailers()
+        self.aborted = True
+        self.stream.finish(self.status, self.status_details, None, trailers)
+        raise AbortError("Locally aborted.")
+
+    async def abort_with_status(self, status):
+        await self.abort(status.code, status.details, status.trailing_metadata or ())
+
+    def set_code(self, code):
+        self.status = code_number(code)
+
+    def code(self):
+        return self.status
+
+    def set_details(self, details):
+        self.status_details = details
+
+    def details(self):
+        return self.status_details
+
+    def add_done_callback(self, callback):
+        if self.callbacks is None:
+            self.callbacks = []
+        self.callbacks.append(callback)
+
+    def cancelled(self):
+        return self.transport_gone
+
+    def done(self):
+        return self.finished or self.transport_gone or self.stream.answered
+
+
+class DecodeFailure(Exception):
+    """A request message the servicer's deserializer refuses."""
+
+
+class RequestIterator:
+    """The request stream as grpc.aio hands it to servicers."""
+
+    def __init__(self, context):
+        self._context = context
+
+    def __aiter__(self):
+        return self
+
+    async def __anext__(self):
+        message = await self._context.read()
+        if message is EOF:
+            raise StopAsyncIteration
+        return message

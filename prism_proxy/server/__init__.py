@@ -1,0 +1,1 @@
+"""The listener and the native gRPC server: ports, TLS, method table, limits, drain."""

@@ -1,0 +1,83 @@
+"""Every limit the server enforces, in one place, with its default and the reason it exists.
+
+A limit is a field of `Limits`; `--limit NAME=VALUE` and `Limits(NAME=VALUE)` set it. Native code reads a copy made when
+the server starts. Hits are counted in `prism_limit_hits_total{limit}`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, fields
+from typing import Any
+
+
+def _limit(default: float, unit: str, why: str, *, least: float = 0, most: float = 2**40) -> Any:
+    return field(default=default, metadata={"unit": unit, "why": why, "least": least, "most": most})
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """Limits of one server. Sizes in bytes, durations in seconds unless the name says otherwise."""
+
+    concurrent_streams: int = _limit(
+        256, "streams a connection", "handlers still running after a reset count too (CVE-2023-44487)", least=1)
+    reset_burst: int = _limit(
+        1000, "resets", "resets made or provoked by a peer before GOAWAY (CVE-2023-44487, CVE-2025-8671)", least=1)
+    reset_rate_per_s: int = _limit(33, "resets/s", "refill of reset_burst", least=1)
+    reset_young_age_ms: int = _limit(1000, "ms", "a reset of an unanswered stream younger than this counts")
+    header_list_bytes: int = _limit(
+        16 * 1024, "bytes", "decoded header list, 32 bytes added a field (CVE-2016-6581, CVE-2026-47774)", least=1024)
+    header_fields: int = _limit(128, "fields", "fields of a header list, cookie crumbs counted", least=8)
+    continuation_frames: int = _limit(8, "frames", "CONTINUATION frames of a header block (CVE-2024-28182)", least=1)
+    settings_entries: int = _limit(32, "entries", "entries of a SETTINGS frame (CVE-2020-11080)", least=6)
+    hpack_table_bytes: int = _limit(4096, "bytes", "dynamic table of the header decoder", most=65536)
+    control_queue_pause: int = _limit(
+        100, "frames", "frames queued to a peer that does not read before its socket is no longer read", least=1)
+    control_queue_close: int = _limit(
+        1000, "frames", "acknowledgements queued before the connection is closed (CVE-2019-9512, CVE-2019-9515)", least=1)
+    empty_frames: int = _limit(10, "frames", "consecutive empty frames that end nothing (CVE-2019-9518)", least=1)
+    priority_base: int = _limit(100, "frames", "PRIORITY frames: this times (1 + streams) (CVE-2019-9513)", least=1)
+    window_update_base: int = _limit(
+        5, "frames", "WINDOW_UPDATE frames: base + per_stream * (streams + per_data * DATA sent) (CVE-2019-9511)")
+    window_update_per_stream: int = _limit(2, "frames", "see window_update_base")
+    window_update_per_data: int = _limit(10, "frames", "see window_update_base")
+    data_fragment_overhead: int = _limit(
+        4, "times", "memory held for a request at most this times its payload (CVE-2026-84304)", least=2)
+    zero_window_timeout_s: float = _limit(
+        30, "s", "a stream whose peer takes no byte for this long is cut (CVE-2026-49975)", least=0.01)
+    handshake_timeout_s: float = _limit(10, "s", "from accept to TLS and the first SETTINGS", least=0.01)
+    handshakes_in_progress: int = _limit(64, "handshakes", "TLS handshakes at once", least=1)
+    header_timeout_s: float = _limit(10, "s", "from the first to the last frame of a header block", least=0.01)
+    idle_timeout_s: float = _limit(300, "s", "a connection without calls is ended", least=0.01)
+    max_age_s: float = _limit(1800, "s", "a connection is ended gracefully, so that load spreads", least=0.01)
+    max_age_jitter: float = _limit(0.1, "share", "max_age_s varies by this share", most=0.9)
+    age_grace_s: float = _limit(30, "s", "calls may finish for this long after max_age_s", least=0.01)
+    ping_min_interval_s: float = _limit(10, "s", "PINGs closer together without data in between are strikes")
+    ping_strikes: int = _limit(2, "strikes", "strikes forgiven before GOAWAY (CVE-2019-9512)")
+    keepalive_time_s: float = _limit(30, "s", "a silent peer with calls in progress is pinged", least=0.01)
+    keepalive_timeout_s: float = _limit(10, "s", "and cut when it does not answer", least=0.01)
+    max_message_bytes: int = _limit(
+        16 * 1024 * 1024, "bytes", "one message, either direction, after inflating; larger payloads go by claim check",
+        least=1024, most=2**31 - 1)
+    receive_budget_bytes: int = _limit(
+        256 * 1024 * 1024, "bytes", "request bytes held by the process before windows stop growing", least=65536)
+    stream_window_bytes: int = _limit(
+        1024 * 1024, "bytes", "flow-control window of a stream", least=65535, most=2**31 - 1)
+    connection_window_bytes: int = _limit(
+        16 * 1024 * 1024, "bytes", "flow-control window of a connection", least=65535, most=2**31 - 1)
+    connections: int = _limit(20_000, "connections", "connections open at once; more are closed on accept", least=1)
+    inflate_offload_bytes: int = _limit(
+        64 * 1024, "bytes", "messages that inflate beyond this are inflated off the loop", least=1024)
+    servicer_threads: int = _limit(8, "threads", "threads for synchronous servicers and offloaded work", least=1)
+    drain_timeout_s: float = _limit(30, "s", "calls may finish for this long once a drain began")
+    drain_hard_s: float = _limit(5, "s", "forced end this long after drain_timeout_s", least=0.01)
+
+    def __post_init__(self) -> None:
+        for item in fields(self):
+            value, least, most = getattr(self, item.name), item.metadata["least"], item.metadata["most"]
+            if isinstance(value, bool) or not isinstance(value, int | float) or (
+                "int" in str(item.type) and not isinstance(value, int)
+            ):
+                raise ValueError(f"limit {item.name} must be {'a whole number' if 'int' in str(item.type) else 'a number'}"
+                                 f" of {item.metadata['unit']}, not {value!r}")
+            if not least <= value <= most:
+                raise ValueError(f"limit {item.name} is {value}; allowed are {least} to {most} {item.metadata['unit']}")

@@ -1,0 +1,213 @@
+"""The native gRPC server, with the part of `grpc.aio.Server` that generated code and servicers use.
+
+Servicers are registered as with grpcio; hot methods may add a native handler, asked first. One object per process and
+loop. It must not know namespaces' configuration, backends or patterns.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import grpc
+
+from prism_proxy._native.call import Handler, Method, RouteTable, ServerCore
+from prism_proxy._native.connection import ServerConnection, begin_drain, statistics
+from prism_proxy._native.limits import NativeLimits
+from prism_proxy._native.metrics import MethodStats
+from prism_proxy._native.servicer import ServicerHandler
+from prism_proxy.errors import describe
+from prism_proxy.server.limits import Limits
+from prism_proxy.server.listener import Address, Listener
+from prism_proxy.server.sync_servicer import adapt
+from prism_proxy.server.tls import TlsConfig, TlsContexts, TlsError
+
+TLS_RELOAD_SECONDS = 1.0
+
+
+class Server:
+    """`stats_for(namespace, path, backend)` makes the statistics of a method; by default they go nowhere."""
+
+    def __init__(
+        self,
+        limits: Limits | None = None,
+        *,
+        stats_for: Callable[[str | None, str, str], MethodStats] | None = None,
+        namespaced: Callable[[str], bool] = lambda path: False,
+        on_tls_error: Callable[[TlsError], None] = lambda error: None,
+    ) -> None:
+        self.limits = limits or Limits()
+        self._counters = NativeLimits(self.limits)
+        self._executor = ThreadPoolExecutor(self.limits.servicer_threads, "prism-servicer")
+        self._stats_for = stats_for or _unmeasured
+        self._namespaced = namespaced
+        self._on_tls_error = on_tls_error
+        self._generic: list[grpc.GenericRpcHandler] = []
+        self._native: dict[str, Handler] = {}
+        self._servicers: dict[str, grpc.RpcMethodHandler] = {}
+        self._addresses: list[tuple[Address, TlsContexts | None, Any]] = []
+        self._listeners: list[Listener] = []
+        self._routes: RouteTable | None = None
+        self._core: ServerCore | None = None
+        self._ticker: asyncio.Task[None] | None = None
+        self._stopped: asyncio.Event | None = None
+        self._stopping: asyncio.Task[int] | None = None
+
+    # --- registration, as grpc.aio.Server ---------------------------------------------------------------------------
+
+    def add_generic_rpc_handlers(self, generic_rpc_handlers: Iterable[grpc.GenericRpcHandler]) -> None:
+        """Handlers asked by path for methods that are not registered by name."""
+        self._generic.extend(generic_rpc_handlers)
+
+    def add_registered_method_handlers(
+        self, service_name: str, method_handlers: Mapping[str, grpc.RpcMethodHandler]
+    ) -> None:
+        """Handlers of a service by method name; generated code calls this."""
+        for name, handler in method_handlers.items():
+            self._servicers[f"/{service_name}/{name}"] = handler
+
+    def add_native_handler(self, path: str, handler: Handler) -> None:
+        """A native handler for `path`; calls it declines go to the servicer registered for the same path."""
+        self._native[path] = handler
+
+    def add_insecure_port(self, address: str) -> int:
+        """Bind `address` (HOST:PORT, [IPV6]:PORT, unix:PATH) without TLS; returns the port. OSError when taken."""
+        return self._bind(Address.parse(address), None)
+
+    def add_secure_port(self, address: str, tls: TlsConfig) -> int:
+        """Bind `address` with TLS 1.3. TlsError when the files cannot be used, OSError when the port is taken."""
+        return self._bind(Address.parse(address), TlsContexts(tls))
+
+    def _bind(self, address: Address, tls: TlsContexts | None) -> int:
+        sock = address.bind(share_port=True)
+        self._addresses.append((address, tls, sock))
+        name = sock.getsockname()
+        return int(name[1]) if isinstance(name, tuple) else 0
+
+    def set_routes(self, table: RouteTable) -> None:
+        """Put a routing table in force, at any time."""
+        self._routes = table
+        if self._core is not None:
+            self._core.set_routes(table)
+
+    # --- life -------------------------------------------------------------------------------------------------------
+
+    async def start(self) -> None:
+        loop = asyncio.get_running_loop()
+        self._stopped = asyncio.Event()
+        core = ServerCore(loop, self.limits, self._counters, self._resolve, self._stats_for, describe, self._executor)
+        self._core = core
+        if self._routes is not None:
+            core.set_routes(self._routes)
+        for path in self._servicers.keys() | self._native.keys():
+            servicer = self._servicers.get(path)
+            core.add_method(path, self._native.get(path), servicer and self._handler(servicer), self._namespaced(path))
+        for _, tls, sock in self._addresses:
+            listener = Listener(sock, tls, self.limits, self._counters, lambda: ServerConnection(core),
+                                lambda: len(core.connections))
+            self._listeners.append(listener)
+            listener.start()
+        self._ticker = loop.create_task(self._tick(core))
+
+    def _handler(self, servicer: grpc.RpcMethodHandler) -> ServicerHandler:
+        return ServicerHandler(servicer, adapt(servicer, self._executor))
+
+    def _resolve(self, path: str, metadata: Sequence[tuple[str, str | bytes]]) -> Method | None:
+        """The method of a path that is not in the table: generic handlers decide, call by call."""
+        details = _CallDetails(path, metadata)
+        for generic in self._generic:
+            found = generic.service(details)
+            if found is not None and self._core is not None:
+                return self._core.add_method(path, None, self._handler(found), self._namespaced(path))
+        return None
+
+    async def _tick(self, core: ServerCore) -> None:
+        """Enforce time limits, at a quarter of the shortest and at most once a second."""
+        limits = self.limits
+        shortest = min(limits.handshake_timeout_s, limits.header_timeout_s, limits.idle_timeout_s, limits.max_age_s,
+                       limits.zero_window_timeout_s, limits.keepalive_time_s, limits.keepalive_timeout_s)
+        period = max(0.01, min(1.0, shortest / 4))
+        checked_tls = 0.0
+        while True:
+            await asyncio.sleep(period)
+            for count, connection in enumerate(list(core.connections)):
+                connection.tick()
+                if count % 256 == 255:
+                    await asyncio.sleep(0)
+            checked_tls += period
+            if checked_tls >= TLS_RELOAD_SECONDS:
+                checked_tls = 0.0
+                self._reload_tls()
+
+    def _reload_tls(self) -> None:
+        for _, tls, _ in self._addresses:
+            if tls is not None:
+                try:
+                    tls.reload_if_changed()
+                except TlsError as error:
+                    self._on_tls_error(error)
+
+    async def stop(self, grace: float | None = None) -> int:
+        """Drain and stop; the number of calls that had to be ended. Without grace, calls end at once.
+
+        Listeners close (their backlog is accepted first), every connection gets the two-step GOAWAY, calls in progress
+        may finish for `grace` seconds, and what is left is answered UNAVAILABLE.
+        """
+        if self._core is None:
+            return 0
+        if self._stopping is None:
+            self._stopping = asyncio.get_running_loop().create_task(self._drain(self._core, grace or 0))
+        return await asyncio.shield(self._stopping)
+
+    async def _drain(self, core: ServerCore, grace: float) -> int:
+        idle = asyncio.Event()
+        await asyncio.gather(*(listener.close() for listener in self._listeners))
+        begin_drain(core, idle.set)
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(idle.wait(), max(grace, 0.001))
+        ended = sum(connection.end_calls("the proxy is shutting down") for connection in list(core.connections))
+        if not idle.is_set():
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(idle.wait(), 0.5)
+        for connection in list(core.connections):
+            connection.close()
+        if self._ticker is not None:
+            self._ticker.cancel()
+        self._executor.shutdown(wait=False, cancel_futures=True)
+        if self._stopped is not None:
+            self._stopped.set()
+        return ended
+
+    async def wait_for_termination(self, timeout: float | None = None) -> bool:
+        """Wait until `stop` is through; False when `timeout` seconds pass first."""
+        if self._stopped is None:
+            return True
+        try:
+            await asyncio.wait_for(self._stopped.wait(), timeout)
+        except TimeoutError:
+            return False
+        return True
+
+    # --- figures ----------------------------------------------------------------------------------------------------
+
+    def stats(self) -> dict[str, int]:
+        """Gauges: connections, streams, handlers_running, bytes_held."""
+        return statistics(self._core) if self._core is not None else {}
+
+    def limit_hits(self) -> dict[str, int]:
+        """How often each limit was hit since the start, by name."""
+        return self._counters.hit_counts()
+
+
+class _CallDetails(grpc.HandlerCallDetails):  # type: ignore[misc]
+    def __init__(self, method: str, invocation_metadata: Sequence[tuple[str, str | bytes]]) -> None:
+        self.method = method
+        self.invocation_metadata = invocation_metadata
+
+
+def _unmeasured(namespace: str | None, path: str, backend: str) -> MethodStats:
+    service, _, operation = path.lstrip("/").rpartition("/")
+    return MethodStats(namespace or "", service, operation, backend)
