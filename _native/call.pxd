@@ -127,6 +127,7 @@ cdef class ServerStream(H2Stream):
     cdef uint8_t* reply_begin(self, size_t n) noexcept
     cdef uint8_t* reply_begin_split(self, size_t inline_bytes, size_t total) noexcept
     cdef void reply_end(self) noexcept
+    cdef void reply_end_with(self, chunk_t* rest) noexcept
     cdef void send_message(self, bytes message, bint compressed) noexcept
     cdef void finish(self, int code, object message, bytes details, list trailing) noexcept
     cdef void fail(self, int code, str reason, str message) noexcept

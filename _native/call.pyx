@@ -578,12 +578,20 @@ cdef class ServerStream(H2Stream):
 
     cdef void reply_end(self) noexcept:
         """Send the one reply message of a unary call with status OK."""
+        self.reply_end_with(NULL)
+
+    cdef void reply_end_with(self, chunk_t* rest) noexcept:
+        """As `reply_end`; `rest` holds the bytes that `reply_begin_split` announced."""
         cdef chunk_t* chunk = self.reply_chunk
         self.reply_chunk = NULL
         if self.session is None or self.answered:
             chunk_free(chunk)
+            if rest != NULL:
+                chunk_free(rest)
             return
         self.enqueue(chunk)
+        if rest != NULL:
+            self.enqueue(rest)
         self.finish(OK, None, None, None)
 
     cdef void send_message(self, bytes message, bint compressed) noexcept:

@@ -161,7 +161,8 @@ cdef class Context:
     cdef void unexpected(self, object error):
         _log.error("unexpected exception in a servicer", exc_info=error)
         if not self.aborted:
-            self.stream.finish(UNKNOWN, f"Unexpected {type(error)}: {error}", None, None)
+            # A status set before the exception stands: generated servicers raise NotImplementedError that way.
+            self.stream.finish(self.status or UNKNOWN, f"Unexpected {type(error)}: {error}", None, self.wire_trailers())
 
     cdef void conclude(self, object response):
         """The behaviour returned: send the message of a unary reply (status OK only) and the status."""

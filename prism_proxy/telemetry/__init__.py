@@ -1,0 +1,1 @@
+"""Metrics, structured logs, trace context, and the HTTP port that shows them."""
