@@ -1,0 +1,189 @@
+"""Native handlers of KeyValueBasicInterface over the memory store.
+
+They serve the ordinary case from the request's bytes to the reply's without a Python object. Whatever is unusual (a
+request that does not decode, a key out of bounds, a full store) is handed to the servicer of the same method, so that
+rules and error messages exist once.
+"""
+from libc.stdint cimport uint8_t, uint32_t
+from libc.string cimport memcpy
+
+from prism_proxy._native.buffers cimport chunk_borrow, chunk_t
+from prism_proxy._native.call cimport Handler, NativeRoute, ServerStream
+from prism_proxy._native.memstore cimport (
+    MS_OK, MemStore, blob_ref, blob_t, blob_unref, ms_delete, ms_exists, ms_get, ms_set,
+)
+from prism_proxy._native.protowire cimport (
+    PROTO_LEN, proto_bytes_t, proto_put_varint, proto_reader_t, proto_length_delimited, proto_skip, proto_tag,
+    proto_utf8, proto_varint_size,
+)
+
+cdef enum:
+    MAX_KEY_BYTES = 64 * 1024
+    COPY_BYTES = 8 * 1024       # values up to this size are copied into the reply, larger ones are referenced
+    SUCCESS_TAG = 0x08          # field 1, varint: success, found, exists
+    VALUE_TAG = 0x12            # field 2, bytes
+
+
+cdef int read_tags(proto_bytes_t message, int depth) noexcept nogil:
+    """Check prism.common.Tags (depth 0) or one entry of its map (depth 1). The values are not kept."""
+    cdef proto_reader_t reader
+    cdef proto_bytes_t field
+    cdef uint32_t number
+    cdef int wire_type, more
+    reader.at = message.data
+    reader.end = message.data + message.length
+    while True:
+        more = proto_tag(&reader, &number, &wire_type)
+        if more <= 0:
+            return more
+        if wire_type == PROTO_LEN and (number == 1 or (depth == 1 and number == 2)):
+            if proto_length_delimited(&reader, &field):
+                return -1
+            if depth == 0:
+                if read_tags(field, 1):
+                    return -1
+            elif not proto_utf8(field):
+                return -1
+        elif proto_skip(&reader, number, wire_type, 0):
+            return -1
+
+
+cdef int read_request(const uint8_t* data, size_t n, proto_bytes_t* key, proto_bytes_t* value) noexcept nogil:
+    """Fields 1 (key) and, where `value` is given, 2 (value) and 3 (tags). 0 when the request is ordinary."""
+    cdef proto_reader_t reader
+    cdef proto_bytes_t field
+    cdef uint32_t number
+    cdef int wire_type, more
+    key.data = data
+    key.length = 0
+    reader.at = data
+    reader.end = data + n
+    while True:
+        more = proto_tag(&reader, &number, &wire_type)
+        if more < 0:
+            return -1
+        if more == 0:
+            return 0 if 0 < key.length <= MAX_KEY_BYTES else -1
+        if wire_type == PROTO_LEN and (number == 1 or (value != NULL and number <= 3)):
+            if proto_length_delimited(&reader, &field):
+                return -1
+            if number == 1:
+                if not proto_utf8(field):
+                    return -1
+                key[0] = field
+            elif number == 2:
+                value[0] = field
+            elif read_tags(field, 0):
+                return -1
+        elif proto_skip(&reader, number, wire_type, 0):
+            return -1
+
+
+cdef class KeyValueHandler(Handler):
+    """Base of the four: serves routes whose store is a MemStore."""
+
+    cdef bint accepts(self, NativeRoute route) noexcept:
+        return route is not None and route.native_store is not None
+
+    cdef void decline(self, ServerStream stream, const uint8_t* data, size_t n) noexcept:
+        """Let the servicer serve this call from the start."""
+        cdef Handler servicer = stream.method.servicer
+        if servicer is None:
+            stream.fail(12, "METHOD_NOT_FOUND", "this method has no servicer")
+            return
+        stream.handler = servicer
+        servicer.on_start(stream)
+        servicer.on_message(stream, data, n)
+
+    cdef void reply_flag(self, ServerStream stream, bint flag) noexcept:
+        """A reply whose field 1 is a bool and nothing else is set."""
+        cdef uint8_t* out = stream.reply_begin(2 if flag else 0)
+        if out != NULL:
+            if flag:
+                out[0] = SUCCESS_TAG
+                out[1] = 1
+            stream.reply_end()
+
+
+cdef class GetHandler(KeyValueHandler):
+    cdef void on_message(self, ServerStream stream, const uint8_t* data, size_t n) noexcept:
+        cdef proto_bytes_t key
+        cdef blob_t* blob
+        cdef MemStore store = <MemStore>stream.route.native_store
+        if read_request(data, n, &key, NULL):
+            self.decline(stream, data, n)
+            return
+        blob = ms_get(store.store, key.data, key.length, stream.session.now_ns)
+        if blob == NULL or blob.length == 0:
+            self.reply_flag(stream, blob != NULL)
+        else:
+            self.reply_value(stream, blob)
+
+    cdef void reply_value(self, ServerStream stream, blob_t* blob) noexcept:
+        cdef size_t head = 3 + proto_varint_size(blob.length)
+        cdef bint copied = blob.length <= COPY_BYTES
+        cdef chunk_t* chunk
+        cdef uint8_t* out = stream.reply_begin_split(head + (blob.length if copied else 0), head + blob.length)
+        if out == NULL:
+            return
+        out[0] = SUCCESS_TAG
+        out[1] = 1
+        out[2] = VALUE_TAG
+        out = proto_put_varint(out + 3, blob.length)
+        if copied:
+            memcpy(out, blob.data, blob.length)
+            stream.reply_end()
+            return
+        chunk = chunk_borrow(blob.data, blob.length, <void*>blob, release_blob)
+        if chunk == NULL:
+            stream.fail(8, "OUT_OF_MEMORY", "no memory for the reply")
+            return
+        blob_ref(blob)
+        stream.reply_end_with(chunk)
+
+
+cdef class SetHandler(KeyValueHandler):
+    cdef void on_message(self, ServerStream stream, const uint8_t* data, size_t n) noexcept:
+        cdef proto_bytes_t key, value
+        cdef MemStore store = <MemStore>stream.route.native_store
+        value.data = data
+        value.length = 0
+        if read_request(data, n, &key, &value) or ms_set(
+                store.store, key.data, key.length, value.data, value.length, stream.session.now_ns) != MS_OK:
+            self.decline(stream, data, n)
+            return
+        self.reply_flag(stream, True)
+
+
+cdef class DeleteHandler(KeyValueHandler):
+    cdef void on_message(self, ServerStream stream, const uint8_t* data, size_t n) noexcept:
+        cdef proto_bytes_t key
+        cdef MemStore store = <MemStore>stream.route.native_store
+        if read_request(data, n, &key, NULL):
+            self.decline(stream, data, n)
+            return
+        ms_delete(store.store, key.data, key.length, stream.session.now_ns)
+        self.reply_flag(stream, True)
+
+
+cdef class ExistsHandler(KeyValueHandler):
+    cdef void on_message(self, ServerStream stream, const uint8_t* data, size_t n) noexcept:
+        cdef proto_bytes_t key
+        cdef MemStore store = <MemStore>stream.route.native_store
+        if read_request(data, n, &key, NULL):
+            self.decline(stream, data, n)
+            return
+        self.reply_flag(stream, ms_exists(store.store, key.data, key.length, stream.session.now_ns) != 0)
+
+
+cdef void release_blob(void* owner) noexcept:
+    blob_unref(<blob_t*>owner)
+
+
+def handlers() -> dict[str, Handler]:
+    """The native handlers by method path."""
+    service = "/prism.interfaces.keyvalue.KeyValueBasicInterface/"
+    return {
+        service + "Get": GetHandler(), service + "Set": SetHandler(),
+        service + "Delete": DeleteHandler(), service + "Exists": ExistsHandler(),
+    }

@@ -1,0 +1,168 @@
+"""What `prism-proxy` is told at its start: flags, then environment `PRISM_*`, then defaults.
+
+argparse rather than a richer library, because the process must serve within a quarter of a second of its start.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from prism_proxy import __version__
+from prism_proxy.server.limits import Limits
+from prism_proxy.server.listener import Address
+from prism_proxy.server.tls import TlsConfig
+
+DEFAULT_LISTEN = "127.0.0.1:8980"
+DEFAULT_METRICS = "127.0.0.1:9090"
+_EPILOG = """\
+Without further settings one namespace, 'default', keeps its data in memory.
+
+first call (another terminal):
+  grpcurl -plaintext -d '{"key": "hello", "value": "d29ybGQ="}' 127.0.0.1:8980 \\
+      prism.interfaces.keyvalue.KeyValueBasicInterface/Set
+  grpcurl -plaintext -d '{"key": "hello"}' 127.0.0.1:8980 \\
+      prism.interfaces.keyvalue.KeyValueBasicInterface/Get
+
+Every flag has an environment variable: --metrics-listen is PRISM_METRICS_LISTEN. Flags win over the environment.
+SIGTERM or SIGINT drains: calls in progress finish. A second signal ends at once.
+Exit codes: 0 clean, 1 usage or runtime error, 2 forced."""
+
+
+class ConfigError(ValueError):
+    """A setting cannot be used; the message names it and what to change."""
+
+
+@dataclass(frozen=True, slots=True)
+class ProxyConfig:
+    """Settings of one proxy process."""
+
+    listen: tuple[Address, ...]
+    metrics_listen: Address | None
+    tls: TlsConfig | None
+    limits: Limits
+    memory_bytes: int
+    log_level: str
+    log_format: str
+
+
+def parse(arguments: Sequence[str], environment: Mapping[str, str] = os.environ) -> ProxyConfig:
+    """Read the settings. ConfigError for a bad value; SystemExit for --help, --version and unknown flags."""
+    options = _parser().parse_args(arguments)
+    return _build(_Settings(vars(options), environment))
+
+
+@dataclass(frozen=True, slots=True)
+class _Settings:
+    """One look-up for flag and environment, so that messages name where a value came from."""
+
+    flags: Mapping[str, object]
+    environment: Mapping[str, str]
+
+    def text(self, name: str, default: str | None = None) -> str | None:
+        value = self.flags.get(name)
+        if value is not None:
+            return str(value)
+        return self.environment.get(self.variable(name)) or default
+
+    def texts(self, name: str, default: str = "") -> list[str]:
+        value = self.flags.get(name)
+        if isinstance(value, list) and value:
+            return [str(item) for item in value]
+        return [item.strip() for item in self.environment.get(self.variable(name), default).split(",") if item.strip()]
+
+    def yes(self, name: str) -> bool:
+        return bool(self.flags.get(name)) or self.environment.get(self.variable(name), "").lower() in ("1", "true", "yes")
+
+    @staticmethod
+    def variable(name: str) -> str:
+        return f"PRISM_{name.upper()}"
+
+
+def _build(settings: _Settings) -> ProxyConfig:
+    listen = tuple(_address("--listen", text) for text in settings.texts("listen", DEFAULT_LISTEN))
+    metrics = settings.text("metrics_listen", DEFAULT_METRICS) or ""
+    tls = _tls(settings)
+    for address in listen:
+        if tls is None and not address.loopback and not settings.yes("insecure"):
+            raise ConfigError(f"--listen {address.host}:{address.port} is reachable from other machines and has no TLS: "
+                              "give --tls-cert and --tls-key, or --insecure if the network is trusted")
+    level, form = settings.text("log_level", "info") or "", settings.text("log_format", "auto") or ""
+    if level not in ("debug", "info", "warning", "error"):
+        raise ConfigError(f"--log-level {level!r} is not one of debug, info, warning, error")
+    if form not in ("auto", "json", "text"):
+        raise ConfigError(f"--log-format {form!r} is not one of auto, json, text")
+    memory = settings.text("memory_bytes", str(256 * 1024 * 1024)) or ""
+    if not memory.isdecimal() or int(memory) < 1024 * 1024:
+        raise ConfigError(f"--memory-bytes {memory!r} must be a whole number of bytes, at least 1048576")
+    return ProxyConfig(
+        listen=listen, metrics_listen=None if metrics in ("off", "0") else _address("--metrics-listen", metrics), tls=tls,
+        limits=_limits(settings), memory_bytes=int(memory), log_level=level, log_format=form)
+
+
+def _address(flag: str, text: str) -> Address:
+    try:
+        return Address.parse(text)
+    except ValueError as error:
+        raise ConfigError(f"{flag}: {error}") from None
+
+
+def _tls(settings: _Settings) -> TlsConfig | None:
+    certificate, key, ca = (settings.text(name) for name in ("tls_cert", "tls_key", "tls_client_ca"))
+    if certificate is None and key is None:
+        if ca is not None:
+            raise ConfigError("--tls-client-ca needs --tls-cert and --tls-key")
+        return None
+    if certificate is None or key is None:
+        raise ConfigError("--tls-cert and --tls-key go together")
+    return TlsConfig(Path(certificate), Path(key), Path(ca) if ca else None)
+
+
+def _limits(settings: _Settings) -> Limits:
+    known = {item.name: item for item in dataclasses.fields(Limits)}
+    values: dict[str, float] = {}
+    drain = settings.text("drain_timeout") or settings.environment.get("PRISM_DRAIN_TIMEOUT_SECONDS")
+    for pair in [*settings.texts("limit"), *([f"drain_timeout_s={drain}"] if drain else [])]:
+        name, separator, text = pair.partition("=")
+        if name not in known or not separator:
+            raise ConfigError(f"--limit {pair!r}: write NAME=VALUE, with one of {', '.join(sorted(known))}")
+        try:
+            values[name] = int(text) if "int" in str(known[name].type) else float(text)
+        except ValueError:
+            raise ConfigError(f"--limit {name}: {text!r} is not a number") from None
+    try:
+        return Limits(**values)  # type: ignore[arg-type]
+    except ValueError as error:
+        raise ConfigError(str(error)) from None
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> None:  # type: ignore[override]
+        self.exit(1, f"prism-proxy: {message}; try --help\n")
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = _Parser(
+        prog="prism-proxy", description="Serves the typed data access API of Prism over gRPC.", epilog=_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--version", action="version", version=f"prism-proxy {__version__}")
+    parser.add_argument("--listen", action="append", metavar="HOST:PORT",
+                        help=f"where to serve gRPC: HOST:PORT, [IPV6]:PORT or unix:PATH; repeatable ({DEFAULT_LISTEN})")
+    parser.add_argument("--metrics-listen", metavar="HOST:PORT",
+                        help=f"where to serve /metrics, /health and /ready, or 'off' ({DEFAULT_METRICS})")
+    parser.add_argument("--tls-cert", metavar="FILE", help="certificate chain (PEM); serves TLS 1.3")
+    parser.add_argument("--tls-key", metavar="FILE", help="private key of the certificate (PEM)")
+    parser.add_argument("--tls-client-ca", metavar="FILE", help="require client certificates signed by this CA (PEM)")
+    parser.add_argument("--insecure", action="store_true", help="serve other machines without TLS")
+    parser.add_argument("--memory-bytes", metavar="N",
+                        help="memory the default namespace may use for keys, values and overhead (268435456)")
+    parser.add_argument("--limit", action="append", metavar="NAME=VALUE",
+                        help="change a server limit, such as max_message_bytes=33554432; repeatable")
+    parser.add_argument("--drain-timeout", metavar="SECONDS", help="how long calls may finish after SIGTERM (30)")
+    parser.add_argument("--log-level", metavar="LEVEL", help="debug, info, warning or error (info)")
+    parser.add_argument("--log-format", metavar="FORM", help="json, text, or auto: text on a terminal (auto)")
+    return parser
