@@ -10,7 +10,7 @@ from libc.string cimport memcpy
 from prism_proxy._native.buffers cimport chunk_borrow, chunk_t
 from prism_proxy._native.call cimport Handler, NativeRoute, ServerStream
 from prism_proxy._native.memstore cimport (
-    MS_OK, MemStore, blob_ref, blob_t, blob_unref, ms_delete, ms_exists, ms_get, ms_set,
+    MS_OK, MemStore, blob_ref, blob_t, blob_unref,
 )
 from prism_proxy._native.protowire cimport (
     PROTO_LEN, proto_bytes_t, proto_put_varint, proto_reader_t, proto_length_delimited, proto_skip, proto_tag,
@@ -113,7 +113,7 @@ cdef class GetHandler(KeyValueHandler):
         if read_request(data, n, &key, NULL):
             self.decline(stream, data, n)
             return
-        blob = ms_get(store.store, key.data, key.length, stream.session.now_ns)
+        blob = store.native_get(key.data, key.length, stream.session.now_ns)
         if blob == NULL or blob.length == 0:
             self.reply_flag(stream, blob != NULL)
         else:
@@ -148,8 +148,8 @@ cdef class SetHandler(KeyValueHandler):
         cdef MemStore store = <MemStore>stream.route.native_store
         value.data = data
         value.length = 0
-        if read_request(data, n, &key, &value) or ms_set(
-                store.store, key.data, key.length, value.data, value.length, stream.session.now_ns) != MS_OK:
+        if read_request(data, n, &key, &value) or store.native_set(
+                key.data, key.length, value.data, value.length, stream.session.now_ns) != MS_OK:
             self.decline(stream, data, n)
             return
         self.reply_flag(stream, True)
@@ -162,7 +162,7 @@ cdef class DeleteHandler(KeyValueHandler):
         if read_request(data, n, &key, NULL):
             self.decline(stream, data, n)
             return
-        ms_delete(store.store, key.data, key.length, stream.session.now_ns)
+        store.native_delete(key.data, key.length, stream.session.now_ns)
         self.reply_flag(stream, True)
 
 
@@ -173,7 +173,7 @@ cdef class ExistsHandler(KeyValueHandler):
         if read_request(data, n, &key, NULL):
             self.decline(stream, data, n)
             return
-        self.reply_flag(stream, ms_exists(store.store, key.data, key.length, stream.session.now_ns) != 0)
+        self.reply_flag(stream, store.native_exists(key.data, key.length, stream.session.now_ns) != 0)
 
 
 cdef void release_blob(void* owner) noexcept:

@@ -56,3 +56,8 @@ cdef class MemStore:
     cdef memstore_t* store
     cdef object clock
     cdef int64_t now(self) except -1
+    # For native handlers: the C functions of the same meaning, which only this module is linked with.
+    cdef blob_t* native_get(self, const uint8_t* key, size_t n, int64_t now_ns) noexcept
+    cdef int native_set(self, const uint8_t* key, size_t n, const uint8_t* value, size_t m, int64_t now_ns) noexcept
+    cdef int native_delete(self, const uint8_t* key, size_t n, int64_t now_ns) noexcept
+    cdef int native_exists(self, const uint8_t* key, size_t n, int64_t now_ns) noexcept

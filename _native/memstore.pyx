@@ -1,4 +1,4 @@
-"""Python face of the memory store; native handlers cimport `MemStore` and call the C functions on `store`.
+"""Python face of the memory store; native handlers cimport `MemStore` and call its `native_` methods.
 
 Not thread-safe: all calls come from one event loop. Times are monotonic nanoseconds of `clock` (the system's by default,
 another one in tests).
@@ -51,6 +51,18 @@ cdef class MemStore:
         if self.clock is None:
             return monotonic_ns()
         return self.clock()
+
+    cdef blob_t* native_get(self, const uint8_t* key, size_t n, int64_t now_ns) noexcept:
+        return ms_get(self.store, key, n, now_ns)
+
+    cdef int native_set(self, const uint8_t* key, size_t n, const uint8_t* value, size_t m, int64_t now_ns) noexcept:
+        return ms_set(self.store, key, n, value, m, now_ns)
+
+    cdef int native_delete(self, const uint8_t* key, size_t n, int64_t now_ns) noexcept:
+        return ms_delete(self.store, key, n, now_ns)
+
+    cdef int native_exists(self, const uint8_t* key, size_t n, int64_t now_ns) noexcept:
+        return ms_exists(self.store, key, n, now_ns)
 
     def set(self, bytes key not None, bytes value not None):
         """Store a value and clear the expiry."""
