@@ -45,6 +45,7 @@ class ProxyConfig:
     metrics_listen: Address | None
     tls: TlsConfig | None
     limits: Limits
+    reuse_port: bool
     memory_bytes: int
     log_level: str
     log_format: str
@@ -89,7 +90,7 @@ def _build(settings: _Settings) -> ProxyConfig:
     tls = _tls(settings)
     for address in listen:
         if tls is None and not address.loopback and not settings.yes("insecure"):
-            raise ConfigError(f"--listen {address.host}:{address.port} is reachable from other machines and has no TLS: "
+            raise ConfigError(f"--listen {address} is reachable from other machines and has no TLS: "
                               "give --tls-cert and --tls-key, or --insecure if the network is trusted")
     level, form = settings.text("log_level", "info") or "", settings.text("log_format", "auto") or ""
     if level not in ("debug", "info", "warning", "error"):
@@ -101,7 +102,7 @@ def _build(settings: _Settings) -> ProxyConfig:
         raise ConfigError(f"--memory-bytes {memory!r} must be a whole number of bytes, at least 1048576")
     return ProxyConfig(
         listen=listen, metrics_listen=None if metrics in ("off", "0") else _address("--metrics-listen", metrics), tls=tls,
-        limits=_limits(settings), memory_bytes=int(memory), log_level=level, log_format=form)
+        limits=_limits(settings), reuse_port=settings.yes("reuse_port"), memory_bytes=int(memory), log_level=level, log_format=form)
 
 
 def _address(flag: str, text: str) -> Address:
@@ -158,6 +159,8 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--tls-key", metavar="FILE", help="private key of the certificate (PEM)")
     parser.add_argument("--tls-client-ca", metavar="FILE", help="require client certificates signed by this CA (PEM)")
     parser.add_argument("--insecure", action="store_true", help="serve other machines without TLS")
+    parser.add_argument("--reuse-port", action="store_true",
+                        help="let another proxy listen on the same port, as a rolling restart needs")
     parser.add_argument("--memory-bytes", metavar="N",
                         help="memory the default namespace may use for keys, values and overhead (268435456)")
     parser.add_argument("--limit", action="append", metavar="NAME=VALUE",

@@ -66,3 +66,9 @@ class HealthServicer(health_pb2_grpc.HealthServicer):  # type: ignore[misc]
                 await changed.wait()
         finally:
             self._watchers -= 1
+
+
+def add_health(server: Any, servicer: HealthServicer) -> str:
+    """Register the service on `server`; returns its full name."""
+    health_pb2_grpc.add_HealthServicer_to_server(servicer, server)
+    return str(health_pb2.DESCRIPTOR.services_by_name["Health"].full_name)

@@ -48,6 +48,11 @@ class Address:
             raise ValueError(f"address {text!r}: write an IPv6 address in brackets, as in [::1]:8980")
         return cls(host.strip("[]") or "0.0.0.0", int(port))
 
+    def __str__(self) -> str:
+        if self.unix_path is not None:
+            return f"unix:{self.unix_path}"
+        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+
     @property
     def loopback(self) -> bool:
         return self.unix_path is not None or self.host in ("localhost", "::1") or self.host.startswith("127.")

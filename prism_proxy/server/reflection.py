@@ -30,27 +30,19 @@ def add_reflection(server: Any, services: Iterable[str]) -> None:
 
 
 def _register_v1(pool: descriptor_pool.DescriptorPool) -> None:
-    name = "grpc/reflection/v1/reflection.proto"
-    try:
-        pool.FindFileByName(name)
-    except KeyError:
-        text = messages.DESCRIPTOR.serialized_pb.replace(b"grpc.reflection.v1alpha", b"grpc.reflection.v1______")
-        proto = descriptor_pb2.FileDescriptorProto.FromString(text)
-        _rename(proto, "grpc.reflection.v1______", "grpc.reflection.v1")
-        proto.name = name
-        pool.Add(proto) if hasattr(pool, "Add") else pool.AddSerializedFile(proto.SerializeToString())
-
-
-def _rename(proto: descriptor_pb2.FileDescriptorProto, old: str, new: str) -> None:
-    """Give the file another package; the placeholder of equal length kept the serialized lengths right until here."""
+    """Add the v1 file to the pool: that of v1alpha under the package of v1."""
+    proto = descriptor_pb2.FileDescriptorProto.FromString(messages.DESCRIPTOR.serialized_pb)
+    old, new = proto.package, V1.rpartition(".")[0]
+    proto.name = "grpc/reflection/v1/reflection.proto"
     proto.package = new
     for message in proto.message_type:
-        for item in message.field:
+        for item in (item for item in message.field if item.type_name):
             item.type_name = item.type_name.replace(old, new)
     for service in proto.service:
         for method in service.method:
             method.input_type = method.input_type.replace(old, new)
             method.output_type = method.output_type.replace(old, new)
+    pool.AddSerializedFile(proto.SerializeToString())
 
 
 class _Answers:

@@ -75,15 +75,17 @@ class Server:
 
     def add_insecure_port(self, address: str) -> int:
         """Bind `address` (HOST:PORT, [IPV6]:PORT, unix:PATH) without TLS; returns the port. OSError when taken."""
-        return self._bind(Address.parse(address), None)
+        return self.bind(Address.parse(address), None)
 
     def add_secure_port(self, address: str, tls: TlsConfig) -> int:
         """Bind `address` with TLS 1.3. TlsError when the files cannot be used, OSError when the port is taken."""
-        return self._bind(Address.parse(address), TlsContexts(tls))
+        return self.bind(Address.parse(address), tls)
 
-    def _bind(self, address: Address, tls: TlsContexts | None) -> int:
-        sock = address.bind(share_port=True)
-        self._addresses.append((address, tls, sock))
+    def bind(self, address: Address, tls: TlsConfig | None, *, share_port: bool = False) -> int:
+        """Bind `address`; with `share_port` other processes may listen on it too, and the kernel spreads connections."""
+        contexts = TlsContexts(tls) if tls is not None else None
+        sock = address.bind(share_port=share_port)
+        self._addresses.append((address, contexts, sock))
         name = sock.getsockname()
         return int(name[1]) if isinstance(name, tuple) else 0
 

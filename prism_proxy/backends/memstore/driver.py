@@ -1,0 +1,173 @@
+"""Driver of the native memory store.
+
+Every method is done when it returns; the loop does the store's upkeep (expiry, rehashing) in slices of at most
+`SLICE_UNITS`, so that no call waits for more than a fraction of a millisecond behind it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import math
+from collections.abc import Mapping, Sequence
+
+from prism_proxy._native.memstore import MemStore, StoreFull
+from prism_proxy.backends.memstore.config import MemstoreConfig
+from prism_proxy.contracts import keyvalue
+from prism_proxy.contracts.driver import Declaration, Health, HealthReport
+from prism_proxy.contracts.keyvalue import CasResult, ScanPage
+from prism_proxy.errors import PrismError, StatusCode
+
+UPKEEP_SECONDS = 0.05
+SLICE_UNITS = 100  # about 200 µs when every unit is an expiry
+_CURSOR_VERSION = b"\x01"
+
+
+class MemstoreDriver:
+    """`native_store` lets native handlers work on the same store."""
+
+    declaration = Declaration("memstore", keyvalue.ALL, state="local", durability="volatile")
+
+    def __init__(self, config: MemstoreConfig) -> None:
+        self.native_store = MemStore(config.max_bytes, config.max_keys, config.evict)
+        self._config = config
+        self._upkeep: asyncio.Task[None] | None = None
+
+    # --- life -------------------------------------------------------------------------------------------------------
+
+    async def open(self) -> None:
+        self._upkeep = asyncio.get_running_loop().create_task(self._keep_up())
+
+    async def drain(self, deadline_s: float) -> None:
+        """Nothing is ever in progress here."""
+
+    async def close(self) -> None:
+        if self._upkeep is not None:
+            self._upkeep.cancel()
+
+    async def _keep_up(self) -> None:
+        while True:
+            await asyncio.sleep(UPKEEP_SECONDS)
+            while self.native_store.tick(SLICE_UNITS):
+                await asyncio.sleep(0)
+
+    def health(self) -> HealthReport:
+        counters = self.native_store.counters()
+        details = {name: str(value) for name, value in counters.items()} | {"max_bytes": str(self._config.max_bytes)}
+        if self.native_store.is_full():
+            return HealthReport(Health.DEGRADED, f"full: {counters['keys']} keys; raise max_bytes or max_keys", details)
+        return HealthReport(Health.HEALTHY, f"{counters['keys']} keys", details)
+
+    def classify(self, error: Exception) -> PrismError | None:
+        if isinstance(error, StoreFull):
+            return PrismError(
+                StatusCode.RESOURCE_EXHAUSTED, "STORE_FULL",
+                f"the memory of this namespace is full ({self._config.max_bytes} bytes): delete keys, or raise max_bytes"
+                + (" or max_keys" if self._config.max_keys else ""), {"outcome": "not_executed"})
+        return None
+
+    # --- keyvalue_basic ---------------------------------------------------------------------------------------------
+
+    async def set(self, key: bytes, value: bytes) -> None:
+        self.native_store.set(key, value)
+
+    async def get(self, key: bytes) -> bytes | None:
+        return self.native_store.get(key)
+
+    async def delete(self, key: bytes) -> bool:
+        return self.native_store.delete(key)
+
+    async def exists(self, key: bytes) -> bool:
+        return self.native_store.exists(key)
+
+    # --- keyvalue_scan ----------------------------------------------------------------------------------------------
+
+    async def scan(self, prefix: bytes, cursor: bytes | None, count: int, *, values: bool) -> ScanPage:
+        after = None
+        if cursor is not None:
+            if cursor[:1] != _CURSOR_VERSION:
+                raise ValueError("the cursor was not made by this namespace")
+            after = cursor[1:]
+        items, last = self.native_store.scan(prefix, after, count, values)
+        return ScanPage(items, None if last is None else self.cursor_after(last))
+
+    def cursor_after(self, key: bytes) -> bytes:
+        return _CURSOR_VERSION + key
+
+    async def count(self, prefix: bytes) -> int:
+        total, after = 0, None
+        while True:
+            items, after = self.native_store.scan(prefix, after, 1024, False)
+            total += len(items)
+            if after is None:
+                return total
+            await asyncio.sleep(0)
+
+    # --- keyvalue_ttl -----------------------------------------------------------------------------------------------
+
+    async def set_with_ttl(self, key: bytes, value: bytes, ttl: float) -> None:
+        self.native_store.set(key, value)
+        if ttl:
+            self.native_store.expire(key, _nanoseconds(ttl))
+
+    async def expire(self, key: bytes, ttl: float) -> bool:
+        return self.native_store.expire(key, _nanoseconds(ttl))
+
+    async def ttl(self, key: bytes) -> float | None:
+        left = self.native_store.ttl_ns(key)
+        if left is None:
+            return None
+        return math.inf if left < 0 else left / 1e9
+
+    async def persist(self, key: bytes) -> bool:
+        return self.native_store.persist(key)
+
+    # --- keyvalue_batch ---------------------------------------------------------------------------------------------
+
+    async def batch_set(self, items: Sequence[tuple[bytes, bytes]]) -> list[PrismError | None]:
+        results: list[PrismError | None] = []
+        for index, (key, value) in enumerate(items):
+            try:
+                self.native_store.set(key, value)
+                results.append(None)
+            except StoreFull as error:
+                results.append(self.classify(error))
+            if index % SLICE_UNITS == SLICE_UNITS - 1:
+                await asyncio.sleep(0)
+        return results
+
+    async def batch_get(self, keys: Sequence[bytes]) -> list[bytes | None]:
+        values: list[bytes | None] = []
+        for index, key in enumerate(keys):
+            values.append(self.native_store.get(key))
+            if index % SLICE_UNITS == SLICE_UNITS - 1:
+                await asyncio.sleep(0)
+        return values
+
+    async def batch_delete(self, keys: Sequence[bytes]) -> list[bool]:
+        existed: list[bool] = []
+        for index, key in enumerate(keys):
+            existed.append(self.native_store.delete(key))
+            if index % SLICE_UNITS == SLICE_UNITS - 1:
+                await asyncio.sleep(0)
+        return existed
+
+    # --- keyvalue_cas -----------------------------------------------------------------------------------------------
+
+    async def compare_and_swap(self, key: bytes, expected: bytes | None, value: bytes) -> CasResult:
+        return CasResult(*self.native_store.compare_and_swap(key, expected, value))
+
+    async def compare_and_delete(self, key: bytes, expected: bytes) -> CasResult:
+        return CasResult(*self.native_store.compare_and_delete(key, expected))
+
+    # --- keyvalue_transactional -------------------------------------------------------------------------------------
+
+    async def get_versioned(self, key: bytes) -> tuple[bytes | None, int]:
+        return self.native_store.get_versioned(key)
+
+    async def commit(self, reads: Mapping[bytes, int], writes: Mapping[bytes, bytes]) -> bool:
+        return self.native_store.commit(reads, writes)
+
+
+def _nanoseconds(seconds: float) -> int:
+    """Longer than the store's clock can count is for ever, as far as a process lives."""
+    return min(int(seconds * 1e9), 2**62)

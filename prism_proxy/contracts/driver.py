@@ -1,0 +1,62 @@
+"""The life of a backend driver, and what it declares about itself."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import Enum
+from typing import Protocol
+
+from prism_proxy.errors import PrismError
+
+
+class Health(Enum):
+    """Values are those of prism.interfaces.HealthStatus."""
+
+    HEALTHY = 1
+    DEGRADED = 2
+    UNHEALTHY = 3
+
+
+@dataclass(frozen=True, slots=True)
+class HealthReport:
+    """A driver's own view; `details` are shown to operators and hold no secrets."""
+
+    status: Health
+    message: str = ""
+    details: dict[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Declaration:
+    """Made once, in driver code.
+
+    `state` is "local" (data lives in this process or machine) or "shared"; `durability` names the strongest loss a
+    caller must expect: "volatile", "checkpointed", "synced", or what the product promises.
+    """
+
+    name: str
+    interfaces: frozenset[str]
+    state: str
+    durability: str
+
+
+class Driver(Protocol):
+    """`open` may be called once; a backend that is not up yet is no error, it shows in `health`.
+
+    After `drain` no new work arrives and running work ends; `close` frees everything and may follow at any time.
+    """
+
+    @property
+    def declaration(self) -> Declaration: ...
+
+    async def open(self) -> None: ...
+
+    async def drain(self, deadline_s: float) -> None: ...
+
+    async def close(self) -> None: ...
+
+    def health(self) -> HealthReport: ...
+
+    def classify(self, error: Exception) -> PrismError | None:
+        """The caller's error for a raw error of this backend; None when it is a defect of ours."""
+        ...

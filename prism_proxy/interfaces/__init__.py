@@ -1,0 +1,1 @@
+"""The gRPC services: each method decodes, calls a pattern, encodes. No rules live here."""

@@ -1,0 +1,103 @@
+"""What every servicer shares: finding the namespace of a call, and ending it with an error.
+
+The servicers run unchanged under `grpc.aio.server` and under the native server.
+"""
+
+from __future__ import annotations
+
+import functools
+import inspect
+from collections.abc import AsyncIterator, Callable, Mapping
+from typing import Any, Protocol, TypeVar
+
+import grpc
+import structlog
+
+from prism_proxy.errors import PrismError, StatusCode, status_of
+
+NAMESPACE_HEADER = "x-namespace"
+DEFAULT_NAMESPACE = "default"
+_log = structlog.get_logger("prism.interfaces")
+
+PatternT = TypeVar("PatternT", covariant=True)
+
+
+class Route(Protocol[PatternT]):
+    """What an interface needs to know of a namespace."""
+
+    @property
+    def namespace(self) -> str: ...
+
+    @property
+    def keyvalue(self) -> PatternT: ...
+
+
+Resolve = Callable[[str], "Route[Any] | None"]
+
+
+class NamespacedServicer:
+    """`resolve(name)` finds the route of a namespace where the server has not done so already."""
+
+    def __init__(self, resolve: Resolve) -> None:
+        self._resolve = resolve
+
+    def route(self, context: Any) -> Any:
+        """The route of the call. PrismError NOT_FOUND for an unknown namespace."""
+        found = getattr(context, "route", None)
+        if found is not None:
+            return found
+        name = _metadata(context).get(NAMESPACE_HEADER, DEFAULT_NAMESPACE)
+        found = self._resolve(str(name))
+        if found is None:
+            raise PrismError(StatusCode.NOT_FOUND, "NAMESPACE_NOT_FOUND",
+                             f"there is no namespace {name!r} on this proxy", {"namespace": str(name)})
+        return found
+
+
+def answers(method: Callable[..., Any]) -> Callable[..., Any]:
+    """Decorates a servicer method: PrismError becomes its status, a defect becomes INTERNAL without its inner text."""
+    if inspect.isasyncgenfunction(method):
+
+        @functools.wraps(method)
+        async def stream(self: Any, request: Any, context: Any) -> AsyncIterator[Any]:
+            try:
+                async for item in method(self, request, context):
+                    yield item
+            except PrismError as error:
+                await _abort(context, error)
+            except _PASS:
+                raise
+            except Exception as error:  # noqa: BLE001 - the boundary to the caller
+                await _abort(context, _defect(method, error))
+
+        return stream
+
+    @functools.wraps(method)
+    async def unary(self: Any, request: Any, context: Any) -> Any:
+        try:
+            return await method(self, request, context)
+        except PrismError as error:
+            await _abort(context, error)
+        except _PASS:
+            raise
+        except Exception as error:  # noqa: BLE001 - the boundary to the caller
+            await _abort(context, _defect(method, error))
+
+    return unary
+
+
+_PASS = (grpc.aio.AbortError, grpc.aio.UsageError)
+
+
+def _defect(method: Callable[..., Any], error: Exception) -> PrismError:
+    _log.error("a call failed unexpectedly", operation=method.__qualname__, exc_info=error)
+    return PrismError(StatusCode.INTERNAL, "INTERNAL", f"{method.__name__} failed unexpectedly; see the proxy's log")
+
+
+async def _abort(context: Any, error: PrismError) -> None:
+    code, message, trailers = status_of(error, _metadata(context).get("x-request-id"))
+    await context.abort(code, message, trailers)
+
+
+def _metadata(context: Any) -> Mapping[str, str]:
+    return {key: value for key, value in context.invocation_metadata() or () if isinstance(value, str)}

@@ -1,0 +1,38 @@
+"""prism.interfaces.keyvalue.KeyValueBasicInterface."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from prism.interfaces.keyvalue import keyvalue_basic_pb2 as pb
+from prism.interfaces.keyvalue import keyvalue_basic_pb2_grpc as rpc
+from prism_proxy.contracts.keyvalue import BASIC
+from prism_proxy.interfaces.base import NamespacedServicer, answers
+
+
+class KeyValueBasicServicer(NamespacedServicer, rpc.KeyValueBasicInterfaceServicer):  # type: ignore[misc]
+    """Set, Get, Delete, Exists."""
+
+    def _pattern(self, context: Any) -> Any:
+        pattern = self.route(context).keyvalue
+        pattern.require(BASIC)
+        return pattern
+
+    @answers
+    async def Set(self, request: Any, context: Any) -> Any:  # noqa: N802 - names of the contract
+        await self._pattern(context).set(request.key, request.value)
+        return pb.SetResponse(success=True)
+
+    @answers
+    async def Get(self, request: Any, context: Any) -> Any:  # noqa: N802
+        value = await self._pattern(context).get(request.key)
+        return pb.GetResponse(found=value is not None, value=value or b"")
+
+    @answers
+    async def Delete(self, request: Any, context: Any) -> Any:  # noqa: N802
+        await self._pattern(context).delete(request.key)
+        return pb.DeleteResponse(success=True)
+
+    @answers
+    async def Exists(self, request: Any, context: Any) -> Any:  # noqa: N802
+        return pb.ExistsResponse(exists=await self._pattern(context).exists(request.key))

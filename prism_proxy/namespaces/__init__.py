@@ -1,0 +1,1 @@
+"""Namespaces: their configuration, the immutable routing snapshot, and its whole swap."""

@@ -1,0 +1,22 @@
+"""What a namespace is configured to be."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from prism_proxy.patterns.keyvalue.pattern import KeyValueOptions
+
+
+@dataclass(frozen=True, slots=True)
+class NamespaceConfig:
+    """`backend` is a name of `prism_proxy.standard`, `backend_config` that backend's configuration class."""
+
+    name: str
+    backend: str
+    backend_config: Any
+    keyvalue: KeyValueOptions = field(default_factory=KeyValueOptions)
+
+    def __post_init__(self) -> None:
+        if not 0 < len(self.name.encode()) <= 253 or not self.name.isprintable():
+            raise ValueError(f"namespace name {self.name!r} must be 1 to 253 bytes of printable text")

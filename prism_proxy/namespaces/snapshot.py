@@ -1,0 +1,87 @@
+"""The routing table: an immutable snapshot of every namespace served here, swapped whole.
+
+A call resolves its route once and keeps it, so a swap never changes a call in progress. `Namespaces` holds the snapshot
+in force and tells listeners (the native server's own table) of a swap.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Any
+
+from prism_proxy._native.call import NativeRoute, RouteTable
+from prism_proxy._native.crc32 import partition_of
+from prism_proxy.contracts.driver import Driver
+from prism_proxy.namespaces.model import NamespaceConfig
+from prism_proxy.patterns.keyvalue.pattern import KeyValuePattern
+from prism_proxy.patterns.keyvalue.transactions import Transactions
+from prism_proxy.slots.slot import Slot
+
+DEFAULT = "default"
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """Everything a call needs of its namespace. `native_store` lets native handlers serve it; None sends every call
+    through the servicers."""
+
+    namespace: str
+    partition: int
+    revision: int
+    backend: str
+    driver: Driver
+    keyvalue: KeyValuePattern
+    native_store: Any
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """Routes by namespace name, under one revision."""
+
+    revision: int
+    routes: Mapping[str, Route]
+
+    def table(self) -> RouteTable:
+        """The form the native server reads."""
+        native = [NativeRoute(route, name, route.native_store) for name, route in self.routes.items()]
+        return RouteTable(self.revision, native, DEFAULT)
+
+
+class Namespaces:
+    """The snapshot in force."""
+
+    def __init__(self) -> None:
+        self.current = Snapshot(0, MappingProxyType({}))
+        self._listeners: list[Callable[[Snapshot], None]] = []
+
+    def on_swap(self, listener: Callable[[Snapshot], None]) -> None:
+        """Call `listener` with the snapshot now, and with every later one."""
+        self._listeners.append(listener)
+        listener(self.current)
+
+    def swap(self, snapshot: Snapshot) -> None:
+        """Put a snapshot in force. Revisions only grow."""
+        if snapshot.revision <= self.current.revision:
+            raise ValueError(f"revision {snapshot.revision} is not after {self.current.revision}")
+        self.current = snapshot
+        for listener in self._listeners:
+            listener(snapshot)
+
+    def resolve(self, name: str) -> Route | None:
+        return self.current.routes.get(name)
+
+
+def build(revision: int, configs: list[NamespaceConfig], make_driver: Callable[[str, Any], Any]) -> Snapshot:
+    """A snapshot of new drivers, not yet opened. `make_driver(backend, config)` comes from `prism_proxy.standard`."""
+    routes: dict[str, Route] = {}
+    for config in configs:
+        if config.name in routes:
+            raise ValueError(f"namespace {config.name!r} is configured twice")
+        driver = make_driver(config.backend, config.backend_config)
+        pattern = KeyValuePattern(Slot("store", config.name, driver), config.keyvalue, Transactions())
+        native = None if config.keyvalue.narrow_keys else getattr(driver, "native_store", None)
+        routes[config.name] = Route(
+            config.name, partition_of(config.name), revision, config.backend, driver, pattern, native)
+    return Snapshot(revision, MappingProxyType(routes))

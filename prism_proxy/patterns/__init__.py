@@ -1,0 +1,1 @@
+"""Semantics composed over slots. Patterns name interfaces, never products."""

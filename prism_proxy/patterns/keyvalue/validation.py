@@ -1,0 +1,48 @@
+"""What a KeyValue request may contain. Every refusal names the field and what is allowed."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sized
+
+from prism_proxy.errors import PrismError, StatusCode, invalid
+
+MAX_KEY_BYTES = 64 * 1024
+MAX_BATCH_ITEMS = 10_000
+MAX_TTL_SECONDS = 2**53  # whole seconds that a double still counts exactly
+NARROW_KEY = re.compile(r"[a-zA-Z0-9:_-]+")
+
+
+def key(text: str, *, narrow: bool = False) -> bytes:
+    """The key as bytes: 1 byte to 64 KiB of UTF-8, and with `narrow` only letters, digits, colon, '_' and '-'."""
+    encoded = text.encode()
+    if not encoded:
+        raise invalid("key", "key must not be empty", constraint="1 byte to 64 KiB")
+    if len(encoded) > MAX_KEY_BYTES:
+        raise invalid("key", f"key has {len(encoded)} bytes; at most {MAX_KEY_BYTES} are allowed", value=text,
+                      constraint="1 byte to 64 KiB")
+    if narrow and not NARROW_KEY.fullmatch(text):
+        raise PrismError(
+            StatusCode.INVALID_ARGUMENT, "INVALID_KEY",
+            "this namespace allows letters, digits, ':', '_' and '-' in keys only", field_name="key",
+            invalid_value=text, constraint=NARROW_KEY.pattern)
+    return encoded
+
+
+def batch(items: Sized, field_name: str) -> None:
+    if len(items) > MAX_BATCH_ITEMS:
+        raise invalid(field_name, f"{field_name} has {len(items)} items; at most {MAX_BATCH_ITEMS} are allowed",
+                      constraint=f"at most {MAX_BATCH_ITEMS}")
+
+
+def limit(value: int) -> int:
+    if value < 0:
+        raise invalid("limit", f"limit is {value}; use 0 for all, or a positive number", constraint=">= 0")
+    return value
+
+
+def ttl(seconds: int) -> int:
+    if not 0 <= seconds <= MAX_TTL_SECONDS:
+        raise invalid("ttl_seconds", f"ttl_seconds is {seconds}; use 0 to expire now, or a positive number",
+                      constraint=f"0 to {MAX_TTL_SECONDS}")
+    return seconds
