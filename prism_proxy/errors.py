@@ -11,12 +11,17 @@ import uuid
 from binascii import b2a_base64
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
 
 import grpc
+
+if TYPE_CHECKING:
+    from prism.common import errors_pb2
 
 StatusCode = grpc.StatusCode
 MAX_MESSAGE_CHARS = 1024  # keeps the trailers of a failed call within any client's header limit
 MAX_VALUE_CHARS = 64  # of a caller's value quoted back
+MAX_CAUSES = 8
 DOMAIN = "prism.proxy.v1"
 
 
@@ -24,9 +29,9 @@ DOMAIN = "prism.proxy.v1"
 class PrismError(Exception):
     """A call failed.
 
-    `reason` is a stable UPPER_SNAKE name; `message` says what to change; `retry_after` (seconds) makes it retryable;
-    `executed` tells whether the call took effect: False (it did not), None (unknown), or True/unset for errors where
-    the question does not arise.
+    `reason` is a stable UPPER_SNAKE name; `message` says what to change; `retry_after` (seconds) makes it retryable.
+    `metadata` keys with a meaning: `namespace`, `backend`, `operation`, and `outcome`, which is `not_executed` or
+    `unknown` where the caller cannot tell. `__cause__` is passed on by type only: its text may quote a payload.
     """
 
     code: grpc.StatusCode
@@ -45,10 +50,13 @@ class PrismError(Exception):
         return f"{self.reason}: {self.message}"
 
 
-def invalid(field_name: str, message: str, *, value: str | None = None, constraint: str | None = None) -> PrismError:
+def invalid(
+    field_name: str, message: str, *, reason: str = "INVALID_ARGUMENT", value: str | None = None,
+    constraint: str | None = None,
+) -> PrismError:
     """INVALID_ARGUMENT about one field of the request."""
-    return PrismError(StatusCode.INVALID_ARGUMENT, "INVALID_ARGUMENT", message, field_name=field_name,
-                      invalid_value=value, constraint=constraint)
+    return PrismError(StatusCode.INVALID_ARGUMENT, reason, message, field_name=field_name, invalid_value=value,
+                      constraint=constraint)
 
 
 def interface_not_supported(interface: str, backend: str, supported: tuple[str, ...]) -> PrismError:
@@ -63,7 +71,7 @@ def interface_not_supported(interface: str, backend: str, supported: tuple[str, 
 _FORMS: dict[grpc.StatusCode, tuple[int, int, int]] = {
     StatusCode.CANCELLED: (500, 2, 2),
     StatusCode.UNKNOWN: (500, 2, 4),
-    StatusCode.INVALID_ARGUMENT: (400, 7, 3),
+    StatusCode.INVALID_ARGUMENT: (400, 8, 3),
     StatusCode.DEADLINE_EXCEEDED: (504, 5, 3),
     StatusCode.NOT_FOUND: (404, 1, 2),
     StatusCode.ALREADY_EXISTS: (409, 10, 3),
@@ -71,7 +79,7 @@ _FORMS: dict[grpc.StatusCode, tuple[int, int, int]] = {
     StatusCode.RESOURCE_EXHAUSTED: (429, 6, 3),
     StatusCode.FAILED_PRECONDITION: (412, 1, 3),
     StatusCode.ABORTED: (409, 10, 3),
-    StatusCode.OUT_OF_RANGE: (400, 7, 3),
+    StatusCode.OUT_OF_RANGE: (400, 8, 3),
     StatusCode.UNIMPLEMENTED: (501, 1, 3),
     StatusCode.INTERNAL: (500, 2, 4),
     StatusCode.UNAVAILABLE: (503, 2, 4),
@@ -80,7 +88,7 @@ _FORMS: dict[grpc.StatusCode, tuple[int, int, int]] = {
 }
 # reasons whose form is more exact than that of their status
 _REASONS: dict[str, tuple[int, int, int]] = {
-    "INVALID_KEY": (422, 7, 3),
+    "INVALID_KEY": (422, 8, 3),
     "INTERFACE_NOT_SUPPORTED": (602, 1, 3),
     "SLOT_ERROR": (603, 1, 4),
     "MESSAGE_TOO_LARGE": (413, 1, 3),
@@ -114,7 +122,9 @@ def describe(
     return int(error.code.value[0]), message, trailers
 
 
-def status_of(error: PrismError, request_id: str | None = None) -> tuple[grpc.StatusCode, str, tuple[tuple[str, str | bytes], ...]]:
+def status_of(
+    error: PrismError, request_id: str | None = None
+) -> tuple[grpc.StatusCode, str, tuple[tuple[str, str | bytes], ...]]:
     """As `describe`, in grpcio's terms: what `abort` of a servicer context takes."""
     request_id = request_id or uuid.uuid4().hex
     message = error.message[:MAX_MESSAGE_CHARS]
@@ -138,13 +148,14 @@ def _status_details(error: PrismError, message: str, request_id: str) -> bytes:
         retry.retry_delay.FromNanoseconds(int(error.retry_after * 1e9))
         status.details.add().Pack(retry)
     status.details.add().Pack(_rich_error(error, message, request_id))
-    return status.SerializeToString()
+    return bytes(status.SerializeToString())
 
 
-def _rich_error(error: PrismError, message: str, request_id: str):  # type: ignore[no-untyped-def]
+def _rich_error(error: PrismError, message: str, request_id: str) -> errors_pb2.Error:
     from prism.common import errors_pb2
 
-    code, category, severity = _REASONS.get(error.reason) or _FORMS.get(error.code, (500, 2, 4))
+    form: tuple[Any, Any, Any] = _REASONS.get(error.reason) or _FORMS.get(error.code, (500, 2, 4))
+    code, category, severity = form
     rich = errors_pb2.Error(
         code=code, message=message, request_id=request_id, category=category, severity=severity, source="prism-proxy",
         namespace=error.metadata.get("namespace", ""), metadata=dict(error.metadata))
@@ -162,4 +173,13 @@ def _rich_error(error: PrismError, message: str, request_id: str):  # type: igno
     if error.interface is not None:
         rich.details.add().pattern_error.CopyFrom(errors_pb2.PatternError(
             interface_name=error.interface, semantic_error=message, supported_operations=error.supported))
+    elif "backend" in error.metadata:
+        rich.details.add().backend_error.CopyFrom(errors_pb2.BackendError(
+            backend_type=error.metadata["backend"], backend_error_code=error.reason, backend_error_message=message,
+            operation=error.metadata.get("operation", "")))
+    cause = error.__cause__
+    while cause is not None and len(rich.causes) < MAX_CAUSES:
+        rich.causes.add(message=type(cause).__name__, request_id=request_id,
+                        source=error.metadata.get("backend", "prism-proxy"))
+        cause = cause.__cause__
     return rich
