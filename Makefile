@@ -1,3 +1,66 @@
-PY := .venv/bin/python
+# One command each. `make run` and `make test` set up whatever is missing: system headers, the virtual environment,
+# the native modules and the protobuf stubs. Each step leaves a stamp, so a second run only does what changed.
+PYTHON ?= python3
+VENV   := .venv
+PY     := $(VENV)/bin/python
+JOBS   := $(shell nproc 2>/dev/null || echo 1)
+NATIVE := $(shell find _native proto -type f 2>/dev/null)
+PYTEST := $(PY) -m pytest
+export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
+
+.DEFAULT_GOAL := help
+.PHONY: help build native tools run test bench soak conformance lint debug clean
+
+help: ## list the targets
+	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 14
+
+$(PY):
+	@scripts/system.sh venv $(PYTHON)
+	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/.installed: pyproject.toml setup.py | $(PY)
+	@scripts/system.sh headers $(PY)
+	$(PY) -m pip install -q --disable-pip-version-check 'setuptools>=77' 'cython>=3.1' 'grpcio-tools>=1.71' wheel
+	$(PY) -m pip install -q --disable-pip-version-check --no-build-isolation -e '.[dev]'
+	@touch $@
+
+build/.native: $(NATIVE) setup.py $(VENV)/.installed
+	$(PY) setup.py -q build_ext --inplace -j $(JOBS)
+	@touch $@
+
+build: $(VENV)/.installed build/.native ## set up .venv, the native modules, the stubs and .venv/bin/prism-proxy
+
 native: ## rebuild the native modules and stubs in place
-	$(PY) setup.py -q build_ext --inplace
+	$(PY) setup.py -q build_ext --inplace -j $(JOBS)
+
+tools: build ## build the pinned test clients into .tools/ (needs Go)
+	@$(PY) -m scripts.tools
+
+run: build ## start the proxy on 127.0.0.1:8980, make a first call, keep serving until Ctrl-C
+	@$(PY) examples/first_call.py --serve
+
+test: build tools ## every test in its short form
+	$(PYTEST)
+
+conformance: build tools ## h2spec and the gRPC interoperability cases only
+	$(PYTEST) tests/conformance
+
+bench: build ## measure the server beside its baselines
+	$(PY) -m pip install -q --disable-pip-version-check --no-build-isolation -e '.[dev,bench]'
+	$(PY) -m benchmarks
+
+soak: build tools ## the same tests with their full durations
+	PRISM_SOAK=1 $(PYTEST) --timeout 7200
+
+lint: build ## ruff, mypy, cython-lint, import-linter
+	ruff check .
+	mypy
+	cython-lint _native
+	lint-imports
+
+debug: build tools ## native, contract and conformance tests under the address and undefined-behaviour sanitizers
+	$(PY) -m scripts.sanitize
+
+clean: ## remove what the build made; keep .venv and .tools
+	rm -rf build dist prism prism_proxy/_native .mypy_cache .pytest_cache .ruff_cache .import_linter_cache *.egg-info
+	find . -name __pycache__ -type d -not -path './$(VENV)/*' -prune -exec rm -rf {} +

@@ -9,6 +9,7 @@ Everything else about the package is in pyproject.toml. Two steps run before set
 
 import os
 import shutil
+import subprocess
 import sys
 from pathlib import Path
 
@@ -109,10 +110,8 @@ class BuildNative(build_ext):
         probe.parent.mkdir(parents=True, exist_ok=True)
         for header, package in {**HEADERS, "Python.h": "python3-dev"}.items():
             probe.write_text(f"#include <{header}>\n")
-            try:
-                self.compiler.spawn([*self.compiler.compiler_so, *(f"-I{d}" for d in self.compiler.include_dirs),
-                                     "-E", str(probe), "-o", os.devnull])
-            except Exception:
+            command = [*self.compiler.compiler_so, *(f"-I{d}" for d in self.compiler.include_dirs), "-E", str(probe)]
+            if subprocess.run(command, capture_output=True, check=False).returncode != 0:
                 sys.exit(f"prism: the header {header} is missing: apt-get install {package}")
 
 
