@@ -12,8 +12,6 @@ import signal
 import time
 from collections.abc import Iterable
 
-import structlog
-
 from prism_proxy import __version__
 from prism_proxy._native import keyvalue as native_keyvalue
 from prism_proxy.backends.memstore.config import MemstoreConfig
@@ -28,7 +26,7 @@ from prism_proxy.server.reflection import add_reflection
 from prism_proxy.server.server import Server
 from prism_proxy.server.tls import TlsError
 from prism_proxy.standard import make_driver
-from prism_proxy.telemetry import log as logging_setup
+from prism_proxy.telemetry import log
 from prism_proxy.telemetry.http import TelemetryServer
 from prism_proxy.telemetry.loop_monitor import LoopMonitor
 from prism_proxy.telemetry.metrics import Metric, Metrics, counters, gauges
@@ -44,8 +42,8 @@ class App:
     """One proxy process."""
 
     def __init__(self, config: ProxyConfig) -> None:
-        logging_setup.configure(config.log_level, config.log_format)
-        self._log = structlog.get_logger("prism.proxy")
+        log.configure(config.log_level, config.log_format)
+        self._log = log.get("prism.proxy")
         self._config = config
         self._namespaces = Namespaces()
         self._metrics = Metrics(version=__version__)

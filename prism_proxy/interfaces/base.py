@@ -11,13 +11,13 @@ from collections.abc import AsyncIterator, Callable, Mapping
 from typing import Any, Protocol, TypeVar
 
 import grpc
-import structlog
 
 from prism_proxy.errors import PrismError, StatusCode, status_of
+from prism_proxy.telemetry import log
 
 NAMESPACE_HEADER = "x-namespace"
 DEFAULT_NAMESPACE = "default"
-_log = structlog.get_logger("prism.interfaces")
+_log = log.get("prism.interfaces")
 
 PatternT = TypeVar("PatternT", covariant=True)
 

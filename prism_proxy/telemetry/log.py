@@ -1,41 +1,65 @@
 """Structured logs: one JSON object a line on stderr, or readable text on a terminal.
 
-Payloads, keys and credentials are never logged.
+Built on the standard library's logging, which drivers and grpcio use too, so that there is one stream. (Decision 0001
+says why not structlog.) Payloads, keys and credentials are never logged.
 """
 
 from __future__ import annotations
 
+import json
 import logging
 import sys
+import time
+from collections.abc import MutableMapping
 from typing import Any
 
-import structlog
-
 LEVELS = ("debug", "info", "warning", "error")
+_FIELDS = "prism_fields"
+
+
+class Log(logging.LoggerAdapter[logging.Logger]):
+    """A logger whose keyword arguments become fields: `log.info("serving", ports=[8980])`."""
+
+    def process(self, msg: Any, kwargs: MutableMapping[str, Any]) -> tuple[Any, MutableMapping[str, Any]]:
+        passed = {key: kwargs.pop(key) for key in ("exc_info", "stack_info", "stacklevel") if key in kwargs}
+        return msg, {**passed, "extra": {_FIELDS: kwargs}}
+
+
+def get(name: str) -> Log:
+    """The logger of a part of the product."""
+    return Log(logging.getLogger(name), None)
 
 
 def configure(level: str = "info", form: str = "auto") -> None:
     """Set up logging of the process. `form` is json, text or auto (text when stderr is a terminal)."""
-    number = getattr(logging, level.upper())
+    handler = logging.StreamHandler(sys.stderr)
     text = form == "text" or (form == "auto" and sys.stderr.isatty())
-    renderer: Any = structlog.dev.ConsoleRenderer() if text else structlog.processors.JSONRenderer()
-    shared: list[Any] = [
-        structlog.contextvars.merge_contextvars,
-        structlog.processors.add_log_level,
-        structlog.processors.TimeStamper(fmt="iso", utc=True),
-        structlog.processors.format_exc_info,
-    ]
-    structlog.configure(
-        processors=[*shared, renderer], wrapper_class=structlog.make_filtering_bound_logger(number),
-        logger_factory=structlog.PrintLoggerFactory(sys.stderr), cache_logger_on_first_use=True)
-    logging.basicConfig(handlers=[_Forward()], level=number, force=True)
-    # The server logs its own failures with more context than the loop can.
-    logging.getLogger("asyncio").setLevel(logging.ERROR)
+    handler.setFormatter(TextFormatter() if text else JsonFormatter())
+    logging.basicConfig(handlers=[handler], level=level.upper(), force=True)
 
 
-class _Forward(logging.Handler):
-    """Passes records of the standard library's loggers (grpc, asyncio, drivers) to structlog."""
+class JsonFormatter(logging.Formatter):
+    """timestamp (UTC), level, logger, event, then the fields of the call."""
 
-    def emit(self, record: logging.LogRecord) -> None:
-        log = structlog.get_logger(record.name)
-        log.log(record.levelno, record.getMessage(), logger=record.name, exc_info=record.exc_info)
+    def format(self, record: logging.LogRecord) -> str:
+        milliseconds = int(record.msecs)
+        out: dict[str, Any] = {
+            "timestamp": f"{time.strftime('%Y-%m-%dT%H:%M:%S', time.gmtime(record.created))}.{milliseconds:03d}Z",
+            "level": record.levelname.lower(), "logger": record.name, "event": record.getMessage(),
+            **getattr(record, _FIELDS, {})}
+        if record.exc_info:
+            out["exception"] = self.formatException(record.exc_info)
+        return json.dumps(out, default=str)
+
+
+class TextFormatter(logging.Formatter):
+    """The same for people."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        fields = " ".join(f"{key}={value}" for key, value in getattr(record, _FIELDS, {}).items())
+        line = f"{time.strftime('%H:%M:%S', time.localtime(record.created))} {record.levelname:<7} {record.getMessage()}"
+        if fields:
+            line += f"  {fields}"
+        if record.exc_info:
+            line += "\n" + self.formatException(record.exc_info)
+        return line
