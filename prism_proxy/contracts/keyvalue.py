@@ -1,7 +1,7 @@
 """The six KeyValue interfaces as a driver implements them.
 
-Keys and values are bytes; keys arrive validated. Durations are seconds. Every method may raise the backend's own errors,
-which the slot classifies, or PrismError.
+Keys and values are bytes; keys arrive validated. Durations are seconds. Every method may raise the backend's own
+errors, which the slot classifies, or PrismError.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ ALL = frozenset({BASIC, SCAN, TTL, BATCH, CAS, TRANSACTIONAL})
 
 @dataclass(frozen=True, slots=True)
 class ScanPage:
-    """Some items, and where to go on: `cursor` is None at the end. A page may be short, even empty, and not be the last."""
+    """Some items, and where to go on: `cursor` is None at the end. A short or empty page need not be the last one."""
 
     items: list[tuple[bytes, bytes | None]]
     cursor: bytes | None

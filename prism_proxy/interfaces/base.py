@@ -68,7 +68,7 @@ def answers(method: Callable[..., Any]) -> Callable[..., Any]:
             except _PASS:
                 raise
             except Exception as error:  # noqa: BLE001 - the boundary to the caller
-                await _abort(context, _defect(method, error))
+                await _abort(context, _defect(method, context, error))
 
         return stream
 
@@ -81,7 +81,7 @@ def answers(method: Callable[..., Any]) -> Callable[..., Any]:
         except _PASS:
             raise
         except Exception as error:  # noqa: BLE001 - the boundary to the caller
-            await _abort(context, _defect(method, error))
+            await _abort(context, _defect(method, context, error))
 
     return unary
 
@@ -89,8 +89,9 @@ def answers(method: Callable[..., Any]) -> Callable[..., Any]:
 _PASS = (grpc.aio.AbortError, grpc.aio.UsageError)
 
 
-def _defect(method: Callable[..., Any], error: Exception) -> PrismError:
-    _log.error("a call failed unexpectedly", operation=method.__qualname__, exc_info=error)
+def _defect(method: Callable[..., Any], context: Any, error: Exception) -> PrismError:
+    _log.error("a call failed unexpectedly", operation=method.__qualname__,
+               request_id=_metadata(context).get("x-request-id"), exc_info=error)
     return PrismError(StatusCode.INTERNAL, "INTERNAL", f"{method.__name__} failed unexpectedly; see the proxy's log")
 
 

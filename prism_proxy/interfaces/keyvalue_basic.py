@@ -10,7 +10,7 @@ from prism_proxy.contracts.keyvalue import BASIC
 from prism_proxy.interfaces.base import NamespacedServicer, answers
 
 
-class KeyValueBasicServicer(NamespacedServicer, rpc.KeyValueBasicInterfaceServicer):  # type: ignore[misc]
+class KeyValueBasicServicer(NamespacedServicer, rpc.KeyValueBasicInterfaceServicer):
     """Set, Get, Delete, Exists."""
 
     def _pattern(self, context: Any) -> Any:

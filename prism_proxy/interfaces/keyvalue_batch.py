@@ -11,7 +11,7 @@ from prism_proxy.contracts.keyvalue import BATCH
 from prism_proxy.interfaces.base import NamespacedServicer, answers
 
 
-class KeyValueBatchServicer(NamespacedServicer, rpc.KeyValueBatchInterfaceServicer):  # type: ignore[misc]
+class KeyValueBatchServicer(NamespacedServicer, rpc.KeyValueBatchInterfaceServicer):
     """BatchSet, BatchGet, BatchDelete. Errors of single items travel in their results."""
 
     def _pattern(self, context: Any) -> Any:

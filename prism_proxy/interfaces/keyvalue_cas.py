@@ -10,7 +10,7 @@ from prism_proxy.contracts.keyvalue import CAS
 from prism_proxy.interfaces.base import NamespacedServicer, answers
 
 
-class KeyValueCasServicer(NamespacedServicer, rpc.KeyValueCASInterfaceServicer):  # type: ignore[misc]
+class KeyValueCasServicer(NamespacedServicer, rpc.KeyValueCASInterfaceServicer):
     """CompareAndSwap, CompareAndDelete. A failed comparison is an answer, not an error."""
 
     def _pattern(self, context: Any) -> Any:

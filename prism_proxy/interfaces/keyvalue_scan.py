@@ -11,7 +11,7 @@ from prism_proxy.contracts.keyvalue import SCAN
 from prism_proxy.interfaces.base import NamespacedServicer, answers
 
 
-class KeyValueScanServicer(NamespacedServicer, rpc.KeyValueScanInterfaceServicer):  # type: ignore[misc]
+class KeyValueScanServicer(NamespacedServicer, rpc.KeyValueScanInterfaceServicer):
     """Scan, ScanKeys, Count."""
 
     def _pattern(self, context: Any) -> Any:

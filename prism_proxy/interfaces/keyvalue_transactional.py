@@ -11,7 +11,7 @@ from prism_proxy.contracts.keyvalue import TRANSACTIONAL
 from prism_proxy.interfaces.base import NamespacedServicer, answers
 
 
-class KeyValueTransactionalServicer(NamespacedServicer, rpc.KeyValueTransactionalInterfaceServicer):  # type: ignore[misc]
+class KeyValueTransactionalServicer(NamespacedServicer, rpc.KeyValueTransactionalInterfaceServicer):
     """BeginTransaction, SetInTransaction, GetInTransaction, Commit, Rollback."""
 
     def _pattern(self, context: Any) -> Any:

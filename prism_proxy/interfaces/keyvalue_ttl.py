@@ -10,7 +10,7 @@ from prism_proxy.contracts.keyvalue import TTL
 from prism_proxy.interfaces.base import NamespacedServicer, answers
 
 
-class KeyValueTTLServicer(NamespacedServicer, rpc.KeyValueTTLInterfaceServicer):  # type: ignore[misc]
+class KeyValueTTLServicer(NamespacedServicer, rpc.KeyValueTTLInterfaceServicer):
     """Expire, GetTTL, Persist."""
 
     def _pattern(self, context: Any) -> Any:

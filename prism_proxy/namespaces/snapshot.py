@@ -30,10 +30,14 @@ class Route:
     namespace: str
     partition: int
     revision: int
-    backend: str
+    config: NamespaceConfig
     driver: Driver
     keyvalue: KeyValuePattern
     native_store: Any
+
+    @property
+    def backend(self) -> str:
+        return self.config.backend
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,15 +77,27 @@ class Namespaces:
         return self.current.routes.get(name)
 
 
-def build(revision: int, configs: list[NamespaceConfig], make_driver: Callable[[str, Any], Any]) -> Snapshot:
-    """A snapshot of new drivers, not yet opened. `make_driver(backend, config)` comes from `prism_proxy.standard`."""
+def build(
+    revision: int, configs: list[NamespaceConfig], make_driver: Callable[[str, Any], Any],
+    previous: Snapshot | None = None,
+) -> Snapshot:
+    """The snapshot of a configuration. `make_driver(backend, config)` comes from `prism_proxy.standard`.
+
+    A namespace that is configured as in `previous` keeps its driver, its data and its open transactions; drivers of the
+    others are new and not yet opened. ValueError when the configuration cannot be used: then nothing has changed.
+    """
+    kept = previous.routes if previous is not None else {}
     routes: dict[str, Route] = {}
     for config in configs:
         if config.name in routes:
             raise ValueError(f"namespace {config.name!r} is configured twice")
+        before = kept.get(config.name)
+        if before is not None and before.config == config:
+            routes[config.name] = before
+            continue
         driver = make_driver(config.backend, config.backend_config)
         pattern = KeyValuePattern(Slot("store", config.name, driver), config.keyvalue, Transactions())
         native = None if config.keyvalue.narrow_keys else getattr(driver, "native_store", None)
         routes[config.name] = Route(
-            config.name, partition_of(config.name), revision, config.backend, driver, pattern, native)
+            config.name, partition_of(config.name), revision, config, driver, pattern, native)
     return Snapshot(revision, MappingProxyType(routes))

@@ -1,20 +1,22 @@
 """A slot holds the driver that serves one role of a pattern.
 
-Every call of a driver goes through `Slot.call`, so that raw errors become `PrismError` in one place, and retries, circuit
-breaking and connection checkout have exactly one home. Local stores need none of the three, and pay nothing for them.
+Every call of a driver goes through `Slot.call`, so that raw errors become `PrismError` in one place, and retries,
+circuit breaking and connection checkout have exactly one home. Local stores need none of the three, and pay nothing for
+them: today every call is tried once.
 """
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Awaitable
-from typing import Generic, TypeVar
+import dataclasses
+from collections.abc import Awaitable, Callable
+from typing import Generic, ParamSpec, TypeVar
 
 from prism_proxy.contracts.driver import Driver
-from prism_proxy.errors import PrismError, StatusCode
+from prism_proxy.errors import PrismError
 
 DriverT = TypeVar("DriverT", bound=Driver)
 ResultT = TypeVar("ResultT")
+Args = ParamSpec("Args")
 
 
 class Slot(Generic[DriverT]):
@@ -25,21 +27,22 @@ class Slot(Generic[DriverT]):
         self.namespace = namespace
         self.driver = driver
 
-    async def call(self, operation: str, command: Awaitable[ResultT]) -> ResultT:
-        """Await one driver command. PrismError names backend, phase and attempt; cancellation passes."""
+    async def call(
+        self, operation: str, command: Callable[Args, Awaitable[ResultT]], *args: Args.args, **kwargs: Args.kwargs
+    ) -> ResultT:
+        """Run one driver command. PrismError names backend, phase and attempt; what the driver does not know as its
+        backend's error is a defect and passes unchanged, as cancellation does."""
         try:
-            return await command
-        except (PrismError, asyncio.CancelledError):
-            raise
-        except Exception as error:  # noqa: BLE001 - the one place where a driver's errors end
-            raise self._classified(operation, error) from error
+            return await command(*args, **kwargs)
+        except PrismError as error:
+            raise self._located(error, operation) from error.__cause__
+        except Exception as error:
+            found = self.driver.classify(error)
+            if found is None:
+                raise
+            raise self._located(found, operation) from error
 
-    def _classified(self, operation: str, error: Exception) -> PrismError:
-        backend = self.driver.declaration.name
-        found = self.driver.classify(error)
-        if found is None:
-            found = PrismError(StatusCode.INTERNAL, "BACKEND_DEFECT",
-                               f"the {backend} driver failed unexpectedly in {operation}: {type(error).__name__}")
-        found.metadata = {**found.metadata, "namespace": self.namespace, "backend": backend, "slot": self.name,
-                          "operation": operation, "phase": "execute", "attempt": "1"}
-        return found
+    def _located(self, error: PrismError, operation: str) -> PrismError:
+        where = {"namespace": self.namespace, "backend": self.driver.declaration.name, "slot": self.name,
+                 "operation": operation, "phase": "execute", "attempt": "1"}
+        return dataclasses.replace(error, metadata={**where, **error.metadata})

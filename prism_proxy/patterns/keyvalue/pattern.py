@@ -15,12 +15,10 @@ from prism_proxy.contracts.driver import Driver
 from prism_proxy.contracts.keyvalue import CasResult, KeyValueDriver, ScanPage
 from prism_proxy.errors import PrismError, interface_not_supported, invalid
 from prism_proxy.patterns.keyvalue import validation
+from prism_proxy.patterns.keyvalue.scan import ScannedItem, elements
 from prism_proxy.patterns.keyvalue.transactions import Transactions
 from prism_proxy.slots.slot import Slot
 
-SCAN_PAGE = 256  # items fetched ahead of a scan's reader
-MAX_SCAN_SECONDS = 300.0
-MAX_SCAN_PAUSE_SECONDS = 30.0
 NO_EXPIRY = -1
 NO_KEY = -2
 
@@ -34,15 +32,6 @@ class KeyValueOptions:
     """`narrow_keys` restricts keys to letters, digits, ':', '_' and '-'."""
 
     narrow_keys: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class ScannedItem:
-    """One element of a scan, and the cursor that resumes behind it."""
-
-    key: str
-    value: bytes | None
-    cursor: bytes
 
 
 class KeyValuePattern:
@@ -68,65 +57,52 @@ class KeyValuePattern:
     # --- basic ------------------------------------------------------------------------------------------------------
 
     async def set(self, key: str, value: bytes) -> None:
-        await self._slot.call("Set", self._driver.set(self.key(key), value))
+        await self._slot.call("Set", self._driver.set, self.key(key), value)
 
     async def get(self, key: str) -> bytes | None:
-        return await self._slot.call("Get", self._driver.get(self.key(key)))
+        return await self._slot.call("Get", self._driver.get, self.key(key))
 
     async def delete(self, key: str) -> bool:
-        return await self._slot.call("Delete", self._driver.delete(self.key(key)))
+        return await self._slot.call("Delete", self._driver.delete, self.key(key))
 
     async def exists(self, key: str) -> bool:
-        return await self._slot.call("Exists", self._driver.exists(self.key(key)))
+        return await self._slot.call("Exists", self._driver.exists, self.key(key))
 
     # --- scan -------------------------------------------------------------------------------------------------------
 
-    async def scan(self, prefix: str, limit: int, cursor: bytes | None, *, values: bool) -> AsyncIterator[ScannedItem]:
-        """Elements with `prefix`, at most `limit` (0 = all), fetched a page ahead of the reader.
+    def scan(self, prefix: str, limit: int, cursor: bytes | None, *, values: bool) -> AsyncIterator[ScannedItem]:
+        """Elements with `prefix`, at most `limit` (0 = all), fetched a page ahead of the reader."""
+        validation.limit(limit)
+        encoded = validation.prefix(prefix)
 
-        A scan older than 5 min, or paused by its reader for 30 s, ends: the last cursor resumes it.
-        """
-        left = validation.limit(limit) or math.inf
-        encoded = prefix.encode()
-        began = self._clock()
-        while left > 0:
-            page = await self._slot.call("Scan", self._page(encoded, cursor, int(min(SCAN_PAGE, left)), values))
-            for key, value in page.items:
-                handed = self._clock()
-                yield ScannedItem(key.decode("utf-8", "replace"), value, self._driver.cursor_after(key))
-                now = self._clock()
-                if now - handed > MAX_SCAN_PAUSE_SECONDS or now - began > MAX_SCAN_SECONDS:
-                    return
-            left -= len(page.items)
-            cursor = page.cursor
-            if cursor is None:
-                return
+        async def fetch(after: bytes | None, count: int) -> ScanPage:
+            try:
+                return await self._slot.call("Scan", self._driver.scan, encoded, after, count, values=values)
+            except ValueError as error:
+                raise invalid("cursor", str(error), reason="INVALID_CURSOR",
+                              constraint="the cursor of an element of this namespace") from None
 
-    async def _page(self, prefix: bytes, cursor: bytes | None, count: int, values: bool) -> ScanPage:
-        try:
-            return await self._driver.scan(prefix, cursor, count, values=values)
-        except ValueError as error:
-            raise invalid("cursor", str(error), constraint="a cursor of an earlier element") from None
+        return elements(fetch, self._driver.cursor_after, cursor, limit, self._clock)
 
     async def count(self, prefix: str) -> int:
-        return await self._slot.call("Count", self._driver.count(prefix.encode()))
+        return await self._slot.call("Count", self._driver.count, validation.prefix(prefix))
 
     # --- ttl --------------------------------------------------------------------------------------------------------
 
     async def expire(self, key: str, ttl_seconds: int) -> bool:
         """True when the key existed. 0 expires it now."""
-        return await self._slot.call("Expire", self._driver.expire(self.key(key), validation.ttl(ttl_seconds)))
+        return await self._slot.call("Expire", self._driver.expire, self.key(key), validation.ttl(ttl_seconds))
 
     async def get_ttl(self, key: str) -> int:
         """Seconds left, rounded up; -1 without expiry, -2 without key."""
-        left = await self._slot.call("GetTTL", self._driver.ttl(self.key(key)))
+        left = await self._slot.call("GetTTL", self._driver.ttl, self.key(key))
         if left is None:
             return NO_KEY
         return NO_EXPIRY if math.isinf(left) else math.ceil(left)
 
     async def persist(self, key: str) -> bool:
         """True when an expiry was removed."""
-        return await self._slot.call("Persist", self._driver.persist(self.key(key)))
+        return await self._slot.call("Persist", self._driver.persist, self.key(key))
 
     # --- batch ------------------------------------------------------------------------------------------------------
 
@@ -142,27 +118,26 @@ class KeyValuePattern:
                 positions.append(position)
             except PrismError as error:
                 results[position] = error
-        for position, result in zip(positions, await self._slot.call("BatchSet", self._driver.batch_set(valid)),
-                                    strict=True):
+        stored = await self._slot.call("BatchSet", self._driver.batch_set, valid)
+        for position, result in zip(positions, stored, strict=True):
             results[position] = result
         return results
 
     async def batch_get(self, keys: Sequence[str]) -> list[bytes | None]:
         validation.batch(keys, "keys")
-        return await self._slot.call("BatchGet", self._driver.batch_get([self.key(key) for key in keys]))
+        return await self._slot.call("BatchGet", self._driver.batch_get, [self.key(key) for key in keys])
 
     async def batch_delete(self, keys: Sequence[str]) -> list[bool]:
         validation.batch(keys, "keys")
-        return await self._slot.call("BatchDelete", self._driver.batch_delete([self.key(key) for key in keys]))
+        return await self._slot.call("BatchDelete", self._driver.batch_delete, [self.key(key) for key in keys])
 
     # --- cas --------------------------------------------------------------------------------------------------------
 
     async def compare_and_swap(self, key: str, expected: bytes | None, value: bytes) -> CasResult:
-        return await self._slot.call(
-            "CompareAndSwap", self._driver.compare_and_swap(self.key(key), expected, value))
+        return await self._slot.call("CompareAndSwap", self._driver.compare_and_swap, self.key(key), expected, value)
 
     async def compare_and_delete(self, key: str, expected: bytes) -> CasResult:
-        return await self._slot.call("CompareAndDelete", self._driver.compare_and_delete(self.key(key), expected))
+        return await self._slot.call("CompareAndDelete", self._driver.compare_and_delete, self.key(key), expected)
 
     # --- transactional ----------------------------------------------------------------------------------------------
 
@@ -172,8 +147,8 @@ class KeyValuePattern:
         transaction = self.transactions.find(transaction_id)
         if encoded in transaction.writes:
             return transaction.writes[encoded]
-        value, version = await self._slot.call("GetInTransaction", self._driver.get_versioned(encoded))
-        transaction.read(encoded, version)
+        value, version = await self._slot.call("GetInTransaction", self._driver.get_versioned, encoded)
+        self.transactions.find(transaction_id).read(encoded, version)  # it may have ended meanwhile
         return value
 
     def set_in_transaction(self, transaction_id: str, key: str, value: bytes) -> None:
@@ -183,7 +158,7 @@ class KeyValuePattern:
         """The number of writes that took effect. ABORTED when something read has changed since."""
         transaction = self.transactions.take(transaction_id)
         transaction.check()
-        done = await self._slot.call("Commit", self._driver.commit(transaction.reads, transaction.writes))
+        done = await self._slot.call("Commit", self._driver.commit, transaction.reads, transaction.writes)
         if not done:
             raise transaction.conflict()
         return len(transaction.writes)

@@ -2,13 +2,16 @@
 
     BeginTransaction --> open --Commit--> applied, or ABORTED (something read has changed)
                           |  \\--Rollback--> gone
-                          +-- time over --> gone (the handle answers ABORTED)
+                          +-- time over --> gone
 
 A handle names the process and the epoch that made it, so that a handle from before a restart is told from nonsense.
+A timer ends what its caller abandoned, so that buffers are freed; the deadline itself is checked on every use.
 """
 
 from __future__ import annotations
 
+import asyncio
+import re
 import secrets
 import time
 from collections.abc import Callable
@@ -20,13 +23,17 @@ MAX_OPEN = 1000
 MAX_BUFFER_BYTES = 16 * 1024 * 1024
 DEFAULT_TIMEOUT_MS = 30_000
 MAX_TIMEOUT_MS = 300_000
+ENTRY_BYTES = 64  # counted for each key besides its bytes, so that many small ones are bounded too
+
+_HANDLE = re.compile(r".+\.[0-9a-f]{8}\.[0-9a-f]{32}")
 
 
 @dataclass
 class Transaction:
-    """Reads are versions by key, writes values by key; `buffered` counts the bytes of the writes."""
+    """Reads are versions by key, writes values by key; `buffered` counts the bytes of both."""
 
     deadline: float
+    timer: asyncio.TimerHandle
     reads: dict[bytes, int] = field(default_factory=dict)
     writes: dict[bytes, bytes] = field(default_factory=dict)
     buffered: int = 0
@@ -34,16 +41,23 @@ class Transaction:
 
     def read(self, key: bytes, version: int) -> None:
         """Remember what was seen. Two different versions of one key can no longer commit."""
-        if self.reads.setdefault(key, version) != version:
+        if key not in self.reads:
+            self._grow(ENTRY_BYTES + len(key))
+            self.reads[key] = version
+        elif self.reads[key] != version:
             self.doomed = True
+            raise self.conflict()
 
     def write(self, key: bytes, value: bytes) -> None:
-        growth = len(value) - len(self.writes[key]) if key in self.writes else len(key) + len(value)
-        if self.buffered + growth > MAX_BUFFER_BYTES:
-            raise PrismError(StatusCode.RESOURCE_EXHAUSTED, "TRANSACTION_TOO_LARGE",
-                             f"a transaction buffers at most {MAX_BUFFER_BYTES} bytes of writes: commit in parts")
-        self.buffered += growth
+        known = key in self.writes
+        self._grow(len(value) - len(self.writes[key]) if known else ENTRY_BYTES + len(key) + len(value))
         self.writes[key] = value
+
+    def _grow(self, size: int) -> None:
+        if self.buffered + size > MAX_BUFFER_BYTES:
+            raise PrismError(StatusCode.RESOURCE_EXHAUSTED, "TRANSACTION_TOO_LARGE",
+                             f"a transaction buffers at most {MAX_BUFFER_BYTES} bytes: commit in parts")
+        self.buffered += size
 
     def check(self) -> None:
         if self.doomed:
@@ -52,7 +66,7 @@ class Transaction:
     @staticmethod
     def conflict() -> PrismError:
         return PrismError(StatusCode.ABORTED, "TRANSACTION_CONFLICT",
-                          "something this transaction read has changed since: begin again", retry_after=0.0)
+                          "something this transaction read has changed since, and nothing was applied: begin again")
 
 
 class Transactions:
@@ -74,41 +88,47 @@ class Transactions:
                           constraint=f"0 to {MAX_TIMEOUT_MS}")
         timeout_s = (timeout_ms or DEFAULT_TIMEOUT_MS) / 1000
         if len(self._open) >= MAX_OPEN:
-            self._sweep()
-        if len(self._open) >= MAX_OPEN:
             raise PrismError(StatusCode.RESOURCE_EXHAUSTED, "TOO_MANY_TRANSACTIONS",
                              f"{MAX_OPEN} transactions are open in this namespace: commit or roll back some",
                              retry_after=1.0)
-        handle = self._prefix + secrets.token_hex(8)
-        self._open[handle] = Transaction(self._clock() + timeout_s)
+        handle = self._prefix + secrets.token_hex(16)
+        timer = asyncio.get_running_loop().call_later(timeout_s, self._open.pop, handle, None)
+        self._open[handle] = Transaction(self._clock() + timeout_s, timer)
         return handle, int((self._wall() + timeout_s) * 1000)
 
     def find(self, handle: str) -> Transaction:
-        """The open transaction of a handle. ABORTED when its time is over, NOT_FOUND for any other handle."""
+        """The open transaction of a handle. ABORTED when it is over, INVALID_ARGUMENT for what is no handle."""
         transaction = self._open.get(handle)
         if transaction is None:
             raise self._unknown(handle)
         if transaction.deadline <= self._clock():
-            del self._open[handle]
-            raise PrismError(StatusCode.ABORTED, "TRANSACTION_EXPIRED",
-                             "the time of this transaction is over: begin again with a larger timeout_ms")
+            self._end(handle)
+            raise self._unknown(handle)
         return transaction
 
     def take(self, handle: str) -> Transaction:
         """As `find`, and the handle is used up."""
         transaction = self.find(handle)
-        del self._open[handle]
+        self._end(handle)
         return transaction
 
-    def _unknown(self, handle: str) -> PrismError:
-        parts = handle.split(".")
-        if len(parts) == 3 and not handle.startswith(self._prefix):
-            return PrismError(StatusCode.ABORTED, "TRANSACTION_LOST",
-                              "the process that held this transaction is gone: begin again")
-        return PrismError(StatusCode.NOT_FOUND, "TRANSACTION_NOT_FOUND",
-                          "no such transaction: it was committed, rolled back, timed out, or never begun")
+    def close(self) -> None:
+        """End all of them."""
+        for handle in list(self._open):
+            self._end(handle)
 
-    def _sweep(self) -> None:
-        now = self._clock()
-        for handle in [handle for handle, item in self._open.items() if item.deadline <= now]:
-            del self._open[handle]
+    def __len__(self) -> int:
+        return len(self._open)
+
+    def _end(self, handle: str) -> None:
+        self._open.pop(handle).timer.cancel()
+
+    def _unknown(self, handle: str) -> PrismError:
+        if handle.startswith(self._prefix):
+            return PrismError(StatusCode.ABORTED, "TRANSACTION_ENDED",
+                              "this transaction was committed, rolled back, or its time is over: begin again")
+        if _HANDLE.fullmatch(handle):
+            return PrismError(StatusCode.ABORTED, "TRANSACTION_LOST",
+                              "the process that held this transaction is gone, and nothing was applied: begin again")
+        return invalid("transaction_id", "transaction_id is not one that BeginTransaction returned",
+                       reason="INVALID_TRANSACTION_ID", value=handle)

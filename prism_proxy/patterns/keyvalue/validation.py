@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sized
 
-from prism_proxy.errors import PrismError, StatusCode, invalid
+from prism_proxy.errors import PrismError, invalid
 
 MAX_KEY_BYTES = 64 * 1024
 MAX_BATCH_ITEMS = 10_000
@@ -15,18 +15,33 @@ NARROW_KEY = re.compile(r"[a-zA-Z0-9:_-]+")
 
 def key(text: str, *, narrow: bool = False) -> bytes:
     """The key as bytes: 1 byte to 64 KiB of UTF-8, and with `narrow` only letters, digits, colon, '_' and '-'."""
-    encoded = text.encode()
+    encoded = _encoded("key", text)
     if not encoded:
-        raise invalid("key", "key must not be empty", constraint="1 byte to 64 KiB")
-    if len(encoded) > MAX_KEY_BYTES:
-        raise invalid("key", f"key has {len(encoded)} bytes; at most {MAX_KEY_BYTES} are allowed", value=text,
-                      constraint="1 byte to 64 KiB")
+        raise _invalid_key("key", "key must not be empty", text, "1 byte to 64 KiB")
     if narrow and not NARROW_KEY.fullmatch(text):
-        raise PrismError(
-            StatusCode.INVALID_ARGUMENT, "INVALID_KEY",
-            "this namespace allows letters, digits, ':', '_' and '-' in keys only", field_name="key",
-            invalid_value=text, constraint=NARROW_KEY.pattern)
+        raise _invalid_key("key", "this namespace allows letters, digits, ':', '_' and '-' in keys only", text,
+                           NARROW_KEY.pattern)
     return encoded
+
+
+def prefix(text: str) -> bytes:
+    """The prefix of keys as bytes; it may be empty."""
+    return _encoded("prefix", text)
+
+
+def _encoded(field_name: str, text: str) -> bytes:
+    try:
+        encoded = text.encode()
+    except UnicodeEncodeError:
+        raise _invalid_key(field_name, f"{field_name} is not valid Unicode", ascii(text), "UTF-8") from None
+    if len(encoded) > MAX_KEY_BYTES:
+        raise _invalid_key(field_name, f"{field_name} has {len(encoded)} bytes; at most {MAX_KEY_BYTES} are allowed",
+                           text, "at most 64 KiB")
+    return encoded
+
+
+def _invalid_key(field_name: str, message: str, value: str, constraint: str) -> PrismError:
+    return invalid(field_name, message, reason="INVALID_KEY", value=value, constraint=constraint)
 
 
 def batch(items: Sized, field_name: str) -> None:
