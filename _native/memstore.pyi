@@ -1,6 +1,6 @@
 from collections.abc import Callable, Mapping
 
-class StoreFull(Exception): ...
+class StoreFull(Exception): ...  # noqa: N818 - a condition, not a failure
 
 class MemStore:
     def __init__(

@@ -148,9 +148,11 @@ class App:
         namespaces: dict[str, object] = {}
         for name, route in self._namespaces.current.routes.items():
             report, declared = route.driver.health(), route.driver.declaration
-            namespaces[name] = {"backend": route.backend, "health": report.status.name.lower(), "message": report.message,
-                                "state": declared.state, "durability": declared.durability}
-        return self._lifecycle.state is State.RUNNING, {"state": self._lifecycle.state.value, "namespaces": namespaces}
+            namespaces[name] = {
+                "backend": route.backend, "health": report.status.name.lower(), "message": report.message,
+                "state": declared.state, "durability": declared.durability}
+        state = self._lifecycle.state
+        return state is State.RUNNING, {"state": state.value, "namespaces": namespaces}
 
     def _collect(self) -> Iterable[Metric]:
         yield counters("prism_limit_hits_total", "Limits hit, by name.", "limit", self._server.limit_hits())

@@ -77,7 +77,8 @@ class _Settings:
         return [item.strip() for item in self.environment.get(self.variable(name), default).split(",") if item.strip()]
 
     def yes(self, name: str) -> bool:
-        return bool(self.flags.get(name)) or self.environment.get(self.variable(name), "").lower() in ("1", "true", "yes")
+        told = self.environment.get(self.variable(name), "").lower()
+        return bool(self.flags.get(name)) or told in ("1", "true", "yes")
 
     @staticmethod
     def variable(name: str) -> str:
@@ -101,8 +102,9 @@ def _build(settings: _Settings) -> ProxyConfig:
     if not memory.isdecimal() or int(memory) < 1024 * 1024:
         raise ConfigError(f"--memory-bytes {memory!r} must be a whole number of bytes, at least 1048576")
     return ProxyConfig(
-        listen=listen, metrics_listen=None if metrics in ("off", "0") else _address("--metrics-listen", metrics), tls=tls,
-        limits=_limits(settings), reuse_port=settings.yes("reuse_port"), memory_bytes=int(memory), log_level=level, log_format=form)
+        listen=listen, metrics_listen=None if metrics in ("off", "0") else _address("--metrics-listen", metrics),
+        tls=tls, limits=_limits(settings), reuse_port=settings.yes("reuse_port"), memory_bytes=int(memory),
+        log_level=level, log_format=form)
 
 
 def _address(flag: str, text: str) -> Address:

@@ -1,4 +1,7 @@
-"""Every built-in backend, and the extra that installs what it needs. Third parties use the entry point `prism.backends`."""
+"""Every built-in backend, and the extra that installs what it needs.
+
+Third parties use the entry point `prism.backends`.
+"""
 
 from __future__ import annotations
 

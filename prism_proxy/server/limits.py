@@ -33,7 +33,7 @@ class Limits:
     control_queue_pause: int = _limit(
         100, "frames", "frames queued to a peer that does not read before its socket is no longer read", least=1)
     control_queue_close: int = _limit(
-        1000, "frames", "acknowledgements queued before the connection is closed (CVE-2019-9512, CVE-2019-9515)", least=1)
+        1000, "frames", "acknowledgements queued before the connection is closed (CVE-2019-9512, -9515)", least=1)
     empty_frames: int = _limit(10, "frames", "consecutive empty frames that end nothing (CVE-2019-9518)", least=1)
     priority_base: int = _limit(100, "frames", "PRIORITY frames: this times (1 + streams) (CVE-2019-9513)", least=1)
     window_update_base: int = _limit(
@@ -77,7 +77,7 @@ class Limits:
             if isinstance(value, bool) or not isinstance(value, int | float) or (
                 "int" in str(item.type) and not isinstance(value, int)
             ):
-                raise ValueError(f"limit {item.name} must be {'a whole number' if 'int' in str(item.type) else 'a number'}"
-                                 f" of {item.metadata['unit']}, not {value!r}")
+                kind = "a whole number" if "int" in str(item.type) else "a number"
+                raise ValueError(f"limit {item.name} must be {kind} of {item.metadata['unit']}, not {value!r}")
             if not least <= value <= most:
                 raise ValueError(f"limit {item.name} is {value}; allowed are {least} to {most} {item.metadata['unit']}")

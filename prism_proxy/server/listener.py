@@ -169,7 +169,8 @@ class Listener:
         if self._paused:
             self._resume()
         if not task.cancelled() and task.exception() is not None:
-            self._loop.call_exception_handler({"message": "accepting a connection failed", "exception": task.exception()})
+            self._loop.call_exception_handler(
+                {"message": "accepting a connection failed", "exception": task.exception()})
 
     def _pause(self) -> None:
         if not self._paused and self._sock.fileno() >= 0:

@@ -24,7 +24,8 @@ def add_reflection(server: Any, services: Iterable[str]) -> None:
     _register_v1(pool)
     answers = _Answers([*services, V1, V1ALPHA], pool)
     handler = grpc.stream_stream_rpc_method_handler(
-        answers.stream, messages.ServerReflectionRequest.FromString, messages.ServerReflectionResponse.SerializeToString)
+        answers.stream, messages.ServerReflectionRequest.FromString,
+        messages.ServerReflectionResponse.SerializeToString)
     for service in (V1, V1ALPHA):
         server.add_registered_method_handlers(service, {METHOD: handler})
 
@@ -64,7 +65,8 @@ class _Answers:
                 service=[messages.ServiceResponse(name=name) for name in self._services]))
         finders: dict[str, Callable[[Any], Any]] = {
             "file_by_filename": lambda r: self._files(self._pool.FindFileByName(r.file_by_filename)),
-            "file_containing_symbol": lambda r: self._files(self._pool.FindFileContainingSymbol(r.file_containing_symbol)),
+            "file_containing_symbol": lambda r: self._files(
+                self._pool.FindFileContainingSymbol(r.file_containing_symbol)),
             "file_containing_extension": self._extension,
             "all_extension_numbers_of_type": self._extension_numbers,
         }
@@ -79,7 +81,8 @@ class _Answers:
     def _extension(self, request: Any) -> Any:
         wanted = request.file_containing_extension
         message = self._pool.FindMessageTypeByName(wanted.containing_type)
-        return self._files(self._pool.FindExtensionByNumber(message, wanted.extension_number).file)
+        extension: Any = self._pool.FindExtensionByNumber(message, wanted.extension_number)
+        return self._files(extension.file)
 
     def _extension_numbers(self, request: Any) -> Any:
         name = request.all_extension_numbers_of_type

@@ -45,9 +45,9 @@ class Server:
         self._stats_for = stats_for or _unmeasured
         self._namespaced = namespaced
         self._on_tls_error = on_tls_error
-        self._generic: list[grpc.GenericRpcHandler] = []
+        self._generic: list[grpc.GenericRpcHandler[Any, Any]] = []
         self._native: dict[str, Handler] = {}
-        self._servicers: dict[str, grpc.RpcMethodHandler] = {}
+        self._servicers: dict[str, grpc.RpcMethodHandler[Any, Any]] = {}
         self._addresses: list[tuple[Address, TlsContexts | None, Any]] = []
         self._listeners: list[Listener] = []
         self._routes: RouteTable | None = None
@@ -58,12 +58,12 @@ class Server:
 
     # --- registration, as grpc.aio.Server ---------------------------------------------------------------------------
 
-    def add_generic_rpc_handlers(self, generic_rpc_handlers: Iterable[grpc.GenericRpcHandler]) -> None:
+    def add_generic_rpc_handlers(self, generic_rpc_handlers: Iterable[grpc.GenericRpcHandler[Any, Any]]) -> None:
         """Handlers asked by path for methods that are not registered by name."""
         self._generic.extend(generic_rpc_handlers)
 
     def add_registered_method_handlers(
-        self, service_name: str, method_handlers: Mapping[str, grpc.RpcMethodHandler]
+        self, service_name: str, method_handlers: Mapping[str, grpc.RpcMethodHandler[Any, Any]]
     ) -> None:
         """Handlers of a service by method name; generated code calls this."""
         for name, handler in method_handlers.items():
@@ -82,7 +82,7 @@ class Server:
         return self.bind(Address.parse(address), tls)
 
     def bind(self, address: Address, tls: TlsConfig | None, *, share_port: bool = False) -> int:
-        """Bind `address`; with `share_port` other processes may listen on it too, and the kernel spreads connections."""
+        """Bind `address`; with `share_port` other processes may listen too, and the kernel spreads connections."""
         contexts = TlsContexts(tls) if tls is not None else None
         sock = address.bind(share_port=share_port)
         self._addresses.append((address, contexts, sock))
@@ -106,7 +106,8 @@ class Server:
             core.set_routes(self._routes)
         for path in self._servicers.keys() | self._native.keys():
             servicer = self._servicers.get(path)
-            core.add_method(path, self._native.get(path), servicer and self._handler(servicer), self._namespaced(path))
+            handler = self._handler(servicer) if servicer is not None else None
+            core.add_method(path, self._native.get(path), handler, self._namespaced(path))
         for _, tls, sock in self._addresses:
             listener = Listener(sock, tls, self.limits, self._counters, lambda: ServerConnection(core),
                                 lambda: len(core.connections))
@@ -114,7 +115,7 @@ class Server:
             listener.start()
         self._ticker = loop.create_task(self._tick(core))
 
-    def _handler(self, servicer: grpc.RpcMethodHandler) -> ServicerHandler:
+    def _handler(self, servicer: grpc.RpcMethodHandler[Any, Any]) -> ServicerHandler:
         return ServicerHandler(servicer, adapt(servicer, self._executor))
 
     def _resolve(self, path: str, metadata: Sequence[tuple[str, str | bytes]]) -> Method | None:
@@ -181,9 +182,9 @@ class Server:
         self._executor.shutdown(wait=False, cancel_futures=True)
         if self._stopped is not None:
             self._stopped.set()
-        return ended
+        return int(ended)
 
-    async def wait_for_termination(self, timeout: float | None = None) -> bool:
+    async def wait_for_termination(self, timeout: float | None = None) -> bool:  # noqa: ASYNC109 - grpc.aio's signature
         """Wait until `stop` is through; False when `timeout` seconds pass first."""
         if self._stopped is None:
             return True
@@ -204,10 +205,10 @@ class Server:
         return self._counters.hit_counts()
 
 
-class _CallDetails(grpc.HandlerCallDetails):  # type: ignore[misc]
+class _CallDetails(grpc.HandlerCallDetails):
     def __init__(self, method: str, invocation_metadata: Sequence[tuple[str, str | bytes]]) -> None:
         self.method = method
-        self.invocation_metadata = invocation_metadata
+        self.invocation_metadata = tuple(invocation_metadata)
 
 
 def _unmeasured(namespace: str | None, path: str, backend: str) -> MethodStats:

@@ -17,11 +17,11 @@ import grpc
 _END = object()
 
 
-def adapt(handler: grpc.RpcMethodHandler, executor: Executor) -> Callable[..., Any]:
+def adapt(handler: grpc.RpcMethodHandler[Any, Any], executor: Executor) -> Callable[..., Any]:
     """The behaviour of `handler` as an async function or async generator of (request or iterator, context)."""
-    behaviour = (handler.unary_unary or handler.unary_stream or handler.stream_unary or handler.stream_stream)
+    behaviour: Any = handler.unary_unary or handler.unary_stream or handler.stream_unary or handler.stream_stream
     if inspect.iscoroutinefunction(behaviour) or inspect.isasyncgenfunction(behaviour):
-        return behaviour
+        return behaviour  # type: ignore[no-any-return]
     if handler.response_streaming:
         return _streaming(behaviour, handler.request_streaming, executor)
     return _unary(behaviour, handler.request_streaming, executor)

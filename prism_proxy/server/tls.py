@@ -61,7 +61,7 @@ class TlsContexts:
         try:
             context.load_cert_chain(config.certificate, config.key)
         except (OSError, ssl.SSLError) as error:
-            raise TlsError(f"certificate {config.certificate} with key {config.key} cannot be loaded: {error}") from error
+            raise TlsError(f"certificate {config.certificate} or key {config.key} cannot be loaded: {error}") from error
         if config.client_ca is not None:
             try:
                 context.load_verify_locations(config.client_ca)

@@ -47,7 +47,7 @@ class MemstoreDriver:
     async def _keep_up(self) -> None:
         while True:
             await asyncio.sleep(UPKEEP_SECONDS)
-            while self.native_store.tick(SLICE_UNITS):
+            while self.native_store.tick(SLICE_UNITS):  # noqa: ASYNC110 - yields between slices, waits for nothing
                 await asyncio.sleep(0)
 
     def health(self) -> HealthReport:
@@ -61,7 +61,7 @@ class MemstoreDriver:
         if isinstance(error, StoreFull):
             return PrismError(
                 StatusCode.RESOURCE_EXHAUSTED, "STORE_FULL",
-                f"the memory of this namespace is full ({self._config.max_bytes} bytes): delete keys, or raise max_bytes"
+                f"the memory of this namespace is full ({self._config.max_bytes} bytes): delete keys, raise max_bytes"
                 + (" or max_keys" if self._config.max_keys else ""), {"outcome": "not_executed"})
         return None
 
