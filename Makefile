@@ -49,8 +49,9 @@ bench: build ## measure the server beside its baselines
 	$(PY) -m pip install -q --disable-pip-version-check --no-build-isolation -e '.[dev,bench]'
 	$(PY) -m benchmarks
 
-soak: build tools ## the same tests with their full durations
+soak: build tools ## the same tests with their full durations, then full load for SOAK_MINUTES (30)
 	PRISM_SOAK=1 $(PYTEST) --timeout 7200
+	$(PY) -m benchmarks.soak --minutes $(or $(SOAK_MINUTES),30)
 
 lint: build ## ruff, mypy, cython-lint, import-linter
 	ruff check .

@@ -1,0 +1,1 @@
+"""Load generators that are processes of their own."""
