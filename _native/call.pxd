@@ -103,7 +103,8 @@ cdef class ServerStream(H2Stream):
     cdef bint message_complete, inflating, end_pending
     cdef object pending
     # reply
-    cdef bint handler_active, head_sent, answered, recorded
+    cdef bint handler_active, head_sent, answered, recorded, plain_http
+    cdef const char* http_refusal
     cdef int status
     cdef chunk_t* reply_chunk
     cdef list initial_metadata, trailers

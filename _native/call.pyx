@@ -45,6 +45,9 @@ cdef enum:
     MAX_NV = 64
 
 
+cdef bytes NOT_GRPC = b"This port speaks gRPC: POST /package.Service/Method with content-type application/grpc.\n"
+
+
 cdef inline nghttp2_nv fixed(const char* name, size_t name_length, const char* value, size_t value_length) noexcept:
     cdef nghttp2_nv nv
     nv.name = <uint8_t*>name
@@ -402,6 +405,9 @@ cdef class ServerStream(H2Stream):
     cdef void on_end(self) noexcept:
         cdef const uint8_t* data = self.borrowed
         cdef bint streaming
+        if self.http_refusal != NULL:
+            self.refuse_http(self.http_refusal)
+            return
         if self.answered or self.handler is None:
             return
         streaming = self.handler.request_streaming
@@ -523,11 +529,23 @@ cdef class ServerStream(H2Stream):
             self.connection.handlers_running -= 1
 
     cdef void refuse_http(self, const char* status) noexcept:
+        """Answer something that is no gRPC call, once it has ended: nothing of it is used before."""
         cdef nghttp2_nv nva[2]
+        cdef chunk_t* body
+        if not self.remote_ended:
+            self.http_refusal = status
+            return
+        self.http_refusal = NULL
         nva[0] = fixed(":status", 7, status, 3)
-        nva[1] = fixed("content-length", 14, "0", 1)
-        self.answered = True
-        self.session.submit_headers(self, nva, 2, True)
+        nva[1] = fixed("content-type", 12, "text/plain", 10)
+        body = chunk_new(PyBytes_GET_SIZE(NOT_GRPC))
+        if body == NULL:
+            self.reset(H2_INTERNAL_ERROR)
+            return
+        memcpy(chunk_bytes(body), PyBytes_AS_STRING(NOT_GRPC), PyBytes_GET_SIZE(NOT_GRPC))
+        self.enqueue(body)
+        self.answered = self.out_ended = self.plain_http = True
+        self.session.submit_headers(self, nva, 2, False)
 
     cdef void send_head(self, bint end_stream) noexcept:
         """The response head; with `end_stream` it carries the status too (trailers-only)."""
@@ -548,14 +566,17 @@ cdef class ServerStream(H2Stream):
         if self.session.submit_headers(self, nva, n, end_stream) != 0:
             self.reset(H2_INTERNAL_ERROR)
 
-    cdef void on_trailers_wanted(self) noexcept:
+    cdef bint on_trailers_wanted(self) noexcept:
         cdef nghttp2_nv nva[MAX_NV]
         cdef int n = 1
+        if self.plain_http:
+            return False
         if self.trailers is None:
             nva[0] = fixed("grpc-status", 11, "0", 1)
         else:
             n = add_pairs(nva, 0, self.trailers)
         self.session.submit_trailers(self, nva, n)
+        return True
 
     cdef uint8_t* reply_begin(self, size_t n) noexcept:
         """Room for a reply message of `n` bytes, or NULL without memory (the call is then failed)."""

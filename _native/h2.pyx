@@ -26,6 +26,8 @@ from prism_proxy._native.limits import NAMES as LIMIT_NAMES
 cdef enum:
     NGHTTP2_ERR_WOULDBLOCK = -504
     WRITE_BYTES = 256 * 1024        # one transport write: enough to amortise the system call, small enough to stay fair
+    PREFACE_BYTES = 24
+    RESET_MEMORY = 512              # streams we reset whose late frames are expected; twice the concurrent ones
     REFUSED_OR_WORSE = 0b11101010   # bits of the RST_STREAM codes that a peer provokes: 1, 3, 5, 6, 7
 
 
@@ -99,8 +101,8 @@ cdef class H2Stream:
     cdef bint reset_counts(self, int64_t now_ns) noexcept:
         return True
 
-    cdef void on_trailers_wanted(self) noexcept:
-        pass
+    cdef bint on_trailers_wanted(self) noexcept:
+        return False
 
     cdef void on_output_drained(self) noexcept:
         pass
@@ -143,12 +145,11 @@ cdef class H2Session:
     cdef void open_session(self, bint server, int64_t concurrent_streams) except *:
         """Create the nghttp2 session and queue our SETTINGS. `limits`, `scheduler` must be set."""
         cdef nghttp2_option* options = NULL
-        cdef nghttp2_settings_entry settings[6]
+        cdef nghttp2_settings_entry settings[5]
         cdef int count = 5
         if nghttp2_option_new(&options) != 0:
             raise MemoryError
         nghttp2_option_set_no_auto_window_update(options, 1)
-        nghttp2_option_set_no_closed_streams(options, 1)
         nghttp2_option_set_max_outbound_ack(options, self.limits.control_queue_close)
         nghttp2_option_set_max_settings(options, self.limits.settings_entries)
         nghttp2_option_set_max_continuations(options, self.limits.continuation_frames)
@@ -175,6 +176,8 @@ cdef class H2Session:
             settings[0] = nghttp2_settings_entry(NGHTTP2_SETTINGS_ENABLE_PUSH, 0)
         nghttp2_submit_settings(self.h2, 0, settings, count)
         nghttp2_session_set_local_window_size(self.h2, 0, 0, <int32_t>self.limits.connection_window)
+        if server:
+            self.frame_left = PREFACE_BYTES
         self.now_ns = self.connected_ns = self.last_read_ns = self.idle_since_ns = monotonic_ns()
 
     cdef void attach(self, H2Stream stream) noexcept:
@@ -237,13 +240,13 @@ cdef class H2Session:
 
     def data_received(self, bytes data not None):
         cdef ssize_t consumed
+        cdef const uint8_t* start = <const uint8_t*>PyBytes_AS_STRING(data)
         if self.h2 == NULL or self.closing:
             return
         self.now_ns = self.last_read_ns = monotonic_ns()
         self.bytes_in += PyBytes_GET_SIZE(data)
         self.in_receive = True
-        consumed = nghttp2_session_mem_recv(
-            self.h2, <const uint8_t*>PyBytes_AS_STRING(data), PyBytes_GET_SIZE(data))
+        consumed = self.receive(start, start + PyBytes_GET_SIZE(data))
         if self.borrowing_stream is not None:
             self.borrowing_stream.on_input_expiring()
             self.borrowing_stream = None
@@ -257,6 +260,73 @@ cdef class H2Session:
                 self.limits.hits[CONTROL_QUEUE_PAUSE] += 1
                 self.read_paused = True
                 self.transport.pause_reading()
+
+    cdef ssize_t receive(self, const uint8_t* data, const uint8_t* end) noexcept:
+        """Feed nghttp2, having looked at each frame head first. Negative: a nghttp2 error, or one of ours."""
+        cdef const uint8_t* fed = data
+        cdef const uint8_t* at = data
+        cdef const uint8_t* frame
+        cdef size_t step
+        cdef ssize_t rc
+        if self.guard is None:
+            return nghttp2_session_mem_recv(self.h2, data, end - data)
+        while at < end:
+            if self.frame_left:
+                step = <size_t>(end - at) if <size_t>(end - at) < self.frame_left else self.frame_left
+                self.frame_left -= step
+                at += step
+                continue
+            frame = at
+            while self.frame_head_length < 9 and at < end:
+                self.frame_head[self.frame_head_length] = at[0]
+                self.frame_head_length += 1
+                at += 1
+            if self.frame_head_length < 9:
+                break
+            self.frame_head_length = 0
+            self.frame_left = (<size_t>self.frame_head[0] << 16) | (self.frame_head[1] << 8) | self.frame_head[2]
+            if not self.frame_allowed(at, end, False):
+                # It may be allowed once what stands before it has been processed.
+                rc = nghttp2_session_mem_recv(self.h2, fed, frame - fed)
+                if rc < 0:
+                    return rc
+                fed = frame
+                if not self.frame_allowed(at, end, True):
+                    return NGHTTP2_ERR_CALLBACK_FAILURE
+        return nghttp2_session_mem_recv(self.h2, fed, end - fed)
+
+    cdef bint frame_allowed(self, const uint8_t* payload, const uint8_t* end, bint certain) noexcept:
+        """Check the frame whose head was just read against flood limits and the rules nghttp2 leaves out.
+
+        `certain` says that nghttp2 has seen everything before it; without it nothing is counted as a violation yet.
+        """
+        cdef uint8_t kind = self.frame_head[3]
+        cdef int32_t stream_id = <int32_t>(((<uint32_t>self.frame_head[5] & 0x7F) << 24) | (self.frame_head[6] << 16)
+                                           | (self.frame_head[7] << 8) | self.frame_head[8])
+        cdef int limit
+        if kind == NGHTTP2_HEADERS and stream_id > self.newest_stream:
+            self.newest_stream = stream_id
+            self.uploading = 0 if self.frame_head[4] & NGHTTP2_FLAG_END_STREAM else stream_id
+        elif kind <= NGHTTP2_HEADERS and stream_id != self.uploading and 0 < stream_id <= self.newest_stream and (
+                nghttp2_session_get_stream_user_data(self.h2, stream_id) == NULL) and not self.was_reset(stream_id):
+            # nghttp2 keeps no closed streams while RFC 7540 priorities are off, so it would let this pass.
+            if certain:
+                self.violation = H2_STREAM_CLOSED
+            return False
+        elif stream_id == self.uploading and (kind == NGHTTP2_RST_STREAM
+                                              or self.frame_head[4] & NGHTTP2_FLAG_END_STREAM):
+            self.uploading = 0
+        if kind == NGHTTP2_PRIORITY and (stream_id == 0 or (
+                end - payload >= 4 and (payload[0] & 0x7F) == self.frame_head[5] & 0x7F
+                and payload[1] == self.frame_head[6] and payload[2] == self.frame_head[7]
+                and payload[3] == self.frame_head[8])):
+            self.violation = H2_PROTOCOL_ERROR
+            return False
+        limit = self.guard.frame_received(kind, self.frame_left, self.frame_head[4], self.now_ns)
+        if limit >= 0:
+            self.limit_exceeded(limit)
+            return False
+        return True
 
     def eof_received(self):
         # gRPC has no half-closed connections: returning None lets the transport close.
@@ -275,6 +345,8 @@ cdef class H2Session:
                 self.limits.hits[limit] += 1
         if limit >= 0:
             self.write_goaway(H2_ENHANCE_YOUR_CALM, LIMIT_NAMES[limit].encode())
+        elif self.violation:
+            self.write_goaway(self.violation, b"a frame on a closed stream, or a stream that depends on itself")
         elif error != NGHTTP2_ERR_BAD_CLIENT_MAGIC:
             self.write_goaway(H2_PROTOCOL_ERROR, nghttp2_strerror(error))
         self.closing = True
@@ -353,6 +425,14 @@ cdef class H2Session:
             nghttp2_session_terminate_session(self.h2, code)
             self.schedule_flush()
 
+    cdef bint was_reset(self, int32_t stream_id) noexcept:
+        """Whether we reset the stream lately: the peer may not have known when it sent the frame."""
+        cdef uint32_t i, known = self.reset_count if self.reset_count < RESET_MEMORY else RESET_MEMORY
+        for i in range(known):
+            if self.resets_sent[i] == stream_id:
+                return True
+        return False
+
     cdef void shutdown_notice(self) noexcept:
         """First step of a graceful shutdown: GOAWAY with the largest stream id, so that no request races it."""
         if self.h2 != NULL:
@@ -418,17 +498,6 @@ cdef class H2Session:
 
 # --- nghttp2 callbacks --------------------------------------------------------------------------------------------
 # `user` is the session, borrowed. None of them may raise.
-
-cdef int on_begin_frame(nghttp2_session* h2, const nghttp2_frame_hd* head, void* user) noexcept:
-    cdef H2Session session = <H2Session>user
-    if session.guard is None:
-        return 0
-    cdef int limit = session.guard.frame_received(head.type, head.length, head.flags, session.now_ns)
-    if limit >= 0:
-        session.limit_exceeded(limit)
-        return NGHTTP2_ERR_CALLBACK_FAILURE
-    return 0
-
 
 cdef int on_begin_headers(nghttp2_session* h2, const nghttp2_frame* frame, void* user) noexcept:
     cdef H2Session session = <H2Session>user
@@ -540,6 +609,8 @@ cdef int on_frame_sent(nghttp2_session* h2, const nghttp2_frame* frame, void* us
     elif kind == NGHTTP2_DATA:
         session.guard.data_frames_sent += 1
     elif kind == NGHTTP2_RST_STREAM:
+        session.resets_sent[session.reset_count % RESET_MEMORY] = frame.hd.stream_id
+        session.reset_count += 1
         if frame.rst_stream.error_code < 8 and (REFUSED_OR_WORSE >> frame.rst_stream.error_code) & 1:
             limit = session.guard.reset_counted(session.now_ns)
             if limit >= 0:
@@ -567,9 +638,8 @@ cdef ssize_t read_output(nghttp2_session* h2, int32_t stream_id, uint8_t* buf, s
     if stream.out_ended and n == stream.out_bytes:
         flags[0] |= NGHTTP2_DATA_FLAG_EOF
         stream.local_ended = True
-        if (<H2Session>user).guard is not None:
+        if stream.on_trailers_wanted():
             flags[0] |= NGHTTP2_DATA_FLAG_NO_END_STREAM
-            stream.on_trailers_wanted()
     return n
 
 
@@ -611,7 +681,6 @@ cdef nghttp2_session_callbacks* make_callbacks() except NULL:
     cdef nghttp2_session_callbacks* callbacks = NULL
     if nghttp2_session_callbacks_new(&callbacks) != 0:
         raise MemoryError
-    nghttp2_session_callbacks_set_on_begin_frame_callback(callbacks, <void*>on_begin_frame)
     nghttp2_session_callbacks_set_on_begin_headers_callback(callbacks, <void*>on_begin_headers)
     nghttp2_session_callbacks_set_on_header_callback(callbacks, <void*>on_header)
     nghttp2_session_callbacks_set_on_data_chunk_recv_callback(callbacks, <void*>on_data_chunk)
