@@ -68,6 +68,7 @@ cdef class H2Session:
     cdef int fatal_limit
     cdef uint32_t violation, reset_count
     cdef int32_t newest_stream, uploading
+    cdef bint reset_unread
     cdef int32_t resets_sent[512]
     cdef size_t frame_left
     cdef uint8_t frame_head[9]

@@ -270,6 +270,7 @@ cdef class H2Session:
         cdef ssize_t rc
         if self.guard is None:
             return nghttp2_session_mem_recv(self.h2, data, end - data)
+        self.reset_unread = False
         while at < end:
             if self.frame_left:
                 step = <size_t>(end - at) if <size_t>(end - at) < self.frame_left else self.frame_left
@@ -291,6 +292,7 @@ cdef class H2Session:
                 if rc < 0:
                     return rc
                 fed = frame
+                self.reset_unread = False
                 if not self.frame_allowed(at, end, True):
                     return NGHTTP2_ERR_CALLBACK_FAILURE
         return nghttp2_session_mem_recv(self.h2, fed, end - fed)
@@ -307,14 +309,19 @@ cdef class H2Session:
         if kind == NGHTTP2_HEADERS and stream_id > self.newest_stream:
             self.newest_stream = stream_id
             self.uploading = 0 if self.frame_head[4] & NGHTTP2_FLAG_END_STREAM else stream_id
-        elif kind <= NGHTTP2_HEADERS and stream_id != self.uploading and 0 < stream_id <= self.newest_stream and (
-                nghttp2_session_get_stream_user_data(self.h2, stream_id) == NULL) and not self.was_reset(stream_id):
-            # nghttp2 keeps no closed streams while RFC 7540 priorities are off, so it would let this pass.
-            if certain:
-                self.violation = H2_STREAM_CLOSED
-            return False
-        elif stream_id == self.uploading and (kind == NGHTTP2_RST_STREAM
-                                              or self.frame_head[4] & NGHTTP2_FLAG_END_STREAM):
+        elif kind <= NGHTTP2_HEADERS and stream_id != self.uploading and 0 < stream_id <= self.newest_stream:
+            # nghttp2 keeps no closed streams while RFC 7540 priorities are off, so it would let such a frame pass.
+            if self.reset_unread and not certain:
+                return False
+            if nghttp2_session_get_stream_user_data(self.h2, stream_id) == NULL and not self.was_reset(stream_id):
+                if certain:
+                    self.violation = H2_STREAM_CLOSED
+                return False
+        elif kind == NGHTTP2_RST_STREAM:
+            self.reset_unread = True
+            if stream_id == self.uploading:
+                self.uploading = 0
+        elif stream_id == self.uploading and self.frame_head[4] & NGHTTP2_FLAG_END_STREAM:
             self.uploading = 0
         if kind == NGHTTP2_PRIORITY and (stream_id == 0 or (
                 end - payload >= 4 and (payload[0] & 0x7F) == self.frame_head[5] & 0x7F
