@@ -1,4 +1,8 @@
-"""grpc.health.v1.Health: Check, List, and Watch, which follows changes."""
+"""grpc.health.v1.Health: Check, List, and Watch, which follows changes.
+
+Watches end with UNAVAILABLE when the process drains: they would outlast every grace period otherwise, and their
+clients watch again, elsewhere.
+"""
 
 from __future__ import annotations
 
@@ -20,9 +24,12 @@ class HealthServicer(health_pb2_grpc.HealthServicer):  # type: ignore[misc]
         self._states: dict[str, int] = {"": health_pb2.HealthCheckResponse.SERVING}
         self._changed = asyncio.Event()
         self._watchers = 0
+        self._draining = False
 
     def set(self, service: str, serving: bool) -> None:
-        """Change the state of a service; watchers hear of it."""
+        """Change the state of a service; watchers hear of it. Without effect once the process drains."""
+        if self._draining:
+            return
         state = health_pb2.HealthCheckResponse.SERVING if serving else health_pb2.HealthCheckResponse.NOT_SERVING
         if self._states.get(service) != state:
             self._states[service] = state
@@ -33,9 +40,12 @@ class HealthServicer(health_pb2_grpc.HealthServicer):  # type: ignore[misc]
         if self._states.pop(service, None) is not None:
             self._wake()
 
-    def set_all(self, serving: bool) -> None:
-        for service in list(self._states):
-            self.set(service, serving)
+    def drain(self) -> None:
+        """NOT_SERVING for all, for good, and the end of every watch."""
+        for service in self._states:
+            self._states[service] = health_pb2.HealthCheckResponse.NOT_SERVING
+        self._draining = True
+        self._wake()
 
     def _wake(self) -> None:
         self._changed.set()
@@ -63,6 +73,8 @@ class HealthServicer(health_pb2_grpc.HealthServicer):  # type: ignore[misc]
                 if state != last:
                     last = state
                     yield health_pb2.HealthCheckResponse(status=state)
+                if self._draining:
+                    await context.abort(grpc.StatusCode.UNAVAILABLE, "the proxy is draining: watch another one")
                 await changed.wait()
         finally:
             self._watchers -= 1

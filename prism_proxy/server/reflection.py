@@ -1,11 +1,13 @@
 """Server reflection, v1 and v1alpha, so that grpcurl and ghz need no files.
 
 The two versions have the same messages under different packages; the v1 descriptor is made from that of v1alpha, which
-is what the grpcio-reflection package ships.
+is what the grpcio-reflection package ships, and kept in a pool of its own.
 """
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 from collections.abc import AsyncIterator, Callable, Iterable
 from typing import Any
 
@@ -18,45 +20,48 @@ V1ALPHA = "grpc.reflection.v1alpha.ServerReflection"
 METHOD = "ServerReflectionInfo"
 
 
-def add_reflection(server: Any, services: Iterable[str]) -> None:
-    """Offer reflection of `services` (full names) and of itself on `server`."""
-    pool = descriptor_pool.Default()
-    _register_v1(pool)
-    answers = _Answers([*services, V1, V1ALPHA], pool)
+def add_reflection(server: Any, services: Iterable[str]) -> Reflection:
+    """Offer reflection of `services` (full names) and of itself on `server`, a grpc.aio.Server or ours."""
+    reflection = Reflection([*services, V1, V1ALPHA])
     handler = grpc.stream_stream_rpc_method_handler(
-        answers.stream, messages.ServerReflectionRequest.FromString,
+        reflection.stream, messages.ServerReflectionRequest.FromString,
         messages.ServerReflectionResponse.SerializeToString)
     for service in (V1, V1ALPHA):
         server.add_registered_method_handlers(service, {METHOD: handler})
+    return reflection
 
 
-def _register_v1(pool: descriptor_pool.DescriptorPool) -> None:
-    """Add the v1 file to the pool: that of v1alpha under the package of v1."""
-    proto = descriptor_pb2.FileDescriptorProto.FromString(messages.DESCRIPTOR.serialized_pb)
-    old, new = proto.package, V1.rpartition(".")[0]
-    proto.name = "grpc/reflection/v1/reflection.proto"
-    proto.package = new
-    for message in proto.message_type:
-        for item in (item for item in message.field if item.type_name):
-            item.type_name = item.type_name.replace(old, new)
-    for service in proto.service:
-        for method in service.method:
-            method.input_type = method.input_type.replace(old, new)
-            method.output_type = method.output_type.replace(old, new)
-    pool.AddSerializedFile(proto.SerializeToString())
+class Reflection:
+    """Answers from the default descriptor pool, which holds every imported contract."""
 
+    def __init__(self, services: Iterable[str]) -> None:
+        self._services = sorted(set(services))
+        self._pools = (descriptor_pool.Default(), _v1_pool())
+        self._draining = asyncio.Event()
 
-class _Answers:
-    def __init__(self, services: list[str], pool: descriptor_pool.DescriptorPool) -> None:
-        self._services = sorted(services)
-        self._pool = pool
+    def drain(self) -> None:
+        """End the streams: an idle one in some console must not hold up the end of the process."""
+        self._draining.set()
 
     async def stream(self, requests: AsyncIterator[Any], context: Any) -> AsyncIterator[Any]:
-        async for request in requests:
-            reply = self._answer(request)
-            reply.valid_host = request.host
-            reply.original_request.CopyFrom(request)
-            yield reply
+        """The servicer method of both versions."""
+        draining = asyncio.ensure_future(self._draining.wait())
+        try:
+            while True:
+                following = asyncio.ensure_future(anext(requests, None))
+                await asyncio.wait((following, draining), return_when=asyncio.FIRST_COMPLETED)
+                if draining.done():
+                    following.cancel()
+                    await context.abort(grpc.StatusCode.UNAVAILABLE, "the proxy is draining")
+                request = following.result()
+                if request is None:
+                    return
+                reply = self._answer(request)
+                reply.valid_host = request.host
+                reply.original_request.CopyFrom(request)
+                yield reply
+        finally:
+            draining.cancel()
 
     def _answer(self, request: Any) -> Any:
         kind = request.WhichOneof("message_request")
@@ -64,9 +69,8 @@ class _Answers:
             return messages.ServerReflectionResponse(list_services_response=messages.ListServiceResponse(
                 service=[messages.ServiceResponse(name=name) for name in self._services]))
         finders: dict[str, Callable[[Any], Any]] = {
-            "file_by_filename": lambda r: self._files(self._pool.FindFileByName(r.file_by_filename)),
-            "file_containing_symbol": lambda r: self._files(
-                self._pool.FindFileContainingSymbol(r.file_containing_symbol)),
+            "file_by_filename": lambda r: self._files(self._find("FindFileByName", r.file_by_filename)),
+            "file_containing_symbol": lambda r: self._files(self._file_of(r.file_containing_symbol)),
             "file_containing_extension": self._extension,
             "all_extension_numbers_of_type": self._extension_numbers,
         }
@@ -80,16 +84,38 @@ class _Answers:
 
     def _extension(self, request: Any) -> Any:
         wanted = request.file_containing_extension
-        message = self._pool.FindMessageTypeByName(wanted.containing_type)
-        extension: Any = self._pool.FindExtensionByNumber(message, wanted.extension_number)
-        return self._files(extension.file)
+        message = self._find("FindMessageTypeByName", wanted.containing_type)
+        return self._files(self._find("FindExtensionByNumber", message, wanted.extension_number).file)
 
     def _extension_numbers(self, request: Any) -> Any:
         name = request.all_extension_numbers_of_type
-        message = self._pool.FindMessageTypeByName(name)
-        numbers = [extension.number for extension in self._pool.FindAllExtensions(message)]
+        message = self._find("FindMessageTypeByName", name)
+        numbers = sorted({found.number for pool in self._pools for found in pool.FindAllExtensions(message)})
         return messages.ServerReflectionResponse(all_extension_numbers_response=messages.ExtensionNumberResponse(
             base_type_name=name, extension_number=numbers))
+
+    def _file_of(self, symbol: str) -> Any:
+        """The file that declares a symbol. KeyError when none does."""
+        try:
+            return self._find("FindFileContainingSymbol", symbol)
+        except KeyError:
+            # The pool knows neither methods nor fields by name; what declares them does.
+            parent, _, name = symbol.rpartition(".")
+            for kind, members in (("Service", "methods_by_name"), ("MessageType", "fields_by_name")):
+                with contextlib.suppress(KeyError):
+                    declaring = self._find(f"Find{kind}ByName", parent)
+                    if name in getattr(declaring, members):
+                        return declaring.file
+            raise
+
+    def _find(self, method: str, *key: Any) -> Any:
+        """What the first pool has that knows the key. KeyError when none does."""
+        for pool in self._pools[:-1]:
+            try:
+                return getattr(pool, method)(*key)
+            except KeyError:
+                continue
+        return getattr(self._pools[-1], method)(*key)
 
     def _files(self, descriptor: Any) -> Any:
         """A file and everything it imports, each once."""
@@ -107,3 +133,20 @@ class _Answers:
 def _error(code: grpc.StatusCode, message: str) -> Any:
     return messages.ServerReflectionResponse(
         error_response=messages.ErrorResponse(error_code=code.value[0], error_message=message))
+
+
+def _v1_pool() -> descriptor_pool.DescriptorPool:
+    """A pool with grpc/reflection/v1/reflection.proto: the v1alpha file under its later name."""
+    file = descriptor_pb2.FileDescriptorProto.FromString(messages.DESCRIPTOR.serialized_pb)
+    old, new = f".{file.package}.", ".grpc.reflection.v1."
+    file.package = "grpc.reflection.v1"
+    file.name = "grpc/reflection/v1/reflection.proto"
+    for message in file.message_type:
+        for item in (item for item in message.field if item.type_name):
+            item.type_name = item.type_name.replace(old, new)
+    for method in file.service[0].method:
+        method.input_type = method.input_type.replace(old, new)
+        method.output_type = method.output_type.replace(old, new)
+    pool = descriptor_pool.DescriptorPool()
+    pool.Add(file)
+    return pool

@@ -1,12 +1,15 @@
 """The metrics of one process, and their Prometheus text.
 
 Hot figures are kept natively (`_native.metrics`) and read here; everything else is asked for at scrape time through
-collectors. Label sets are bounded: beyond the bound, series are merged under `_other`.
+collectors. Label sets are bounded: beyond the bound, series are merged under `_other`. Rows are never dropped, because
+a counter that starts again looks like a crash.
 """
 
 from __future__ import annotations
 
+import math
 import os
+import platform
 import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
@@ -21,14 +24,16 @@ STATUS_NAMES = (
     "PERMISSION_DENIED", "RESOURCE_EXHAUSTED", "FAILED_PRECONDITION", "ABORTED", "OUT_OF_RANGE", "UNIMPLEMENTED",
     "INTERNAL", "UNAVAILABLE", "DATA_LOSS", "UNAUTHENTICATED",
 )
-_BOUNDS = tuple(f"{bound / 1e9:g}" for bound in BUCKET_BOUNDS_NS) + ("+Inf",)
+_BOUNDS = (*(f"{bound / 1e9:g}" for bound in BUCKET_BOUNDS_NS), "+Inf")
+
+Labels = tuple[tuple[str, str], ...]
 
 
 @dataclass(frozen=True, slots=True)
 class Sample:
     """One line of a metric: label pairs and a value."""
 
-    labels: tuple[tuple[str, str], ...]
+    labels: Labels
     value: float
 
 
@@ -44,54 +49,62 @@ class Metric:
 
 @dataclass
 class Metrics:
-    """`collectors` are asked for further metrics at every scrape."""
+    """`collectors` are asked for further metrics at every scrape; `namespaced(path)` tells which methods have one."""
 
     version: str = "0"
     collectors: list[Callable[[], Iterable[Metric]]] = field(default_factory=list)
     loop_stall: Histogram = field(default_factory=Histogram)
+    namespaced: Callable[[str], bool] = lambda path: False
+    max_series: int = MAX_SERIES
     _methods: dict[tuple[str, str, str], MethodStats] = field(default_factory=dict)
+    _by_operation: dict[tuple[str, str], list[MethodStats]] = field(default_factory=dict)
     _started: float = field(default_factory=time.time)
 
     def stats_for(self, namespace: str | None, path: str, backend: str) -> MethodStats:
-        """The statistics of a method of a namespace, made on first use. `None` is a method without namespace."""
-        key = (namespace or "", path, backend)
+        """The statistics of a method of a namespace, made on first use and the same object ever after.
+
+        `None` stands for a method without namespace, or for a namespace that does not exist.
+        """
+        if namespace is None:
+            namespace = UNKNOWN if self.namespaced(path) else ""
+        key = (namespace, path, backend)
         found = self._methods.get(key)
-        if found is None and len(self._methods) >= MAX_SERIES:
+        if found is None and len(self._methods) >= self.max_series:
             key = (OTHER, OTHER, OTHER)
             found = self._methods.get(key)
         if found is None:
             service, _, operation = key[1].lstrip("/").rpartition("/")
             found = self._methods[key] = MethodStats(key[0], service, operation, key[2])
+            self._by_operation.setdefault((key[0], _operation(found)), []).append(found)
         return found
 
-    def render(self) -> str:
-        """The exposition in Prometheus text format 0.0.4."""
-        lines: list[str] = []
-        lines.extend(self._request_lines())
-        lines.extend(_histogram_lines("prism_loop_stall_seconds", "Lateness of the event loop.", [((), self.loop_stall)]))
-        for metric in [*self._process_metrics(), *(m for collect in self.collectors for m in collect())]:
-            lines.append(f"# HELP {metric.name} {metric.help}")
-            lines.append(f"# TYPE {metric.name} {metric.kind}")
-            lines.extend(f"{metric.name}{_labels(sample.labels)} {sample.value:g}" for sample in metric.samples)
-        return "\n".join(lines) + "\n"
+    def render(self) -> Iterator[str]:
+        """The exposition in Prometheus text format 0.0.4, in pieces of at most one histogram."""
+        yield from self._request_lines()
+        yield from histogram_lines("prism_loop_stall_seconds", "Lateness of the event loop.", [((), self.loop_stall)])
+        for collect in (self._process_metrics, *self.collectors):
+            for metric in collect():
+                yield _header(metric.name, metric.kind, metric.help)
+                for sample in metric.samples:
+                    yield f"{metric.name}{_labels(sample.labels)} {_number(sample.value)}\n"
 
     def _request_lines(self) -> Iterator[str]:
-        stats = list(self._methods.values())
-        yield "# HELP prism_requests_total Calls by namespace, operation and gRPC status."
-        yield "# TYPE prism_requests_total counter"
-        for item in stats:
-            for status, count in enumerate(item.status_counts()):
-                if count:
-                    labels = (("namespace", item.namespace), ("operation", _operation(item)),
-                              ("status", STATUS_NAMES[status]))
-                    yield f"prism_requests_total{_labels(labels)} {count}"
-        series = [((("namespace", item.namespace), ("operation", _operation(item)), ("backend", item.backend)),
-                   item.latency) for item in stats]
-        yield from _histogram_lines("prism_request_duration_seconds", "From the request head to the status.", series)
+        # Copies of the tables, because calls may add rows between two pieces.
+        yield _header("prism_requests_total", "counter", "Calls by namespace, operation and gRPC status.")
+        for (namespace, operation), rows in list(self._by_operation.items()):
+            # Summed over backends: a namespace that changed its backend keeps one series.
+            for status, *counts in zip(STATUS_NAMES, *(row.status_counts() for row in rows), strict=True):
+                if any(counts):
+                    labels = (("namespace", namespace), ("operation", operation), ("status", status))
+                    yield f"prism_requests_total{_labels(labels)} {sum(counts)}\n"
+        yield from histogram_lines(
+            "prism_request_duration_seconds", "From the request head to the status.",
+            (((("namespace", row.namespace), ("operation", _operation(row)), ("backend", row.backend)), row.latency)
+             for row in list(self._methods.values())))
 
     def _process_metrics(self) -> Iterator[Metric]:
         yield Metric("prism_build_info", "gauge", "Version of the running software.",
-                     [Sample((("version", self.version),), 1)])
+                     [Sample((("version", self.version), ("python", platform.python_version())), 1)])
         times = os.times()
         yield Metric("process_cpu_seconds_total", "counter", "User and system CPU time.",
                      [Sample((), round(times.user + times.system, 2))])
@@ -112,29 +125,33 @@ def counters(name: str, text: str, label: str, values: dict[str, int]) -> Metric
     return Metric(name, "counter", text, [Sample(((label, key),), value) for key, value in values.items()])
 
 
-def gauges(name: str, text: str, values: dict[tuple[tuple[str, str], ...], float]) -> Metric:
+def gauges(name: str, text: str, values: dict[Labels, float]) -> Metric:
     """A gauge from label pairs to values."""
     return Metric(name, "gauge", text, [Sample(labels, value) for labels, value in values.items()])
 
 
-def _operation(stats: MethodStats) -> str:
-    return f"{stats.service.rpartition('.')[2]}/{stats.operation}" if stats.service else stats.operation
-
-
-def _histogram_lines(
-    name: str, text: str, series: Iterable[tuple[tuple[tuple[str, str], ...], Histogram]]
-) -> Iterator[str]:
-    yield f"# HELP {name} {text}"
-    yield f"# TYPE {name} histogram"
+def histogram_lines(name: str, text: str, series: Iterable[tuple[Labels, Histogram]]) -> Iterator[str]:
+    """A histogram with the bounds of `BUCKET_BOUNDS_NS`, one piece a series."""
+    yield _header(name, "histogram", text)
     for labels, histogram in series:
         counts, total = histogram.snapshot()
-        for bound, count in zip(_BOUNDS, counts, strict=True):
-            yield f"{name}_bucket{_labels((*labels, ('le', bound)))} {count}"
-        yield f"{name}_sum{_labels(labels)} {total:.9g}"
-        yield f"{name}_count{_labels(labels)} {counts[-1]}"
+        braced = _labels(labels)
+        opened = f"{braced[:-1]}," if braced else "{"
+        lines = [f'{name}_bucket{opened}le="{bound}"}} {count}\n' for bound, count in zip(_BOUNDS, counts, strict=True)]
+        yield "".join((*lines, f"{name}_sum{braced} {_number(total)}\n", f"{name}_count{braced} {counts[-1]}\n"))
 
 
-def _labels(pairs: tuple[tuple[str, str], ...]) -> str:
+def _operation(stats: MethodStats) -> str:
+    """The full method name, because the last part of a service name is not unique (reflection v1 and v1alpha)."""
+    return f"{stats.service}/{stats.operation}" if stats.service else stats.operation
+
+
+def _header(name: str, kind: str, text: str) -> str:
+    escaped = text.replace("\\", "\\\\").replace("\n", "\\n")
+    return f"# HELP {name} {escaped}\n# TYPE {name} {kind}\n"
+
+
+def _labels(pairs: Labels) -> str:
     if not pairs:
         return ""
     return "{" + ",".join(f'{key}="{_escape(value)}"' for key, value in pairs) + "}"
@@ -142,3 +159,10 @@ def _labels(pairs: tuple[tuple[str, str], ...]) -> str:
 
 def _escape(value: str) -> str:
     return value.replace("\\", "\\\\").replace("\n", "\\n").replace('"', '\\"')
+
+
+def _number(value: float) -> str:
+    """Exact: byte counts and times have more digits than a rounded form would keep."""
+    if math.isfinite(value):
+        return str(int(value)) if value == int(value) else repr(float(value))
+    return "NaN" if math.isnan(value) else "+Inf" if value > 0 else "-Inf"
