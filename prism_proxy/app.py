@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+import threading
 import time
 from collections.abc import Iterable
 
@@ -16,22 +17,25 @@ from prism_proxy import __version__
 from prism_proxy._native import keyvalue as native_keyvalue
 from prism_proxy.backends.memstore.config import MemstoreConfig
 from prism_proxy.config import ProxyConfig
+from prism_proxy.contracts.driver import Health
 from prism_proxy.interfaces.registry import add_interfaces, namespaced
 from prism_proxy.namespaces.model import NamespaceConfig
 from prism_proxy.namespaces.snapshot import DEFAULT, Namespaces, build
 from prism_proxy.server.health import HealthServicer, add_health
 from prism_proxy.server.lifecycle import Lifecycle, State
 from prism_proxy.server.listener import Address
-from prism_proxy.server.reflection import add_reflection
+from prism_proxy.server.reflection import Reflection, add_reflection
 from prism_proxy.server.server import Server
 from prism_proxy.server.tls import TlsError
 from prism_proxy.standard import make_driver
 from prism_proxy.telemetry import log
 from prism_proxy.telemetry.http import TelemetryServer
 from prism_proxy.telemetry.loop_monitor import LoopMonitor
-from prism_proxy.telemetry.metrics import Metric, Metrics, counters, gauges
+from prism_proxy.telemetry.metrics import Metric, Metrics, Sample, counters, gauges
 
 EXIT_CLEAN, EXIT_ERROR, EXIT_FORCED = 0, 1, 2
+HEALTH_REFRESH_SECONDS = 1.0
+FORCED_END_SECONDS = 1.0  # for closing what is left once the end is forced
 
 
 class StartError(RuntimeError):
@@ -46,7 +50,7 @@ class App:
         self._log = log.get("prism.proxy")
         self._config = config
         self._namespaces = Namespaces()
-        self._metrics = Metrics(version=__version__)
+        self._metrics = Metrics(version=__version__, namespaced=namespaced)
         self._metrics.collectors.append(self._collect)
         self._health = HealthServicer()
         self._lifecycle = Lifecycle(self._state_changed)
@@ -55,6 +59,9 @@ class App:
         self._server = Server(
             config.limits, stats_for=self._metrics.stats_for, namespaced=namespaced,
             on_tls_error=lambda error: self._log.error("TLS files were not reloaded", error=str(error)))
+        self._reflection: Reflection | None = None
+        self._refresher: asyncio.Task[None] | None = None
+        self._opened = time.monotonic()
         self._signals = 0
         self._stop = asyncio.Event()
         self._force = asyncio.Event()
@@ -82,13 +89,12 @@ class App:
         for path, handler in native_keyvalue.handlers().items():
             self._server.add_native_handler(path, handler)
         services.append(add_health(self._server, self._health))
-        add_reflection(self._server, services)
+        self._reflection = add_reflection(self._server, services)
         ports = [self._bind(address) for address in self._config.listen]
         await self._server.start()
         metrics_port = await self._start_telemetry()
         self._monitor.start()
-        for name in snapshot.routes:
-            self._health.set(f"namespace/{name}", serving=True)
+        self._refresher = asyncio.get_running_loop().create_task(self._refresh_health())
         self._log.info("serving", version=__version__, ports=ports, metrics_port=metrics_port, pid=os.getpid(),
                        namespaces=list(snapshot.routes))
 
@@ -111,6 +117,18 @@ class App:
             raise StartError(f"--metrics-listen {address}: {error.strerror or error}; choose another address or 'off'"
                              ) from error
 
+    async def _refresh_health(self) -> None:
+        """Keep `namespace/<name>` of grpc.health.v1 at what the drivers say."""
+        known: set[str] = set()
+        while True:
+            routes = self._namespaces.current.routes
+            for name in known - routes.keys():
+                self._health.remove(f"namespace/{name}")
+            for name, route in routes.items():
+                self._health.set(f"namespace/{name}", route.driver.health().status is not Health.UNHEALTHY)
+            known = set(routes)
+            await asyncio.sleep(HEALTH_REFRESH_SECONDS)
+
     # --- stop -------------------------------------------------------------------------------------------------------
 
     def _signalled(self) -> None:
@@ -119,8 +137,9 @@ class App:
 
     async def _shut_down(self) -> int:
         limits = self._config.limits
-        self._lifecycle.enter(State.DRAINING)
         began = time.monotonic()
+        self._end_after(limits.drain_timeout_s + limits.drain_hard_s)
+        self._lifecycle.enter(State.DRAINING)
         stop = asyncio.ensure_future(self._server.stop(limits.drain_timeout_s))
         forced = asyncio.ensure_future(self._force.wait())
         await asyncio.wait({stop, forced}, timeout=limits.drain_timeout_s + limits.drain_hard_s,
@@ -128,6 +147,10 @@ class App:
         ended = stop.result() if stop.done() else None
         self._lifecycle.enter(State.STOPPING)
         forced.cancel()
+        if ended is None:
+            self._end_after(FORCED_END_SECONDS)
+        if self._refresher is not None:
+            self._refresher.cancel()
         self._monitor.stop()
         await self._telemetry.close()
         for route in self._namespaces.current.routes.values():
@@ -137,8 +160,22 @@ class App:
         self._log.info("stopped", seconds=round(time.monotonic() - began, 3), aborted=ended, forced=ended is None)
         return EXIT_CLEAN if ended == 0 else EXIT_FORCED
 
+    def _end_after(self, seconds: float) -> None:
+        """The last resort, from a thread: nothing that hangs, the loop included, may keep the process alive."""
+
+        def end() -> None:
+            self._log.error("forced end: something did not stop in time", seconds=seconds)
+            os._exit(EXIT_FORCED)
+
+        timer = threading.Timer(seconds, end)
+        timer.daemon = True
+        timer.start()
+
     def _state_changed(self, old: State, new: State) -> None:
-        self._health.set_all(new is State.RUNNING)
+        if new is State.DRAINING:
+            self._health.drain()
+            if self._reflection is not None:
+                self._reflection.drain()
         self._log.debug("state changed", old=old.value, new=new.value)
 
     # --- what is shown ----------------------------------------------------------------------------------------------
@@ -156,6 +193,9 @@ class App:
 
     def _collect(self) -> Iterable[Metric]:
         yield counters("prism_limit_hits_total", "Limits hit, by name.", "limit", self._server.limit_hits())
+        yield Metric("prism_loop_long_stalls_total", "counter", "Timers of the event loop that fired over 2 ms late.",
+                     [Sample((), self._monitor.long_stalls)])
+        yield gauges("prism_ready", "1 while this process should get calls.", {(): float(self._readiness()[0])})
         for name, value in self._server.stats().items():
             yield gauges(f"prism_server_{name}", f"Server gauge: {name.replace('_', ' ')}.", {(): value})
         routes = self._namespaces.current.routes
@@ -165,3 +205,5 @@ class App:
         drivers = {route.backend: __version__ for route in routes.values()}
         yield gauges("backend_driver_info", "Drivers in use.", {
             (("name", name), ("version", version)): 1.0 for name, version in drivers.items()})
+        yield gauges("backend_driver_uptime_seconds", "Time since the driver was opened.", {
+            (("name", name),): time.monotonic() - self._opened for name in drivers})

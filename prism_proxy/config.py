@@ -19,6 +19,8 @@ from prism_proxy.server.tls import TlsConfig
 
 DEFAULT_LISTEN = "127.0.0.1:8980"
 DEFAULT_METRICS = "127.0.0.1:9090"
+DEFAULT_MEMORY_BYTES = 256 * 1024 * 1024
+MIN_MEMORY_BYTES = 1024 * 1024
 _EPILOG = """\
 Without further settings one namespace, 'default', keeps its data in memory.
 
@@ -28,7 +30,8 @@ first call (another terminal):
   grpcurl -plaintext -d '{"key": "hello"}' 127.0.0.1:8980 \\
       prism.interfaces.keyvalue.KeyValueBasicInterface/Get
 
-Every flag has an environment variable: --metrics-listen is PRISM_METRICS_LISTEN. Flags win over the environment.
+Every flag has an environment variable: --metrics-listen is PRISM_METRICS_LISTEN, repeatable ones are separated by
+commas, and --drain-timeout is PRISM_DRAIN_TIMEOUT_SECONDS. Flags win over the environment.
 SIGTERM or SIGINT drains: calls in progress finish. A second signal ends at once.
 Exit codes: 0 clean, 1 usage or runtime error, 2 forced."""
 
@@ -59,68 +62,92 @@ def parse(arguments: Sequence[str], environment: Mapping[str, str] = os.environ)
 
 @dataclass(frozen=True, slots=True)
 class _Settings:
-    """One look-up for flag and environment, so that messages name where a value came from."""
+    """One look-up for flag and environment, so that messages can name where a value came from."""
 
     flags: Mapping[str, object]
     environment: Mapping[str, str]
 
-    def text(self, name: str, default: str | None = None) -> str | None:
+    def text(self, name: str, default: str = "") -> str:
         value = self.flags.get(name)
-        if value is not None:
-            return str(value)
-        return self.environment.get(self.variable(name)) or default
+        return str(value) if value is not None else self.environment.get(variable(name)) or default
 
     def texts(self, name: str, default: str = "") -> list[str]:
         value = self.flags.get(name)
         if isinstance(value, list) and value:
             return [str(item) for item in value]
-        return [item.strip() for item in self.environment.get(self.variable(name), default).split(",") if item.strip()]
+        return [item.strip() for item in (self.environment.get(variable(name)) or default).split(",") if item.strip()]
 
     def yes(self, name: str) -> bool:
-        told = self.environment.get(self.variable(name), "").lower()
-        return bool(self.flags.get(name)) or told in ("1", "true", "yes")
+        text = self.environment.get(variable(name), "").lower()
+        if text not in ("", "1", "true", "yes", "0", "false", "no"):
+            raise ConfigError(f"{variable(name)} is {text!r}: write true or false")
+        return bool(self.flags.get(name)) or text in ("1", "true", "yes")
 
-    @staticmethod
-    def variable(name: str) -> str:
-        return f"PRISM_{name.upper()}"
+    def source(self, name: str) -> str:
+        """What the user wrote: the flag, or the variable when only that is set."""
+        from_environment = not self.flags.get(name) and bool(self.environment.get(variable(name)))
+        return variable(name) if from_environment else f"--{name.replace('_', '-')}"
+
+    def number(self, name: str, kind: type[int] | type[float], default: float) -> float:
+        text = self.text(name)
+        try:
+            return kind(text) if text else default
+        except ValueError:
+            wanted = "a whole number" if kind is int else "a number"
+            raise ConfigError(f"{self.source(name)} is {text!r}, not {wanted}") from None
+
+    def choice(self, name: str, allowed: Sequence[str]) -> str:
+        text = self.text(name, allowed[0])
+        if text not in allowed:
+            raise ConfigError(f"{self.source(name)} is {text!r}: it must be one of {', '.join(sorted(allowed))}")
+        return text
+
+    def address(self, name: str, text: str) -> Address:
+        try:
+            return Address.parse(text)
+        except ValueError as error:
+            raise ConfigError(f"{self.source(name)}: {error}") from None
+
+
+def variable(name: str) -> str:
+    """The environment variable of a flag."""
+    return "PRISM_DRAIN_TIMEOUT_SECONDS" if name == "drain_timeout" else f"PRISM_{name.upper()}"
 
 
 def _build(settings: _Settings) -> ProxyConfig:
-    listen = tuple(_address("--listen", text) for text in settings.texts("listen", DEFAULT_LISTEN))
-    metrics = settings.text("metrics_listen", DEFAULT_METRICS) or ""
+    listen = tuple(settings.address("listen", text) for text in settings.texts("listen", DEFAULT_LISTEN))
     tls = _tls(settings)
     for address in listen:
         if tls is None and not address.loopback and not settings.yes("insecure"):
-            raise ConfigError(f"--listen {address} is reachable from other machines and has no TLS: "
+            raise ConfigError(f"{settings.source('listen')} {address} is reachable from other machines and has no TLS: "
                               "give --tls-cert and --tls-key, or --insecure if the network is trusted")
-    level, form = settings.text("log_level", "info") or "", settings.text("log_format", "auto") or ""
-    if level not in ("debug", "info", "warning", "error"):
-        raise ConfigError(f"--log-level {level!r} is not one of debug, info, warning, error")
-    if form not in ("auto", "json", "text"):
-        raise ConfigError(f"--log-format {form!r} is not one of auto, json, text")
-    memory = settings.text("memory_bytes", str(256 * 1024 * 1024)) or ""
-    if not memory.isdecimal() or int(memory) < 1024 * 1024:
-        raise ConfigError(f"--memory-bytes {memory!r} must be a whole number of bytes, at least 1048576")
+    memory = int(settings.number("memory_bytes", int, DEFAULT_MEMORY_BYTES))
+    if memory < MIN_MEMORY_BYTES:
+        raise ConfigError(f"{settings.source('memory_bytes')} is {memory}: it must be at least {MIN_MEMORY_BYTES}")
     return ProxyConfig(
-        listen=listen, metrics_listen=None if metrics in ("off", "0") else _address("--metrics-listen", metrics),
-        tls=tls, limits=_limits(settings), reuse_port=settings.yes("reuse_port"), memory_bytes=int(memory),
-        log_level=level, log_format=form)
+        listen=listen, metrics_listen=_metrics_address(settings), tls=tls, limits=_limits(settings),
+        reuse_port=settings.yes("reuse_port"), memory_bytes=memory,
+        log_level=settings.choice("log_level", ("info", "debug", "warning", "error")),
+        log_format=settings.choice("log_format", ("auto", "json", "text")))
 
 
-def _address(flag: str, text: str) -> Address:
-    try:
-        return Address.parse(text)
-    except ValueError as error:
-        raise ConfigError(f"{flag}: {error}") from None
+def _metrics_address(settings: _Settings) -> Address | None:
+    text = settings.text("metrics_listen", DEFAULT_METRICS)
+    if text in ("off", "0"):
+        return None
+    address = settings.address("metrics_listen", text)
+    if address.unix_path is not None:
+        raise ConfigError(f"{settings.source('metrics_listen')} is {text!r}: it must be HOST:PORT or 'off'")
+    return address
 
 
 def _tls(settings: _Settings) -> TlsConfig | None:
     certificate, key, ca = (settings.text(name) for name in ("tls_cert", "tls_key", "tls_client_ca"))
-    if certificate is None and key is None:
-        if ca is not None:
+    if not certificate and not key:
+        if ca:
             raise ConfigError("--tls-client-ca needs --tls-cert and --tls-key")
         return None
-    if certificate is None or key is None:
+    if not certificate or not key:
         raise ConfigError("--tls-cert and --tls-key go together")
     return TlsConfig(Path(certificate), Path(key), Path(ca) if ca else None)
 
@@ -128,15 +155,17 @@ def _tls(settings: _Settings) -> TlsConfig | None:
 def _limits(settings: _Settings) -> Limits:
     known = {item.name: item for item in dataclasses.fields(Limits)}
     values: dict[str, float] = {}
-    drain = settings.text("drain_timeout") or settings.environment.get("PRISM_DRAIN_TIMEOUT_SECONDS")
-    for pair in [*settings.texts("limit"), *([f"drain_timeout_s={drain}"] if drain else [])]:
+    for pair in settings.texts("limit"):
         name, separator, text = pair.partition("=")
         if name not in known or not separator:
-            raise ConfigError(f"--limit {pair!r}: write NAME=VALUE, with one of {', '.join(sorted(known))}")
+            raise ConfigError(f"{settings.source('limit')} {pair!r}: write NAME=VALUE, with one of "
+                              f"{', '.join(sorted(known))}")
         try:
             values[name] = int(text) if "int" in str(known[name].type) else float(text)
         except ValueError:
-            raise ConfigError(f"--limit {name}: {text!r} is not a number") from None
+            raise ConfigError(f"{settings.source('limit')} {name}: {text!r} is not a number") from None
+    if settings.text("drain_timeout"):
+        values["drain_timeout_s"] = settings.number("drain_timeout", float, 0)
     try:
         return Limits(**values)  # type: ignore[arg-type]
     except ValueError as error:
@@ -151,7 +180,7 @@ class _Parser(argparse.ArgumentParser):
 def _parser() -> argparse.ArgumentParser:
     parser = _Parser(
         prog="prism-proxy", description="Serves the typed data access API of Prism over gRPC.", epilog=_EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter)
+        formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False)
     parser.add_argument("--version", action="version", version=f"prism-proxy {__version__}")
     parser.add_argument("--listen", action="append", metavar="HOST:PORT",
                         help=f"where to serve gRPC: HOST:PORT, [IPV6]:PORT or unix:PATH; repeatable ({DEFAULT_LISTEN})")

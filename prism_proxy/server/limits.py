@@ -9,8 +9,12 @@ from __future__ import annotations
 from dataclasses import dataclass, field, fields
 from typing import Any
 
+# Upper bounds by unit, so that native code may multiply them in 64 bits.
+_MOST = {"bytes": 2**40, "s": 10**9, "times": 1024}
 
-def _limit(default: float, unit: str, why: str, *, least: float = 0, most: float = 2**40) -> Any:
+
+def _limit(default: float, unit: str, why: str, *, least: float = 0, most: float | None = None) -> Any:
+    most = _MOST.get(unit, 2**31 - 1) if most is None else most
     return field(default=default, metadata={"unit": unit, "why": why, "least": least, "most": most})
 
 
@@ -25,7 +29,8 @@ class Limits:
     reset_rate_per_s: int = _limit(33, "resets/s", "refill of reset_burst", least=1)
     reset_young_age_ms: int = _limit(1000, "ms", "a reset of an unanswered stream younger than this counts")
     header_list_bytes: int = _limit(
-        16 * 1024, "bytes", "decoded header list, 32 bytes added a field (CVE-2016-6581, CVE-2026-47774)", least=1024)
+        16 * 1024, "bytes", "decoded header list, 32 bytes added a field (CVE-2016-6581, CVE-2026-47774)", least=1024,
+        most=2**31 - 1)
     header_fields: int = _limit(128, "fields", "fields of a header list, cookie crumbs counted", least=8)
     continuation_frames: int = _limit(8, "frames", "CONTINUATION frames of a header block (CVE-2024-28182)", least=1)
     settings_entries: int = _limit(32, "entries", "entries of a SETTINGS frame (CVE-2020-11080)", least=6)
@@ -33,13 +38,15 @@ class Limits:
     control_queue_pause: int = _limit(
         100, "frames", "frames queued to a peer that does not read before its socket is no longer read", least=1)
     control_queue_close: int = _limit(
-        1000, "frames", "acknowledgements queued before the connection is closed (CVE-2019-9512, -9515)", least=1)
+        1000, "frames", "acknowledgements queued before the connection is closed (CVE-2019-9512, CVE-2019-9515)",
+        least=1)
     empty_frames: int = _limit(10, "frames", "consecutive empty frames that end nothing (CVE-2019-9518)", least=1)
     priority_base: int = _limit(100, "frames", "PRIORITY frames: this times (1 + streams) (CVE-2019-9513)", least=1)
     window_update_base: int = _limit(
-        5, "frames", "WINDOW_UPDATE frames: base + per_stream * (streams + per_data * DATA sent) (CVE-2019-9511)")
-    window_update_per_stream: int = _limit(2, "frames", "see window_update_base")
-    window_update_per_data: int = _limit(10, "frames", "see window_update_base")
+        5, "frames", "WINDOW_UPDATE frames: base + per_stream * (streams + per_data * DATA sent) (CVE-2019-9511)",
+        most=10_000)
+    window_update_per_stream: int = _limit(2, "frames", "see window_update_base", most=10_000)
+    window_update_per_data: int = _limit(10, "frames", "see window_update_base", most=10_000)
     data_fragment_overhead: int = _limit(
         4, "times", "memory held for a request at most this times its payload (CVE-2026-84304)", least=2)
     zero_window_timeout_s: float = _limit(
@@ -74,10 +81,9 @@ class Limits:
     def __post_init__(self) -> None:
         for item in fields(self):
             value, least, most = getattr(self, item.name), item.metadata["least"], item.metadata["most"]
-            if isinstance(value, bool) or not isinstance(value, int | float) or (
-                "int" in str(item.type) and not isinstance(value, int)
-            ):
-                kind = "a whole number" if "int" in str(item.type) else "a number"
-                raise ValueError(f"limit {item.name} must be {kind} of {item.metadata['unit']}, not {value!r}")
+            whole = "int" in str(item.type)
+            if isinstance(value, bool) or not isinstance(value, int if whole else int | float):
+                raise ValueError(f"limit {item.name} must be {'a whole number' if whole else 'a number'} of "
+                                 f"{item.metadata['unit']}, not {value!r}")
             if not least <= value <= most:
                 raise ValueError(f"limit {item.name} is {value}; allowed are {least} to {most} {item.metadata['unit']}")

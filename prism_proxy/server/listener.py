@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import errno
+import ipaddress
 import os
 import socket
 import ssl
@@ -55,7 +56,13 @@ class Address:
 
     @property
     def loopback(self) -> bool:
-        return self.unix_path is not None or self.host in ("localhost", "::1") or self.host.startswith("127.")
+        """Whether only this machine can connect. A name other than localhost is taken to lead elsewhere."""
+        if self.unix_path is not None or self.host == "localhost":
+            return True
+        try:
+            return ipaddress.ip_address(self.host).is_loopback
+        except ValueError:
+            return False
 
     def bind(self, *, share_port: bool) -> socket.socket:
         """A listening, non-blocking socket. OSError when the address is taken or not ours."""

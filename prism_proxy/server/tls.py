@@ -59,9 +59,10 @@ class TlsContexts:
         context.minimum_version = ssl.TLSVersion.TLSv1_3
         context.set_alpn_protocols(["h2"])
         try:
-            context.load_cert_chain(config.certificate, config.key)
+            context.load_cert_chain(config.certificate, config.key, password=self._refuse_passphrase)
         except (OSError, ssl.SSLError) as error:
-            raise TlsError(f"certificate {config.certificate} or key {config.key} cannot be loaded: {error}") from error
+            raise TlsError(
+                f"certificate {config.certificate} with key {config.key} cannot be loaded: {error}") from error
         if config.client_ca is not None:
             try:
                 context.load_verify_locations(config.client_ca)
@@ -69,3 +70,8 @@ class TlsContexts:
                 raise TlsError(f"client CA {config.client_ca} cannot be loaded: {error}") from error
             context.verify_mode = ssl.CERT_REQUIRED
         return context
+
+    def _refuse_passphrase(self) -> str:
+        """OpenSSL would ask on the terminal, and the process would stand still until someone answers."""
+        raise TlsError(f"key {self._config.key} is protected by a passphrase: store it without one, readable by the "
+                       "proxy alone")

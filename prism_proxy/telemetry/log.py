@@ -45,8 +45,9 @@ class JsonFormatter(logging.Formatter):
         milliseconds = int(record.msecs)
         out: dict[str, Any] = {
             "timestamp": f"{time.strftime('%Y-%m-%dT%H:%M:%S', time.gmtime(record.created))}.{milliseconds:03d}Z",
-            "level": record.levelname.lower(), "logger": record.name, "event": record.getMessage(),
-            **getattr(record, _FIELDS, {})}
+            "level": record.levelname.lower(), "logger": record.name, "event": record.getMessage()}
+        for name, value in getattr(record, _FIELDS, {}).items():
+            out.setdefault(name, value)
         if record.exc_info:
             out["exception"] = self.formatException(record.exc_info)
         return json.dumps(out, default=str)
@@ -56,10 +57,17 @@ class TextFormatter(logging.Formatter):
     """The same for people."""
 
     def format(self, record: logging.LogRecord) -> str:
-        fields = " ".join(f"{key}={value}" for key, value in getattr(record, _FIELDS, {}).items())
-        line = f"{time.strftime('%H:%M:%S', time.localtime(record.created))} {record.levelname:<7} {record.getMessage()}"
+        fields = " ".join(f"{key}={_printable(value)}" for key, value in getattr(record, _FIELDS, {}).items())
+        line = f"{time.strftime('%H:%M:%S', time.localtime(record.created))} {record.levelname:<7} "
+        line += _printable(record.getMessage())
         if fields:
             line += f"  {fields}"
         if record.exc_info:
             line += "\n" + self.formatException(record.exc_info)
         return line
+
+
+def _printable(value: object) -> str:
+    """Text that no terminal takes for a command and no reader for another line."""
+    text = str(value)
+    return text if text.isprintable() else json.dumps(text)

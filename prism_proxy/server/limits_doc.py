@@ -1,0 +1,51 @@
+"""The reference page of the limits, made from their metadata: `python -m prism_proxy.server.limits_doc > PAGE`."""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import fields
+
+from prism_proxy._native.limits import NAMES
+from prism_proxy.server.limits import Limits
+
+PAGE = "docs/reference/limits.md"
+_HEAD = """\
+# Limits
+
+Made by `python -m prism_proxy.server.limits_doc` from `prism_proxy/server/limits.py`; a test holds it true.
+
+Set a limit with `--limit NAME=VALUE` (repeatable), or several with `PRISM_LIMIT=NAME=VALUE,NAME=VALUE`.
+`--drain-timeout` sets `drain_timeout_s`. Hits are counted in `prism_limit_hits_total{limit="..."}` where a counter is
+named.
+
+| Limit | Default | Unit | Allowed | Counter | What it is for |
+|---|---|---|---|---|---|
+"""
+# Fields whose hits are counted under another name, because several settings make one limit.
+COUNTED_AS = {
+    "reset_burst": "resets", "reset_rate_per_s": "resets", "reset_young_age_ms": "resets",
+    "priority_base": "priority_frames", "window_update_base": "window_updates",
+    "window_update_per_stream": "window_updates", "window_update_per_data": "window_updates",
+    "ping_strikes": "ping_min_interval_s", "keepalive_time_s": "keepalive_timeout_s", "age_grace_s": "max_age_s",
+    "max_age_jitter": "max_age_s",
+}
+
+
+def page() -> str:
+    """The whole page, as Markdown."""
+    rows = []
+    for item in fields(Limits):
+        about = item.metadata
+        counter = COUNTED_AS.get(item.name, item.name)
+        rows.append(f"| `{item.name}` | {_plain(item.default)} | {about['unit']} | "
+                    f"{_plain(about['least'])} to {_plain(about['most'])} | "
+                    f"{f'`{counter}`' if counter in NAMES else ''} | {about['why']} |\n")
+    return _HEAD + "".join(rows)
+
+
+def _plain(number: object) -> str:
+    return f"{number:,}".replace(",", " ") if isinstance(number, int) else str(number)
+
+
+if __name__ == "__main__":
+    sys.stdout.write(page())
