@@ -1,0 +1,281 @@
+"""The process from outside: what it serves, how it starts or refuses to, how it ends and with which exit code."""
+
+import asyncio
+import json
+import os
+import signal
+import socket
+import time
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import grpc
+import pytest
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+from prometheus_client.parser import text_string_to_metric_families
+
+from prism.interfaces.keyvalue import keyvalue_basic_pb2 as pb
+from prism.interfaces.keyvalue import keyvalue_basic_pb2_grpc as pb_grpc
+from tests.support.certificates import write_pair
+from tests.support.proxy_process import ProxyProcess, proxy
+
+GET = "/prism.interfaces.keyvalue.KeyValueBasicInterface/Get"
+
+
+def stub(channel: grpc.aio.Channel) -> pb_grpc.KeyValueBasicInterfaceStub:
+    return pb_grpc.KeyValueBasicInterfaceStub(channel)
+
+
+class OpenCall:
+    """A Get whose request is sent only by `finish`: a call that is in progress for as long as a test likes."""
+
+    def __init__(self, channel: grpc.aio.Channel) -> None:
+        self._go = asyncio.Event()
+        self._call = channel.stream_unary(GET, pb.GetRequest.SerializeToString, pb.GetResponse.FromString)(
+            self._requests())
+
+    async def _requests(self) -> AsyncIterator[pb.GetRequest]:
+        await self._go.wait()
+        yield pb.GetRequest(key="k")
+
+    async def finish(self) -> pb.GetResponse:
+        self._go.set()
+        return await self._call
+
+    async def code(self) -> grpc.StatusCode:
+        return await self._call.code()
+
+
+async def in_progress(process: ProxyProcess, calls: int) -> None:
+    """Wait until the proxy itself counts that many calls."""
+    async with asyncio.timeout(10):
+        while f"prism_server_streams {calls}\n" not in (await process.get("/metrics"))[1]:
+            await asyncio.sleep(0.005)
+
+
+async def refused(*arguments: str, environment: dict[str, str] | None = None) -> str:
+    """What a process that exits with 1 says."""
+    process = ProxyProcess(*arguments, environment=environment)
+    await process.spawn()
+    out, errors = await process.process.communicate()
+    assert process.process.returncode == 1, errors
+    assert out == b""
+    return errors.decode()
+
+
+async def test_it_serves_and_shows_what_it_did() -> None:
+    async with proxy() as process, grpc.aio.insecure_channel(f"127.0.0.1:{process.port}") as channel:
+        await stub(channel).Set(pb.SetRequest(key="k", value=b"v"))
+        for _ in range(2):
+            assert (await stub(channel).Get(pb.GetRequest(key="k"))).value == b"v"
+        assert (await health_pb2_grpc.HealthStub(channel).Check(health_pb2.HealthCheckRequest())).status == 1
+        watch = health_pb2_grpc.HealthStub(channel).Watch(health_pb2.HealthCheckRequest(service="namespace/default"))
+        assert (await watch.read()).status == 1
+        assert await process.get("/health") == (200, '{"status": "healthy"}\n')
+        status, body = await process.get("/ready")
+        assert (status, json.loads(body)["status"]) == (200, "ready")
+        assert json.loads(body)["namespaces"]["default"]["backend"] == "memstore"
+        _, text = await process.get("/metrics")
+        samples = {
+            (sample.name, sample.labels.get("operation", "").rpartition("/")[2], sample.labels.get("status")): sample
+            for family in text_string_to_metric_families(text) for sample in family.samples}
+        assert samples["prism_requests_total", "Get", "OK"].value == 2
+        assert samples["prism_requests_total", "Get", "OK"].labels["namespace"] == "default"
+        assert samples["prism_request_duration_seconds_count", "Set", None].labels["backend"] == "memstore"
+        assert samples["prism_server_connections", "", None].value == 1
+        assert samples["prism_ready", "", None].value == 1
+        assert samples["backend_driver_uptime_seconds", "", None].value > 0
+        assert samples["prism_limit_hits_total", "", None].value == 0
+        assert await process.stop() == 0
+        assert process.lines[-1]["event"] == "stopped"
+        assert process.lines[-1]["aborted"] == 0
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+async def test_DRN_1_calls_in_progress_finish(number: signal.Signals) -> None:  # noqa: N802 - the scenario's name
+    async with proxy() as process, grpc.aio.insecure_channel(f"127.0.0.1:{process.port}") as channel:
+        await stub(channel).Set(pb.SetRequest(key="k", value=b"v"))
+        calls = [OpenCall(channel) for _ in range(20)]
+        await in_progress(process, 20)
+        process.signal(number)
+        await until_draining(process)
+        for call in calls:
+            assert (await call.finish()).value == b"v"
+        assert await process.wait() == 0
+        assert (process.lines[-1]["aborted"], process.lines[-1]["forced"]) == (0, False)
+
+
+async def until_draining(process: ProxyProcess) -> None:
+    async with asyncio.timeout(10):
+        while (await process.get("/ready"))[0] != 503:
+            await asyncio.sleep(0.005)
+
+
+async def test_DRN_2_what_outlasts_the_timeout_is_ended() -> None:  # noqa: N802
+    async with (proxy(environment={"PRISM_DRAIN_TIMEOUT_SECONDS": "0.5"}) as process,
+                grpc.aio.insecure_channel(f"127.0.0.1:{process.port}") as channel):
+        call = OpenCall(channel)
+        await in_progress(process, 1)
+        began = time.monotonic()
+        assert await process.stop() == 2
+        assert 0.4 < time.monotonic() - began < 4
+        assert process.lines[-1]["aborted"] == 1
+        assert await call.code() is grpc.StatusCode.UNAVAILABLE
+
+
+async def test_DRN_3_new_calls_during_the_drain_are_unavailable() -> None:  # noqa: N802
+    async with proxy() as process, grpc.aio.insecure_channel(f"127.0.0.1:{process.port}") as channel:
+        call = OpenCall(channel)
+        await in_progress(process, 1)
+        process.signal(signal.SIGTERM)
+        await until_draining(process)
+        async with asyncio.timeout(10):
+            while True:  # for one round trip after the first GOAWAY new calls are still served
+                try:
+                    await stub(channel).Get(pb.GetRequest(key="k"))
+                except grpc.aio.AioRpcError as error:
+                    assert error.code() is grpc.StatusCode.UNAVAILABLE
+                    break
+        assert json.loads((await process.get("/ready"))[1])["state"] == "draining"
+        assert (await process.get("/health"))[0] == 200
+        await call.finish()
+        assert await process.wait() == 0
+
+
+async def test_a_second_signal_ends_at_once() -> None:
+    async with proxy() as process, grpc.aio.insecure_channel(f"127.0.0.1:{process.port}") as channel:
+        OpenCall(channel)
+        await in_progress(process, 1)
+        process.signal(signal.SIGTERM)
+        await until_draining(process)
+        began = time.monotonic()
+        process.signal(signal.SIGINT)
+        assert await process.wait() == 2
+        assert time.monotonic() - began < 4
+        assert process.lines[-1]["forced"] is True
+
+
+async def test_open_watches_do_not_hold_up_the_end() -> None:
+    async with proxy() as process, grpc.aio.insecure_channel(f"127.0.0.1:{process.port}") as channel:
+        watch = health_pb2_grpc.HealthStub(channel).Watch(health_pb2.HealthCheckRequest())
+        assert (await watch.read()).status == 1
+        began = time.monotonic()
+        assert await process.stop() == 0
+        assert time.monotonic() - began < 5
+        assert (await watch.read()).status == 2
+        assert await watch.code() is grpc.StatusCode.UNAVAILABLE
+
+
+BLOCKED_LOOP = """
+import time
+from prism_proxy.server.server import Server
+from prism_proxy.__main__ import main
+
+async def stop(self, grace=None):
+    time.sleep(600)  # a loop that turns no more
+
+Server.stop = stop
+main()
+"""
+
+
+async def test_a_loop_that_hangs_cannot_outlast_the_hard_limit() -> None:
+    hanging = ProxyProcess("--listen", "127.0.0.1:0", "--metrics-listen", "off", "--drain-timeout", "0.2", "--limit",
+                           "drain_hard_s=0.3", program=("-c", BLOCKED_LOOP))
+    async with hanging as process:
+        began = time.monotonic()
+        assert await process.stop() == 2
+        assert 0.4 < time.monotonic() - began < 5
+        assert process.lines[-1]["event"].startswith("forced end")
+
+
+# --- starts -------------------------------------------------------------------------------------------------------
+
+
+async def test_settings_come_from_the_environment_and_unix_sockets_are_served(tmp_path: Path) -> None:
+    path = tmp_path / "prism.sock"
+    environment = {"PRISM_LISTEN": f"127.0.0.1:0,unix:{path}", "PRISM_LOG_LEVEL": "debug"}
+    async with proxy(environment=environment) as process:
+        assert process.lines[-1]["level"] == "info"
+        for target in (f"127.0.0.1:{process.port}", f"unix:{path}"):
+            async with grpc.aio.insecure_channel(target) as channel:
+                await stub(channel).Set(pb.SetRequest(key="k", value=b"v"))
+        assert await process.stop() == 0
+        assert not path.exists()
+        assert any(line["level"] == "debug" for line in process.lines)
+
+
+async def test_tls_is_served_and_cleartext_is_not(tmp_path: Path) -> None:
+    certificate, key = write_pair(tmp_path, "localhost")
+    async with proxy("--tls-cert", str(certificate), "--tls-key", str(key)) as process:
+        credentials = grpc.ssl_channel_credentials(certificate.read_bytes())
+        options = [("grpc.ssl_target_name_override", "localhost")]
+        async with grpc.aio.secure_channel(f"127.0.0.1:{process.port}", credentials, options) as channel:
+            await stub(channel).Set(pb.SetRequest(key="k", value=b"v"))
+        async with grpc.aio.insecure_channel(f"127.0.0.1:{process.port}") as channel:
+            with pytest.raises(grpc.aio.AioRpcError) as caught:
+                await stub(channel).Get(pb.GetRequest(key="k"))
+            assert caught.value.code() is grpc.StatusCode.UNAVAILABLE
+        assert await process.stop() == 0
+
+
+@pytest.mark.parametrize("flag", ["--listen", "--metrics-listen"])
+async def test_a_port_in_use_is_named(flag: str) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        address = f"127.0.0.1:{taken.getsockname()[1]}"
+        other = {"--listen": "--metrics-listen", "--metrics-listen": "--listen"}[flag]
+        said = await refused(flag, address, other, "127.0.0.1:0")
+    assert f"prism-proxy: {flag} {address}: " in said
+    assert "in use" in said
+    assert "Traceback" not in said
+
+
+async def test_two_proxies_share_a_port_only_when_both_are_asked_to() -> None:
+    async with proxy("--reuse-port") as first:
+        address = f"127.0.0.1:{first.port}"
+        assert "in use" in await refused("--listen", address, "--metrics-listen", "off")
+        async with proxy("--reuse-port", "--listen", address) as second:
+            assert await first.stop() == 0
+            async with grpc.aio.insecure_channel(address) as channel:
+                await stub(channel).Set(pb.SetRequest(key="k", value=b"v"))
+            assert await second.stop() == 0
+
+
+@pytest.mark.parametrize(("arguments", "expected"), [
+    (["--listen", "nonsense"], "--listen: address 'nonsense'"),
+    (["--listen", "0.0.0.0:0"], "--insecure"),
+    (["--limit", "header_fields=0"], "limit header_fields is 0"),
+    (["--drain-timeout", "soon"], "--drain-timeout is 'soon'"),
+    (["--listen", "192.0.2.1:0", "--insecure"], "--listen 192.0.2.1:0: "),
+    (["--listen", "no-such-host.invalid:0", "--insecure"], "--listen no-such-host.invalid:0: "),
+    (["--tls-cert", "missing.pem", "--tls-key", "missing.key"], "missing.pem"),
+    (["--no-such-flag"], "--no-such-flag"),
+])
+async def test_bad_settings_exit_1_with_one_line(arguments: list[str], expected: str) -> None:
+    own = [] if "--listen" in arguments else ["--listen", "127.0.0.1:0"]
+    said = await refused(*own, "--metrics-listen", "off", *arguments)
+    assert expected in said
+    assert said.startswith("prism-proxy: ")
+    assert said.count("\n") == 1
+
+
+async def test_insecure_is_served_on_request() -> None:
+    async with proxy("--listen", "0.0.0.0:0", "--insecure") as process:
+        assert await process.stop() == 0
+
+
+@pytest.mark.parametrize("flag", ["--help", "--version"])
+async def test_help_and_version_exit_0(flag: str) -> None:
+    process = ProxyProcess(flag)
+    await process.spawn()
+    out, errors = await process.process.communicate()
+    assert (process.process.returncode, errors) == (0, b"")
+    assert out.startswith((b"usage: prism-proxy", b"prism-proxy 0."))
+
+
+async def test_an_idle_proxy_is_small() -> None:
+    """45 MB are the goal; the test leaves room for builds of the dependencies that differ."""
+    async with proxy() as process:
+        pages = int(Path(f"/proc/{process.process.pid}/statm").read_text().split()[1])
+        assert pages * os.sysconf("SC_PAGE_SIZE") < 60_000_000
+        assert await process.stop() == 0
