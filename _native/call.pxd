@@ -100,7 +100,7 @@ cdef class ServerStream(H2Stream):
     cdef buffer_t message
     cdef size_t message_length, queued_bytes, fragments
     cdef int64_t held
-    cdef bint message_complete, inflating, end_pending
+    cdef bint message_complete, inflating, end_pending, compressed
     cdef object pending
     # reply
     cdef bint handler_active, head_sent, answered, recorded, plain_http

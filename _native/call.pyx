@@ -436,6 +436,7 @@ cdef class ServerStream(H2Stream):
         if self.inflating:
             self.pending.append(((<char*>data)[:n], compressed))
             return
+        self.compressed = compressed
         if not compressed:
             self.deliver_plain(data, n)
             return

@@ -13,4 +13,4 @@ cdef class FloodGuard:
     cdef int frame_received(self, uint8_t frame_type, size_t length, uint8_t flags, int64_t now_ns) noexcept
     cdef int reset_counted(self, int64_t now_ns) noexcept
     cdef int ping_received(self, int64_t now_ns) noexcept
-    cdef void progress_sent(self) noexcept
+    cdef void progress(self) noexcept

@@ -27,6 +27,7 @@ cdef class FloodGuard:
         if frame_type == DATA or frame_type == HEADERS or frame_type == CONTINUATION:
             if length:
                 self.empty_frames = 0
+                self.progress()
             elif not flags & (END_STREAM if frame_type == DATA else END_HEADERS):
                 self.empty_frames += 1
                 if self.empty_frames > <uint64_t>self.limits.empty_frames:
@@ -55,7 +56,7 @@ cdef class FloodGuard:
         return RESETS if self.reset_tokens < 0 else -1
 
     cdef int ping_received(self, int64_t now_ns) noexcept:
-        """A PING that is no answer. Two strikes are forgiven; sending the peer data wipes them off."""
+        """A PING that is no answer. Two strikes are forgiven; data in either direction wipes them off."""
         cdef int64_t since = now_ns - self.last_ping_ns
         self.last_ping_ns = now_ns
         if since >= self.limits.ping_min_interval_ns:
@@ -63,6 +64,6 @@ cdef class FloodGuard:
         self.ping_strikes += 1
         return PINGS if self.ping_strikes > self.limits.ping_strikes else -1
 
-    cdef void progress_sent(self) noexcept:
+    cdef void progress(self) noexcept:
         self.ping_strikes = 0
         self.last_ping_ns = 0

@@ -607,7 +607,7 @@ cdef int on_frame_sent(nghttp2_session* h2, const nghttp2_frame* frame, void* us
     if session.guard is None:
         return 0
     if kind == NGHTTP2_HEADERS:
-        session.guard.progress_sent()
+        session.guard.progress()
         if frame.hd.flags & NGHTTP2_FLAG_END_STREAM:
             known = nghttp2_session_get_stream_user_data(h2, frame.hd.stream_id)
             if known != NULL and not (<H2Stream>known).remote_ended:
@@ -615,6 +615,7 @@ cdef int on_frame_sent(nghttp2_session* h2, const nghttp2_frame* frame, void* us
                 nghttp2_submit_rst_stream(h2, 0, frame.hd.stream_id, H2_NO_ERROR)
     elif kind == NGHTTP2_DATA:
         session.guard.data_frames_sent += 1
+        session.guard.progress()
     elif kind == NGHTTP2_RST_STREAM:
         session.resets_sent[session.reset_count % RESET_MEMORY] = frame.hd.stream_id
         session.reset_count += 1

@@ -288,6 +288,10 @@ cdef class Context:
     def request_id(self) -> str | None:
         return self.stream.header_text(self.stream.request_id) if self.stream.request_id.length else None
 
+    def request_compressed(self) -> bool:
+        """Whether the last message that arrived was sent compressed."""
+        return self.stream.compressed
+
     def invocation_metadata(self):
         return self.stream.metadata()
 
