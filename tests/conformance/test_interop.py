@@ -2,7 +2,8 @@
 
 Left out, with the reason: the cloud-credential cases (compute_engine_creds, service_account_creds, jwt_token_creds,
 per_rpc_creds, oauth2_auth_token, google_default_credentials, compute_engine_channel_credentials) need an identity of a
-cloud; orca_* needs a load-reporting service that is no part of gRPC's core; cacheable_unary needs an HTTP cache between.
+cloud; orca_* needs a load-reporting service that is no part of gRPC's core; cacheable_unary needs an HTTP cache in
+between.
 """
 
 from __future__ import annotations

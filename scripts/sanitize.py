@@ -1,0 +1,71 @@
+"""Runs the native, contract and conformance tests under the address and undefined-behaviour sanitizers.
+
+The instrumented modules are built in a copy of the tree, `build/debug/`, so that they never mix with the ordinary
+ones. Leaks are judged by counters in the tests, not by the sanitizer: the interpreter itself keeps memory at its end.
+
+    python -m scripts.sanitize [PYTEST ARGUMENT...]
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).parent.parent
+COPY = ROOT / "build" / "debug"
+LAYERS = ("tests/native", "tests/contracts", "tests/conformance")
+OWN = {COPY / name for name in ("build", "prism", "prism_proxy/_native", ".tools")}  # not from the sources
+SLOWER = 4  # the sanitizers' cost, for time limits
+
+
+def mirror() -> None:
+    """Make `build/debug/` equal to the sources, touching only what differs, so that the build stays incremental."""
+    listed = subprocess.run(["git", "ls-files", "-co", "--exclude-standard", "-z"], cwd=ROOT, check=True,
+                            capture_output=True).stdout
+    names = {name.decode() for name in listed.split(b"\0") if name and (ROOT / name.decode()).is_file()}
+    for name in names:
+        source, target = ROOT / name, COPY / name
+        if not target.exists() or source.read_bytes() != target.read_bytes():
+            target.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy2(source, target)
+    for found in COPY.rglob("*"):
+        kept = str(found.relative_to(COPY)) in names or not OWN.isdisjoint({found, *found.parents})
+        if found.is_file() and not kept:
+            found.unlink()
+    tools = COPY / ".tools"
+    if not tools.exists() and (ROOT / ".tools").exists():
+        tools.symlink_to(ROOT / ".tools")
+
+
+def runtime(name: str) -> str:
+    """Path of a sanitizer's shared library, which must be loaded before the interpreter's own allocations."""
+    compiler = os.environ.get("CC", "gcc")
+    return subprocess.run([compiler, f"-print-file-name={name}"], check=True, capture_output=True,
+                          text=True).stdout.strip()
+
+
+def main(arguments: list[str]) -> int:
+    """Build and test; the exit code of the first step that fails, else 0."""
+    mirror()
+    environment = {**os.environ, "PRISM_SANITIZE": "1"}
+    build = [sys.executable, "setup.py", "-q", "build_ext", "--inplace", "-j", str(os.cpu_count() or 1)]
+    code = subprocess.run(build, cwd=COPY, env=environment, check=False).returncode
+    if code:
+        return code
+    environment |= {
+        "LD_PRELOAD": f"{runtime('libasan.so')} {runtime('libubsan.so')}",
+        "ASAN_OPTIONS": "detect_leaks=0:abort_on_error=1",
+        "UBSAN_OPTIONS": "halt_on_error=1:print_stacktrace=1",
+        "PYTHONMALLOC": "malloc",
+        "PYTHONDONTWRITEBYTECODE": "1",
+    }
+    layers = [layer for layer in LAYERS if (COPY / layer).exists()]
+    command = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "--timeout", str(60 * SLOWER), *layers]
+    return subprocess.run([*command, *arguments], cwd=COPY, env=environment, check=False).returncode
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
