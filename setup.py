@@ -28,10 +28,13 @@ EXTENSIONS: dict[str, tuple[list[str], list[str]]] = {
     "crc32": ([], ["z"]),
     "flood": ([], []),
     "h2": ([], ["nghttp2"]),
+    "inspector": ([], ["nghttp2"]),
     "keyvalue": ([], []),
     "limits": ([], []),
     "memstore": (["memstore_order.c", "memstore_table.c", "memstore_wheel.c"], []),
     "metrics": ([], []),
+    "request_head": ([], []),
+    "routing": ([], []),
     "servicer": ([], []),
     "wire": ([], ["z"]),
 }

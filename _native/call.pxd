@@ -5,21 +5,8 @@ from prism_proxy._native.buffers cimport buffer_t, chunk_t
 from prism_proxy._native.h2 cimport H2Session, H2Stream, OutputScheduler
 from prism_proxy._native.limits cimport NativeLimits
 from prism_proxy._native.metrics cimport MethodStats
-
-
-cdef class NativeRoute:
-    """What native code keeps of a namespace's route: its name, its store, and the statistics of each method."""
-    cdef readonly object route
-    cdef readonly bytes name
-    cdef readonly object native_store
-    cdef list stats
-
-
-cdef class RouteTable:
-    """Immutable: one per snapshot. Connections compare its identity to know whether what they remember still holds."""
-    cdef readonly object revision
-    cdef dict by_name
-    cdef NativeRoute default
+from prism_proxy._native.request_head cimport RequestHead, slice_t
+from prism_proxy._native.routing cimport NativeRoute, RouteTable
 
 
 cdef class Handler:
@@ -71,12 +58,7 @@ cdef class GrpcSession(H2Session):
     cdef int handlers_running
 
 
-cdef struct slice_t:
-    uint32_t offset
-    uint32_t length
-
-
-cdef class ServerStream(H2Stream):
+cdef class ServerStream(RequestHead):
     cdef GrpcSession connection
     cdef ServerCore core
     cdef Method method
@@ -86,12 +68,6 @@ cdef class ServerStream(H2Stream):
     cdef object call
     cdef int64_t deadline_ns
     cdef object deadline_timer
-    # request head
-    cdef buffer_t head
-    cdef int fields
-    cdef int64_t header_bytes
-    cdef int overflow
-    cdef slice_t path, verb, namespace, timeout, encoding, accept_encoding, request_id, content_type
     # request messages
     cdef const uint8_t* borrowed
     cdef size_t borrowed_length
@@ -109,10 +85,6 @@ cdef class ServerStream(H2Stream):
     cdef chunk_t* reply_chunk
     cdef list initial_metadata, trailers
 
-    cdef void classify(self, const uint8_t* name, size_t n, slice_t where) noexcept
-    cdef bint encoding_known(self) noexcept
-    cdef str header_text(self, slice_t where)
-    cdef tuple metadata(self)
     cdef void feed(self, const uint8_t* data, size_t n) noexcept
     cdef void deliver(self, const uint8_t* data, size_t n, bint compressed) noexcept
     cdef void deliver_plain(self, const uint8_t* data, size_t n) noexcept

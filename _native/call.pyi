@@ -4,19 +4,10 @@ from typing import Any
 
 from prism_proxy._native.limits import NativeLimits
 from prism_proxy._native.metrics import MethodStats
+from prism_proxy._native.routing import RouteTable
 
 class Handler: ...
 class Method: ...
-
-class NativeRoute:
-    route: Any
-    name: bytes
-    native_store: Any
-    def __init__(self, route: Any, name: str, native_store: Any) -> None: ...
-
-class RouteTable:
-    revision: Any
-    def __init__(self, revision: Any, routes: list[NativeRoute], default: str) -> None: ...
 
 class ServerCore:
     connections: set[Any]

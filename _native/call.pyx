@@ -20,15 +20,17 @@ from libc.string cimport memcmp, memcpy, memset
 from prism_proxy._native.buffers cimport (
     buffer_append, buffer_free, buffer_reserve, chunk_borrow, chunk_bytes, chunk_free, chunk_new, chunk_t,
 )
-from prism_proxy._native.h2 cimport H2_INTERNAL_ERROR, H2_NO_ERROR, H2Session, H2Stream, monotonic_ns
+from prism_proxy._native.h2 cimport H2_INTERNAL_ERROR, H2_NO_ERROR, H2Session, H2Stream
+from prism_proxy._native.clock cimport monotonic_ns
 from prism_proxy._native.limits cimport (
-    DATA_FRAGMENTS, HEADER_FIELDS, HEADER_LIST, MESSAGE_SIZE, RECEIVE_BUDGET, NativeLimits,
+    MESSAGE_SIZE, RECEIVE_BUDGET, NativeLimits,
 )
 from prism_proxy._native.metrics cimport MethodStats
-from prism_proxy._native.nghttp2 cimport NGHTTP2_NV_FLAG_NO_COPY_NAME, NGHTTP2_NV_FLAG_NO_COPY_VALUE, nghttp2_nv
-from prism_proxy._native.wire cimport (
-    INFLATE_OK, INFLATE_TOO_LARGE, inflate_message, metadata_pair, parse_timeout,
-)
+from prism_proxy._native.name_values cimport MAX_NV, add_pairs, fixed
+from prism_proxy._native.nghttp2 cimport NGHTTP2_NV_FLAG_NO_COPY_NAME, nghttp2_nv
+from prism_proxy._native.request_head cimport RequestHead, equals, slice_t
+from prism_proxy._native.routing cimport NativeRoute, RouteTable
+from prism_proxy._native.wire cimport INFLATE_OK, INFLATE_TOO_LARGE, inflate_message, parse_timeout
 
 from prism_proxy._native.wire import MessageTooLarge, inflate_bytes, percent_encode
 
@@ -40,48 +42,14 @@ cdef enum:
     UNIMPLEMENTED = 12
     INTERNAL = 13
     INTERNAL_ERROR = 13
-    HARD_OVERFLOW = 4          # a header list this many times over its limit costs the connection
     FIRST_MESSAGE_BYTES = 64 * 1024   # what an announced length alone may reserve
-    MAX_NV = 64
 
 
 cdef bytes NOT_GRPC = b"This port speaks gRPC: POST /package.Service/Method with content-type application/grpc.\n"
 
 
-cdef inline nghttp2_nv fixed(const char* name, size_t name_length, const char* value, size_t value_length) noexcept:
-    cdef nghttp2_nv nv
-    nv.name = <uint8_t*>name
-    nv.namelen = name_length
-    nv.value = <uint8_t*>value
-    nv.valuelen = value_length
-    nv.flags = NGHTTP2_NV_FLAG_NO_COPY_NAME | NGHTTP2_NV_FLAG_NO_COPY_VALUE
-    return nv
-
-
-cdef inline bint equals(const uint8_t* name, size_t n, const char* literal, size_t literal_length) noexcept:
-    return n == literal_length and memcmp(name, literal, n) == 0
-
-
 cdef void release_object(void* owner) noexcept:
     Py_DECREF(<object>owner)
-
-
-cdef class NativeRoute:
-    def __cinit__(self, route, str name not None, native_store):
-        self.route = route
-        self.name = name.encode()
-        self.native_store = native_store
-        self.stats = []
-
-
-cdef class RouteTable:
-    def __cinit__(self, object revision, list routes not None, str default not None):
-        cdef NativeRoute route
-        self.revision = revision
-        self.by_name = {}
-        for route in routes:
-            self.by_name[route.name] = route
-        self.default = self.by_name.get(default.encode())
 
 
 cdef class Handler:
@@ -189,78 +157,11 @@ cdef class GrpcSession(H2Session):
 
 
 @cython.no_gc
-cdef class ServerStream(H2Stream):
+cdef class ServerStream(RequestHead):
     def __dealloc__(self):
-        buffer_free(&self.head)
         buffer_free(&self.message)
         if self.reply_chunk != NULL:
             chunk_free(self.reply_chunk)
-
-    # --- request head -------------------------------------------------------------------------------------------
-
-    cdef int on_header(self, const uint8_t* name, size_t name_length, const uint8_t* value,
-                       size_t value_length) noexcept:
-        """Keep a field, unless the list is over its limits; far over, the connection pays (an HPACK bomb)."""
-        cdef NativeLimits limits = self.core.limits
-        cdef slice_t where
-        cdef uint32_t lengths[2]
-        self.header_bytes += name_length + value_length + 32
-        self.fields += 1
-        if self.header_bytes > limits.header_list_bytes or self.fields > limits.header_fields:
-            if self.overflow == 0:
-                self.overflow = HEADER_LIST if self.header_bytes > limits.header_list_bytes else HEADER_FIELDS
-                limits.hits[self.overflow] += 1
-            if self.header_bytes > HARD_OVERFLOW * limits.header_list_bytes:
-                return HEADER_LIST
-            return 0
-        lengths[0] = <uint32_t>name_length
-        lengths[1] = <uint32_t>value_length
-        if self.head.capacity == 0:
-            buffer_reserve(&self.head, 512)
-        if buffer_append(&self.head, lengths, 8) or buffer_append(&self.head, name, name_length):
-            return HEADER_LIST
-        where.offset = <uint32_t>self.head.length
-        where.length = <uint32_t>value_length
-        if buffer_append(&self.head, value, value_length):
-            return HEADER_LIST
-        self.classify(name, name_length, where)
-        return 0
-
-    cdef void classify(self, const uint8_t* name, size_t n, slice_t where) noexcept:
-        if n == 5 and equals(name, n, ":path", 5):
-            self.path = where
-        elif n == 7 and equals(name, n, ":method", 7):
-            self.verb = where
-        elif n == 11 and equals(name, n, "x-namespace", 11):
-            self.namespace = where
-        elif n == 12:
-            if equals(name, n, "content-type", 12):
-                self.content_type = where
-            elif equals(name, n, "grpc-timeout", 12):
-                self.timeout = where
-            elif equals(name, n, "x-request-id", 12):
-                self.request_id = where
-        elif n == 13 and equals(name, n, "grpc-encoding", 13):
-            self.encoding = where
-        elif n == 20 and equals(name, n, "grpc-accept-encoding", 20):
-            self.accept_encoding = where
-
-    cdef str header_text(self, slice_t where):
-        return (<char*>self.head.data + where.offset)[:where.length].decode("latin-1")
-
-    cdef tuple metadata(self):
-        """The caller's metadata, as grpcio shows it to servicers."""
-        cdef size_t at = 0
-        cdef uint32_t lengths[2]
-        cdef list out = []
-        while at < self.head.length:
-            memcpy(lengths, self.head.data + at, 8)
-            at += 8
-            pair = metadata_pair(self.head.data + at, lengths[0], self.head.data + at + lengths[0], lengths[1])
-            if pair is not None:
-                out.append(pair)
-            at += lengths[0] + lengths[1]
-        return tuple(out)
 
     cdef void on_headers(self) noexcept:
         try:
@@ -323,11 +224,6 @@ cdef class ServerStream(H2Stream):
                 self.finish(DEADLINE_EXCEEDED, "Deadline Exceeded", None, None)
                 return
         self.handler.on_start(self)
-
-    cdef bint encoding_known(self) noexcept:
-        cdef const uint8_t* name = self.head.data + self.encoding.offset
-        return (equals(name, self.encoding.length, "gzip", 4) or equals(name, self.encoding.length, "identity", 8)
-                or equals(name, self.encoding.length, "deflate", 7))
 
     # --- request messages ---------------------------------------------------------------------------------------
 
@@ -718,20 +614,3 @@ cdef class ServerStream(H2Stream):
             self.record(CANCELLED)
         if self.handler_active:
             self.handler.on_cancel(self, CANCELLED)
-
-
-cdef int add_pairs(nghttp2_nv* nva, int n, list pairs) noexcept:
-    """Append (name, value) bytes to a header block. The list must outlive the submit call, which copies."""
-    cdef tuple pair
-    if pairs is None:
-        return n
-    for pair in pairs:
-        if n == MAX_NV:
-            break
-        nva[n].name = <uint8_t*>PyBytes_AS_STRING(<bytes>pair[0])
-        nva[n].namelen = PyBytes_GET_SIZE(<bytes>pair[0])
-        nva[n].value = <uint8_t*>PyBytes_AS_STRING(<bytes>pair[1])
-        nva[n].valuelen = PyBytes_GET_SIZE(<bytes>pair[1])
-        nva[n].flags = 0
-        n += 1
-    return n

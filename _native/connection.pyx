@@ -5,7 +5,8 @@ from libc.stdint cimport int64_t, uint32_t, uint64_t
 
 from prism_proxy._native.call cimport GrpcSession, ServerCore, ServerStream
 from prism_proxy._native.flood cimport FloodGuard
-from prism_proxy._native.h2 cimport H2_CANCEL, H2_ENHANCE_YOUR_CALM, H2_NO_ERROR, H2Stream, monotonic_ns
+from prism_proxy._native.h2 cimport H2_CANCEL, H2_ENHANCE_YOUR_CALM, H2_NO_ERROR, H2Stream
+from prism_proxy._native.clock cimport monotonic_ns
 from prism_proxy._native.limits cimport (
     AGE, CONCURRENT_STREAMS, HANDSHAKE, HEADER_TIMEOUT, IDLE, KEEPALIVE, ZERO_WINDOW, NativeLimits,
 )

@@ -3,16 +3,14 @@ from libc.stdint cimport int32_t, int64_t, uint8_t, uint32_t, uint64_t
 
 from prism_proxy._native.buffers cimport buffer_t, chunk_t
 from prism_proxy._native.flood cimport FloodGuard
+from prism_proxy._native.inspector cimport FrameInspector
 from prism_proxy._native.limits cimport NativeLimits
-from prism_proxy._native.nghttp2 cimport nghttp2_nv, nghttp2_session, ssize_t
-
-cdef int64_t monotonic_ns() noexcept nogil
+from prism_proxy._native.nghttp2 cimport nghttp2_nv, nghttp2_session
 
 cdef enum:
     H2_NO_ERROR = 0
     H2_PROTOCOL_ERROR = 1
     H2_INTERNAL_ERROR = 2
-    H2_STREAM_CLOSED = 5
     H2_REFUSED_STREAM = 7
     H2_CANCEL = 8
     H2_ENHANCE_YOUR_CALM = 11
@@ -66,13 +64,7 @@ cdef class H2Session:
     cdef int64_t now_ns, connected_ns, last_read_ns, idle_since_ns, headers_began_ns
     cdef bint settings_seen, goaway_sent, goaway_received
     cdef int fatal_limit
-    cdef uint32_t violation, reset_count
-    cdef int32_t newest_stream, uploading
-    cdef bint reset_unread
-    cdef int32_t resets_sent[512]
-    cdef size_t frame_left
-    cdef uint8_t frame_head[9]
-    cdef int frame_head_length
+    cdef FrameInspector inspector
 
     cdef void open_session(self, bint server, int64_t concurrent_streams) except *
     cdef void attach(self, H2Stream stream) noexcept
@@ -81,13 +73,10 @@ cdef class H2Session:
     cdef void flush(self) noexcept
     cdef void limit_exceeded(self, int limit) noexcept
     cdef void goaway(self, uint32_t code, bytes reason) noexcept
-    cdef bint was_reset(self, int32_t stream_id) noexcept
     cdef void shutdown_notice(self) noexcept
     cdef void final_goaway(self) noexcept
     cdef void ping(self, uint64_t payload) noexcept
     cdef void abort(self) noexcept
-    cdef ssize_t receive(self, const uint8_t* data, const uint8_t* end) noexcept
-    cdef bint frame_allowed(self, const uint8_t* payload, const uint8_t* end, bint certain) noexcept
     cdef void receive_failed(self, int error) noexcept
     cdef void write_goaway(self, uint32_t code, bytes reason) noexcept
     cdef int submit_headers(self, H2Stream stream, nghttp2_nv* nva, size_t n, bint end_stream) noexcept

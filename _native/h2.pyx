@@ -13,9 +13,10 @@ from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes
 from cpython.ref cimport Py_DECREF, Py_INCREF
 from libc.stdint cimport int32_t, int64_t, uint8_t, uint32_t, uint64_t
 from libc.string cimport memcpy
-from posix.time cimport CLOCK_MONOTONIC, clock_gettime, timespec
 
 from prism_proxy._native.buffers cimport buffer_append, buffer_free, buffer_reserve, chunk_free
+from prism_proxy._native.clock cimport monotonic_ns
+from prism_proxy._native.inspector cimport FrameInspector
 from prism_proxy._native.limits cimport (
     CONTINUATIONS, CONTROL_QUEUE_CLOSE, CONTROL_QUEUE_PAUSE, RESETS, SETTINGS_ENTRIES,
 )
@@ -26,15 +27,7 @@ from prism_proxy._native.limits import NAMES as LIMIT_NAMES
 cdef enum:
     NGHTTP2_ERR_WOULDBLOCK = -504
     WRITE_BYTES = 256 * 1024        # one transport write: enough to amortise the system call, small enough to stay fair
-    PREFACE_BYTES = 24
-    RESET_MEMORY = 512              # streams we reset whose late frames are expected; twice the concurrent ones
     REFUSED_OR_WORSE = 0b11101010   # bits of the RST_STREAM codes that a peer provokes: 1, 3, 5, 6, 7
-
-
-cdef int64_t monotonic_ns() noexcept nogil:
-    cdef timespec ts
-    clock_gettime(CLOCK_MONOTONIC, &ts)
-    return <int64_t>ts.tv_sec * 1_000_000_000 + ts.tv_nsec
 
 
 @cython.no_gc
@@ -177,7 +170,7 @@ cdef class H2Session:
         nghttp2_submit_settings(self.h2, 0, settings, count)
         nghttp2_session_set_local_window_size(self.h2, 0, 0, <int32_t>self.limits.connection_window)
         if server:
-            self.frame_left = PREFACE_BYTES
+            self.inspector = FrameInspector(self.guard)
         self.now_ns = self.connected_ns = self.last_read_ns = self.idle_since_ns = monotonic_ns()
 
     cdef void attach(self, H2Stream stream) noexcept:
@@ -246,7 +239,10 @@ cdef class H2Session:
         self.now_ns = self.last_read_ns = monotonic_ns()
         self.bytes_in += PyBytes_GET_SIZE(data)
         self.in_receive = True
-        consumed = self.receive(start, start + PyBytes_GET_SIZE(data))
+        if self.inspector is None:
+            consumed = nghttp2_session_mem_recv(self.h2, start, PyBytes_GET_SIZE(data))
+        else:
+            consumed = self.inspector.receive(self.h2, start, start + PyBytes_GET_SIZE(data), self.now_ns)
         if self.borrowing_stream is not None:
             self.borrowing_stream.on_input_expiring()
             self.borrowing_stream = None
@@ -261,86 +257,15 @@ cdef class H2Session:
                 self.read_paused = True
                 self.transport.pause_reading()
 
-    cdef ssize_t receive(self, const uint8_t* data, const uint8_t* end) noexcept:
-        """Feed nghttp2, having looked at each frame head first. Negative: a nghttp2 error, or one of ours."""
-        cdef const uint8_t* fed = data
-        cdef const uint8_t* at = data
-        cdef const uint8_t* frame
-        cdef size_t step
-        cdef ssize_t rc
-        if self.guard is None:
-            return nghttp2_session_mem_recv(self.h2, data, end - data)
-        self.reset_unread = False
-        while at < end:
-            if self.frame_left:
-                step = <size_t>(end - at) if <size_t>(end - at) < self.frame_left else self.frame_left
-                self.frame_left -= step
-                at += step
-                continue
-            frame = at
-            while self.frame_head_length < 9 and at < end:
-                self.frame_head[self.frame_head_length] = at[0]
-                self.frame_head_length += 1
-                at += 1
-            if self.frame_head_length < 9:
-                break
-            self.frame_head_length = 0
-            self.frame_left = (<size_t>self.frame_head[0] << 16) | (self.frame_head[1] << 8) | self.frame_head[2]
-            if not self.frame_allowed(at, end, False):
-                # It may be allowed once what stands before it has been processed.
-                rc = nghttp2_session_mem_recv(self.h2, fed, frame - fed)
-                if rc < 0:
-                    return rc
-                fed = frame
-                self.reset_unread = False
-                if not self.frame_allowed(at, end, True):
-                    return NGHTTP2_ERR_CALLBACK_FAILURE
-        return nghttp2_session_mem_recv(self.h2, fed, end - fed)
-
-    cdef bint frame_allowed(self, const uint8_t* payload, const uint8_t* end, bint certain) noexcept:
-        """Check the frame whose head was just read against flood limits and the rules nghttp2 leaves out.
-
-        `certain` says that nghttp2 has seen everything before it; without it nothing is counted as a violation yet.
-        """
-        cdef uint8_t kind = self.frame_head[3]
-        cdef int32_t stream_id = <int32_t>(((<uint32_t>self.frame_head[5] & 0x7F) << 24) | (self.frame_head[6] << 16)
-                                           | (self.frame_head[7] << 8) | self.frame_head[8])
-        cdef int limit
-        if kind == NGHTTP2_HEADERS and stream_id > self.newest_stream:
-            self.newest_stream = stream_id
-            self.uploading = 0 if self.frame_head[4] & NGHTTP2_FLAG_END_STREAM else stream_id
-        elif kind <= NGHTTP2_HEADERS and stream_id != self.uploading and 0 < stream_id <= self.newest_stream:
-            # nghttp2 keeps no closed streams while RFC 7540 priorities are off, so it would let such a frame pass.
-            if self.reset_unread and not certain:
-                return False
-            if nghttp2_session_get_stream_user_data(self.h2, stream_id) == NULL and not self.was_reset(stream_id):
-                if certain:
-                    self.violation = H2_STREAM_CLOSED
-                return False
-        elif kind == NGHTTP2_RST_STREAM:
-            self.reset_unread = True
-            if stream_id == self.uploading:
-                self.uploading = 0
-        elif stream_id == self.uploading and self.frame_head[4] & NGHTTP2_FLAG_END_STREAM:
-            self.uploading = 0
-        if kind == NGHTTP2_PRIORITY and (stream_id == 0 or (
-                end - payload >= 4 and (payload[0] & 0x7F) == self.frame_head[5] & 0x7F
-                and payload[1] == self.frame_head[6] and payload[2] == self.frame_head[7]
-                and payload[3] == self.frame_head[8])):
-            self.violation = H2_PROTOCOL_ERROR
-            return False
-        limit = self.guard.frame_received(kind, self.frame_left, self.frame_head[4], self.now_ns)
-        if limit >= 0:
-            self.limit_exceeded(limit)
-            return False
-        return True
-
     def eof_received(self):
         # gRPC has no half-closed connections: returning None lets the transport close.
         return None
 
     cdef void receive_failed(self, int error) noexcept:
-        cdef int limit = self.fatal_limit
+        cdef int limit
+        if self.inspector is not None and self.inspector.limit >= 0:
+            self.limit_exceeded(self.inspector.limit)
+        limit = self.fatal_limit
         if limit < 0:
             if error == NGHTTP2_ERR_FLOODED:
                 limit = CONTROL_QUEUE_CLOSE
@@ -352,8 +277,8 @@ cdef class H2Session:
                 self.limits.hits[limit] += 1
         if limit >= 0:
             self.write_goaway(H2_ENHANCE_YOUR_CALM, LIMIT_NAMES[limit].encode())
-        elif self.violation:
-            self.write_goaway(self.violation, b"a frame on a closed stream, or a stream that depends on itself")
+        elif self.inspector is not None and self.inspector.violation:
+            self.write_goaway(self.inspector.violation, b"a frame on a closed stream, or a stream that depends on itself")
         elif error != NGHTTP2_ERR_BAD_CLIENT_MAGIC:
             self.write_goaway(H2_PROTOCOL_ERROR, nghttp2_strerror(error))
         self.closing = True
@@ -431,14 +356,6 @@ cdef class H2Session:
                                   <const uint8_t*>PyBytes_AS_STRING(reason), len(reason))
             nghttp2_session_terminate_session(self.h2, code)
             self.schedule_flush()
-
-    cdef bint was_reset(self, int32_t stream_id) noexcept:
-        """Whether we reset the stream lately: the peer may not have known when it sent the frame."""
-        cdef uint32_t i, known = self.reset_count if self.reset_count < RESET_MEMORY else RESET_MEMORY
-        for i in range(known):
-            if self.resets_sent[i] == stream_id:
-                return True
-        return False
 
     cdef void shutdown_notice(self) noexcept:
         """First step of a graceful shutdown: GOAWAY with the largest stream id, so that no request races it."""
@@ -617,8 +534,7 @@ cdef int on_frame_sent(nghttp2_session* h2, const nghttp2_frame* frame, void* us
         session.guard.data_frames_sent += 1
         session.guard.progress()
     elif kind == NGHTTP2_RST_STREAM:
-        session.resets_sent[session.reset_count % RESET_MEMORY] = frame.hd.stream_id
-        session.reset_count += 1
+        session.inspector.reset_sent(frame.hd.stream_id)
         if frame.rst_stream.error_code < 8 and (REFUSED_OR_WORSE >> frame.rst_stream.error_code) & 1:
             limit = session.guard.reset_counted(session.now_ns)
             if limit >= 0:

@@ -8,7 +8,7 @@ from libc.stdint cimport uint8_t, uint32_t
 from libc.string cimport memcpy
 
 from prism_proxy._native.buffers cimport chunk_borrow, chunk_t
-from prism_proxy._native.call cimport Handler, NativeRoute, ServerStream
+from prism_proxy._native.call cimport Handler, ServerStream
 from prism_proxy._native.memstore cimport (
     MS_OK, MemStore, blob_ref, blob_t, blob_unref,
 )
@@ -16,6 +16,7 @@ from prism_proxy._native.protowire cimport (
     PROTO_LEN, proto_bytes_t, proto_put_varint, proto_reader_t, proto_length_delimited, proto_skip, proto_tag,
     proto_utf8, proto_varint_size,
 )
+from prism_proxy._native.routing cimport NativeRoute
 
 cdef enum:
     MAX_KEY_BYTES = 64 * 1024

@@ -10,7 +10,7 @@ from libc.stdint cimport int64_t, uint8_t, uint64_t
 from libc.stdlib cimport calloc, free
 from libc.string cimport memcmp
 
-from prism_proxy._native.h2 cimport monotonic_ns
+from prism_proxy._native.clock cimport monotonic_ns
 
 cdef enum:
     MAX_PAGE = 1024

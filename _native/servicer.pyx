@@ -16,7 +16,7 @@ from cpython.bytes cimport PyBytes_FromStringAndSize
 from libc.stdint cimport int64_t, uint8_t
 
 from prism_proxy._native.call cimport Handler, ServerCore, ServerStream
-from prism_proxy._native.h2 cimport monotonic_ns
+from prism_proxy._native.clock cimport monotonic_ns
 from prism_proxy._native.wire cimport encode_metadata
 
 from prism_proxy._native.wire import gzip_bytes

@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any
 
-from prism_proxy._native.call import NativeRoute, RouteTable
 from prism_proxy._native.crc32 import partition_of
+from prism_proxy._native.routing import NativeRoute, RouteTable
 from prism_proxy.contracts.driver import Driver
 from prism_proxy.namespaces.model import NamespaceConfig
 from prism_proxy.patterns.keyvalue.pattern import KeyValuePattern

@@ -14,10 +14,11 @@ from typing import Any
 
 import grpc
 
-from prism_proxy._native.call import Handler, Method, RouteTable, ServerCore
+from prism_proxy._native.call import Handler, Method, ServerCore
 from prism_proxy._native.connection import ServerConnection, begin_drain, statistics
 from prism_proxy._native.limits import NativeLimits
 from prism_proxy._native.metrics import MethodStats
+from prism_proxy._native.routing import RouteTable
 from prism_proxy._native.servicer import ServicerHandler
 from prism_proxy.errors import describe
 from prism_proxy.server.limits import Limits

@@ -1,0 +1,11 @@
+from typing import Any
+
+class NativeRoute:
+    route: Any
+    name: bytes
+    native_store: Any
+    def __init__(self, route: Any, name: str, native_store: Any) -> None: ...
+
+class RouteTable:
+    revision: Any
+    def __init__(self, revision: Any, routes: list[NativeRoute], default: str) -> None: ...

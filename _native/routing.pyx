@@ -1,0 +1,19 @@
+"""The native view of the namespaces snapshot: what a call needs to know of its namespace, by name."""
+
+
+cdef class NativeRoute:
+    def __cinit__(self, route, str name not None, native_store):
+        self.route = route
+        self.name = name.encode()
+        self.native_store = native_store
+        self.stats = []
+
+
+cdef class RouteTable:
+    def __cinit__(self, object revision, list routes not None, str default not None):
+        cdef NativeRoute route
+        self.revision = revision
+        self.by_name = {}
+        for route in routes:
+            self.by_name[route.name] = route
+        self.default = self.by_name.get(default.encode())
