@@ -2,30 +2,46 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import asyncio
+import threading
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
 from scripts import tools
-from tests.services.proxy import Proxy
+from tests.services.proxy import ProxyProcess
+from tests.services.proxy import proxy as new_proxy
 
 
 @pytest.fixture(scope="session")
-def proxy() -> Iterator[Proxy]:
-    """A running proxy with default settings, shared: tests use keys of their own."""
-    with Proxy() as running:
-        yield running
+def proxy() -> Iterator[ProxyProcess]:
+    """A running proxy with default settings, shared: tests use keys of their own.
+
+    It is watched by a loop in a thread, so that tests without a loop of their own can use it too.
+    """
+    loop = asyncio.new_event_loop()
+    thread = threading.Thread(target=loop.run_forever, daemon=True)
+    thread.start()
+    process = new_proxy()
+    asyncio.run_coroutine_threadsafe(process.start(), loop).result(30)
+    try:
+        yield process
+    finally:
+        asyncio.run_coroutine_threadsafe(process.__aexit__(), loop).result(30)
+        loop.call_soon_threadsafe(loop.stop)
+        thread.join()
+        loop.close()
 
 
 @pytest.fixture(scope="session")
-def tool():  # type: ignore[no-untyped-def]
+def tool() -> Callable[[str], Path]:
     """`tool(name)` gives the path of a test client, or skips the test with the reason."""
 
     def find(name: str) -> Path:
         found = tools.path(name)
         if found is None:
-            pytest.skip(f"{name} is not built (Go is needed; see scripts/tools.py)")
+            pytest.skip(f"{name} is not built: run `make tools` (needs Go)")
         return found
 
     return find

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import re
 import subprocess
-from typing import Any
+from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
-from tests.services.proxy import Proxy
+from tests.services.proxy import ProxyProcess
 
 SECTIONS = ("generic", "hpack", "http2/3.5", "http2/4", "http2/5.1", "http2/5.3", "http2/5.4", "http2/5.5", "http2/6",
             "http2/7", "http2/8")
@@ -19,7 +20,7 @@ SUMMARY = re.compile(r"(\d+) tests, (\d+) passed, (\d+) skipped, (\d+) failed")
 
 
 @pytest.mark.parametrize("section", SECTIONS)
-def test_h2spec_strict(section: str, proxy: Proxy, tool: Any) -> None:
+def test_h2spec_strict(section: str, proxy: ProxyProcess, tool: Callable[[str], Path]) -> None:
     if section in WAIVED:
         pytest.skip(WAIVED[section])
     done = subprocess.run(

@@ -10,7 +10,7 @@ import pytest
 
 from prism.interfaces.keyvalue import keyvalue_basic_pb2 as pb
 from prism.interfaces.keyvalue import keyvalue_basic_pb2_grpc as pb_grpc
-from tests.support.proxy_process import ProxyProcess, proxy
+from tests.services.proxy import ProxyProcess, proxy
 
 SOAK = os.environ.get("PRISM_SOAK") == "1"
 CONNECTIONS = 1000 if SOAK else 60

@@ -1,8 +1,7 @@
 """grpc.health.v1 and server reflection with stock clients, over our server and over grpc.aio alike."""
 
 import asyncio
-import shutil
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -123,7 +122,7 @@ async def test_cancelled_watches_are_forgotten(peer: SimpleNamespace, monkeypatc
         for watch in watches:
             watch.cancel()
         async with asyncio.timeout(5):
-            while peer.health._watchers:  # noqa: ASYNC110 - there is no event for it
+            while peer.health._watchers:
                 await asyncio.sleep(0.001)
 
 
@@ -229,21 +228,16 @@ async def test_the_stock_reflection_client_builds_a_working_pool(peer: SimpleNam
     assert await asyncio.to_thread(look_up) == "grpc.health.v1.HealthCheckResponse"
 
 
-def grpcurl_path() -> str | None:
-    local = Path(__file__).parents[2] / ".tools" / "bin" / "grpcurl"
-    return str(local) if local.exists() else shutil.which("grpcurl")
-
-
-@pytest.mark.skipif(grpcurl_path() is None, reason="grpcurl is not built: run `make tools` (needs Go)")
 @pytest.mark.parametrize(("arguments", "expected"), [
     (["list"], f"{HEALTH}\n{V1}\n{V1ALPHA}\n"),
     (["describe", f"{HEALTH}.Check"], "rpc Check ( .grpc.health.v1.HealthCheckRequest )"),
     (["describe", V1], "rpc ServerReflectionInfo ( stream .grpc.reflection.v1.ServerReflectionRequest )"),
     ([f"{HEALTH}/Check"], '"status": "SERVING"'),
 ])
-async def test_grpcurl_lists_describes_and_calls(peer: SimpleNamespace, arguments: list[str], expected: str) -> None:
+async def test_grpcurl_lists_describes_and_calls(
+        peer: SimpleNamespace, arguments: list[str], expected: str, tool: Callable[[str], Path]) -> None:
     process = await asyncio.create_subprocess_exec(
-        str(grpcurl_path()), "-plaintext", f"127.0.0.1:{peer.port}", *arguments,
+        tool("grpcurl"), "-plaintext", f"127.0.0.1:{peer.port}", *arguments,
         stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE)
     out, errors = await process.communicate()
     assert process.returncode == 0, errors

@@ -2,7 +2,6 @@
 
 import asyncio
 import json
-import os
 import signal
 import socket
 import time
@@ -16,8 +15,8 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from prism.interfaces.keyvalue import keyvalue_basic_pb2 as pb
 from prism.interfaces.keyvalue import keyvalue_basic_pb2_grpc as pb_grpc
-from tests.support.certificates import write_pair
-from tests.support.proxy_process import ProxyProcess, proxy
+from tests.services.certificates import write_pair
+from tests.services.proxy import ProxyProcess, proxy
 
 GET = "/prism.interfaces.keyvalue.KeyValueBasicInterface/Get"
 
@@ -49,7 +48,7 @@ class OpenCall:
 async def in_progress(process: ProxyProcess, calls: int) -> None:
     """Wait until the proxy itself counts that many calls."""
     async with asyncio.timeout(10):
-        while f"prism_server_streams {calls}\n" not in (await process.get("/metrics"))[1]:  # noqa: ASYNC110
+        while f"prism_server_streams {calls}\n" not in (await process.get("/metrics"))[1]:
             await asyncio.sleep(0.005)
 
 
@@ -107,7 +106,7 @@ async def test_DRN_1_calls_in_progress_finish(number: signal.Signals) -> None:  
 
 async def until_draining(process: ProxyProcess) -> None:
     async with asyncio.timeout(10):
-        while (await process.get("/ready"))[0] != 503:  # noqa: ASYNC110 - another process's state
+        while (await process.get("/ready"))[0] != 503:
             await asyncio.sleep(0.005)
 
 
@@ -270,12 +269,8 @@ async def test_help_and_version_exit_0(flag: str) -> None:
     assert out.startswith((b"usage: prism-proxy", b"prism-proxy 0."))
 
 
-def resident_bytes(pid: int) -> int:
-    return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
-
-
 async def test_an_idle_proxy_is_small() -> None:
     """45 MB are the goal; the test leaves room for builds of the dependencies that differ."""
     async with proxy() as process:
-        assert resident_bytes(process.process.pid) < 60_000_000
+        assert process.resident_bytes() < 60_000_000
         assert await process.stop() == 0

@@ -1,86 +1,93 @@
-"""A `prism-proxy` process for tests."""
+"""A real `prism-proxy` process on ports of its own choice, for tests of the whole."""
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import signal
-import subprocess
 import sys
-import threading
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-START_SECONDS = 15
 
+class ProxyProcess:
+    """`lines` are the log lines so far; `port` and `metrics_port` are known once `start` returned."""
 
-class Proxy:
-    """Starts on construction, on free ports; `address` and `metrics_url` say where."""
+    def __init__(self, *arguments: str, environment: Mapping[str, str] | None = None,
+                 program: tuple[str, ...] = ("-m", "prism_proxy")) -> None:
+        self._command = (sys.executable, *program, *arguments)
+        inherited = {name: value for name, value in os.environ.items() if not name.startswith("PRISM_")}
+        self._environment = inherited | dict(environment or {})
+        self.lines: list[dict[str, Any]] = []
 
-    def __init__(self, *arguments: str, listen: str = "127.0.0.1:0", env: dict[str, str] | None = None) -> None:
-        self.process = subprocess.Popen(
-            [sys.executable, "-m", "prism_proxy", "--listen", listen, "--metrics-listen", "127.0.0.1:0", *arguments],
-            stderr=subprocess.PIPE, text=True, env={**os.environ, "PRISM_LOG_FORMAT": "json", **(env or {})},
-            cwd=Path(__file__).parent.parent.parent)
-        self.log: list[dict[str, Any]] = []
-        self._serving = threading.Event()
-        self._reader = threading.Thread(target=self._read, daemon=True)
-        self._reader.start()
-        if not self._serving.wait(START_SECONDS) or self.port is None:
-            self.process.kill()
-            raise RuntimeError(f"the proxy did not start: {self.log}")
+    async def start(self) -> ProxyProcess:
+        """Wait until it serves. AssertionError with what it said when it ends instead."""
+        await self.spawn()
+        serving = await self.line("serving")
+        self.ports: list[int] = serving["ports"]
+        self.port, self.metrics_port = self.ports[0], serving["metrics_port"]
+        return self
 
-    def _read(self) -> None:
+    async def spawn(self) -> None:
+        self.process = await asyncio.create_subprocess_exec(
+            *self._command, env=self._environment, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE)
+
+    async def line(self, event: str) -> dict[str, Any]:
+        """The next log line about `event`."""
         assert self.process.stderr is not None
-        for line in self.process.stderr:
-            try:
-                entry = json.loads(line)
-            except ValueError:
-                entry = {"event": line.rstrip()}
-            self.log.append(entry)
-            if entry.get("event") == "serving":
-                self._serving.set()
-        self._serving.set()
-
-    def _started(self) -> dict[str, Any]:
-        return next((entry for entry in self.log if entry.get("event") == "serving"), {})
-
-    @property
-    def port(self) -> int | None:
-        ports = self._started().get("ports")
-        return int(ports[0]) if ports else None
+        said = []
+        while raw := await self.process.stderr.readline():
+            said.append(raw.decode())
+            if raw.startswith(b"{"):
+                self.lines.append(json.loads(raw))
+                if self.lines[-1]["event"] == event:
+                    return self.lines[-1]
+        raise AssertionError(f"the process never said {event!r} but:\n{''.join(said)}")
 
     @property
     def address(self) -> str:
         return f"127.0.0.1:{self.port}"
 
-    @property
-    def metrics_url(self) -> str:
-        return f"http://127.0.0.1:{self._started()['metrics_port']}"
-
     def resident_bytes(self) -> int:
         """Resident memory of the process."""
-        with open(f"/proc/{self.process.pid}/statm", encoding="ascii") as statm:
-            return int(statm.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+        pages = Path(f"/proc/{self.process.pid}/statm").read_text().split()[1]
+        return int(pages) * os.sysconf("SC_PAGE_SIZE")
 
-    def stop(self, number: int = signal.SIGTERM, timeout: float = 40) -> int:
-        """Signal the process and wait for its end; the exit code."""
-        if self.process.poll() is None:
-            self.process.send_signal(number)
-        try:
-            code = self.process.wait(timeout)
-        except subprocess.TimeoutExpired:
+    def signal(self, number: signal.Signals) -> None:
+        self.process.send_signal(number)
+
+    async def wait(self) -> int:
+        """The exit code; what was left to say is appended to `lines`."""
+        _, errors = await self.process.communicate()
+        self.lines.extend(json.loads(line) for line in errors.splitlines() if line.startswith(b"{"))
+        return int(self.process.returncode or 0)
+
+    async def stop(self) -> int:
+        """Drain and wait."""
+        self.signal(signal.SIGTERM)
+        return await self.wait()
+
+    async def get(self, path: str) -> tuple[int, str]:
+        """(status, body) of a page of the operators' port."""
+        reader, writer = await asyncio.open_connection("127.0.0.1", self.metrics_port)
+        writer.write(f"GET {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n".encode())
+        head, _, body = (await reader.read()).decode().partition("\r\n\r\n")
+        writer.close()
+        return int(head.split()[1]), body
+
+    async def __aenter__(self) -> ProxyProcess:
+        return await self.start()
+
+    async def __aexit__(self, *_: object) -> None:
+        if self.process.returncode is None:
             self.process.kill()
-            self.process.wait()
-            raise
-        self._reader.join(5)
-        return code
+            await self.process.wait()
 
-    def __enter__(self) -> Proxy:
-        return self
 
-    def __exit__(self, *_: object) -> None:
-        if self.process.poll() is None:
-            self.process.kill()
-        self.process.wait()
-        self._reader.join(5)
+def proxy(*arguments: str, environment: Mapping[str, str] | None = None) -> ProxyProcess:
+    """On free ports of the loopback, unless the arguments say otherwise."""
+    own = [] if "--listen" in arguments or "PRISM_LISTEN" in (environment or {}) else ["--listen", "127.0.0.1:0"]
+    own += [] if "--metrics-listen" in arguments else ["--metrics-listen", "127.0.0.1:0"]
+    return ProxyProcess(*own, *arguments, environment=environment)

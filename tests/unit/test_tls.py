@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from prism_proxy.server.tls import TlsConfig, TlsContexts, TlsError
-from tests.support.certificates import write_pair
+from tests.services.certificates import write_pair
 
 
 @pytest.fixture
