@@ -6,7 +6,6 @@ Third parties use the entry point `prism.backends`.
 from __future__ import annotations
 
 from importlib import import_module
-from importlib.metadata import entry_points
 from typing import Any, NamedTuple
 
 
@@ -26,6 +25,8 @@ def make_driver(backend: str, config: Any) -> Any:
     """A new driver of a backend. ValueError names the backends there are, or the extra to install."""
     entry = BACKENDS.get(backend)
     if entry is None:
+        from importlib.metadata import entry_points  # 12 ms that a start with built-in backends need not pay
+
         found = {point.name: point for point in entry_points(group="prism.backends")}
         if backend not in found:
             known = ", ".join(sorted(BACKENDS.keys() | found.keys()))

@@ -81,6 +81,7 @@ class Metrics:
     def render(self) -> Iterator[str]:
         """The exposition in Prometheus text format 0.0.4, in pieces of at most one histogram."""
         yield from self._request_lines()
+        yield from self._backend_lines()
         yield from histogram_lines("prism_loop_stall_seconds", "Lateness of the event loop.", [((), self.loop_stall)])
         for collect in (self._process_metrics, *self.collectors):
             for metric in collect():
@@ -101,6 +102,23 @@ class Metrics:
             "prism_request_duration_seconds", "From the request head to the status.",
             (((("namespace", row.namespace), ("operation", _operation(row)), ("backend", row.backend)), row.latency)
              for row in list(self._methods.values())))
+
+    def _backend_lines(self) -> Iterator[str]:
+        totals: dict[str, int] = {}
+        errors: dict[str, int] = {}
+        for row in list(self._methods.values()):
+            if row.backend and row.backend != OTHER:
+                ok, *others = row.status_counts()
+                totals[row.backend] = totals.get(row.backend, 0) + ok + sum(others)
+                errors[row.backend] = errors.get(row.backend, 0) + sum(others)
+                yield ""  # a place to pause
+        for name, text, values in (
+            ("backend_driver_requests_total", "Calls routed to a driver.", totals),
+            ("backend_driver_errors_total", "Calls routed to a driver that did not end OK.", errors),
+        ):
+            yield _header(name, "counter", text)
+            for backend, value in values.items():
+                yield f"{name}{_labels((('name', backend),))} {value}\n"
 
     def _process_metrics(self) -> Iterator[Metric]:
         yield Metric("prism_build_info", "gauge", "Version of the running software.",

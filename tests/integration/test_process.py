@@ -90,6 +90,26 @@ async def test_it_serves_and_shows_what_it_did() -> None:
         assert process.lines[-1]["aborted"] == 0
 
 
+def documented_metrics() -> dict[str, tuple[str, set[str]]]:
+    """Name -> (type, labels), from the reference page."""
+    page = (Path(__file__).parents[2] / "docs/reference/metrics.md").read_text()
+    lines = [line for line in page.splitlines() if line.startswith("| `") and line.count("|") == 5]
+    rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines]
+    return {name.strip("`"): (kind, {label.strip("`") for label in labels.split()}) for name, kind, labels, _ in rows}
+
+
+async def test_the_reference_page_lists_just_the_metrics_there_are() -> None:
+    async with proxy() as process, grpc.aio.insecure_channel(f"127.0.0.1:{process.port}") as channel:
+        await stub(channel).Get(pb.GetRequest(key="k"))
+        _, text = await process.get("/metrics")
+    found = {}
+    for family in text_string_to_metric_families(text):
+        name = f"{family.name}_total" if family.type == "counter" else family.name
+        labels = {label for sample in family.samples for label in sample.labels} - {"le"}
+        found[name] = (family.type, labels)
+    assert found == documented_metrics()
+
+
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 async def test_DRN_1_calls_in_progress_finish(number: signal.Signals) -> None:  # noqa: N802 - the scenario's name
     async with proxy() as process, grpc.aio.insecure_channel(f"127.0.0.1:{process.port}") as channel:

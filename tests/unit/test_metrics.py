@@ -124,6 +124,20 @@ def test_a_namespace_that_changed_its_backend_keeps_one_series_of_calls() -> Non
     assert backends == {"memstore", "redis"}
 
 
+def test_drivers_are_counted_over_all_their_calls() -> None:
+    metrics = Metrics()
+    for namespace in ("a", "b"):
+        metrics.stats_for(namespace, PATH, "memstore").record_status(0, 1)
+        metrics.stats_for(namespace, PATH, "memstore").record_status(14, 1)
+    metrics.stats_for("c", PATH, "redis").record_status(0, 1)
+    metrics.stats_for(None, "/grpc.health.v1.Health/Check", "").record_status(0, 1)
+    found = parsed(metrics)
+    assert {sample.labels["name"]: sample.value for sample in found["backend_driver_requests_total"]} == {
+        "memstore": 4, "redis": 1}
+    assert {sample.labels["name"]: sample.value for sample in found["backend_driver_errors_total"]} == {
+        "memstore": 2, "redis": 0}
+
+
 def test_services_of_one_name_in_two_packages_stay_apart() -> None:
     metrics = Metrics()
     for version in ("v1", "v1alpha"):
