@@ -1,0 +1,77 @@
+"""Puts a driver behind a layer: the one place that knows how each way of answering is set up."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import AsyncIterator, Awaitable, Callable
+from enum import Enum
+
+import grpc
+
+from prism_proxy._native import keyvalue as native_keyvalue
+from prism_proxy.interfaces.registry import add_interfaces, namespaced
+from prism_proxy.namespaces.model import NamespaceConfig
+from prism_proxy.namespaces.snapshot import Namespaces, Snapshot, build
+from prism_proxy.patterns.keyvalue.pattern import KeyValueOptions, KeyValueStore
+from prism_proxy.server.server import Server
+from prism_proxy.testing.contracts.driver_subject import DriverSubject
+from prism_proxy.testing.contracts.pattern_subject import PatternSubject
+from prism_proxy.testing.contracts.subject import KeyValueSubject
+from prism_proxy.testing.contracts.wire_subject import WireSubject
+
+NAMESPACE = "contract"
+Wait = Callable[[float], Awaitable[None]]
+
+
+class Way(Enum):
+    """Which layer answers. NATIVE equals SERVER where the driver offers no native store."""
+
+    DRIVER = "driver"
+    PATTERN = "pattern"
+    REFERENCE = "grpc.aio"
+    SERVER = "server"
+    NATIVE = "native"
+
+
+LAYERED = (Way.PATTERN, Way.REFERENCE, Way.SERVER, Way.NATIVE)
+
+
+@contextlib.asynccontextmanager
+async def subject(
+    way: Way, driver: KeyValueStore, wait: Wait, options: KeyValueOptions | None = None
+) -> AsyncIterator[KeyValueSubject]:
+    """A subject over a driver that is opened here, and closed at the end."""
+    config = NamespaceConfig(NAMESPACE, driver.declaration.name, None, options or KeyValueOptions())
+    snapshot = build(1, [config], lambda backend, settings: driver)
+    await driver.open()
+    try:
+        if way is Way.DRIVER:
+            yield DriverSubject(driver, wait)
+        elif way is Way.PATTERN:
+            yield PatternSubject(snapshot.routes[NAMESPACE].keyvalue, driver.declaration, wait)
+        else:
+            async with serve(way, snapshot) as channel:
+                yield WireSubject(channel, NAMESPACE, driver.declaration, wait)
+    finally:
+        await driver.drain(1.0)
+        await driver.close()
+
+
+@contextlib.asynccontextmanager
+async def serve(way: Way, snapshot: Snapshot) -> AsyncIterator[grpc.aio.Channel]:
+    """A channel to a server of the interfaces over a snapshot, on a free port of the loopback."""
+    namespaces = Namespaces()
+    namespaces.swap(snapshot)
+    server = grpc.aio.server() if way is Way.REFERENCE else Server(namespaced=namespaced)
+    add_interfaces(server, namespaces.resolve)
+    if isinstance(server, Server):
+        namespaces.on_swap(lambda current: server.set_routes(current.table()))
+        for path, handler in native_keyvalue.handlers().items() if way is Way.NATIVE else ():
+            server.add_native_handler(path, handler)
+    port = server.add_insecure_port("127.0.0.1:0")
+    await server.start()
+    try:
+        async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
+            yield channel
+    finally:
+        await server.stop(0)
