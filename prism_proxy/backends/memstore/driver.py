@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from prism_proxy._native.memstore import MemStore, StoreFull
 from prism_proxy.backends.memstore.config import MemstoreConfig
@@ -23,12 +23,12 @@ _CURSOR_VERSION = b"\x01"
 
 
 class MemstoreDriver:
-    """`native_store` lets native handlers work on the same store."""
+    """`native_store` lets native handlers work on the same store; `clock` is monotonic nanoseconds."""
 
     declaration = Declaration("memstore", keyvalue.ALL, state="local", durability="volatile")
 
-    def __init__(self, config: MemstoreConfig) -> None:
-        self.native_store = MemStore(config.max_bytes, config.max_keys, config.evict)
+    def __init__(self, config: MemstoreConfig, clock: Callable[[], int] | None = None) -> None:
+        self.native_store = MemStore(config.max_bytes, config.max_keys, config.evict, clock)
         self._config = config
         self._upkeep: asyncio.Task[None] | None = None
 

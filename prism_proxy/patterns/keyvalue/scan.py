@@ -6,6 +6,7 @@ took nothing for 30 s, ends with an error; the cursor of the last element taken 
 
 from __future__ import annotations
 
+import sys
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import NamedTuple
 
@@ -39,10 +40,10 @@ async def elements(
     PrismError ABORTED, reason SCAN_EXPIRED, for a scan too old or too slow.
     """
     began = clock()
-    left = limit
+    left = limit or sys.maxsize
     count = FIRST_PAGE
     while True:
-        page = await fetch(cursor, min(count, left) if left else count)
+        page = await fetch(cursor, min(count, left))
         for key, value in page.items:
             offered = clock()
             yield ScannedItem(key.decode("utf-8", "replace"), value, cursor_after(key))

@@ -47,7 +47,7 @@ class KeyValueTogetherSuite:
     async def test_KVT_expired_keys_are_gone_for_every_interface(self, store: KeyValueSubject) -> None:
         _need(store, *keyvalue.ALL)
         await _expiring(store)
-        await store.wait(1.5)
+        await store.wait(1.1)
         assert await store.scan() == []
         assert await store.count() == 0
         assert await store.batch_get(["key"]) == [None]
@@ -59,6 +59,6 @@ class KeyValueTogetherSuite:
         await _expiring(store)
         transaction = await store.begin()
         assert await store.get_in_transaction(transaction, "key") == b"old"
-        await store.wait(1.5)
+        await store.wait(1.1)
         with refused(StatusCode.ABORTED, "TRANSACTION_CONFLICT"):
             await store.commit(transaction)

@@ -15,14 +15,14 @@ class KeyValueTTLSuite:
     async def test_KVT_gone_after_expiry(self, store: KeyValueSubject) -> None:
         await store.set("key", b"value")
         await store.expire("key", 1)
-        await store.wait(1.5)
+        await store.wait(1.1)
         assert not await store.exists("key")
         assert await store.get("key") is None
         assert await store.get_ttl("key") == -2
 
     async def test_KVT_without_expiry_stays(self, store: KeyValueSubject) -> None:
         await store.set("key", b"value")
-        await store.wait(1.5)
+        await store.wait(1.1)
         assert await store.get("key") == b"value"
         assert await store.get_ttl("key") == -1
 
@@ -42,7 +42,7 @@ class KeyValueTTLSuite:
         await store.expire("key", 1)
         await store.set("key", b"second")
         assert await store.get_ttl("key") == -1
-        await store.wait(1.5)
+        await store.wait(1.1)
         assert await store.get("key") == b"second"
 
     async def test_KVT_several_expire_in_their_order(self, store: KeyValueSubject) -> None:
@@ -59,7 +59,7 @@ class KeyValueTTLSuite:
         await store.expire("key", 1)
         await store.delete("key")
         await store.set("key", b"second")
-        await store.wait(1.5)
+        await store.wait(1.1)
         assert await store.get("key") == b"second"
 
     async def test_KVT_expire_missing(self, store: KeyValueSubject) -> None:
@@ -76,7 +76,7 @@ class KeyValueTTLSuite:
         await store.set("key", b"value")
         await store.expire("key", 1)
         await store.expire("key", 100)
-        await store.wait(1.5)
+        await store.wait(1.1)
         assert await store.get("key") == b"value"
 
     async def test_KVT_expire_for_centuries(self, store: KeyValueSubject) -> None:
@@ -100,7 +100,7 @@ class KeyValueTTLSuite:
         await store.set("key", b"value")
         await store.expire("key", 1)
         assert await store.persist("key")
-        await store.wait(1.5)
+        await store.wait(1.1)
         assert await store.get("key") == b"value"
         assert await store.get_ttl("key") == -1
 

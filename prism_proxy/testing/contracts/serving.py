@@ -20,6 +20,7 @@ from prism_proxy.testing.contracts.subject import KeyValueSubject
 from prism_proxy.testing.contracts.wire_subject import WireSubject
 
 NAMESPACE = "contract"
+_LARGE = (("grpc.max_receive_message_length", 16 * 1024 * 1024),)  # the limit of our server; grpcio's own is 4 MiB
 Wait = Callable[[float], Awaitable[None]]
 
 
@@ -31,9 +32,6 @@ class Way(Enum):
     REFERENCE = "grpc.aio"
     SERVER = "server"
     NATIVE = "native"
-
-
-LAYERED = (Way.PATTERN, Way.REFERENCE, Way.SERVER, Way.NATIVE)
 
 
 @contextlib.asynccontextmanager
@@ -62,7 +60,7 @@ async def serve(way: Way, snapshot: Snapshot) -> AsyncIterator[grpc.aio.Channel]
     """A channel to a server of the interfaces over a snapshot, on a free port of the loopback."""
     namespaces = Namespaces()
     namespaces.swap(snapshot)
-    server = grpc.aio.server() if way is Way.REFERENCE else Server(namespaced=namespaced)
+    server = grpc.aio.server(options=_LARGE) if way is Way.REFERENCE else Server(namespaced=namespaced)
     add_interfaces(server, namespaces.resolve)
     if isinstance(server, Server):
         namespaces.on_swap(lambda current: server.set_routes(current.table()))
@@ -71,7 +69,7 @@ async def serve(way: Way, snapshot: Snapshot) -> AsyncIterator[grpc.aio.Channel]
     port = server.add_insecure_port("127.0.0.1:0")
     await server.start()
     try:
-        async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
+        async with grpc.aio.insecure_channel(f"127.0.0.1:{port}", options=_LARGE) as channel:
             yield channel
     finally:
         await server.stop(0)

@@ -1,0 +1,1 @@
+"""The shared suites, over every driver that can run here."""
