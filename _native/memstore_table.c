@@ -152,15 +152,15 @@ static entry_t *find_entry(memstore_t *s, const uint8_t *key, size_t length, int
     return e;
 }
 
-static int make_room(memstore_t *s, int64_t bytes, uint64_t keys, const entry_t *spared) {
+/* Room for more bytes and keys. Evicts by last use, but never the `kept` most recently used entries. */
+static int make_room(memstore_t *s, int64_t bytes, uint64_t keys, uint64_t kept) {
     int evictions = 0;
     if (bytes > s->max_bytes) goto refuse;
-    while (*s->account + bytes > s->max_bytes || (s->max_keys && s->counters.keys + keys > s->max_keys)) {
-        entry_t *e = s->least_recent;
-        if (e && e == spared) e = e->used_previous;
-        if (!s->lru || !e || evictions++ == EVICTIONS_PER_OPERATION) goto refuse;
+    while ((bytes > 0 && *s->account + bytes > s->max_bytes) ||
+           (keys && s->max_keys && s->counters.keys + keys > s->max_keys)) {
+        if (!s->lru || s->counters.keys <= kept || evictions++ == EVICTIONS_PER_OPERATION) goto refuse;
         s->counters.evicted++;
-        entry_drop(s, e);
+        entry_drop(s, s->least_recent);
     }
     return MS_OK;
 refuse:
@@ -168,44 +168,65 @@ refuse:
     return MS_FULL;
 }
 
-static int replace_value(memstore_t *s, entry_t *e, const uint8_t *value, size_t length) {
-    int64_t growth = blob_cost(length) - blob_cost(e->value->length);
-    if (growth > 0 && make_room(s, growth, 0, e)) return MS_FULL;
-    blob_t *blob = blob_new(value, length, s->account);
-    if (!blob) return MS_FULL;
+/* Bytes by which a new value grows the account. One still held by a reply keeps its own. */
+static int64_t growth(const entry_t *e, size_t length) {
+    return blob_cost(length) - (e->value->refs == 1 ? blob_cost(e->value->length) : 0);
+}
+
+static void install(memstore_t *s, entry_t *e, blob_t *blob) {
     blob_unref(e->value);
     e->value = blob;
     e->version = ++s->version;
     e->deadline_ns = 0;
     wheel_remove(e);
     touch(s, e);
+}
+
+static int replace_value(memstore_t *s, entry_t *e, const uint8_t *value, size_t length) {
+    touch(s, e);
+    if (make_room(s, growth(e, length), 0, 1)) return MS_FULL;
+    blob_t *blob = blob_new(value, length, s->account);
+    if (!blob) return MS_FULL;
+    install(s, e, blob);
     return MS_OK;
 }
 
-static int insert(memstore_t *s, const uint8_t *key, size_t key_length, uint64_t hash, const uint8_t *value, size_t length) {
-    uint8_t levels = order_level(s);
-    if (make_room(s, entry_cost(key_length, levels) + blob_cost(length), 1, NULL)) return MS_FULL;
+/* An entry that is linked nowhere yet; takes over the value. NULL without memory. */
+static entry_t *entry_new(const uint8_t *key, size_t key_length, uint64_t hash, uint8_t levels, blob_t *value) {
     entry_t *e = malloc(entry_size(key_length, levels));
-    if (!e) return MS_FULL;
+    if (!e) return NULL;
     memset(e, 0, sizeof *e);
     e->levels = levels;
     e->key_length = (uint32_t)key_length;
     e->hash = hash;
-    e->value = blob_new(value, length, s->account);
-    if (!e->value) {
-        free(e);
-        return MS_FULL;
-    }
+    e->value = value;
     memcpy((uint8_t *)entry_key(e), key, key_length);
+    return e;
+}
+
+static void entry_link(memstore_t *s, entry_t *e) {
     e->version = ++s->version;
-    *s->account += entry_cost(key_length, levels);
+    *s->account += entry_cost(e->key_length, e->levels);
     s->counters.keys++;
-    entry_t **bucket = &s->table.buckets[hash & s->table.mask];
+    entry_t **bucket = &s->table.buckets[e->hash & s->table.mask];
     e->hash_next = *bucket;
     *bucket = e;
     order_insert(s, e);
     if (s->lru) used_link(s, e);
     resize_if_due(s);
+}
+
+static int insert(memstore_t *s, const uint8_t *key, size_t key_length, uint64_t hash, const uint8_t *value, size_t length) {
+    uint8_t levels = order_level(s);
+    if (make_room(s, entry_cost(key_length, levels) + blob_cost(length), 1, 0)) return MS_FULL;
+    blob_t *blob = blob_new(value, length, s->account);
+    if (!blob) return MS_FULL;
+    entry_t *e = entry_new(key, key_length, hash, levels, blob);
+    if (!e) {
+        blob_unref(blob);
+        return MS_FULL;
+    }
+    entry_link(s, e);
     return MS_OK;
 }
 
@@ -317,24 +338,69 @@ int64_t ms_deadline(memstore_t *s, const uint8_t *key, size_t key_length, int64_
     return e ? e->deadline_ns : -1;
 }
 
+/* A write made ready: what can fail is behind it, and nothing is visible yet. */
+typedef struct {
+    entry_t *entry; /* the one to overwrite, or a new one that holds `blob` */
+    blob_t *blob;
+    uint64_t hash;
+    uint8_t levels; /* of a new entry; 0 = overwrite */
+} staged_t;
+
+static int commit_room(memstore_t *s, const ms_write_t *writes, staged_t *staged, size_t n, int64_t now_ns) {
+    int64_t bytes = 0;
+    uint64_t present = 0;
+    for (size_t i = 0; i < n; i++) {
+        staged_t *w = &staged[i];
+        w->hash = hash_key(s, writes[i].key, writes[i].key_length);
+        w->entry = find_entry(s, writes[i].key, writes[i].key_length, now_ns);
+        if (w->entry) {
+            touch(s, w->entry); /* so that making room spares it */
+            bytes += growth(w->entry, writes[i].value_length);
+            present++;
+        } else {
+            w->levels = order_level(s);
+            bytes += entry_cost(writes[i].key_length, w->levels) + blob_cost(writes[i].value_length);
+        }
+    }
+    return make_room(s, bytes, n - present, present);
+}
+
+static int commit_stage(memstore_t *s, const ms_write_t *writes, staged_t *staged, size_t n) {
+    size_t i;
+    for (i = 0; i < n; i++) {
+        staged_t *w = &staged[i];
+        if (!(w->blob = blob_new(writes[i].value, writes[i].value_length, s->account))) break;
+        if (!w->levels) continue;
+        w->entry = entry_new(writes[i].key, writes[i].key_length, w->hash, w->levels, w->blob);
+        if (!w->entry) {
+            blob_unref(w->blob);
+            break;
+        }
+    }
+    if (i == n) return MS_OK;
+    while (i--) {
+        if (staged[i].levels) free(staged[i].entry);
+        blob_unref(staged[i].blob);
+    }
+    return MS_FULL;
+}
+
 int ms_commit(memstore_t *s, const ms_read_t *reads, size_t read_count, const ms_write_t *writes, size_t write_count,
               int64_t now_ns) {
-    int64_t bytes = 0;
-    uint64_t keys = 0;
     for (size_t i = 0; i < read_count; i++) {
         entry_t *e = find_entry(s, reads[i].key, reads[i].key_length, now_ns);
         if ((e ? e->version : 0) != reads[i].version) return MS_CONFLICT;
     }
-    for (size_t i = 0; i < write_count; i++) {
-        entry_t *e = s->lru ? NULL : find_entry(s, writes[i].key, writes[i].key_length, now_ns);
-        bytes += blob_cost(writes[i].value_length);
-        if (e) bytes -= blob_cost(e->value->length);
-        else bytes += entry_cost(writes[i].key_length, MS_MAX_LEVEL), keys++;
+    staged_t *staged = calloc(write_count + 1, sizeof *staged);
+    if (!staged) return MS_FULL;
+    int result = commit_room(s, writes, staged, write_count, now_ns);
+    if (result == MS_OK) result = commit_stage(s, writes, staged, write_count);
+    for (size_t i = 0; result == MS_OK && i < write_count; i++) {
+        if (staged[i].levels) entry_link(s, staged[i].entry);
+        else install(s, staged[i].entry, staged[i].blob);
     }
-    if ((bytes > 0 || keys) && make_room(s, bytes, keys, NULL)) return MS_FULL;
-    for (size_t i = 0; i < write_count; i++)
-        if (ms_set(s, writes[i].key, writes[i].key_length, writes[i].value, writes[i].value_length, now_ns)) abort();
-    return MS_OK;
+    free(staged);
+    return result;
 }
 
 size_t ms_scan(memstore_t *s, const uint8_t *prefix, size_t prefix_length, const uint8_t *after, size_t after_length,
