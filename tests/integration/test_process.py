@@ -182,6 +182,44 @@ async def test_open_watches_do_not_hold_up_the_end() -> None:
         assert await watch.code() is grpc.StatusCode.UNAVAILABLE
 
 
+SICK_BACKEND = """
+import os
+from prism_proxy.__main__ import main
+from prism_proxy.backends.memstore.driver import MemstoreDriver
+from prism_proxy.contracts.driver import Health, HealthReport
+
+well = MemstoreDriver.health
+
+def health(self):
+    return HealthReport(Health.UNHEALTHY, "it is gone") if os.path.exists(os.environ["SICK"]) else well(self)
+
+MemstoreDriver.health = health
+main()
+"""
+
+
+async def test_a_backend_that_is_down_shows_everywhere_and_leaves_the_process_ready(tmp_path: Path) -> None:
+    sick = tmp_path / "sick"
+    arguments = ("--listen", "127.0.0.1:0", "--metrics-listen", "127.0.0.1:0")
+    async with ProxyProcess(*arguments, environment={"SICK": str(sick)}, program=("-c", SICK_BACKEND)) as process:
+        async with grpc.aio.insecure_channel(process.address) as channel:
+            health = health_pb2_grpc.HealthStub(channel)
+            watch = health.Watch(health_pb2.HealthCheckRequest(service="namespace/default"))
+            assert (await watch.read()).status == 1
+            sick.touch()
+            assert (await watch.read()).status == 2
+            assert (await health.Check(health_pb2.HealthCheckRequest())).status == 1
+            status, body = await process.get("/ready")
+            assert status == 200
+            assert json.loads(body)["namespaces"]["default"]["health"] == "unhealthy"
+            assert json.loads(body)["namespaces"]["default"]["message"] == "it is gone"
+            _, metrics = await process.get("/metrics")
+            assert 'prism_namespace_health{namespace="default",backend="memstore"} 3\n' in metrics
+            sick.unlink()
+            assert (await watch.read()).status == 1
+        assert await process.stop() == 0
+
+
 BLOCKED_LOOP = """
 import time
 from prism_proxy.server.server import Server
