@@ -74,7 +74,7 @@ cdef class ServerStream(RequestHead):
     cdef uint8_t prefix[5]
     cdef int prefix_length
     cdef buffer_t message
-    cdef size_t message_length, queued_bytes, fragments
+    cdef size_t message_length, queued_bytes
     cdef int64_t held
     cdef bint message_complete, inflating, end_pending, compressed
     cdef object pending

@@ -12,7 +12,7 @@ method with a unary request `on_message` is called once, after the request has e
 namespaces' configuration or servicers; a Python object per call is made only by handlers that want one.
 """
 cimport cython
-from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
+from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_GET_SIZE
 from cpython.ref cimport Py_DECREF, Py_INCREF
 from libc.stdint cimport int64_t, uint8_t, uint32_t
 from libc.string cimport memcmp, memcpy, memset
@@ -20,7 +20,7 @@ from libc.string cimport memcmp, memcpy, memset
 from prism_proxy._native.buffers cimport (
     buffer_append, buffer_free, buffer_reserve, chunk_borrow, chunk_bytes, chunk_free, chunk_new, chunk_t,
 )
-from prism_proxy._native.h2 cimport H2_INTERNAL_ERROR, H2_NO_ERROR, H2Session, H2Stream
+from prism_proxy._native.h2 cimport H2_INTERNAL_ERROR, H2Session
 from prism_proxy._native.clock cimport monotonic_ns
 from prism_proxy._native.limits cimport (
     MESSAGE_SIZE, RECEIVE_BUDGET, NativeLimits,
@@ -28,7 +28,7 @@ from prism_proxy._native.limits cimport (
 from prism_proxy._native.metrics cimport MethodStats
 from prism_proxy._native.name_values cimport MAX_NV, add_pairs, fixed
 from prism_proxy._native.nghttp2 cimport NGHTTP2_NV_FLAG_NO_COPY_NAME, nghttp2_nv
-from prism_proxy._native.request_head cimport RequestHead, equals, slice_t
+from prism_proxy._native.request_head cimport RequestHead, equals
 from prism_proxy._native.routing cimport NativeRoute, RouteTable
 from prism_proxy._native.wire cimport INFLATE_OK, INFLATE_TOO_LARGE, inflate_message, parse_timeout
 
@@ -42,7 +42,6 @@ cdef enum:
     UNIMPLEMENTED = 12
     INTERNAL = 13
     INTERNAL_ERROR = 13
-    FIRST_MESSAGE_BYTES = 64 * 1024   # what an announced length alone may reserve
 
 
 cdef bytes NOT_GRPC = b"This port speaks gRPC: POST /package.Service/Method with content-type application/grpc.\n"
@@ -56,20 +55,11 @@ cdef class Handler:
     cdef bint accepts(self, NativeRoute route) noexcept:
         return True
 
-    cdef void on_start(self, ServerStream stream) noexcept:
-        pass
-
-    cdef void on_message(self, ServerStream stream, const uint8_t* data, size_t n) noexcept:
-        pass
-
-    cdef void on_end(self, ServerStream stream) noexcept:
-        pass
-
-    cdef void on_cancel(self, ServerStream stream, int code) noexcept:
-        pass
-
-    cdef void on_output_drained(self, ServerStream stream) noexcept:
-        pass
+    cdef void on_start(self, ServerStream stream) noexcept: pass
+    cdef void on_message(self, ServerStream stream, const uint8_t* data, size_t n) noexcept: pass
+    cdef void on_end(self, ServerStream stream) noexcept: pass
+    cdef void on_cancel(self, ServerStream stream, int code) noexcept: pass
+    cdef void on_output_drained(self, ServerStream stream) noexcept: pass
 
 
 cdef class Method:
@@ -90,7 +80,8 @@ cdef class ServerCore:
     (code, reason, message) into (code, message, details).
     """
 
-    def __cinit__(self, loop, limits, NativeLimits native_limits not None, resolve, stats_for, describe_error, executor):
+    def __cinit__(self, loop, limits, NativeLimits native_limits not None, resolve, stats_for, describe_error,
+                  executor):
         self.loop = loop
         self.settings = limits
         self.limits = native_limits
@@ -252,9 +243,9 @@ cdef class ServerStream(RequestHead):
     cdef void feed(self, const uint8_t* data, size_t n) noexcept:
         """Cut length-prefixed messages out of the byte stream."""
         cdef size_t step
+        cdef int64_t held
         cdef NativeLimits limits = self.core.limits
         self.received(n)
-        self.fragments += 1
         while n and not self.answered:
             if self.prefix_length < 5:
                 step = 5 - self.prefix_length if n >= <size_t>(5 - self.prefix_length) else n
@@ -276,19 +267,16 @@ cdef class ServerStream(RequestHead):
                     self.fail(INTERNAL, "TOO_MANY_MESSAGES", "a unary request carries exactly one message")
                     return
                 self.message.length = 0
-                step = self.message_length if self.message_length < FIRST_MESSAGE_BYTES else FIRST_MESSAGE_BYTES
-                if buffer_reserve(&self.message, step):
-                    self.fail(RESOURCE_EXHAUSTED, "OUT_OF_MEMORY", "no memory for the request message")
-                    return
-                self.hold(self.message.capacity - self.held)
             step = self.message_length - self.message.length
             if step > n:
                 step = n
             if step:
+                # Grown by doubling as bytes arrive: an announced length, or tiny fragments, reserve nothing.
+                held = self.message.capacity
                 if buffer_append(&self.message, data, step):
                     self.fail(RESOURCE_EXHAUSTED, "OUT_OF_MEMORY", "no memory for the request message")
                     return
-                self.hold(self.message.capacity - self.held)
+                self.hold(self.message.capacity - held)
             data += step
             n -= step
             if self.message.length == self.message_length:
@@ -389,9 +377,10 @@ cdef class ServerStream(RequestHead):
             self.handler.on_end(self)
 
     cdef void hold(self, int64_t change) noexcept:
-        """Account for request bytes kept in memory."""
-        self.held += change
-        self.core.bytes_held += change
+        """Account for memory that keeps request bytes."""
+        if self.session is not None:
+            self.held += change
+            self.core.bytes_held += change
 
     cdef void received(self, size_t n) noexcept:
         """Return stream credit, unless the handler is behind or the process holds too much already."""
@@ -404,9 +393,8 @@ cdef class ServerStream(RequestHead):
             self.consume(n)
 
     cdef void taken(self, size_t n) noexcept:
-        """The handler took a queued message of `n` bytes."""
+        """The handler took `n` queued bytes."""
         self.queued_bytes -= n
-        self.hold(-<int64_t>n)
         if self.withheld_credit and self.queued_bytes <= <size_t>self.core.limits.stream_window // 2:
             self.consume(self.withheld_credit)
             self.withheld_credit = 0
@@ -614,3 +602,5 @@ cdef class ServerStream(RequestHead):
             self.record(CANCELLED)
         if self.handler_active:
             self.handler.on_cancel(self, CANCELLED)
+        else:
+            self.call = None    # breaks the cycle of a call whose handler never started

@@ -1,14 +1,14 @@
 """The life of a server connection: admission, time limits, keepalive, graceful end."""
 import random
 
-from libc.stdint cimport int64_t, uint32_t, uint64_t
+from libc.stdint cimport int64_t, uint64_t
 
 from prism_proxy._native.call cimport GrpcSession, ServerCore, ServerStream
 from prism_proxy._native.flood cimport FloodGuard
-from prism_proxy._native.h2 cimport H2_CANCEL, H2_ENHANCE_YOUR_CALM, H2_NO_ERROR, H2Stream
+from prism_proxy._native.h2 cimport H2_CANCEL, H2_ENHANCE_YOUR_CALM, H2Stream
 from prism_proxy._native.clock cimport monotonic_ns
 from prism_proxy._native.limits cimport (
-    AGE, CONCURRENT_STREAMS, HANDSHAKE, HEADER_TIMEOUT, IDLE, KEEPALIVE, ZERO_WINDOW, NativeLimits,
+    AGE, HANDSHAKE, HEADER_TIMEOUT, IDLE, KEEPALIVE, ZERO_WINDOW, NativeLimits,
 )
 
 cdef enum:
@@ -55,7 +55,6 @@ cdef class ServerConnection(GrpcSession):
         """Admit a call, or None to refuse it: handlers that outlive a reset count as well."""
         cdef ServerStream stream
         if self.handlers_running >= self.limits.concurrent_streams:
-            self.limits.hits[CONCURRENT_STREAMS] += 1
             return None
         stream = ServerStream.__new__(ServerStream)
         stream.connection = self
@@ -122,6 +121,9 @@ cdef class ServerConnection(GrpcSession):
             self.cut(HANDSHAKE, b"no SETTINGS within handshake_timeout_s")
         elif self.headers_began_ns and now - self.headers_began_ns > limits.header_ns:
             self.cut(HEADER_TIMEOUT, b"a header block took longer than header_timeout_s")
+        elif self.write_paused and now - self.paused_since_ns > limits.zero_window_ns:
+            limits.hits[ZERO_WINDOW] += 1
+            self.abort()
         elif self.graceful:
             if self.final_pending and now - self.graceful_since_ns > 1_000_000_000:
                 self.final_pending = False
@@ -151,7 +153,9 @@ cdef class ServerConnection(GrpcSession):
         cdef ServerStream stream
         cdef NativeLimits limits = self.limits
         for stream in self.open_streams():
-            if stream.out_bytes and now - stream.blocked_since_ns > limits.zero_window_ns:
+            if stream.deadline_ns and now > stream.deadline_ns and not stream.answered and not stream.handler_active:
+                stream.deadline_passed()    # its request never ended, so no handler watches the time
+            elif stream.out_bytes and now - stream.blocked_since_ns > limits.zero_window_ns:
                 limits.hits[ZERO_WINDOW] += 1
                 stream.reset(H2_CANCEL)
             elif stream.withheld_credit and stream.queued_bytes == 0 and (
@@ -190,7 +194,7 @@ def begin_drain(ServerCore core not None, on_idle) -> None:
 
 
 def statistics(ServerCore core not None) -> dict[str, int]:
-    """Gauges of the server: connections, streams, handlers_running, bytes_held; totals bytes_in, bytes_out (open ones)."""
+    """Gauges of the server: connections, streams, handlers_running, bytes_held."""
     return {
         "connections": len(core.connections),
         "streams": core.streams,

@@ -23,7 +23,7 @@ cdef class FloodGuard:
         self.reset_tokens = limits.reset_burst
 
     cdef int frame_received(self, uint8_t frame_type, size_t length, uint8_t flags, int64_t now_ns) noexcept:
-        """A frame header arrived. Formulas are those of the limits table: they grow with the work the peer asked for."""
+        """A frame head arrived. The formulas of the limits table grow with the work the peer asked for."""
         if frame_type == DATA or frame_type == HEADERS or frame_type == CONTINUATION:
             if length:
                 self.empty_frames = 0
@@ -47,7 +47,7 @@ cdef class FloodGuard:
         return -1
 
     cdef int reset_counted(self, int64_t now_ns) noexcept:
-        """One reset that the peer made or provoked: a token bucket of `reset_burst`, refilled at `reset_rate` a second."""
+        """One reset the peer made or provoked: a bucket of `reset_burst`, refilled at `reset_rate` a second."""
         self.reset_tokens += <double>(now_ns - self.reset_refilled_ns) * self.limits.reset_rate / 1e9
         if self.reset_tokens > self.limits.reset_burst:
             self.reset_tokens = self.limits.reset_burst

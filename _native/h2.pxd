@@ -61,7 +61,7 @@ cdef class H2Session:
     cdef H2Stream borrowing_stream
     cdef readonly int streams
     cdef readonly uint64_t bytes_in, bytes_out
-    cdef int64_t now_ns, connected_ns, last_read_ns, idle_since_ns, headers_began_ns
+    cdef int64_t now_ns, connected_ns, last_read_ns, idle_since_ns, headers_began_ns, paused_since_ns
     cdef bint settings_seen, goaway_sent, goaway_received
     cdef int fatal_limit
     cdef FrameInspector inspector

@@ -18,7 +18,7 @@ from prism_proxy._native.buffers cimport buffer_append, buffer_free, buffer_rese
 from prism_proxy._native.clock cimport monotonic_ns
 from prism_proxy._native.inspector cimport FrameInspector
 from prism_proxy._native.limits cimport (
-    CONTINUATIONS, CONTROL_QUEUE_CLOSE, CONTROL_QUEUE_PAUSE, RESETS, SETTINGS_ENTRIES,
+    CONCURRENT_STREAMS, CONTINUATIONS, CONTROL_QUEUE_CLOSE, CONTROL_QUEUE_PAUSE, SETTINGS_ENTRIES,
 )
 from prism_proxy._native.nghttp2 cimport *
 
@@ -76,20 +76,11 @@ cdef class H2Stream:
                        size_t value_length) noexcept:
         return 0
 
-    cdef void on_headers(self) noexcept:
-        pass
-
-    cdef void on_data(self, const uint8_t* data, size_t n, bint last) noexcept:
-        pass
-
-    cdef void on_input_expiring(self) noexcept:
-        pass
-
-    cdef void on_end(self) noexcept:
-        pass
-
-    cdef void on_close(self, uint32_t code) noexcept:
-        pass
+    cdef void on_headers(self) noexcept: pass
+    cdef void on_data(self, const uint8_t* data, size_t n, bint last) noexcept: pass
+    cdef void on_input_expiring(self) noexcept: pass
+    cdef void on_end(self) noexcept: pass
+    cdef void on_close(self, uint32_t code) noexcept: pass
 
     cdef bint reset_counts(self, int64_t now_ns) noexcept:
         return True
@@ -97,8 +88,7 @@ cdef class H2Stream:
     cdef bint on_trailers_wanted(self) noexcept:
         return False
 
-    cdef void on_output_drained(self) noexcept:
-        pass
+    cdef void on_output_drained(self) noexcept: pass
 
 
 cdef class OutputScheduler:
@@ -340,6 +330,7 @@ cdef class H2Session:
 
     def pause_writing(self):
         self.write_paused = True
+        self.paused_since_ns = self.now_ns
 
     def resume_writing(self):
         self.write_paused = False
@@ -410,14 +401,9 @@ cdef class H2Session:
     cdef H2Stream new_stream(self):
         return None
 
-    cdef void on_ping_ack(self, uint64_t payload) noexcept:
-        pass
-
-    cdef void on_goaway(self, int32_t last_stream_id, uint32_t code) noexcept:
-        pass
-
-    cdef void on_lost(self) noexcept:
-        pass
+    cdef void on_ping_ack(self, uint64_t payload) noexcept: pass
+    cdef void on_goaway(self, int32_t last_stream_id, uint32_t code) noexcept: pass
+    cdef void on_lost(self) noexcept: pass
 
 
 # --- nghttp2 callbacks --------------------------------------------------------------------------------------------
@@ -470,7 +456,8 @@ cdef int on_data_chunk(nghttp2_session* h2, uint8_t flags, int32_t stream_id, co
     if known == NULL:
         nghttp2_session_consume_stream(h2, stream_id, n)
         return 0
-    (<H2Stream>known).on_data(data, n, (flags & (NGHTTP2_FLAG_END_STREAM | NGHTTP2_FLAG_PADDED)) == NGHTTP2_FLAG_END_STREAM)
+    flags &= NGHTTP2_FLAG_END_STREAM | NGHTTP2_FLAG_PADDED
+    (<H2Stream>known).on_data(data, n, flags == NGHTTP2_FLAG_END_STREAM)
     return 0
 
 
@@ -523,6 +510,8 @@ cdef int on_frame_sent(nghttp2_session* h2, const nghttp2_frame* frame, void* us
     cdef void* known
     if session.guard is None:
         return 0
+    if kind == NGHTTP2_RST_STREAM and frame.rst_stream.error_code == H2_REFUSED_STREAM:
+        session.limits.hits[CONCURRENT_STREAMS] += 1
     if kind == NGHTTP2_HEADERS:
         session.guard.progress()
         if frame.hd.flags & NGHTTP2_FLAG_END_STREAM:

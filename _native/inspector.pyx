@@ -1,8 +1,8 @@
 """Looks at the head of every frame a client sends, before nghttp2 does.
 
-Two things need it: flood limits on frames that nghttp2 takes without telling anyone (DATA on closed streams, PRIORITY),
-and the rules on closed streams, which nghttp2 leaves out while RFC 7540 priorities are off. It costs a few nanoseconds a
-frame; only a frame that cannot be judged yet makes nghttp2 process what stands before it first.
+Two things need it: flood limits on frames that nghttp2 takes without telling anyone (DATA on closed streams,
+PRIORITY), and the rules on closed streams, which nghttp2 leaves out while RFC 7540 priorities are off. It costs a few
+nanoseconds a frame; only a frame that cannot be judged yet makes nghttp2 process what stands before it first.
 """
 from libc.stdint cimport int32_t, int64_t, uint8_t, uint32_t
 

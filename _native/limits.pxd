@@ -3,7 +3,7 @@ from libc.stdint cimport int64_t, uint64_t
 # One counter per limit; the order is that of NAMES in limits.pyx.
 cdef enum:
     CONCURRENT_STREAMS, RESETS, HEADER_LIST, HEADER_FIELDS, CONTINUATIONS, SETTINGS_ENTRIES, CONTROL_QUEUE_PAUSE
-    CONTROL_QUEUE_CLOSE, EMPTY_FRAMES, PRIORITY_FRAMES, WINDOW_UPDATES, DATA_FRAGMENTS, ZERO_WINDOW, HANDSHAKE
+    CONTROL_QUEUE_CLOSE, EMPTY_FRAMES, PRIORITY_FRAMES, WINDOW_UPDATES, ZERO_WINDOW, HANDSHAKE
     HEADER_TIMEOUT, IDLE, AGE, PINGS, KEEPALIVE, MESSAGE_SIZE, RECEIVE_BUDGET, CONNECTIONS, HANDSHAKES, LIMIT_COUNT
 
 
@@ -12,7 +12,6 @@ cdef class NativeLimits:
     cdef int64_t header_list_bytes, header_fields, continuation_frames, settings_entries, hpack_table_bytes
     cdef int64_t control_queue_pause, control_queue_close
     cdef int64_t empty_frames, priority_base, window_update_base, window_update_per_stream, window_update_per_data
-    cdef int64_t data_fragment_overhead
     cdef int64_t zero_window_ns, handshake_ns, header_ns, idle_ns, max_age_ns, age_grace_ns
     cdef double max_age_jitter
     cdef int64_t ping_min_interval_ns, ping_strikes, keepalive_ns, keepalive_timeout_ns

@@ -3,7 +3,7 @@
 NAMES = (
     "concurrent_streams", "resets", "header_list_bytes", "header_fields", "continuation_frames", "settings_entries",
     "control_queue_pause", "control_queue_close", "empty_frames", "priority_frames", "window_updates",
-    "data_fragment_overhead", "zero_window_timeout_s", "handshake_timeout_s", "header_timeout_s", "idle_timeout_s",
+    "zero_window_timeout_s", "handshake_timeout_s", "header_timeout_s", "idle_timeout_s",
     "max_age_s", "ping_min_interval_s", "keepalive_timeout_s", "max_message_bytes", "receive_budget_bytes",
     "connections", "handshakes_in_progress",
 )
@@ -34,7 +34,6 @@ cdef class NativeLimits:
         self.window_update_base = limits.window_update_base
         self.window_update_per_stream = limits.window_update_per_stream
         self.window_update_per_data = limits.window_update_per_data
-        self.data_fragment_overhead = limits.data_fragment_overhead
         self.zero_window_ns = nanoseconds(limits.zero_window_timeout_s)
         self.handshake_ns = nanoseconds(limits.handshake_timeout_s)
         self.header_ns = nanoseconds(limits.header_timeout_s)

@@ -1,7 +1,7 @@
 """Python face of the memory store; native handlers cimport `MemStore` and call its `native_` methods.
 
-Not thread-safe: all calls come from one event loop. Times are monotonic nanoseconds of `clock` (the system's by default,
-another one in tests).
+Not thread-safe: all calls come from one event loop. Times are monotonic nanoseconds of `clock` (the system's by
+default, another one in tests).
 """
 import os
 

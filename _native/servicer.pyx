@@ -1,21 +1,22 @@
 """Serves a method by an ordinary grpcio servicer: one task per call, and a context with grpc.aio's interface.
 
-Behaviour follows `grpc.aio.server` call by call, which the differential tests hold it to: what a handler may raise, when
-metadata goes out, what a message beside a bad status means. Synchronous behaviours arrive here already adapted to
-coroutines (`prism_proxy.server.sync_servicer`).
+Behaviour follows `grpc.aio.server` call by call, which the differential tests hold it to: what a handler may raise,
+when metadata goes out, what a message beside a bad status means. Synchronous behaviours arrive here already adapted
+to coroutines (`prism_proxy.server.sync_servicer`).
 """
 import asyncio
 import inspect
 import logging
-from collections import deque
 
 import grpc
 from grpc.aio import AbortError, EOF, UsageError
 
 from cpython.bytes cimport PyBytes_FromStringAndSize
-from libc.stdint cimport int64_t, uint8_t
+from libc.stdint cimport int64_t, uint8_t, uint32_t
+from libc.string cimport memcpy, memmove
 
-from prism_proxy._native.call cimport Handler, ServerCore, ServerStream
+from prism_proxy._native.buffers cimport buffer_append, buffer_free, buffer_t
+from prism_proxy._native.call cimport Handler, ServerStream
 from prism_proxy._native.clock cimport monotonic_ns
 from prism_proxy._native.wire cimport encode_metadata
 
@@ -28,6 +29,7 @@ cdef enum:
     INTERNAL = 13
     OUTPUT_HIGH_WATER = 1 << 18     # a writer waits above this many unsent bytes, until half of them are gone
     COMPRESS_OFF_LOOP = 1 << 16
+    UNREAD_KEPT_BYTES = 1 << 14
 
 _log = logging.getLogger("prism.server")
 
@@ -59,7 +61,6 @@ cdef class ServicerHandler(Handler):
         context.stream = stream
         context.handler = self
         context.loop = stream.core.loop
-        context.inbox = deque()
         context.status = OK
         context.status_details = ""
         stream.call = context
@@ -76,14 +77,10 @@ cdef class ServicerHandler(Handler):
 
     cdef void on_message(self, ServerStream stream, const uint8_t* data, size_t n) noexcept:
         cdef Context context = stream.call
-        cdef bytes message = PyBytes_FromStringAndSize(<char*>data, n)
         if not self.request_streaming:
-            self.launch(context, message)
+            self.launch(context, PyBytes_FromStringAndSize(<char*>data, n))
             return
-        stream.queued_bytes += n
-        stream.hold(n)
-        context.inbox.append(message)
-        context.wake_reader()
+        context.keep(data, n)
 
     cdef void on_end(self, ServerStream stream) noexcept:
         cdef Context context = stream.call
@@ -107,7 +104,9 @@ cdef class Context:
     """The `grpc.aio.ServicerContext` of a call; `route` is the namespace's route when the method has one."""
     cdef ServerStream stream
     cdef ServicerHandler handler
-    cdef object loop, task, inbox, reader, writer
+    cdef object loop, task, reader, writer
+    cdef buffer_t unread            # (length, message) of each message not read yet; one buffer, as they may be tiny
+    cdef size_t unread_start
     cdef bint half_closed, transport_gone, aborted, initial_sent, finished
     cdef bint compression_disabled
     cdef object compression
@@ -182,8 +181,8 @@ cdef class Context:
         """The task is over: the call no longer counts as running."""
         if not task.cancelled() and task.exception() is not None:
             self.loop.call_exception_handler({"message": "a call ended by an exception", "exception": task.exception()})
-        stream = self.stream
         self.stream.handler_finished()
+        self.drop_unread()
         if not self.stream.answered:
             self.stream.finish(UNKNOWN, "the servicer was cancelled", None, None)
         self.stream.call = None
@@ -198,6 +197,7 @@ cdef class Context:
     cdef void cancel_from_transport(self, int code):
         """The caller is gone or out of time: cancel the task and wake whatever it waits for."""
         self.transport_gone = True
+        self.drop_unread()
         self.wake_reader()
         if self.task is not None and not self.task.done():
             self.task.cancel()
@@ -207,18 +207,56 @@ cdef class Context:
 
     # --- messages -----------------------------------------------------------------------------------------------
 
+    def __dealloc__(self):
+        buffer_free(&self.unread)
+
+    cdef void keep(self, const uint8_t* data, size_t n) noexcept:
+        """Queue a message until the servicer reads it."""
+        cdef uint32_t length = <uint32_t>n
+        cdef int64_t before = self.unread.capacity
+        if buffer_append(&self.unread, &length, 4) or buffer_append(&self.unread, data, n):
+            self.stream.fail(8, "OUT_OF_MEMORY", "no memory for the request message")
+            return
+        self.stream.queued_bytes += 4 + n
+        self.stream.hold(self.unread.capacity - before)
+        self.wake_reader()
+
+    cdef bytes next_unread(self):
+        cdef uint32_t length
+        cdef int64_t before = self.unread.capacity
+        memcpy(&length, self.unread.data + self.unread_start, 4)
+        message = PyBytes_FromStringAndSize(<char*>self.unread.data + self.unread_start + 4, length)
+        self.unread_start += 4 + length
+        if self.unread_start == self.unread.length:
+            self.unread_start = self.unread.length = 0
+            if self.unread.capacity > UNREAD_KEPT_BYTES:
+                buffer_free(&self.unread)
+        elif self.unread_start > self.unread.length // 2:
+            self.unread.length -= self.unread_start
+            memmove(self.unread.data, self.unread.data + self.unread_start, self.unread.length)
+            self.unread_start = 0
+        self.stream.hold(self.unread.capacity - before)
+        self.stream.taken(4 + length)
+        return message
+
+    cdef void drop_unread(self) noexcept:
+        """The call is over: nothing will be read any more."""
+        self.stream.hold(-<int64_t>self.unread.capacity)
+        buffer_free(&self.unread)
+        self.unread_start = 0
+        self.stream.queued_bytes = 0
+
     cdef void wake_reader(self):
         if self.reader is not None and not self.reader.done():
             self.reader.set_result(None)
 
     async def read(self):
         """The next request message, or grpc.aio.EOF."""
-        cdef bytes message
         if not self.handler.request_streaming:
             raise UsageError("a unary request has no stream to read")
         if self.reader is not None:
             raise UsageError("another read is in progress")
-        while not self.inbox:
+        while self.unread_start == self.unread.length:
             if self.transport_gone:
                 raise asyncio.CancelledError
             if self.half_closed:
@@ -228,9 +266,7 @@ cdef class Context:
                 await self.reader
             finally:
                 self.reader = None
-        message = self.inbox.popleft()
-        self.stream.taken(len(message))
-        return self.parse(message)
+        return self.parse(self.next_unread())
 
     async def write(self, message):
         """Send a reply message; waits while the caller is slow."""

@@ -47,8 +47,6 @@ class Limits:
         most=10_000)
     window_update_per_stream: int = _limit(2, "frames", "see window_update_base", most=10_000)
     window_update_per_data: int = _limit(10, "frames", "see window_update_base", most=10_000)
-    data_fragment_overhead: int = _limit(
-        4, "times", "memory held for a request at most this times its payload (CVE-2026-84304)", least=2)
     zero_window_timeout_s: float = _limit(
         30, "s", "a stream whose peer takes no byte for this long is cut (CVE-2026-49975)", least=0.01)
     handshake_timeout_s: float = _limit(10, "s", "from accept to TLS and the first SETTINGS", least=0.01)

@@ -18,6 +18,9 @@ Set a limit with `--limit NAME=VALUE` (repeatable), or several with `PRISM_LIMIT
 `--drain-timeout` sets `drain_timeout_s`. Hits are counted in `prism_limit_hits_total{limit="..."}` where a counter is
 named.
 
+One limit has no setting, because the way requests are kept enforces it: memory held for a request is at most four times
+its bytes (256 bytes at least), however small the DATA frames or messages they came in (CVE-2026-84304).
+
 | Limit | Default | Unit | Allowed | Counter | What it is for |
 |---|---|---|---|---|---|
 """

@@ -20,7 +20,7 @@ def test_defaults_are_the_designed_ones() -> None:
         "header_list_bytes": 16384, "header_fields": 128, "continuation_frames": 8, "settings_entries": 32,
         "hpack_table_bytes": 4096, "control_queue_pause": 100, "control_queue_close": 1000, "empty_frames": 10,
         "priority_base": 100, "window_update_base": 5, "window_update_per_stream": 2, "window_update_per_data": 10,
-        "data_fragment_overhead": 4, "zero_window_timeout_s": 30, "handshake_timeout_s": 10,
+        "zero_window_timeout_s": 30, "handshake_timeout_s": 10,
         "handshakes_in_progress": 64, "header_timeout_s": 10, "idle_timeout_s": 300, "max_age_s": 1800,
         "max_age_jitter": 0.1, "age_grace_s": 30, "ping_min_interval_s": 10, "ping_strikes": 2,
         "max_message_bytes": 16 * 1024 * 1024, "drain_timeout_s": 30, "drain_hard_s": 5,
