@@ -1,0 +1,105 @@
+"""What users install: the wheel holds what runs and nothing else, and a build that cannot work says why in one line."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture(scope="session")
+def sources(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A copy of the files under version control, as a user's checkout is."""
+    copy = tmp_path_factory.mktemp("checkout")
+    names = subprocess.run(["git", "ls-files", "-co", "--exclude-standard"], cwd=ROOT, check=True,
+                           capture_output=True, text=True).stdout.split("\n")
+    for name in filter(None, names):
+        if (ROOT / name).is_file():
+            (copy / name).parent.mkdir(parents=True, exist_ok=True)
+            (copy / name).write_bytes((ROOT / name).read_bytes())
+    return copy
+
+
+def build(sources: Path, **environment: str) -> subprocess.CompletedProcess[str]:
+    """`setup.py build_ext` in a folder of its own."""
+    return subprocess.run([sys.executable, "setup.py", "-q", "build_ext", "--force"], cwd=sources, check=False,
+                          env={**plain_environment(), **environment}, capture_output=True, text=True)
+
+
+def plain_environment() -> dict[str, str]:
+    """Without the sanitizers, whose libraries compilers and linkers do not like."""
+    return {name: value for name, value in os.environ.items()
+            if name not in ("LD_PRELOAD", "PRISM_SANITIZE", "PYTHONMALLOC")}
+
+
+@pytest.mark.timeout(300)
+def test_the_wheel_holds_modules_and_stubs_and_no_sources(sources: Path, tmp_path: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "pip", "wheel", "-q", "--no-deps", "--no-build-isolation", "-w", str(tmp_path), "."],
+        cwd=sources, env={**plain_environment(), "CFLAGS": "-O0"}, check=False, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+    [wheel] = tmp_path.glob("*.whl")
+    names = zipfile.ZipFile(wheel).namelist()
+    native = {path.stem for path in (ROOT / "_native").glob("*.pyx")}
+    assert native
+    built = {Path(name).name.split(".")[0] for name in names if name.endswith(".so")}
+    assert built == native
+    assert "prism/interfaces/keyvalue/keyvalue_basic_pb2.py" in names
+    assert "prism/interfaces/keyvalue/keyvalue_basic_pb2.pyi" in names
+    assert "prism_proxy/py.typed" in names
+    assert {f"prism_proxy/_native/{path.name}" for path in (ROOT / "_native").glob("*.pyi")} <= set(names)
+    assert {str(path.relative_to(sources)) for path in (sources / "prism_proxy").rglob("*.py")} <= set(names)
+    assert not [name for name in names if name.endswith((".c", ".h", ".pyx", ".pxd"))]
+    assert {name.split("/")[0] for name in names if ".dist-info" not in name} == {
+        path.parent.name for path in ROOT.glob("*/__init__.py") if path.parent.name.startswith(("prism", "admin_"))}
+
+
+def test_a_missing_compiler_is_named_with_its_package(sources: Path) -> None:
+    done = build(sources, CC="/nonexistent/cc")
+    assert done.returncode == 1
+    assert done.stderr == "prism: the C compiler '/nonexistent/cc' is missing: apt-get install build-essential\n"
+
+
+@pytest.mark.parametrize(("header", "package"), [
+    ("nghttp2/nghttp2.h", "libnghttp2-dev"), ("openssl/evp.h", "libssl-dev"), ("zlib.h", "zlib1g-dev"),
+    ("Python.h", "python3-dev")])
+def test_a_missing_header_is_named_with_its_package(sources: Path, tmp_path: Path, header: str, package: str) -> None:
+    """A header that cannot be used stands before the system's: to the compiler the same as none."""
+    (tmp_path / header).parent.mkdir(parents=True, exist_ok=True)
+    (tmp_path / header).write_text("#error not the real one\n")
+    # CC rather than CPATH: the interpreter's own include folder comes before what CPATH names.
+    done = build(sources, CC=f"cc -I{tmp_path}")
+    assert done.returncode == 1
+    assert done.stderr == f"prism: the header {header} is missing: apt-get install {package}\n"
+
+
+def test_the_makefile_lists_its_targets() -> None:
+    done = subprocess.run(["make", "help"], cwd=ROOT, check=True, capture_output=True, text=True)
+    assert {line.split()[0] for line in done.stdout.splitlines()} >= {
+        "build", "run", "test", "bench", "soak", "conformance", "lint", "debug", "native", "clean", "help"}
+
+
+@pytest.mark.parametrize(("lacking", "package"), [
+    ("nghttp2/nghttp2.h", "libnghttp2-dev"), ("compiler", "build-essential")])
+def test_users_without_root_are_told_what_to_install(tmp_path: Path, lacking: str, package: str) -> None:
+    """`make` installs system packages only as root; otherwise it names them and stops."""
+    compiler = tmp_path / "cc"
+    compiler.write_text(f'#!/bin/sh\ngrep -q "{lacking}" && exit 1\nexit 0\n')
+    compiler.chmod(0o755)
+    ordinary = tmp_path / "id"
+    ordinary.write_text("#!/bin/sh\necho 1000\n")
+    ordinary.chmod(0o755)
+    environment = {**plain_environment(), "PATH": f"{tmp_path}:{os.environ['PATH']}",
+                   "CC": "/nonexistent/cc" if lacking == "compiler" else str(compiler)}
+    done = subprocess.run([ROOT / "scripts" / "system.sh", "headers", sys.executable], env=environment, check=False,
+                          capture_output=True, text=True)
+    assert done.returncode == 1
+    assert re.fullmatch(rf"prism: missing system packages: apt-get install [a-z0-9 -]*{package}[a-z0-9 -]*\n",
+                        done.stderr)
