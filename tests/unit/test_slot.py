@@ -1,0 +1,72 @@
+"""What a slot makes of a driver's errors."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from prism_proxy.contracts.driver import Declaration, Health, HealthReport
+from prism_proxy.errors import PrismError, StatusCode
+from prism_proxy.slots.slot import Slot
+
+WHERE = {
+    "namespace": "orders", "backend": "fake", "slot": "store", "operation": "Get", "phase": "execute", "attempt": "1"}
+
+
+class Driver:
+    declaration = Declaration("fake", frozenset(), state="local", durability="volatile")
+
+    async def open(self) -> None: ...
+    async def drain(self, deadline_s: float) -> None: ...
+    async def close(self) -> None: ...
+
+    def health(self) -> HealthReport:
+        return HealthReport(Health.HEALTHY)
+
+    def classify(self, error: Exception) -> PrismError | None:
+        if isinstance(error, ConnectionError):
+            return PrismError(StatusCode.UNAVAILABLE, "BACKEND_UNAVAILABLE", "fake is down", retry_after=1.0)
+        return None
+
+
+@pytest.fixture
+def slot() -> Slot[Driver]:
+    return Slot("store", "orders", Driver())
+
+
+async def fail(error: BaseException) -> None:
+    raise error
+
+
+async def test_results_pass(slot: Slot[Driver]) -> None:
+    async def add(first: int, *, second: int) -> int:
+        return first + second
+
+    assert await slot.call("Add", add, 1, second=2) == 3
+
+
+async def test_a_raw_error_is_classified_and_located(slot: Slot[Driver]) -> None:
+    raw = ConnectionResetError("peer")
+    with pytest.raises(PrismError) as caught:
+        await slot.call("Get", fail, raw)
+    assert (caught.value.code, caught.value.reason) == (StatusCode.UNAVAILABLE, "BACKEND_UNAVAILABLE")
+    assert caught.value.retry_after == 1.0
+    assert caught.value.metadata == WHERE
+    assert caught.value.__cause__ is raw
+
+
+async def test_a_drivers_own_error_keeps_what_it_says(slot: Slot[Driver]) -> None:
+    said = {"outcome": "not_executed", "phase": "admit"}
+    raised = PrismError(StatusCode.RESOURCE_EXHAUSTED, "STORE_FULL", "full", said)
+    with pytest.raises(PrismError) as caught:
+        await slot.call("Get", fail, raised)
+    assert caught.value.metadata == {**WHERE, **said}
+    assert raised.metadata is said, "a shared error object was changed"
+
+
+@pytest.mark.parametrize("error", [KeyError("defect"), asyncio.CancelledError()], ids=["defect", "cancelled"])
+async def test_defects_and_cancellation_pass(slot: Slot[Driver], error: BaseException) -> None:
+    with pytest.raises(type(error)) as caught:
+        await slot.call("Get", fail, error)
+    assert caught.value is error
