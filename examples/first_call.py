@@ -6,8 +6,10 @@
 
 from __future__ import annotations
 
+import socket
 import subprocess
 import sys
+import time
 
 import grpc
 
@@ -15,6 +17,7 @@ from prism.interfaces.keyvalue import keyvalue_basic_pb2 as pb
 from prism.interfaces.keyvalue import keyvalue_basic_pb2_grpc as rpc
 
 ADDRESS = "127.0.0.1:8980"
+METRICS = "127.0.0.1:9090"
 SERVICE = "prism.interfaces.keyvalue.KeyValueBasicInterface"
 
 
@@ -35,26 +38,40 @@ def first_call(address: str = ADDRESS) -> str:
 
 
 def serve() -> int:
-    """Start a proxy, make the first call, and wait for it to end."""
-    proxy = subprocess.Popen([sys.executable, "-m", "prism_proxy", "--listen", ADDRESS])
+    """Start a proxy, make the first call, and wait for the proxy to end; its exit code."""
+    for name, address in (("the proxy", ADDRESS), ("metrics", METRICS)):
+        if _answers(address):
+            return _fail(f"{address} is taken, and {name} needs it: stop what listens there, or start "
+                         ".venv/bin/prism-proxy with other addresses (--listen, --metrics-listen)")
+    proxy = subprocess.Popen([sys.executable, "-m", "prism_proxy", "--listen", ADDRESS, "--metrics-listen", METRICS])
     try:
-        sys.stdout.write(first_call() + f"\n\nServing on {ADDRESS}; metrics on http://127.0.0.1:9090/metrics. "
-                         "Ctrl-C stops.\n")
-        sys.stdout.flush()
+        while not _answers(ADDRESS):
+            if proxy.poll() is not None:
+                return proxy.returncode  # it has said why
+            time.sleep(0.02)
+        print(first_call())
+        print(f"\nServing on {ADDRESS}, metrics on http://{METRICS}/metrics. Ctrl-C stops.", flush=True)
         return proxy.wait()
     except grpc.RpcError as error:
         proxy.terminate()
-        return proxy.wait() or _fail(f"the first call failed: {error}")
+        proxy.wait()
+        return _fail(f"the first call failed: {error}")
     except KeyboardInterrupt:
-        return proxy.wait()
+        return proxy.wait()  # the terminal's Ctrl-C reached the proxy too: it drains
+
+
+def _answers(address: str) -> bool:
+    host, port = address.rsplit(":", 1)
+    with socket.socket() as probe:
+        return probe.connect_ex((host, int(port))) == 0
 
 
 def _fail(message: str) -> int:
-    sys.stderr.write(message + "\n")
+    print(f"first_call: {message}", file=sys.stderr)
     return 1
 
 
 if __name__ == "__main__":
     if "--serve" in sys.argv[1:]:
         sys.exit(serve())
-    sys.stdout.write(first_call() + "\n")
+    print(first_call())
