@@ -1,9 +1,10 @@
 """The gRPC layer: what a handler sees of a call. Built on the frame layer in h2.pxd."""
 from libc.stdint cimport int32_t, int64_t, uint8_t, uint32_t, uint64_t
 
-from prism_proxy._native.buffers cimport buffer_t, chunk_t
+from prism_proxy._native.buffers cimport chunk_t
 from prism_proxy._native.h2 cimport H2Session, H2Stream, OutputScheduler
 from prism_proxy._native.limits cimport NativeLimits
+from prism_proxy._native.messages cimport assembler_t
 from prism_proxy._native.metrics cimport MethodStats
 from prism_proxy._native.request_head cimport RequestHead, slice_t
 from prism_proxy._native.routing cimport NativeRoute, RouteTable
@@ -71,10 +72,8 @@ cdef class ServerStream(RequestHead):
     # request messages
     cdef const uint8_t* borrowed
     cdef size_t borrowed_length
-    cdef uint8_t prefix[5]
-    cdef int prefix_length
-    cdef buffer_t message
-    cdef size_t message_length, queued_bytes
+    cdef assembler_t input
+    cdef size_t queued_bytes
     cdef int64_t held
     cdef bint message_complete, inflating, end_pending, compressed
     cdef object pending
@@ -86,6 +85,7 @@ cdef class ServerStream(RequestHead):
     cdef list initial_metadata, trailers
 
     cdef void feed(self, const uint8_t* data, size_t n) noexcept
+    cdef void message_too_large(self, str what) noexcept
     cdef void deliver(self, const uint8_t* data, size_t n, bint compressed) noexcept
     cdef void deliver_plain(self, const uint8_t* data, size_t n) noexcept
     cdef void inflate_later(self, bytes data)

@@ -18,12 +18,15 @@ from libc.stdint cimport int64_t, uint8_t, uint32_t
 from libc.string cimport memcmp, memcpy, memset
 
 from prism_proxy._native.buffers cimport (
-    buffer_append, buffer_free, buffer_reserve, chunk_borrow, chunk_bytes, chunk_free, chunk_new, chunk_t,
+    buffer_free, buffer_t, chunk_borrow, chunk_bytes, chunk_free, chunk_new, chunk_t,
 )
 from prism_proxy._native.h2 cimport H2_INTERNAL_ERROR, H2Session
 from prism_proxy._native.clock cimport monotonic_ns
 from prism_proxy._native.limits cimport (
     MESSAGE_SIZE, RECEIVE_BUDGET, NativeLimits,
+)
+from prism_proxy._native.messages cimport (
+    ASSEMBLE_MESSAGE, ASSEMBLE_NO_MEMORY, ASSEMBLE_TOO_LARGE, assemble, assembler_in_message, message_length_of,
 )
 from prism_proxy._native.metrics cimport MethodStats
 from prism_proxy._native.name_values cimport MAX_NV, add_pairs, fixed
@@ -150,7 +153,7 @@ cdef class GrpcSession(H2Session):
 @cython.no_gc
 cdef class ServerStream(RequestHead):
     def __dealloc__(self):
-        buffer_free(&self.message)
+        buffer_free(&self.input.message)
         if self.reply_chunk != NULL:
             chunk_free(self.reply_chunk)
 
@@ -197,7 +200,8 @@ cdef class ServerStream(RequestHead):
         if self.encoding.length and not self.encoding_known():
             self.initial_metadata = [(b"grpc-accept-encoding", b"identity,gzip,deflate")]
             self.fail(UNIMPLEMENTED, "ENCODING_UNSUPPORTED",
-                      f"grpc-encoding {self.header_text(self.encoding)!r} is not supported: use identity, gzip or deflate")
+                      f"grpc-encoding {self.header_text(self.encoding)!r} is not supported: "
+                      "use identity, gzip or deflate")
             return
         self.handler = method.servicer
         if method.native is not None and method.native.accepts(self.route):
@@ -223,8 +227,8 @@ cdef class ServerStream(RequestHead):
         if self.answered or self.handler is None:
             self.consume(n)
             return
-        if last and n >= 5 and data[0] == 0 and self.prefix_length == 0 and not self.message_complete:
-            length = (<size_t>data[1] << 24) | (data[2] << 16) | (data[3] << 8) | data[4]
+        if last and n >= 5 and data[0] == 0 and self.input.prefix_length == 0:
+            length = message_length_of(data)
             if length == n - 5 and length <= <size_t>self.core.limits.max_message_bytes and self.pending is None:
                 # The whole message in one piece and the last: no copy, it is used before these bytes go away.
                 self.borrowed = data + 5
@@ -241,50 +245,33 @@ cdef class ServerStream(RequestHead):
             self.feed(data - 5, self.borrowed_length + 5)
 
     cdef void feed(self, const uint8_t* data, size_t n) noexcept:
-        """Cut length-prefixed messages out of the byte stream."""
-        cdef size_t step
+        """Cut messages out of the byte stream."""
         cdef int64_t held
+        cdef int rc
         cdef NativeLimits limits = self.core.limits
         self.received(n)
         while n and not self.answered:
-            if self.prefix_length < 5:
-                step = 5 - self.prefix_length if n >= <size_t>(5 - self.prefix_length) else n
-                memcpy(self.prefix + self.prefix_length, data, step)
-                self.prefix_length += <int>step
-                data += step
-                n -= step
-                if self.prefix_length < 5:
-                    return
-                self.message_length = (<size_t>self.prefix[1] << 24) | (self.prefix[2] << 16) | (
-                    self.prefix[3] << 8) | self.prefix[4]
-                if self.message_length > <size_t>limits.max_message_bytes:
-                    limits.hits[MESSAGE_SIZE] += 1
-                    self.fail(RESOURCE_EXHAUSTED, "MESSAGE_TOO_LARGE", (
-                        f"Received message larger than max ({self.message_length} vs. {limits.max_message_bytes}): "
-                        "raise the limit max_message_bytes, or send large payloads by claim check"))
-                    return
-                if self.message_complete:
-                    self.fail(INTERNAL, "TOO_MANY_MESSAGES", "a unary request carries exactly one message")
-                    return
-                self.message.length = 0
-            step = self.message_length - self.message.length
-            if step > n:
-                step = n
-            if step:
-                # Grown by doubling as bytes arrive: an announced length, or tiny fragments, reserve nothing.
-                held = self.message.capacity
-                if buffer_append(&self.message, data, step):
-                    self.fail(RESOURCE_EXHAUSTED, "OUT_OF_MEMORY", "no memory for the request message")
-                    return
-                self.hold(self.message.capacity - held)
-            data += step
-            n -= step
-            if self.message.length == self.message_length:
-                self.prefix_length = 0
+            if self.message_complete:
+                self.fail(INTERNAL, "TOO_MANY_MESSAGES", "a unary request carries exactly one message")
+                return
+            held = self.input.message.capacity
+            rc = assemble(&self.input, &data, &n, <size_t>limits.max_message_bytes)
+            self.hold(self.input.message.capacity - held)
+            if rc == ASSEMBLE_MESSAGE:
                 if self.handler.request_streaming:
-                    self.deliver(self.message.data, self.message.length, self.prefix[0])
+                    self.deliver(self.input.message.data, self.input.message.length, self.input.prefix[0])
                 else:
                     self.message_complete = True
+            elif rc == ASSEMBLE_TOO_LARGE:
+                self.message_too_large(
+                    f"Received message larger than max ({self.input.message_length} vs. {limits.max_message_bytes})")
+            elif rc == ASSEMBLE_NO_MEMORY:
+                self.fail(RESOURCE_EXHAUSTED, "OUT_OF_MEMORY", "no memory for the request message")
+
+    cdef void message_too_large(self, str what) noexcept:
+        self.core.limits.hits[MESSAGE_SIZE] += 1
+        self.fail(RESOURCE_EXHAUSTED, "MESSAGE_TOO_LARGE",
+                  what + ": raise the limit max_message_bytes, or send large payloads by claim check")
 
     cdef void on_end(self) noexcept:
         cdef const uint8_t* data = self.borrowed
@@ -300,8 +287,8 @@ cdef class ServerStream(RequestHead):
             self.session.borrowing_stream = None
             self.deliver_plain(data, self.borrowed_length)
         elif self.message_complete:
-            self.deliver(self.message.data, self.message.length, self.prefix[0])
-        elif self.prefix_length:
+            self.deliver(self.input.message.data, self.input.message.length, self.input.prefix[0])
+        elif assembler_in_message(&self.input):
             self.fail(INTERNAL, "TRUNCATED_MESSAGE", "the request ended in the middle of a message")
             return
         elif not streaming:
@@ -324,7 +311,8 @@ cdef class ServerStream(RequestHead):
         if not compressed:
             self.deliver_plain(data, n)
             return
-        if self.encoding.length == 0 or equals(self.head.data + self.encoding.offset, self.encoding.length, "identity", 8):
+        if self.encoding.length == 0 or equals(
+                self.head.data + self.encoding.offset, self.encoding.length, "identity", 8):
             self.fail(INTERNAL, "COMPRESSED_WITHOUT_ENCODING",
                       "the message has the compressed flag, but grpc-encoding names no compression")
             return
@@ -361,9 +349,7 @@ cdef class ServerStream(RequestHead):
             return
         if error is not None:
             if isinstance(error, MessageTooLarge):
-                self.core.limits.hits[MESSAGE_SIZE] += 1
-                self.fail(RESOURCE_EXHAUSTED, "MESSAGE_TOO_LARGE",
-                          f"{error}: raise the limit max_message_bytes, or send large payloads by claim check")
+                self.message_too_large(str(error))
             else:
                 self.fail(INTERNAL, "CORRUPT_MESSAGE", str(error))
             return

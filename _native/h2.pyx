@@ -18,7 +18,7 @@ from prism_proxy._native.buffers cimport buffer_append, buffer_free, buffer_rese
 from prism_proxy._native.clock cimport monotonic_ns
 from prism_proxy._native.inspector cimport FrameInspector
 from prism_proxy._native.limits cimport (
-    CONCURRENT_STREAMS, CONTINUATIONS, CONTROL_QUEUE_CLOSE, CONTROL_QUEUE_PAUSE, SETTINGS_ENTRIES,
+    CONCURRENT_STREAMS, CONTINUATIONS, CONTROL_QUEUE_CLOSE, CONTROL_QUEUE_PAUSE, SETTINGS_ENTRIES, NativeLimits,
 )
 from prism_proxy._native.nghttp2 cimport *
 
@@ -124,40 +124,36 @@ cdef class H2Session:
             nghttp2_session_del(self.h2)
 
     # --- life ---------------------------------------------------------------------------------------------------
-
     cdef void open_session(self, bint server, int64_t concurrent_streams) except *:
         """Create the nghttp2 session and queue our SETTINGS. `limits`, `scheduler` must be set."""
         cdef nghttp2_option* options = NULL
         cdef nghttp2_settings_entry settings[5]
-        cdef int count = 5
+        cdef NativeLimits limits = self.limits
         if nghttp2_option_new(&options) != 0:
             raise MemoryError
         nghttp2_option_set_no_auto_window_update(options, 1)
-        nghttp2_option_set_max_outbound_ack(options, self.limits.control_queue_close)
-        nghttp2_option_set_max_settings(options, self.limits.settings_entries)
-        nghttp2_option_set_max_continuations(options, self.limits.continuation_frames)
+        nghttp2_option_set_max_outbound_ack(options, limits.control_queue_close)
+        nghttp2_option_set_max_settings(options, limits.settings_entries)
+        nghttp2_option_set_max_continuations(options, limits.continuation_frames)
         # Resets are counted by FloodGuard, which knows which of them are honest cancellations.
         nghttp2_option_set_stream_reset_rate_limit(options, <unsigned long long>1 << 62, <unsigned long long>1 << 62)
         nghttp2_option_set_max_send_header_block_length(options, 1 << 20)
-        try:
-            if server:
-                failed = nghttp2_session_server_new2(&self.h2, CALLBACKS, <void*>self, options)
-            else:
-                failed = nghttp2_session_client_new2(&self.h2, CALLBACKS, <void*>self, options)
-        finally:
-            nghttp2_option_del(options)
+        if server:
+            failed = nghttp2_session_server_new2(&self.h2, CALLBACKS, <void*>self, options)
+        else:
+            failed = nghttp2_session_client_new2(&self.h2, CALLBACKS, <void*>self, options)
+        nghttp2_option_del(options)
         if failed:
             raise MemoryError
-        settings[0] = nghttp2_settings_entry(NGHTTP2_SETTINGS_MAX_CONCURRENT_STREAMS, <uint32_t>concurrent_streams)
-        settings[1] = nghttp2_settings_entry(NGHTTP2_SETTINGS_INITIAL_WINDOW_SIZE, <uint32_t>self.limits.stream_window)
-        settings[2] = nghttp2_settings_entry(
-            NGHTTP2_SETTINGS_MAX_HEADER_LIST_SIZE, <uint32_t>self.limits.header_list_bytes)
-        settings[3] = nghttp2_settings_entry(
-            NGHTTP2_SETTINGS_HEADER_TABLE_SIZE, <uint32_t>self.limits.hpack_table_bytes)
-        settings[4] = nghttp2_settings_entry(NGHTTP2_SETTINGS_NO_RFC7540_PRIORITIES, 1)
-        if not server:
-            settings[0] = nghttp2_settings_entry(NGHTTP2_SETTINGS_ENABLE_PUSH, 0)
-        nghttp2_submit_settings(self.h2, 0, settings, count)
+        settings[0] = nghttp2_settings_entry(NGHTTP2_SETTINGS_INITIAL_WINDOW_SIZE, <uint32_t>limits.stream_window)
+        settings[1] = nghttp2_settings_entry(NGHTTP2_SETTINGS_MAX_HEADER_LIST_SIZE, <uint32_t>limits.header_list_bytes)
+        settings[2] = nghttp2_settings_entry(NGHTTP2_SETTINGS_HEADER_TABLE_SIZE, <uint32_t>limits.hpack_table_bytes)
+        settings[3] = nghttp2_settings_entry(NGHTTP2_SETTINGS_NO_RFC7540_PRIORITIES, 1)
+        settings[4] = nghttp2_settings_entry(NGHTTP2_SETTINGS_ENABLE_PUSH, 0)
+        if server:
+            settings[4] = nghttp2_settings_entry(
+                NGHTTP2_SETTINGS_MAX_CONCURRENT_STREAMS, <uint32_t>concurrent_streams)
+        nghttp2_submit_settings(self.h2, 0, settings, 5)
         nghttp2_session_set_local_window_size(self.h2, 0, 0, <int32_t>self.limits.connection_window)
         if server:
             self.inspector = FrameInspector(self.guard)
@@ -220,7 +216,6 @@ cdef class H2Session:
             self.transport.abort()
 
     # --- bytes in -----------------------------------------------------------------------------------------------
-
     def data_received(self, bytes data not None):
         cdef ssize_t consumed
         cdef const uint8_t* start = <const uint8_t*>PyBytes_AS_STRING(data)
@@ -268,7 +263,7 @@ cdef class H2Session:
         if limit >= 0:
             self.write_goaway(H2_ENHANCE_YOUR_CALM, LIMIT_NAMES[limit].encode())
         elif self.inspector is not None and self.inspector.violation:
-            self.write_goaway(self.inspector.violation, b"a frame on a closed stream, or a stream that depends on itself")
+            self.write_goaway(self.inspector.violation, b"frame on a closed stream, or self-dependency")
         elif error != NGHTTP2_ERR_BAD_CLIENT_MAGIC:
             self.write_goaway(H2_PROTOCOL_ERROR, nghttp2_strerror(error))
         self.closing = True
@@ -290,7 +285,6 @@ cdef class H2Session:
             self.fatal_limit = limit
 
     # --- bytes out ----------------------------------------------------------------------------------------------
-
     cdef void schedule_flush(self) noexcept:
         if not self.flush_scheduled and not self.in_receive and not self.closing:
             self.flush_scheduled = True
@@ -338,7 +332,6 @@ cdef class H2Session:
         self.flush()
 
     # --- frames -------------------------------------------------------------------------------------------------
-
     cdef void goaway(self, uint32_t code, bytes reason) noexcept:
         """Immediate GOAWAY: streams in progress are reset."""
         if self.h2 != NULL and not self.closing:
@@ -449,7 +442,6 @@ cdef int on_header(nghttp2_session* h2, const nghttp2_frame* frame, const uint8_
 
 cdef int on_data_chunk(nghttp2_session* h2, uint8_t flags, int32_t stream_id, const uint8_t* data, size_t n,
                        void* user) noexcept:
-    cdef H2Session session = <H2Session>user
     cdef void* known = nghttp2_session_get_stream_user_data(h2, stream_id)
     # Connection credit is returned on receipt: what bounds memory is the credit of the stream.
     nghttp2_session_consume_connection(h2, n)
