@@ -22,7 +22,7 @@ from prism_proxy.interfaces.registry import add_interfaces, namespaced
 from prism_proxy.namespaces.model import NamespaceConfig
 from prism_proxy.namespaces.snapshot import DEFAULT, Namespaces, build
 from prism_proxy.server.health import HealthServicer, add_health
-from prism_proxy.server.lifecycle import Lifecycle, State
+from prism_proxy.server.lifecycle import Lifecycle, State, close_all
 from prism_proxy.server.listener import Address
 from prism_proxy.server.reflection import Reflection, add_reflection
 from prism_proxy.server.server import Server
@@ -35,6 +35,7 @@ from prism_proxy.telemetry.metrics import Metric, Metrics, Sample, counters, gau
 
 EXIT_CLEAN, EXIT_ERROR, EXIT_FORCED = 0, 1, 2
 HEALTH_REFRESH_SECONDS = 1.0
+DRIVER_DRAIN_SECONDS = 3.0  # for writes under way in a driver once the last call has ended
 FORCED_END_SECONDS = 1.0  # for closing what is left once the end is forced
 
 
@@ -153,12 +154,15 @@ class App:
             self._refresher.cancel()
         self._monitor.stop()
         await self._telemetry.close()
-        for route in self._namespaces.current.routes.values():
-            await route.driver.drain(0)
-            await route.driver.close()
+        problems = await close_all((route.driver for route in self._namespaces.current.routes.values()),
+                                   DRIVER_DRAIN_SECONDS if ended is not None else 0)
+        for problem in problems:
+            self._log.error("a backend did not close cleanly", exc_info=problem)
         self._lifecycle.enter(State.STOPPED)
         self._log.info("stopped", seconds=round(time.monotonic() - began, 3), aborted=ended, forced=ended is None)
-        return EXIT_CLEAN if ended == 0 else EXIT_FORCED
+        if ended != 0:
+            return EXIT_FORCED
+        return EXIT_ERROR if problems else EXIT_CLEAN
 
     def _end_after(self, seconds: float) -> None:
         """The last resort, from a thread: nothing that hangs, the loop included, may keep the process alive."""

@@ -7,8 +7,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import asyncio
+from collections.abc import Callable, Iterable
 from enum import Enum
+from typing import Protocol
 
 
 class State(Enum):
@@ -43,3 +45,24 @@ class Lifecycle:
             raise RuntimeError(f"the proxy cannot go from {self.state.value} to {state.value}")
         old, self.state = self.state, state
         self._on_change(old, state)
+
+
+class Closable(Protocol):
+    """What is drained and closed at the end of the process."""
+
+    async def drain(self, deadline_s: float) -> None: ...
+
+    async def close(self) -> None: ...
+
+
+async def close_all(parts: Iterable[Closable], deadline_s: float) -> list[BaseException]:
+    """Drain and close all parts at the same time; what went wrong. A part that fails stops no other."""
+
+    async def close(part: Closable) -> None:
+        try:
+            await part.drain(deadline_s)
+        finally:
+            await part.close()
+
+    results = await asyncio.gather(*(close(part) for part in parts), return_exceptions=True)
+    return [result for result in results if result is not None]

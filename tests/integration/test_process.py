@@ -220,6 +220,25 @@ async def test_a_backend_that_is_down_shows_everywhere_and_leaves_the_process_re
         assert await process.stop() == 0
 
 
+BROKEN_CLOSE = """
+from prism_proxy.__main__ import main
+from prism_proxy.backends.memstore.driver import MemstoreDriver
+
+async def close(self):
+    raise OSError("unwilling")
+
+MemstoreDriver.close = close
+main()
+"""
+
+
+async def test_a_backend_that_does_not_close_makes_exit_code_1() -> None:
+    arguments = ("--listen", "127.0.0.1:0", "--metrics-listen", "off")
+    async with ProxyProcess(*arguments, program=("-c", BROKEN_CLOSE)) as process:
+        assert await process.stop() == 1
+        assert "OSError: unwilling" in next(line["exception"] for line in process.lines if line["level"] == "error")
+
+
 BLOCKED_LOOP = """
 import time
 from prism_proxy.server.server import Server
