@@ -15,7 +15,7 @@ from prism_proxy._native.crc32 import partition_of
 from prism_proxy._native.routing import NativeRoute, RouteTable
 from prism_proxy.contracts.driver import Driver
 from prism_proxy.namespaces.model import NamespaceConfig
-from prism_proxy.patterns.keyvalue.pattern import KeyValuePattern
+from prism_proxy.patterns.keyvalue.pattern import REQUIRED, KeyValuePattern
 from prism_proxy.patterns.keyvalue.transactions import Transactions
 from prism_proxy.slots.slot import Slot
 
@@ -84,7 +84,8 @@ def build(
     """The snapshot of a configuration. `make_driver(backend, config)` comes from `prism_proxy.standard`.
 
     A namespace that is configured as in `previous` keeps its driver, its data and its open transactions; drivers of the
-    others are new and not yet opened. ValueError when the configuration cannot be used: then nothing has changed.
+    others are new and not yet opened. ValueError, or PrismError SLOT_ERROR, when the configuration cannot be used: then
+    nothing has changed.
     """
     kept = previous.routes if previous is not None else {}
     routes: dict[str, Route] = {}
@@ -96,7 +97,7 @@ def build(
             routes[config.name] = before
             continue
         driver = make_driver(config.backend, config.backend_config)
-        pattern = KeyValuePattern(Slot("store", config.name, driver), config.keyvalue, Transactions())
+        pattern = KeyValuePattern(Slot("store", config.name, driver, REQUIRED), config.keyvalue, Transactions())
         native = None if config.keyvalue.narrow_keys else getattr(driver, "native_store", None)
         routes[config.name] = Route(
             config.name, partition_of(config.name), revision, config, driver, pattern, native)

@@ -12,7 +12,7 @@ from collections.abc import Awaitable, Callable
 from typing import Generic, ParamSpec, TypeVar
 
 from prism_proxy.contracts.driver import Driver
-from prism_proxy.errors import PrismError
+from prism_proxy.errors import PrismError, StatusCode
 
 DriverT = TypeVar("DriverT", bound=Driver)
 ResultT = TypeVar("ResultT")
@@ -20,9 +20,19 @@ Args = ParamSpec("Args")
 
 
 class Slot(Generic[DriverT]):
-    """`name` is the slot's name in its pattern, `namespace` the one it serves; both appear in errors."""
+    """`name` is the slot's name in its pattern, `namespace` the one it serves; both appear in errors.
 
-    def __init__(self, name: str, namespace: str, driver: DriverT) -> None:
+    PrismError SLOT_ERROR when the driver lacks an interface that the pattern cannot do without.
+    """
+
+    def __init__(self, name: str, namespace: str, driver: DriverT, required: frozenset[str] = frozenset()) -> None:
+        missing = required - driver.declaration.interfaces
+        if missing:
+            raise PrismError(
+                StatusCode.FAILED_PRECONDITION, "SLOT_ERROR",
+                f"slot {name} of namespace {namespace!r} needs {', '.join(sorted(missing))}, which backend "
+                f"{driver.declaration.name} does not implement: choose another backend",
+                {"namespace": namespace, "slot": name, "backend": driver.declaration.name})
         self.name = name
         self.namespace = namespace
         self.driver = driver

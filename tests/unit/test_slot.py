@@ -15,7 +15,7 @@ WHERE = {
 
 
 class Driver:
-    declaration = Declaration("fake", frozenset(), state="local", durability="volatile")
+    declaration = Declaration("fake", frozenset({"keyvalue_basic"}), state="local", durability="volatile")
 
     async def open(self) -> None: ...
     async def drain(self, deadline_s: float) -> None: ...
@@ -37,6 +37,15 @@ def slot() -> Slot[Driver]:
 
 async def fail(error: BaseException) -> None:
     raise error
+
+
+def test_ifc2_a_slot_refuses_a_driver_that_lacks_what_it_needs() -> None:
+    with pytest.raises(PrismError) as caught:
+        Slot("registry", "orders", Driver(), frozenset({"keyvalue_basic", "keyvalue_scan"}))
+    assert (caught.value.code, caught.value.reason) == (StatusCode.FAILED_PRECONDITION, "SLOT_ERROR")
+    assert caught.value.message == (
+        "slot registry of namespace 'orders' needs keyvalue_scan, which backend fake does not implement: "
+        "choose another backend")
 
 
 async def test_results_pass(slot: Slot[Driver]) -> None:
