@@ -9,5 +9,6 @@ cdef enum:
 
 cdef int64_t parse_timeout(const uint8_t* text, size_t n) noexcept nogil
 cdef int inflate_message(const uint8_t* data, size_t n, size_t cap, buffer_t* out) noexcept nogil
+cdef bytes decode_binary(bytes text)
 cdef object metadata_pair(const uint8_t* name, size_t name_length, const uint8_t* value, size_t value_length)
 cdef list encode_metadata(object metadata)

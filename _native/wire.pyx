@@ -110,8 +110,9 @@ cdef object metadata_pair(const uint8_t* name, size_t name_length, const uint8_t
 
 
 cdef bytes decode_binary(bytes text):
+    """Base64 with or without padding; more padding than needed is ignored."""
     try:
-        return a2b_base64(text + b"=" * (-len(text) % 4))
+        return a2b_base64(text + b"==")
     except Base64Error:
         return b""
 

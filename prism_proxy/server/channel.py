@@ -1,0 +1,120 @@
+"""A channel to one gRPC server over the native client: connects when needed, reconnects, and repeats what never ran.
+
+For calls between processes of the product. It knows no load balancing and no names; an address is an address.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import ssl
+from collections.abc import AsyncIterator, Iterable
+
+from prism_proxy._native.client import CallError, ClientCall, ClientConnection
+from prism_proxy._native.limits import NativeLimits
+from prism_proxy.server.limits import Limits
+from prism_proxy.server.listener import Address
+
+Metadata = Iterable[tuple[str, str | bytes]]
+UNAVAILABLE = 14
+FIRST_BACKOFF_SECONDS = 0.05
+MAX_BACKOFF_SECONDS = 5.0
+CONNECT_SECONDS = 5.0
+
+
+class Channel:
+    """`tls` must offer ALPN h2. Methods raise CallError; `executed` tells whether the server may have acted."""
+
+    def __init__(self, address: str, *, tls: ssl.SSLContext | None = None, limits: Limits | None = None) -> None:
+        self._address = Address.parse(address)
+        self._tls = tls
+        self._limits = NativeLimits(limits or Limits())
+        self._connection: ClientConnection | None = None
+        self._attempt: asyncio.Task[ClientConnection] | None = None
+        self._failures = 0
+        self._not_before = 0.0
+        self._closed = False
+
+    async def unary(self, path: str, request: bytes, metadata: Metadata = (), timeout: float | None = None) -> bytes:
+        """One request, one reply. Repeated once, on a new connection, when the server surely did not see it."""
+        pairs = tuple(metadata)
+        connection = await self._connect()
+        try:
+            return await connection.unary(path, request, pairs, timeout)
+        except CallError as error:
+            if error.executed:
+                raise
+        return await (await self._connect()).unary(path, request, pairs, timeout)
+
+    async def call(self, path: str, metadata: Metadata = (), timeout: float | None = None) -> ClientCall:
+        """Start a call of any kind; it is never repeated."""
+        return (await self._connect()).call(path, tuple(metadata), timeout)
+
+    async def stream(
+        self, path: str, request: bytes, metadata: Metadata = (), timeout: float | None = None
+    ) -> AsyncIterator[bytes]:
+        """One request, a stream of replies; leaving the loop early cancels the call."""
+        call = await self.call(path, metadata, timeout)
+        try:
+            await call.send(request)
+            call.half_close()
+            while (message := await call.read()) is not None:
+                yield message
+        finally:
+            call.cancel()
+
+    async def close(self) -> None:
+        """Close the connection; calls in progress end UNAVAILABLE."""
+        self._closed = True
+        if self._connection is not None:
+            self._connection.close()
+
+    async def _connect(self) -> ClientConnection:
+        """The connection in use, or the outcome of one attempt that all callers share.
+
+        After a failure further calls fail at once until the backoff is over: waiting is the caller's decision.
+        """
+        if self._connection is not None and self._connection.usable:
+            return self._connection
+        if self._closed:
+            raise CallError(UNAVAILABLE, "the channel is closed", (), False)
+        loop = asyncio.get_running_loop()
+        if self._attempt is None:
+            if loop.time() < self._not_before:
+                raise CallError(UNAVAILABLE, f"{self._address} could not be reached a moment ago", (), False)
+            self._attempt = loop.create_task(self._open())
+            self._attempt.add_done_callback(self._attempted)
+        return await asyncio.shield(self._attempt)
+
+    def _attempted(self, attempt: asyncio.Task[ClientConnection]) -> None:
+        self._attempt = None
+        if attempt.cancelled() or attempt.exception() is not None:
+            ceiling = min(MAX_BACKOFF_SECONDS, FIRST_BACKOFF_SECONDS * 2 ** min(self._failures, 16))
+            self._failures += 1
+            self._not_before = asyncio.get_running_loop().time() + random.uniform(ceiling / 2, ceiling)
+            return
+        self._failures = 0
+        self._connection = attempt.result()
+
+    async def _open(self) -> ClientConnection:
+        loop = asyncio.get_running_loop()
+        address = self._address
+
+        def protocol() -> ClientConnection:
+            return ClientConnection(loop, self._limits, str(address) if address.unix_path is None else "localhost",
+                                    self._gone)
+
+        try:
+            async with asyncio.timeout(CONNECT_SECONDS):
+                if address.unix_path is not None:
+                    _, connection = await loop.create_unix_connection(protocol, address.unix_path, ssl=self._tls)
+                else:
+                    _, connection = await loop.create_connection(protocol, address.host, address.port, ssl=self._tls)
+        except (OSError, TimeoutError) as error:
+            raise CallError(UNAVAILABLE, f"cannot connect to {address}: {error or 'timed out'}", (), False) from error
+        return connection
+
+    def _gone(self, connection: ClientConnection) -> None:
+        """The connection takes no more calls; those in progress on it go on if it lives."""
+        if self._connection is connection:
+            self._connection = None
