@@ -257,8 +257,8 @@ cdef class ClientConnection(H2Session):
         """Whether new calls may start here."""
         return self.h2 != NULL and not self.closing and not self.goaway_received and self.transport is not None
 
-    def call(self, str path not None, metadata=(), timeout=None) -> ClientCall:
-        """Start a call; `timeout` in seconds is sent to the server, which enforces it. CallError when not usable."""
+    def call(self, str path not None, metadata=(), timeout_s=None) -> ClientCall:
+        """Start a call; `timeout_s` is sent to the server, which enforces it. CallError when not usable."""
         cdef nghttp2_nv nva[MAX_NV]
         cdef int n
         cdef ClientCall call = ClientCall.__new__(ClientCall)
@@ -269,8 +269,8 @@ cdef class ClientConnection(H2Session):
         call.executed = True
         encoded_path, authority = path.encode(), self.authority.encode()
         pairs = [(b":path", encoded_path), (b":authority", authority)]
-        if timeout is not None:
-            pairs.append((b"grpc-timeout", format_timeout(<int64_t>(<double>timeout * 1e9))))
+        if timeout_s is not None:
+            pairs.append((b"grpc-timeout", format_timeout(<int64_t>(<double>timeout_s * 1e9))))
         pairs += encode_metadata(metadata)
         nva[0] = fixed(":method", 7, "POST", 4)
         nva[1] = fixed(":scheme", 7, "http", 4)
@@ -287,9 +287,9 @@ cdef class ClientConnection(H2Session):
         self.schedule_flush()
         return call
 
-    async def unary(self, str path not None, bytes request not None, metadata=(), timeout=None) -> bytes:
+    async def unary(self, str path not None, bytes request not None, metadata=(), timeout_s=None) -> bytes:
         """One request, one reply. CallError for any status but OK, also when the reply is missing."""
-        cdef ClientCall call = self.call(path, metadata, timeout)
+        cdef ClientCall call = self.call(path, metadata, timeout_s)
         try:
             call.push(request)
             call.half_close()

@@ -35,26 +35,26 @@ class Channel:
         self._not_before = 0.0
         self._closed = False
 
-    async def unary(self, path: str, request: bytes, metadata: Metadata = (), timeout: float | None = None) -> bytes:
+    async def unary(self, path: str, request: bytes, metadata: Metadata = (), timeout_s: float | None = None) -> bytes:
         """One request, one reply. Repeated once, on a new connection, when the server surely did not see it."""
         pairs = tuple(metadata)
         connection = await self._connect()
         try:
-            return await connection.unary(path, request, pairs, timeout)
+            return await connection.unary(path, request, pairs, timeout_s)
         except CallError as error:
             if error.executed:
                 raise
-        return await (await self._connect()).unary(path, request, pairs, timeout)
+        return await (await self._connect()).unary(path, request, pairs, timeout_s)
 
-    async def call(self, path: str, metadata: Metadata = (), timeout: float | None = None) -> ClientCall:
+    async def call(self, path: str, metadata: Metadata = (), timeout_s: float | None = None) -> ClientCall:
         """Start a call of any kind; it is never repeated."""
-        return (await self._connect()).call(path, tuple(metadata), timeout)
+        return (await self._connect()).call(path, tuple(metadata), timeout_s)
 
     async def stream(
-        self, path: str, request: bytes, metadata: Metadata = (), timeout: float | None = None
+        self, path: str, request: bytes, metadata: Metadata = (), timeout_s: float | None = None
     ) -> AsyncIterator[bytes]:
         """One request, a stream of replies; leaving the loop early cancels the call."""
-        call = await self.call(path, metadata, timeout)
+        call = await self.call(path, metadata, timeout_s)
         try:
             await call.send(request)
             call.half_close()
