@@ -8,31 +8,30 @@ from __future__ import annotations
 import functools
 import inspect
 from collections.abc import AsyncIterator, Callable, Mapping
-from typing import Any, Protocol, TypeVar
+from typing import Any, Protocol
 
 import grpc
 
 from prism_proxy.errors import PrismError, StatusCode, status_of
+from prism_proxy.patterns.keyvalue.pattern import KeyValuePattern
 from prism_proxy.telemetry import log
 
 NAMESPACE_HEADER = "x-namespace"
 DEFAULT_NAMESPACE = "default"
 _log = log.get("prism.interfaces")
 
-PatternT = TypeVar("PatternT", covariant=True)
 
-
-class Route(Protocol[PatternT]):
+class Route(Protocol):
     """What an interface needs to know of a namespace."""
 
     @property
     def namespace(self) -> str: ...
 
     @property
-    def keyvalue(self) -> PatternT: ...
+    def keyvalue(self) -> KeyValuePattern: ...
 
 
-Resolve = Callable[[str], "Route[Any] | None"]
+Resolve = Callable[[str], Route | None]
 
 
 class NamespacedServicer:
@@ -41,16 +40,16 @@ class NamespacedServicer:
     def __init__(self, resolve: Resolve) -> None:
         self._resolve = resolve
 
-    def route(self, context: Any) -> Any:
+    def route(self, context: Any) -> Route:
         """The route of the call. PrismError NOT_FOUND for an unknown namespace."""
-        found = getattr(context, "route", None)
+        found: Route | None = getattr(context, "route", None)
         if found is not None:
             return found
-        name = _metadata(context).get(NAMESPACE_HEADER, DEFAULT_NAMESPACE)
-        found = self._resolve(str(name))
+        name = _metadata(context).get(NAMESPACE_HEADER) or DEFAULT_NAMESPACE
+        found = self._resolve(name)
         if found is None:
             raise PrismError(StatusCode.NOT_FOUND, "NAMESPACE_NOT_FOUND",
-                             f"there is no namespace {name!r} on this proxy", {"namespace": str(name)})
+                             f"there is no namespace {name!r} on this proxy", {"namespace": name})
         return found
 
 

@@ -7,32 +7,30 @@ from typing import Any
 from prism.interfaces.keyvalue import keyvalue_basic_pb2 as pb
 from prism.interfaces.keyvalue import keyvalue_basic_pb2_grpc as rpc
 from prism_proxy.contracts.keyvalue import BASIC
-from prism_proxy.interfaces.base import NamespacedServicer, answers
+from prism_proxy.interfaces.base import answers
+from prism_proxy.interfaces.keyvalue_base import KeyValueServicer
 
 
-class KeyValueBasicServicer(NamespacedServicer, rpc.KeyValueBasicInterfaceServicer):
+class KeyValueBasicServicer(KeyValueServicer, rpc.KeyValueBasicInterfaceServicer):
     """Set, Get, Delete, Exists."""
 
-    def _pattern(self, context: Any) -> Any:
-        pattern = self.route(context).keyvalue
-        pattern.require(BASIC)
-        return pattern
+    interface = BASIC
 
     @answers
     async def Set(self, request: Any, context: Any) -> Any:  # noqa: N802 - names of the contract
-        await self._pattern(context).set(request.key, request.value)
+        await self.pattern(context).set(request.key, request.value)
         return pb.SetResponse(success=True)
 
     @answers
     async def Get(self, request: Any, context: Any) -> Any:  # noqa: N802
-        value = await self._pattern(context).get(request.key)
+        value = await self.pattern(context).get(request.key)
         return pb.GetResponse(found=value is not None, value=value or b"")
 
     @answers
     async def Delete(self, request: Any, context: Any) -> Any:  # noqa: N802
-        await self._pattern(context).delete(request.key)
+        await self.pattern(context).delete(request.key)
         return pb.DeleteResponse(success=True)
 
     @answers
     async def Exists(self, request: Any, context: Any) -> Any:  # noqa: N802
-        return pb.ExistsResponse(exists=await self._pattern(context).exists(request.key))
+        return pb.ExistsResponse(exists=await self.pattern(context).exists(request.key))

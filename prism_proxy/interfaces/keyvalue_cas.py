@@ -7,24 +7,22 @@ from typing import Any
 from prism.interfaces.keyvalue import keyvalue_cas_pb2 as pb
 from prism.interfaces.keyvalue import keyvalue_cas_pb2_grpc as rpc
 from prism_proxy.contracts.keyvalue import CAS
-from prism_proxy.interfaces.base import NamespacedServicer, answers
+from prism_proxy.interfaces.base import answers
+from prism_proxy.interfaces.keyvalue_base import KeyValueServicer
 
 
-class KeyValueCasServicer(NamespacedServicer, rpc.KeyValueCASInterfaceServicer):
+class KeyValueCasServicer(KeyValueServicer, rpc.KeyValueCASInterfaceServicer):
     """CompareAndSwap, CompareAndDelete. A failed comparison is an answer, not an error."""
 
-    def _pattern(self, context: Any) -> Any:
-        pattern = self.route(context).keyvalue
-        pattern.require(CAS)
-        return pattern
+    interface = CAS
 
     @answers
     async def CompareAndSwap(self, request: Any, context: Any) -> Any:  # noqa: N802 - names of the contract
         expected = request.expected if request.HasField("expected") else None
-        result = await self._pattern(context).compare_and_swap(request.key, expected, request.value)
+        result = await self.pattern(context).compare_and_swap(request.key, expected, request.value)
         return pb.CompareAndSwapResponse(swapped=result.done, actual=result.actual)
 
     @answers
     async def CompareAndDelete(self, request: Any, context: Any) -> Any:  # noqa: N802
-        result = await self._pattern(context).compare_and_delete(request.key, request.expected)
+        result = await self.pattern(context).compare_and_delete(request.key, request.expected)
         return pb.CompareAndDeleteResponse(deleted=result.done, actual=result.actual)

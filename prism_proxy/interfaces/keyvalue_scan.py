@@ -8,30 +8,28 @@ from typing import Any
 from prism.interfaces.keyvalue import keyvalue_scan_pb2 as pb
 from prism.interfaces.keyvalue import keyvalue_scan_pb2_grpc as rpc
 from prism_proxy.contracts.keyvalue import SCAN
-from prism_proxy.interfaces.base import NamespacedServicer, answers
+from prism_proxy.interfaces.base import answers
+from prism_proxy.interfaces.keyvalue_base import KeyValueServicer
 
 
-class KeyValueScanServicer(NamespacedServicer, rpc.KeyValueScanInterfaceServicer):
+class KeyValueScanServicer(KeyValueServicer, rpc.KeyValueScanInterfaceServicer):
     """Scan, ScanKeys, Count."""
 
-    def _pattern(self, context: Any) -> Any:
-        pattern = self.route(context).keyvalue
-        pattern.require(SCAN)
-        return pattern
+    interface = SCAN
 
     @answers
     async def Scan(self, request: Any, context: Any) -> AsyncIterator[Any]:  # noqa: N802 - names of the contract
-        async for item in self._pattern(context).scan(request.prefix, request.limit, _cursor(request), values=True):
+        async for item in self.pattern(context).scan(request.prefix, request.limit, _cursor(request), values=True):
             yield pb.ScanResponse(key=item.key, value=item.value, cursor=item.cursor)
 
     @answers
     async def ScanKeys(self, request: Any, context: Any) -> AsyncIterator[Any]:  # noqa: N802
-        async for item in self._pattern(context).scan(request.prefix, request.limit, _cursor(request), values=False):
+        async for item in self.pattern(context).scan(request.prefix, request.limit, _cursor(request), values=False):
             yield pb.ScanKeysResponse(key=item.key, cursor=item.cursor)
 
     @answers
     async def Count(self, request: Any, context: Any) -> Any:  # noqa: N802
-        return pb.CountResponse(count=await self._pattern(context).count(request.prefix))
+        return pb.CountResponse(count=await self.pattern(context).count(request.prefix))
 
 
 def _cursor(request: Any) -> bytes | None:

@@ -8,37 +8,35 @@ from prism.interfaces.keyvalue import keyvalue_basic_pb2 as basic
 from prism.interfaces.keyvalue import keyvalue_transactional_pb2 as pb
 from prism.interfaces.keyvalue import keyvalue_transactional_pb2_grpc as rpc
 from prism_proxy.contracts.keyvalue import TRANSACTIONAL
-from prism_proxy.interfaces.base import NamespacedServicer, answers
+from prism_proxy.interfaces.base import answers
+from prism_proxy.interfaces.keyvalue_base import KeyValueServicer
 
 
-class KeyValueTransactionalServicer(NamespacedServicer, rpc.KeyValueTransactionalInterfaceServicer):
+class KeyValueTransactionalServicer(KeyValueServicer, rpc.KeyValueTransactionalInterfaceServicer):
     """BeginTransaction, SetInTransaction, GetInTransaction, Commit, Rollback."""
 
-    def _pattern(self, context: Any) -> Any:
-        pattern = self.route(context).keyvalue
-        pattern.require(TRANSACTIONAL)
-        return pattern
+    interface = TRANSACTIONAL
 
     @answers
     async def BeginTransaction(self, request: Any, context: Any) -> Any:  # noqa: N802 - names of the contract
-        handle, expires_at = self._pattern(context).transactions.begin(request.timeout_ms, request.isolation)
+        handle, expires_at = self.pattern(context).transactions.begin(request.timeout_ms, request.isolation)
         return pb.TransactionHandle(transaction_id=handle, expires_at=expires_at)
 
     @answers
     async def SetInTransaction(self, request: Any, context: Any) -> Any:  # noqa: N802
-        self._pattern(context).set_in_transaction(request.transaction_id, request.key, request.value)
+        self.pattern(context).set_in_transaction(request.transaction_id, request.key, request.value)
         return pb.SetInTransactionResponse(success=True)
 
     @answers
     async def GetInTransaction(self, request: Any, context: Any) -> Any:  # noqa: N802
-        value = await self._pattern(context).get_in_transaction(request.transaction_id, request.key)
+        value = await self.pattern(context).get_in_transaction(request.transaction_id, request.key)
         return basic.GetResponse(found=value is not None, value=value or b"")
 
     @answers
     async def Commit(self, request: Any, context: Any) -> Any:  # noqa: N802
-        return pb.CommitResponse(success=True, applied=await self._pattern(context).commit(request.transaction_id))
+        return pb.CommitResponse(success=True, applied=await self.pattern(context).commit(request.transaction_id))
 
     @answers
     async def Rollback(self, request: Any, context: Any) -> Any:  # noqa: N802
-        self._pattern(context).transactions.take(request.transaction_id)
+        self.pattern(context).transactions.take(request.transaction_id)
         return pb.RollbackResponse(success=True, applied=0)

@@ -86,8 +86,9 @@ async def failure(channel: grpc.aio.Channel, key: str, *metadata: tuple[str, str
     return caught.value
 
 
-async def test_without_a_header_the_default_namespace_answers(channel: grpc.aio.Channel) -> None:
+async def test_the_default_namespace_answers_when_none_is_named(channel: grpc.aio.Channel) -> None:
     assert not (await get(channel, "missing")).found
+    assert not (await get(channel, "missing", ("x-namespace", ""))).found
 
 
 async def test_an_unknown_namespace_is_not_found(channel: grpc.aio.Channel) -> None:
