@@ -8,8 +8,9 @@ between.
 
 from __future__ import annotations
 
+import asyncio
 import subprocess
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +29,10 @@ GO_CASES = (
     "rpc_soak", "channel_soak",
 )
 CASE_SECONDS = 30
+# The Go client sends the end of its request although it has cancelled, and takes an answer that is there before it looks
+# at the cancellation: about one run in a thousand, grpc-go's own server no less.
+CLIENT_RACES = {"cancel_after_begin": "CloseAndRecv() got error code 0, want 1"}
+ATTEMPTS = 3
 
 
 @pytest.fixture(params=["cleartext", "tls"])
@@ -49,15 +54,23 @@ async def endpoint(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncItera
 
 
 @pytest.mark.parametrize("case", GO_CASES)
-async def test_go_client(case: str, endpoint: tuple[int, Path | None], tool: Any) -> None:
-    import asyncio
-
+async def test_go_client(
+        case: str, endpoint: tuple[int, Path | None], tool: Callable[[str], Path]) -> None:
     port, ca = endpoint
     command = [str(tool("interop-client")), "-server_host=127.0.0.1", f"-server_port={port}", f"-test_case={case}",
                "-soak_iterations=20", "-soak_overall_timeout_seconds=20"]
     if ca is not None:
         command += ["-use_tls=true", "-use_test_ca=true", f"-ca_file={ca}",
                     "-server_host_override=foo.test.google.fr"]
+    code, output = await run(command)
+    for _ in range(ATTEMPTS - 1):
+        if code != 0 and case in CLIENT_RACES and CLIENT_RACES[case] in output:
+            code, output = await run(command)
+    assert code == 0, output[-2000:]
+
+
+async def run(command: list[str]) -> tuple[int | None, str]:
+    """(exit code, output) of a command."""
     process = await asyncio.create_subprocess_exec(
         *command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL)
     try:
@@ -65,7 +78,7 @@ async def test_go_client(case: str, endpoint: tuple[int, Path | None], tool: Any
     except TimeoutError:
         process.kill()
         raise
-    assert process.returncode == 0, output.decode()[-2000:]
+    return process.returncode, output.decode()
 
 
 # The Go client lacks the compressed cases, so grpcio's core does them.

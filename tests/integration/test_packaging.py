@@ -86,20 +86,45 @@ def test_the_makefile_lists_its_targets() -> None:
         "build", "run", "test", "bench", "soak", "conformance", "lint", "debug", "native", "clean", "help"}
 
 
+# --- scripts/system.sh, with commands of our own in front of the system's ------------------------------------------------
+
+
+def command(folder: Path, name: str, body: str) -> Path:
+    """An executable `name` in `folder`."""
+    script = folder / name
+    script.write_text(f"#!/bin/sh\n{body}\n")
+    script.chmod(0o755)
+    return script
+
+
+def system(folder: Path, **environment: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [ROOT / "scripts" / "system.sh", "headers", sys.executable], check=False, capture_output=True, text=True,
+        env={**plain_environment(), "PATH": f"{folder}:{os.environ['PATH']}", **environment})
+
+
 @pytest.mark.parametrize(("lacking", "package"), [
     ("nghttp2/nghttp2.h", "libnghttp2-dev"), ("compiler", "build-essential")])
 def test_users_without_root_are_told_what_to_install(tmp_path: Path, lacking: str, package: str) -> None:
-    """`make` installs system packages only as root; otherwise it names them and stops."""
-    compiler = tmp_path / "cc"
-    compiler.write_text(f'#!/bin/sh\ngrep -q "{lacking}" && exit 1\nexit 0\n')
-    compiler.chmod(0o755)
-    ordinary = tmp_path / "id"
-    ordinary.write_text("#!/bin/sh\necho 1000\n")
-    ordinary.chmod(0o755)
-    environment = {**plain_environment(), "PATH": f"{tmp_path}:{os.environ['PATH']}",
-                   "CC": "/nonexistent/cc" if lacking == "compiler" else str(compiler)}
-    done = subprocess.run([ROOT / "scripts" / "system.sh", "headers", sys.executable], env=environment, check=False,
-                          capture_output=True, text=True)
+    compiler = command(tmp_path, "cc", f'grep -q "{lacking}" && exit 1\nexit 0')
+    command(tmp_path, "id", "echo 1000")
+    done = system(tmp_path, CC="/nonexistent/cc" if lacking == "compiler" else str(compiler))
     assert done.returncode == 1
     assert re.fullmatch(rf"prism: missing system packages: apt-get install [a-z0-9 -]*{package}[a-z0-9 -]*\n",
                         done.stderr)
+
+
+def test_root_gets_them_installed_after_an_update_where_needed(tmp_path: Path) -> None:
+    log = tmp_path / "log"
+    compiler = command(tmp_path, "cc", 'grep -q "zlib.h" && exit 1\nexit 0')
+    command(tmp_path, "id", "echo 0")
+    command(tmp_path, "apt-get", f'echo "$@" >>{log}; [ "$1" = update ] || grep -q update {log}')
+    done = system(tmp_path, CC=str(compiler))
+    assert done.returncode == 0, done.stderr
+    assert log.read_text().splitlines() == ["install -y -qq zlib1g-dev", "update -qq", "install -y -qq zlib1g-dev"]
+
+
+def test_nothing_is_installed_where_nothing_is_missing(tmp_path: Path) -> None:
+    command(tmp_path, "apt-get", "exit 1")
+    done = system(tmp_path)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
