@@ -32,7 +32,7 @@ EXTENSIONS: dict[str, tuple[list[str], list[str]]] = {
     "inspector": ([], ["nghttp2"]),
     "keyvalue": ([], []),
     "limits": ([], []),
-    "memstore": (["memstore_order.c", "memstore_table.c", "memstore_wheel.c"], []),
+    "memstore": ([f"memstore_{part}.c" for part in ("core", "order", "slab", "table", "wheel")], []),
     "metrics": ([], []),
     "request_head": ([], []),
     "routing": ([], []),

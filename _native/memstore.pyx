@@ -3,18 +3,51 @@
 Not thread-safe: all calls come from one event loop. Times are monotonic nanoseconds of `clock` (the system's by
 default, another one in tests).
 """
-import os
-
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
-from libc.stdint cimport int64_t, uint8_t, uint64_t
+from libc.stdint cimport INT64_MAX, int64_t, uint8_t, uint64_t
 from libc.stdlib cimport calloc, free
 from libc.string cimport memcmp
 
 from prism_proxy._native.clock cimport monotonic_ns
 
+cdef extern from "memstore.h":
+    ctypedef struct ms_stats_t:
+        uint64_t keys, bytes, reserved, evicted, expired, refused, timers, blobs
+
+    ctypedef struct ms_read_t:
+        const uint8_t* key
+        size_t klen
+        uint64_t version
+
+    ctypedef struct ms_write_t:
+        const uint8_t* key
+        size_t klen
+        const uint8_t* value
+        size_t vlen
+
+    ctypedef int (*ms_visit_t)(void*, const uint8_t*, size_t, blob_t*) noexcept
+
+    memstore_t* ms_new(uint64_t max_bytes, uint64_t max_keys, int evict_lru)
+    void ms_free(memstore_t*)
+    int ms_clear(memstore_t*, int64_t budget)
+    void ms_stats(const memstore_t*, ms_stats_t*)
+    int ms_is_full(const memstore_t*)
+    blob_t* ms_get(memstore_t*, const uint8_t*, size_t, int64_t now_ns)
+    int ms_set(memstore_t*, const uint8_t*, size_t, const uint8_t*, size_t, int64_t now_ns)
+    int ms_delete(memstore_t*, const uint8_t*, size_t, int64_t now_ns)
+    int ms_exists(memstore_t*, const uint8_t*, size_t, int64_t now_ns)
+    int ms_expire(memstore_t*, const uint8_t*, size_t, int64_t expires_ns, int64_t now_ns)
+    int64_t ms_expires(memstore_t*, const uint8_t*, size_t, int64_t now_ns)
+    int ms_tick(memstore_t*, int64_t now_ns, int64_t budget)
+    uint64_t ms_version(memstore_t*, const uint8_t*, size_t, int64_t now_ns)
+    int ms_commit(memstore_t*, const ms_read_t*, size_t, ms_write_t*, size_t, int64_t now_ns)
+    int ms_scan(memstore_t*, const uint8_t* prefix, size_t, const uint8_t* after, size_t, int64_t work, int64_t now_ns,
+                ms_visit_t, void* context, const uint8_t** last, size_t* last_length)
+
 cdef enum:
-    MAX_PAGE = 1024
-    PAGE_BYTES = 1 << 20    # values copied by one scan call
+    SCAN_KEYS = 512             # keys examined by one page of a scan, at most
+    SCAN_BYTES = 256 * 1024     # of values copied by one page, beyond its first item
+    TICK_UNITS = 32             # units of upkeep between two looks at the clock
 
 
 class StoreFull(Exception):
@@ -37,9 +70,8 @@ cdef class MemStore:
     """Keys and values are bytes. Writes raise StoreFull, and change nothing, where the store is at its bound."""
 
     def __cinit__(self, int64_t max_bytes, uint64_t max_keys=0, bint lru=False, clock=None):
-        cdef bytes seed = os.urandom(16)
         self.clock = clock
-        self.store = ms_new(max_bytes, max_keys, lru, self.now(), start(seed))
+        self.store = ms_new(max_bytes, max_keys, lru)
         if self.store == NULL:
             raise MemoryError
 
@@ -83,20 +115,24 @@ cdef class MemStore:
     def expire(self, bytes key not None, int64_t ttl_ns):
         """Let the key expire in `ttl_ns`; 0 deletes it. True when it existed."""
         cdef int64_t now = self.now()
-        cdef int64_t longest = <int64_t>0x7FFFFFFFFFFFFFFF - now
+        cdef int64_t longest = INT64_MAX - 1 - now    # the very last moment means 'never'
         return ms_expire(self.store, start(key), len(key), now + (ttl_ns if ttl_ns < longest else longest), now) != 0
 
     def persist(self, bytes key not None):
         """True when an expiry was removed."""
-        return ms_persist(self.store, start(key), len(key), self.now()) != 0
+        cdef int64_t now = self.now()
+        cdef int64_t expires = ms_expires(self.store, start(key), len(key), now)
+        if expires < 0 or expires == INT64_MAX:
+            return False
+        return ms_expire(self.store, start(key), len(key), INT64_MAX, now) != 0
 
     def ttl_ns(self, bytes key not None):
         """Nanoseconds left; -1 without expiry; None without key."""
         cdef int64_t now = self.now()
-        cdef int64_t deadline = ms_deadline(self.store, start(key), len(key), now)
-        if deadline < 0:
+        cdef int64_t expires = ms_expires(self.store, start(key), len(key), now)
+        if expires < 0:
             return None
-        return deadline - now if deadline else -1
+        return -1 if expires == INT64_MAX else expires - now
 
     def compare_and_swap(self, bytes key not None, bytes expected, bytes value not None):
         """(True, None), or (False, the value found). `expected` None means the key must not exist."""
@@ -115,9 +151,9 @@ cdef class MemStore:
 
     def get_versioned(self, bytes key not None):
         """(value or None, version); versions never repeat, 0 is absence."""
-        cdef uint64_t version = 0
-        cdef blob_t* blob = ms_get_versioned(self.store, start(key), len(key), self.now(), &version)
-        return (None if blob == NULL else copy_of(blob)), version
+        cdef int64_t now = self.now()
+        cdef blob_t* blob = ms_get(self.store, start(key), len(key), now)
+        return (None if blob == NULL else copy_of(blob)), ms_version(self.store, start(key), len(key), now)
 
     def commit(self, reads not None, writes not None):
         """Apply all writes if every key read still has its version. False on a conflict; StoreFull."""
@@ -131,9 +167,9 @@ cdef class MemStore:
                 raise MemoryError
             # The mappings keep the bytes alive for the length of the call.
             for i, (key, version) in enumerate(reads.items()):
-                r[i] = ms_read_t(start(key), len(key), version)
+                r[i].key, r[i].klen, r[i].version = start(key), len(key), version
             for i, (key, value) in enumerate(writes.items()):
-                w[i] = ms_write_t(start(key), start(value), len(key), len(value))
+                w[i].key, w[i].klen, w[i].value, w[i].vlen = start(key), len(key), start(value), len(value)
             rc = ms_commit(self.store, r, len(reads), w, len(writes), self.now())
         finally:
             free(r)
@@ -142,37 +178,66 @@ cdef class MemStore:
             raise StoreFull
         return rc == MS_OK
 
-    def scan(self, bytes prefix not None, bytes after, size_t count, bint values):
+    def scan(self, bytes prefix not None, bytes after, Py_ssize_t count, bint values):
         """One page in bytewise order: ([(key, value or None)], key to go on after, or None at the end).
 
         A page is bounded in work and bytes as well as in `count`: it may be short, even empty, and not be the last.
         """
-        cdef ms_item_t items[MAX_PAGE]
-        cdef ms_item_t last
-        cdef int more = 0
-        cdef size_t i, n, copied = 0
-        cdef list out = []
-        n = ms_scan(self.store, start(prefix), len(prefix), NULL if after is None else start(after),
-                    0 if after is None else len(after), self.now(), items, count if count < MAX_PAGE else MAX_PAGE,
-                    &last, &more)
-        for i in range(n):
-            key = PyBytes_FromStringAndSize(<const char*>items[i].key, items[i].key_length)
-            out.append((key, copy_of(items[i].value) if values else None))
-            copied += items[i].value.length if values else 0
-            if copied >= PAGE_BYTES and i + 1 < n:
-                return out, key
-        if not more:
-            return out, None
-        return out, PyBytes_FromStringAndSize(<const char*>last.key, last.key_length)
+        cdef Page page = Page.__new__(Page)
+        cdef const uint8_t* last = NULL
+        cdef size_t length = 0
+        page.items, page.count, page.values = [], count, values
+        if ms_scan(self.store, start(prefix), len(prefix), NULL if after is None else start(after),
+                   0 if after is None else len(after), SCAN_KEYS, self.now(), visit, <void*>page, &last, &length):
+            return page.items, None
+        if page.error is not None:
+            raise page.error
+        return page.items, PyBytes_FromStringAndSize(<const char*>last, length)
 
-    def tick(self, int budget):
-        """Up to `budget` units of expiry and rehashing; True when more is due."""
+    def tick(self, int64_t budget):
+        """Up to `budget` units of upkeep (expiry, eviction), about 1 µs each; True when more may be due."""
         return ms_tick(self.store, self.now(), budget) != 0
+
+    def keep_up(self, int64_t slice_ns):
+        """Upkeep for about `slice_ns`; True when more is due."""
+        cdef int64_t end = monotonic_ns() + slice_ns
+        while ms_tick(self.store, self.now(), TICK_UNITS):
+            if monotonic_ns() >= end:
+                return True
+        return False
+
+    def clear(self, int64_t budget):
+        """Remove up to `budget` keys; True while some are left."""
+        return ms_clear(self.store, budget) != 0
 
     def is_full(self):
         return ms_is_full(self.store) != 0
 
     def counters(self):
         """keys, bytes (overhead included), expired, evicted, refused."""
-        cdef ms_counters_t c = ms_counters(self.store)
-        return {"keys": c.keys, "bytes": c.bytes, "expired": c.expired, "evicted": c.evicted, "refused": c.refused}
+        cdef ms_stats_t stats
+        ms_stats(self.store, &stats)
+        return {"keys": stats.keys, "bytes": stats.bytes, "expired": stats.expired, "evicted": stats.evicted,
+                "refused": stats.refused}
+
+
+cdef class Page:
+    """What the visitor of a scan fills."""
+    cdef list items
+    cdef Py_ssize_t count, copied
+    cdef bint values
+    cdef object error
+
+
+cdef int visit(void* context, const uint8_t* key, size_t n, blob_t* value) noexcept:
+    cdef Page page = <Page>context
+    cdef Py_ssize_t items = len(page.items)
+    if items and (items >= page.count or (page.values and page.copied + <Py_ssize_t>value.length > SCAN_BYTES)):
+        return 0
+    try:
+        page.items.append((PyBytes_FromStringAndSize(<const char*>key, n), copy_of(value) if page.values else None))
+    except MemoryError as error:
+        page.error = error
+        return 0
+    page.copied += <Py_ssize_t>value.length
+    return 1

@@ -1,86 +1,84 @@
-/* A hierarchical timing wheel: four levels of 256 slots, the finest of 2^24 ns (about 17 ms), so that the wheel reaches
- * about 2 years ahead; what is due later waits in the last slot of the coarsest level and is placed again from there. */
-#include "memstore_entry.h"
+#include "memstore_wheel.h"
 
-enum { TICK_SHIFT = 24 };
+static inline unsigned slot_of(uint64_t tick, int level) { return (tick >> (8 * level)) & (WHEEL_SLOTS - 1); }
 
-static void link_into(entry_t **slot, entry_t *e) {
-    e->wheel_next = *slot;
-    if (*slot) (*slot)->wheel_slot = &e->wheel_next;
-    *slot = e;
-    e->wheel_slot = slot;
+/* Rounded up, so that nothing fires early. */
+static inline uint64_t tick_of(int64_t ns) {
+    return ns <= 0 ? 0 : ((uint64_t)ns + ((uint64_t)1 << WHEEL_TICK_SHIFT) - 1) >> WHEEL_TICK_SHIFT;
 }
 
-void wheel_start(memstore_t *s, int64_t now_ns) { s->wheel_tick = (uint64_t)now_ns >> TICK_SHIFT; }
-
-void wheel_remove(entry_t *e) {
-    if (!e->wheel_slot) return;
-    *e->wheel_slot = e->wheel_next;
-    if (e->wheel_next) e->wheel_next->wheel_slot = e->wheel_slot;
-    e->wheel_slot = NULL;
-    e->wheel_next = NULL;
+static void place(wheel_t *w, entry_t *e) {
+    uint64_t tick = tick_of(e->expires_ns);
+    if (tick < w->clock) tick = w->clock;
+    uint64_t differs = tick ^ w->clock;
+    int level = differs ? (63 - __builtin_clzll(differs)) / 8 : 0;
+    unsigned slot = slot_of(tick, level);
+    entry_t **head = &w->slots[level][slot];
+    e->timer_next = *head;
+    e->timer_link = head;
+    if (*head) (*head)->timer_link = &e->timer_next;
+    *head = e;
+    w->occupied[level][slot / 64] |= (uint64_t)1 << (slot % 64);
 }
 
-void wheel_add(memstore_t *s, entry_t *e) {
-    /* Rounded up, so that an entry is never taken out of its slot before its deadline. */
-    uint64_t tick = ((uint64_t)e->deadline_ns >> TICK_SHIFT) + 1;
-    if (tick <= s->wheel_tick) tick = s->wheel_tick + 1;
-    uint64_t ahead = tick - s->wheel_tick;
-    int level = 0;
-    while (level < WHEEL_LEVELS - 1 && ahead >> (WHEEL_BITS * (level + 1))) level++;
-    if (ahead >> (WHEEL_BITS * WHEEL_LEVELS)) tick = s->wheel_tick + ((uint64_t)1 << (WHEEL_BITS * WHEEL_LEVELS)) - 1;
-    link_into(&s->wheel[level][(tick >> (WHEEL_BITS * level)) & (WHEEL_SLOTS - 1)], e);
-}
-
-/* Turn the wheel to `now_ns`: due entries move to `s->due`, coarse slots spread over finer ones. Stops when `*budget` is
- * spent; 1 when it did. A slot is moved entry by entry, so that stopping in the middle loses nothing. */
-int wheel_advance(memstore_t *s, int64_t now_ns, int *budget) {
-    uint64_t target = (uint64_t)now_ns >> TICK_SHIFT;
-    while (s->wheel_tick < target) {
-        uint64_t next = s->wheel_tick + 1;
-        /* Coarse slots first: entering a new round of a level, its slot for this round spreads downwards. */
-        for (int level = WHEEL_LEVELS - 1; level > 0; level--) {
-            if (next & (((uint64_t)1 << (WHEEL_BITS * level)) - 1)) continue;
-            entry_t **slot = &s->wheel[level][(next >> (WHEEL_BITS * level)) & (WHEEL_SLOTS - 1)];
-            entry_t *keep = NULL;
-            while (*slot) {
-                entry_t *e = *slot;
-                if ((*budget)-- <= 0) {
-                    while (keep) {
-                        entry_t *back = keep;
-                        wheel_remove(back);
-                        link_into(slot, back);
-                    }
-                    return 1;
-                }
-                wheel_remove(e);
-                if (((uint64_t)e->deadline_ns >> TICK_SHIFT) + 1 <= next) {
-                    link_into(&s->due, e);
-                } else {
-                    uint64_t before = s->wheel_tick;
-                    s->wheel_tick = next;
-                    wheel_add(s, e);
-                    s->wheel_tick = before;
-                    if (e->wheel_slot == slot) { /* a full round ahead: back into the slot being emptied */
-                        wheel_remove(e);
-                        link_into(&keep, e);
-                    }
-                }
-            }
-            while (keep) {
-                entry_t *back = keep;
-                wheel_remove(back);
-                link_into(slot, back);
-            }
-        }
-        entry_t **slot = &s->wheel[0][next & (WHEEL_SLOTS - 1)];
-        while (*slot) {
-            entry_t *e = *slot;
-            if ((*budget)-- <= 0) return 1;
-            wheel_remove(e);
-            link_into(&s->due, e);
-        }
-        s->wheel_tick = next;
+static void unplace(wheel_t *w, entry_t *e) {
+    entry_t **link = e->timer_link, **first = &w->slots[0][0];
+    *link = e->timer_next;
+    if (e->timer_next) e->timer_next->timer_link = link;
+    if (!*link && link >= first && link < first + WHEEL_LEVELS * WHEEL_SLOTS) {
+        size_t i = (size_t)(link - first), slot = i % WHEEL_SLOTS;
+        w->occupied[i / WHEEL_SLOTS][slot / 64] &= ~((uint64_t)1 << (slot % 64));
     }
+}
+
+void wheel_add(wheel_t *w, entry_t *e) {
+    place(w, e);
+    w->count++;
+}
+
+void wheel_remove(wheel_t *w, entry_t *e) {
+    unplace(w, e);
+    w->count--;
+}
+
+/* Move the clock to the next occupied slot if that is not after `now`. False when nothing is due. */
+static int advance(wheel_t *w, uint64_t now) {
+    for (int level = 0; level < WHEEL_LEVELS; level++)
+        for (unsigned word = 0; word < WHEEL_SLOTS / 64; word++) {
+            if (!w->occupied[level][word]) continue;
+            uint64_t slot = word * 64 + (unsigned)__builtin_ctzll(w->occupied[level][word]);
+            uint64_t above = w->clock >> (8 * level) >> 8;
+            uint64_t at = ((above << 8) | slot) << (8 * level);
+            if (at > now) goto idle;
+            w->clock = at;
+            w->moving = level;
+            return 1;
+        }
+idle:
+    if (now > w->clock) w->clock = now;
     return 0;
+}
+
+entry_t *wheel_pop(wheel_t *w, int64_t now_ns, int64_t *budget) {
+    uint64_t now = now_ns <= 0 ? 0 : (uint64_t)now_ns >> WHEEL_TICK_SHIFT;
+    while (w->count && *budget > 0) {
+        entry_t *e;
+        if (w->moving) {
+            e = w->slots[w->moving][slot_of(w->clock, w->moving)];
+            if (e) {
+                unplace(w, e);
+                place(w, e);
+                --*budget;
+                continue;
+            }
+            w->moving = 0;
+        }
+        e = w->clock <= now ? w->slots[0][slot_of(w->clock, 0)] : NULL;
+        if (e) {
+            wheel_remove(w, e);
+            return e;
+        }
+        if (!advance(w, now)) return NULL;
+    }
+    return NULL;
 }

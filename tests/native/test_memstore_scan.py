@@ -63,4 +63,11 @@ def test_keys_that_are_prefixes_of_each_other_stay_in_order() -> None:
     keys = [b"p" * n for n in range(1, 300)] + [b"p" * n + b"\0" for n in range(300)]
     for key in random.Random(1).sample(keys, len(keys)):
         store.set(key, b"")
-    assert [k for k, _ in store.scan(b"", None, 1000, False)[0]] == sorted(keys)
+    found: list[bytes] = []
+    after = None
+    while True:
+        items, after = store.scan(b"", after, 1000, False)
+        found += [key for key, _ in items]
+        if after is None:
+            break
+    assert found == sorted(keys)

@@ -1,7 +1,7 @@
 """Driver of the native memory store.
 
-Every method is done when it returns; the loop does the store's upkeep (expiry, rehashing) in slices of at most
-`SLICE_UNITS`, so that no call waits for more than a fraction of a millisecond behind it.
+Every method is done when it returns; the loop does the store's upkeep (expiry, eviction) in slices of `SLICE_NS`, so
+that no call waits for more than a fraction of a millisecond behind it.
 """
 
 from __future__ import annotations
@@ -18,7 +18,8 @@ from prism_proxy.contracts.keyvalue import CasResult, ScanPage
 from prism_proxy.errors import PrismError, StatusCode
 
 UPKEEP_SECONDS = 0.05
-SLICE_UNITS = 100  # about 200 µs when every unit is an expiry
+SLICE_NS = 200_000
+SLICE_ITEMS = 100  # of a batch, between two yields to the loop
 _CURSOR_VERSION = b"\x01"
 
 
@@ -43,11 +44,13 @@ class MemstoreDriver:
     async def close(self) -> None:
         if self._upkeep is not None:
             self._upkeep.cancel()
+        while self.native_store.clear(SLICE_ITEMS):  # noqa: ASYNC110 - yields between slices, waits for nothing
+            await asyncio.sleep(0)
 
     async def _keep_up(self) -> None:
         while True:
             await asyncio.sleep(UPKEEP_SECONDS)
-            while self.native_store.tick(SLICE_UNITS):  # noqa: ASYNC110 - yields between slices, waits for nothing
+            while self.native_store.keep_up(SLICE_NS):  # noqa: ASYNC110 - yields between slices, waits for nothing
                 await asyncio.sleep(0)
 
     def health(self) -> HealthReport:
@@ -131,7 +134,7 @@ class MemstoreDriver:
                 results.append(None)
             except StoreFull as error:
                 results.append(self.classify(error))
-            if index % SLICE_UNITS == SLICE_UNITS - 1:
+            if index % SLICE_ITEMS == SLICE_ITEMS - 1:
                 await asyncio.sleep(0)
         return results
 
@@ -139,7 +142,7 @@ class MemstoreDriver:
         values: list[bytes | None] = []
         for index, key in enumerate(keys):
             values.append(self.native_store.get(key))
-            if index % SLICE_UNITS == SLICE_UNITS - 1:
+            if index % SLICE_ITEMS == SLICE_ITEMS - 1:
                 await asyncio.sleep(0)
         return values
 
@@ -147,7 +150,7 @@ class MemstoreDriver:
         existed: list[bool] = []
         for index, key in enumerate(keys):
             existed.append(self.native_store.delete(key))
-            if index % SLICE_UNITS == SLICE_UNITS - 1:
+            if index % SLICE_ITEMS == SLICE_ITEMS - 1:
                 await asyncio.sleep(0)
         return existed
 
