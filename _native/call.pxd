@@ -27,6 +27,7 @@ cdef class Method:
     cdef readonly str operation
     cdef readonly int index
     cdef readonly bint namespaced
+    cdef MethodStats unrouted   # of calls without a namespace, or with one that does not exist
     cdef Handler native
     cdef Handler servicer
 

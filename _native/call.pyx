@@ -136,7 +136,9 @@ cdef class ServerCore:
 
     cdef MethodStats stats(self, NativeRoute route, Method method):
         if route is None:
-            return self.stats_for(None, method.path.decode(), "")
+            if method.unrouted is None:
+                method.unrouted = self.stats_for(None, method.path.decode(), "")
+            return method.unrouted
         while len(route.stats) <= method.index:
             route.stats.append(None)
         found = route.stats[method.index]
@@ -192,11 +194,11 @@ cdef class ServerStream(RequestHead):
         self.method = method
         if method.namespaced:
             self.route = self.core.route(connection, self)
-            if self.route is None:
-                self.fail(5, "NAMESPACE_NOT_FOUND",
-                          f"there is no namespace {self.header_text(self.namespace) or 'default'!r} on this proxy")
-                return
-            self.stats = self.core.stats(self.route, method)
+        self.stats = self.core.stats(self.route, method)
+        if method.namespaced and self.route is None:
+            self.fail(5, "NAMESPACE_NOT_FOUND",
+                      f"there is no namespace {self.header_text(self.namespace) or 'default'!r} on this proxy")
+            return
         if self.encoding.length and not self.encoding_known():
             self.initial_metadata = [(b"grpc-accept-encoding", b"identity,gzip,deflate")]
             self.fail(UNIMPLEMENTED, "ENCODING_UNSUPPORTED",

@@ -68,6 +68,9 @@ async def test_it_serves_and_shows_what_it_did() -> None:
         for _ in range(2):
             assert (await stub(channel).Get(pb.GetRequest(key="k"))).value == b"v"
         assert (await health_pb2_grpc.HealthStub(channel).Check(health_pb2.HealthCheckRequest())).status == 1
+        for name in ("no-such", "nor-this"):
+            unknown = stub(channel).Exists(pb.ExistsRequest(key="k"), metadata=(("x-namespace", name),))
+            assert await unknown.code() is grpc.StatusCode.NOT_FOUND
         watch = health_pb2_grpc.HealthStub(channel).Watch(health_pb2.HealthCheckRequest(service="namespace/default"))
         assert (await watch.read()).status == 1
         assert await process.get("/health") == (200, '{"status": "healthy"}\n')
@@ -81,6 +84,8 @@ async def test_it_serves_and_shows_what_it_did() -> None:
         assert samples["prism_requests_total", "Get", "OK"].value == 2
         assert samples["prism_requests_total", "Get", "OK"].labels["namespace"] == "default"
         assert samples["prism_request_duration_seconds_count", "Set", None].labels["backend"] == "memstore"
+        assert samples["prism_requests_total", "Check", "OK"].labels["namespace"] == ""
+        assert samples["prism_requests_total", "Exists", "NOT_FOUND"].labels["namespace"] == "_unknown"
         assert samples["prism_server_connections", "", None].value == 1
         assert samples["prism_ready", "", None].value == 1
         assert samples["backend_driver_uptime_seconds", "", None].value > 0
