@@ -43,7 +43,7 @@ class Limits:
     empty_frames: int = _limit(10, "frames", "consecutive empty frames that end nothing (CVE-2019-9518)", least=1)
     priority_base: int = _limit(100, "frames", "PRIORITY frames: this times (1 + streams) (CVE-2019-9513)", least=1)
     window_update_base: int = _limit(
-        5, "frames", "WINDOW_UPDATE frames: base + per_stream * (streams + per_data * DATA sent) (CVE-2019-9511)",
+        100, "frames", "WINDOW_UPDATE frames: base + per_stream * (streams + per_data * DATA sent) (CVE-2019-9511)",
         most=10_000)
     window_update_per_stream: int = _limit(2, "frames", "see window_update_base", most=10_000)
     window_update_per_data: int = _limit(10, "frames", "see window_update_base", most=10_000)

@@ -19,7 +19,7 @@ def test_defaults_are_the_designed_ones() -> None:
         "concurrent_streams": 256, "reset_burst": 1000, "reset_rate_per_s": 33, "reset_young_age_ms": 1000,
         "header_list_bytes": 16384, "header_fields": 128, "continuation_frames": 8, "settings_entries": 32,
         "hpack_table_bytes": 4096, "control_queue_pause": 100, "control_queue_close": 1000, "empty_frames": 10,
-        "priority_base": 100, "window_update_base": 5, "window_update_per_stream": 2, "window_update_per_data": 10,
+        "priority_base": 100, "window_update_base": 100, "window_update_per_stream": 2, "window_update_per_data": 10,
         "zero_window_timeout_s": 30, "handshake_timeout_s": 10,
         "handshakes_in_progress": 64, "header_timeout_s": 10, "idle_timeout_s": 300, "max_age_s": 1800,
         "max_age_jitter": 0.1, "age_grace_s": 30, "ping_min_interval_s": 10, "ping_strikes": 2,
