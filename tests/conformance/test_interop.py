@@ -29,8 +29,8 @@ GO_CASES = (
     "rpc_soak", "channel_soak",
 )
 CASE_SECONDS = 30
-# The Go client sends the end of its request although it has cancelled, and takes an answer that is there before it looks
-# at the cancellation: about one run in a thousand, grpc-go's own server no less.
+# The Go client sends the end of its request although it has cancelled, and takes an answer that is there before it
+# looks at the cancellation: about one run in a thousand, grpc-go's own server no less.
 CLIENT_RACES = {"cancel_after_begin": "CloseAndRecv() got error code 0, want 1"}
 ATTEMPTS = 3
 

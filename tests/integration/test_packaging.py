@@ -86,7 +86,7 @@ def test_the_makefile_lists_its_targets() -> None:
         "build", "run", "test", "bench", "soak", "conformance", "lint", "debug", "native", "clean", "help"}
 
 
-# --- scripts/system.sh, with commands of our own in front of the system's ------------------------------------------------
+# --- scripts/system.sh, with commands of our own in front of the system's --------------------------------------------
 
 
 def command(folder: Path, name: str, body: str) -> Path:
