@@ -44,7 +44,7 @@ cdef enum:
     RESOURCE_EXHAUSTED = 8
     UNIMPLEMENTED = 12
     INTERNAL = 13
-    INTERNAL_ERROR = 13
+    DEADLINE_LEEWAY_NS = 100_000_000
 
 
 cdef bytes NOT_GRPC = b"This port speaks gRPC: POST /package.Service/Method with content-type application/grpc.\n"
@@ -568,10 +568,15 @@ cdef class ServerStream(RequestHead):
             self.handler.on_output_drained(self)
 
     cdef bint reset_counts(self, int64_t now_ns) noexcept:
-        """Honest cancellations (old, answered, or past a deadline of at least 10 ms) cost the peer nothing."""
+        """Honest cancellations (old, answered, or past a deadline of at least 10 ms) cost the peer nothing.
+
+        The caller's clock started earlier than ours, by however long the request took to get here: hence the leeway.
+        """
+        cdef int64_t timeout = self.deadline_ns - self.opened_ns
+        cdef int64_t leeway = timeout // 2 if timeout // 2 < DEADLINE_LEEWAY_NS else DEADLINE_LEEWAY_NS
         if self.answered or now_ns - self.opened_ns >= self.core.limits.reset_young_ns:
             return False
-        return not (self.deadline_ns and self.deadline_ns - self.opened_ns >= 10_000_000 and now_ns >= self.deadline_ns)
+        return not (self.deadline_ns and timeout >= 10_000_000 and now_ns >= self.deadline_ns - leeway)
 
     cdef void record(self, int code) noexcept:
         if not self.recorded:
@@ -581,7 +586,6 @@ cdef class ServerStream(RequestHead):
 
     cdef void on_close(self, uint32_t code) noexcept:
         self.core.streams -= 1
-        self.hold(-self.held)
         self.borrowed = NULL
         if self.deadline_timer is not None:
             self.deadline_timer.cancel()
@@ -592,3 +596,4 @@ cdef class ServerStream(RequestHead):
             self.handler.on_cancel(self, CANCELLED)
         else:
             self.call = None    # breaks the cycle of a call whose handler never started
+        self.hold(-self.held)   # what a cancelled handler gave back just now is no longer in it

@@ -5,16 +5,20 @@ ENHANCE_YOUR_CALM) is the frame layer's business.
 """
 from libc.stdint cimport int64_t, uint8_t
 
-from prism_proxy._native.limits cimport EMPTY_FRAMES, PINGS, PRIORITY_FRAMES, RESETS, WINDOW_UPDATES, NativeLimits
+from prism_proxy._native.limits cimport (
+    EMPTY_FRAMES, PINGS, PRIORITY_FRAMES, RESETS, SETTINGS_ENTRIES, WINDOW_UPDATES, NativeLimits,
+)
 
 cdef enum:
     DATA = 0
     HEADERS = 1
     PRIORITY = 2
+    SETTINGS = 4
     WINDOW_UPDATE = 8
     CONTINUATION = 9
     END_STREAM = 1
     END_HEADERS = 4
+    SETTINGS_ENTRY_BYTES = 6
 
 
 cdef class FloodGuard:
@@ -36,6 +40,9 @@ cdef class FloodGuard:
             self.priority_frames += 1
             if self.priority_frames > <uint64_t>self.limits.priority_base * (1 + self.streams):
                 return PRIORITY_FRAMES
+        elif frame_type == SETTINGS:
+            if length > SETTINGS_ENTRY_BYTES * <size_t>self.limits.settings_entries:
+                return SETTINGS_ENTRIES
         elif frame_type == WINDOW_UPDATE:
             self.window_updates += 1
             if self.window_updates > (

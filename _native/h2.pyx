@@ -414,7 +414,6 @@ cdef int on_begin_headers(nghttp2_session* h2, const nghttp2_frame* frame, void*
     session.header_stream = None
     if frame.headers.cat != NGHTTP2_HCAT_REQUEST:
         return 0  # request trailers carry nothing that gRPC servers read
-    session.guard.streams += 1
     stream = session.new_stream()
     if stream is None:
         nghttp2_submit_rst_stream(h2, 0, frame.hd.stream_id, H2_REFUSED_STREAM)

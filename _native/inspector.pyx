@@ -71,6 +71,7 @@ cdef class FrameInspector:
                                            | (self.frame_head[7] << 8) | self.frame_head[8])
         if kind == NGHTTP2_HEADERS and stream_id > self.newest_stream:
             self.newest_stream = stream_id
+            self.guard.streams += 1     # here, because frames are counted before nghttp2 processes what precedes them
             self.uploading = 0 if self.frame_head[4] & NGHTTP2_FLAG_END_STREAM else stream_id
         elif kind <= NGHTTP2_HEADERS and stream_id != self.uploading and 0 < stream_id <= self.newest_stream:
             # nghttp2 keeps no closed streams while RFC 7540 priorities are off, so it would let such a frame pass.
