@@ -165,7 +165,7 @@ class Listener:
         timeout = self._limits.handshake_timeout_s if context is not None else None
         try:
             await self._loop.connect_accepted_socket(self._protocol, sock, ssl=context, ssl_handshake_timeout=timeout)
-        except TimeoutError:
+        except (TimeoutError, ConnectionAbortedError):  # the latter is how loops say it
             self._counters.count_hit("handshake_timeout_s")
         except (ssl.SSLError, OSError):
             # The peer's fault or its absence; nothing to tell anyone but the scanner that caused it.

@@ -11,12 +11,19 @@ import struct
 
 import grpc
 import pytest
+import uvloop
 
 from tests.support import h2peer as h2
 from tests.support.echo import CHAT, FRESH, HANG, SINK, SOURCE, STALL, UNARY, Served, echo_server
 from tests.support.h2peer import CONTINUATION, DATA, END_HEADERS, END_STREAM, H2Peer, frame, grpc_headers, message
 
 ERROR = struct.Struct(">I")
+
+
+@pytest.fixture(scope="module")
+def event_loop_policy() -> asyncio.AbstractEventLoopPolicy:
+    """The loop that the proxy runs on."""
+    return uvloop.EventLoopPolicy()
 
 
 def reset(stream: int, code: int = h2.CANCEL) -> bytes:
