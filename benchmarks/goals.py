@@ -69,6 +69,7 @@ GOALS: tuple[Goal, ...] = (
     _at_most("Set, CPU per call", 4.5, "us", _cpu("set", "prism")),
     _at_most("moonshot: Get, CPU per call", 2.0, "us", _cpu("get", "prism")),
     _at_least("Get, tonic's CPU over ours", 2.2, _cheaper("get", "tonic")),
+    _at_least("Get, our calls/s of one full core over tonic's", 2.2, _faster("get-checked", "tonic")),
     _at_least("moonshot: Get, tonic's CPU over ours", 5.0, _cheaper("get", "tonic")),
     _at_least("Get, grpc-go's CPU over ours", 4.0, _cheaper("get", "grpc_go")),
     _at_least("Get, Envoy's CPU over ours", 3.0, _cheaper("get", "envoy")),
