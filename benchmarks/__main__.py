@@ -13,6 +13,8 @@ from benchmarks.report import render
 from benchmarks.results import Run
 from benchmarks.rows import ROWS
 
+BUSY = 1.0  # load average above which a run is not worth quoting
+
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
@@ -29,6 +31,8 @@ def main() -> None:
         return
     rounds, seconds = (1, 1.0) if options.quick else (3, 3.0)
     run = Run(describe(), options.rounds or rounds, options.seconds or seconds)
+    if float(run.machine["load"]) > BUSY:
+        sys.stderr.write(f"the machine is busy (load average {run.machine['load']}): the figures will be too\n")
     for name in options.only or ROWS:
         sys.stderr.write(f"row {name}\n")
         run.rows.append(measure(name, ROWS[name], rounds=run.rounds, seconds=run.seconds, quick=options.quick))

@@ -128,4 +128,4 @@ def describe() -> dict[str, str]:
     model = next((line.split(":")[1].strip() for line in Path("/proc/cpuinfo").read_text().splitlines()
                   if line.startswith("model name")), platform.machine())
     return {"cpu": model, "cores": str(os.cpu_count()), "kernel": platform.release(), "python": sys.version.split()[0],
-            "date": time.strftime("%Y-%m-%d")}
+            "date": time.strftime("%Y-%m-%d"), "load": f"{os.getloadavg()[0]:.1f}"}

@@ -20,6 +20,7 @@ from benchmarks.statistics import slope
 
 KEYS = 10_000
 SEGMENT_SECONDS = 10.0  # each opens and closes its connections, so that those are soaked too
+ROTATIONS = 4  # of all mixes, at least: two in each half, after one that warms up and is not judged
 BYTES_PER_10M_CALLS = 1e6
 # One segment each in turn: the common path, fresh headers in both encodings, and values that span many reads.
 MIXES: tuple[Sequence[str], ...] = (
@@ -74,17 +75,18 @@ def settled_descriptors(process: Process, expected: int, limit: float = 5.0) -> 
 
 
 def soak(minutes: float) -> tuple[Verdict, list[Sample]]:
-    """Run the mixes in turn until the time is up, at least four segments of each half."""
+    """Run the mixes in turn until the time is up, and at least ROTATIONS times."""
     samples: list[Sample] = []
     calls = 0
-    seconds = min(SEGMENT_SECONDS, minutes * 60 / (2 * len(MIXES)))
+    seconds = min(SEGMENT_SECONDS, minutes * 60 / (ROTATIONS * len(MIXES)))
     port = free_port()
     with Process("soak", SERVERS["prism"].command(port), {}) as process:
         process.await_listening(port)
-        load(port, (), 0.1)  # a first call may open what then stays open
+        for mix in MIXES:  # a first call may open what then stays open
+            load(port, mix, seconds)
         before = settled_descriptors(process, 0, 1.0)
         end = time.monotonic() + minutes * 60
-        while time.monotonic() < end or len(samples) < 4:
+        while time.monotonic() < end or len(samples) < ROTATIONS * len(MIXES):
             calls += load(port, MIXES[len(samples) % len(MIXES)], seconds)
             descriptors = settled_descriptors(process, before)
             samples.append(Sample(calls, process.usage().rss_bytes, descriptors))

@@ -18,7 +18,7 @@ def _cell(server: str, *cpu_us: float) -> Cell:
 
 
 def _run() -> Run:
-    machine = {"cpu": "CPU", "cores": "2", "kernel": "6", "python": "3", "date": "2026-01-01"}
+    machine = {"cpu": "CPU", "cores": "2", "kernel": "6", "python": "3", "date": "2026-01-01", "load": "0.1"}
     return Run(machine, 3, 1.0, [
         RowResult("get", "Get", [_cell("prism", 2.0, 9.0, 3.0), _cell("tonic", 6.0),
                                  Cell("envoy", "ENVOY", skipped="no envoy here")]),
