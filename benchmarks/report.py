@@ -53,8 +53,8 @@ def _machine(run: Run) -> str:
     return (f"{machine['date']}, {machine['cpu']}, {machine['cores']} cores, Linux {machine['kernel']}, Python "
             f"{machine['python']}; server and load on a core each; {run.rounds} x {run.seconds:g} s in turns, medians. "
             f"'x ours' is the server's CPU per call over ours in the same row. 'busy' is the share of its core the "
-            f"server used: below 90 % the load generator, or other work on the machine, set calls/s. Load average at the "
-            f"start: {machine['load']}.")
+            f"server used: below 90 % the load generator, or other work on the machine, set calls/s. Load average at "
+            f"the start: {machine['load']}.")
 
 
 def _row(row: RowResult, *, markdown: bool) -> str:
