@@ -14,7 +14,7 @@ import grpc
 
 from prism_proxy.errors import PrismError, StatusCode, status_of
 from prism_proxy.patterns.keyvalue.pattern import KeyValuePattern
-from prism_proxy.telemetry import log
+from prism_proxy.telemetry import log, trace
 
 NAMESPACE_HEADER = "x-namespace"
 DEFAULT_NAMESPACE = "default"
@@ -89,8 +89,10 @@ _PASS = (grpc.aio.AbortError, grpc.aio.UsageError)
 
 
 def _defect(method: Callable[..., Any], context: Any, error: Exception) -> PrismError:
-    _log.error("a call failed unexpectedly", operation=method.__qualname__,
-               request_id=_metadata(context).get("x-request-id"), exc_info=error)
+    metadata = _metadata(context)
+    caller = trace.parse(metadata.get("traceparent"), metadata.get("tracestate"))
+    _log.error("a call failed unexpectedly", operation=method.__qualname__, request_id=metadata.get("x-request-id"),
+               trace_id=caller.trace_id if caller is not None else None, exc_info=error)
     return PrismError(StatusCode.INTERNAL, "INTERNAL", f"{method.__name__} failed unexpectedly; see the proxy's log")
 
 
