@@ -29,6 +29,7 @@ def draw(run: Run, path: Path) -> bool:
         axis.bar_label(bars, [f"{value:.1f}" for value in values], padding=3, fontsize=8)
         axis.set_title(row.title, fontsize=9, loc="left")
         axis.set_xscale("log")
+        axis.set_xlim(left=1)  # the bars of a logarithmic axis compare only from one start
         axis.invert_yaxis()
         axis.tick_params(labelsize=8)
         axis.spines[["top", "right"]].set_visible(False)
