@@ -7,10 +7,12 @@ from dataclasses import dataclass
 
 from benchmarks.results import Run
 
+FULL_CORE = 0.9  # below this share of its core a server's calls/s say nothing about the server
+
 
 @dataclass(frozen=True, slots=True)
 class Goal:
-    """`value(run)` is None when a row it needs was not measured."""
+    """`value(run)` is None when a row it needs was not measured, or not on a full core."""
 
     text: str
     limit: float
@@ -40,8 +42,10 @@ def _cheaper(row: str, peer: str, ours: str = "prism") -> Callable[[Run], float 
 
 def _faster(row: str, peer: str) -> Callable[[Run], float | None]:
     def value(run: Run) -> float | None:
-        ours, theirs = run.cell(row, "prism"), run.cell(row, peer)
-        return _ratio(ours.calls_per_second, theirs.calls_per_second) if ours and theirs else None
+        cells = [cell for server in ("prism", peer) if (cell := run.cell(row, server))]
+        if len(cells) < 2 or any((cell.server_busy or 0.0) < FULL_CORE for cell in cells):
+            return None
+        return _ratio(cells[0].calls_per_second, cells[1].calls_per_second)
 
     return value
 

@@ -60,6 +60,15 @@ def test_goals_use_ratios_of_the_same_row_and_skip_what_was_not_measured() -> No
     assert not any("Envoy" in text for text in found)
 
 
+@pytest.mark.parametrize(("busy_us", "expected"), [(490.0, 2.0), (400.0, None)])
+def test_calls_per_second_are_compared_on_full_cores_only(busy_us: float, expected: float | None) -> None:
+    ours = Cell("prism", "PRISM", [Turn(LoadResult(1000, 0.5), busy_us * 1e-3, 0.1)])
+    theirs = Cell("nghttpd", "NGHTTPD", [Turn(LoadResult(500, 0.5), 0.49, 0.1)])
+    run = Run(_run().machine, 1, 0.5, [RowResult("get-checked", "Get", [ours, theirs])])
+    values = {goal.text: value for goal, value, _ in verdicts(run)}
+    assert values.get("Get, our calls/s over nghttpd's") == expected
+
+
 def test_report_tells_figures_skips_and_extremes() -> None:
     text = render(_run())
     line = next(line for line in text.splitlines() if line.startswith("TONIC"))
