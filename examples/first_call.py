@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import signal
 import socket
 import subprocess
 import sys
@@ -43,7 +44,10 @@ def serve() -> int:
         if _answers(address):
             return _fail(f"{address} is taken, and {name} needs it: stop what listens there, or start "
                          ".venv/bin/prism-proxy with other addresses (--listen, --metrics-listen)")
-    proxy = subprocess.Popen([sys.executable, "-m", "prism_proxy", "--listen", ADDRESS, "--metrics-listen", METRICS])
+    # In a session of its own, so that Ctrl-C and a kill of this process reach it the same way, and once.
+    proxy = subprocess.Popen([sys.executable, "-m", "prism_proxy", "--listen", ADDRESS, "--metrics-listen", METRICS],
+                             start_new_session=True)
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         while not _answers(ADDRESS):
             if proxy.poll() is not None:
@@ -57,7 +61,8 @@ def serve() -> int:
         proxy.wait()
         return _fail(f"the first call failed: {error}")
     except KeyboardInterrupt:
-        return proxy.wait()  # the terminal's Ctrl-C reached the proxy too: it drains
+        proxy.terminate()  # it drains
+        return proxy.wait()
 
 
 def _answers(address: str) -> bool:
