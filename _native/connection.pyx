@@ -22,7 +22,7 @@ cdef class ServerConnection(GrpcSession):
     """One accepted connection. Made by the listener, driven by its transport."""
     cdef readonly object peer, ssl_object
     cdef int64_t age_limit_ns, graceful_since_ns, ping_sent_ns
-    cdef bint graceful, final_pending
+    cdef bint graceful, final_pending, final_due
     cdef str local_address
 
     def __init__(self, ServerCore core not None):
@@ -78,9 +78,16 @@ cdef class ServerConnection(GrpcSession):
     cdef void on_ping_ack(self, uint64_t payload) noexcept:
         if payload == DRAIN_PING and self.final_pending:
             self.final_pending = False
-            self.final_goaway()
+            self.final_due = True
         elif payload == KEEPALIVE_PING:
             self.ping_sent_ns = 0
+
+    cdef void flush(self) noexcept:
+        if self.final_due and not self.in_receive:
+            # Not before all that was received is processed: a call behind the PING's acknowledgement counts as seen.
+            self.final_due = False
+            self.final_goaway()
+        GrpcSession.flush(self)
 
     def end_calls(self, str message not None) -> int:
         """Answer UNAVAILABLE to what still runs; the number of calls ended. For the end of a drain."""
