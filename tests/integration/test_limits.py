@@ -86,14 +86,14 @@ async def test_256_calls_cancelled_at_once_are_no_flood() -> None:
 
 
 async def deadline_storm(channel: grpc.aio.Channel) -> set[grpc.StatusCode]:
-    calls = [channel.unary_unary(STALL)(b"", timeout=0.05) for _ in range(100)]
+    calls = [channel.unary_unary(STALL)(b"", timeout=0.4) for _ in range(100)]
     return set(await asyncio.gather(*(call.code() for call in calls)))
 
 
 async def test_deadline_storms_are_no_flood() -> None:
     async with echo_server(reset_burst=50, reset_rate_per_s=1) as served:
         async with grpc.aio.insecure_channel(f"127.0.0.1:{served.port}", options=FRESH) as channel:
-            for _ in range(5):
+            for _ in range(3):
                 assert await deadline_storm(channel) == {grpc.StatusCode.DEADLINE_EXCEEDED}
             assert await channel.unary_unary(UNARY)(b"same connection") == b"same connection"
             assert served.server.stats()["connections"] == 1
