@@ -522,7 +522,7 @@ cdef class ServerStream(RequestHead):
         if self.deadline_timer is not None:
             self.deadline_timer.cancel()
             self.deadline_timer = None
-        if code != OK or trailing is not None:
+        if code != OK or trailing is not None or message:
             self.trailers = [(b"grpc-status", str(code).encode())]
             if message:
                 self.trailers.append((b"grpc-message", percent_encode(message)))

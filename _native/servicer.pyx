@@ -288,9 +288,8 @@ cdef class Context:
                 self.writer = None
 
     cdef bytes serialize(self, object message):
-        if self.handler.serialize is None:
-            return message
-        return self.handler.serialize(message)
+        cdef bytes data = message if self.handler.serialize is None else self.handler.serialize(message)
+        return b"" if data is None else data    # as grpc.aio does for a method that returned nothing
 
     cdef void send(self, object message) except *:
         cdef bytes data = self.serialize(message)
@@ -406,7 +405,7 @@ cdef class Context:
         if trailing_metadata:
             self.trailing = tuple(trailing_metadata)
         self.status = code_number(code)
-        self.status_details = details or ""
+        self.status_details = details or self.status_details or ""
         trailers = self.wire_trailers()
         self.aborted = True
         self.stream.finish(self.status, self.status_details, None, trailers)
