@@ -18,6 +18,7 @@ class Entry(NamedTuple):
 
 BACKENDS: dict[str, Entry] = {
     "memstore": Entry("prism_proxy.backends.memstore.driver:MemstoreDriver", None),
+    "sqlite": Entry("prism_proxy.backends.sqlite.driver:SqliteDriver", None),
 }
 
 

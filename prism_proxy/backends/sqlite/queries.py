@@ -1,0 +1,71 @@
+"""What reads do, on a reader's connection: each sees one state of the store."""
+
+from __future__ import annotations
+
+import math
+import sqlite3
+from collections.abc import Sequence
+
+from prism_proxy.backends.sqlite.operations import find
+
+_LIVE = "(expires IS NULL OR expires > ?)"
+PAGE_BYTES = 1024 * 1024  # of values in a page of a scan, so that large ones do not pile up
+
+
+def get_all(connection: sqlite3.Connection, keys: Sequence[bytes], now_ms: int) -> list[bytes | None]:
+    connection.execute("BEGIN")
+    try:
+        return [find(connection, key, now_ms)[0] for key in keys]
+    finally:
+        connection.execute("ROLLBACK")
+
+
+def exists(connection: sqlite3.Connection, key: bytes, now_ms: int) -> bool:
+    return connection.execute(f"SELECT 1 FROM kv WHERE key = ? AND {_LIVE}", (key, now_ms)).fetchone() is not None
+
+
+def ttl(connection: sqlite3.Connection, key: bytes, now_ms: int) -> float | None:
+    row = connection.execute(f"SELECT expires FROM kv WHERE key = ? AND {_LIVE}", (key, now_ms)).fetchone()
+    if row is None:
+        return None
+    return math.inf if row[0] is None else (row[0] - now_ms) / 1000
+
+
+def scan(
+    connection: sqlite3.Connection, prefix: bytes, after: bytes | None, limit: int, values: bool, now_ms: int
+) -> tuple[list[tuple[bytes, bytes | None]], bool]:
+    """Up to `limit` items behind `after` in bytewise order, and whether that is all there is."""
+    where, bounds = _range(prefix, after)
+    rows = connection.execute(
+        f"SELECT key, {'value' if values else 'NULL'} FROM kv WHERE {where} AND {_LIVE} ORDER BY key LIMIT ?",
+        (*bounds, now_ms, limit + 1))
+    items: list[tuple[bytes, bytes | None]] = []
+    size = 0
+    try:
+        for key, value in rows:
+            if len(items) == limit or size > PAGE_BYTES:
+                return items, False
+            items.append((key, value))
+            size += len(key) + len(value or b"")
+        return items, True
+    finally:
+        rows.close()
+
+
+def count(connection: sqlite3.Connection, prefix: bytes, now_ms: int) -> int:
+    where, bounds = _range(prefix, None)
+    row: tuple[int] = connection.execute(
+        f"SELECT count(*) FROM kv WHERE {where} AND {_LIVE}", (*bounds, now_ms)).fetchone()
+    return row[0]
+
+
+def _range(prefix: bytes, after: bytes | None) -> tuple[str, tuple[bytes, ...]]:
+    """Where keys with a prefix are, as a condition on the index: from the prefix to the first key beyond all of its."""
+    where, bounds = "key >= ?", [prefix]
+    if after is not None and after >= prefix:
+        where, bounds = "key > ?", [after]
+    stem = prefix.rstrip(b"\xff")
+    if stem:
+        where += " AND key < ?"
+        bounds.append(stem[:-1] + bytes([stem[-1] + 1]))
+    return where, tuple(bounds)
