@@ -16,12 +16,13 @@ cdef enum:
     UNAVAILABLE = 14
     DRAIN_PING = 0x505249534D       # our payloads, told apart from a peer's on the acknowledgement
     KEEPALIVE_PING = 0x4B454550
+    LINGER_NS = 1_000_000_000       # how long a peer may take to end its side after we ended ours
 
 
 cdef class ServerConnection(GrpcSession):
     """One accepted connection. Made by the listener, driven by its transport."""
     cdef readonly object peer, ssl_object
-    cdef int64_t age_limit_ns, graceful_since_ns, ping_sent_ns
+    cdef int64_t age_limit_ns, graceful_since_ns, ping_sent_ns, finished_ns
     cdef bint graceful, final_pending, final_due
     cdef str local_address
 
@@ -103,6 +104,25 @@ cdef class ServerConnection(GrpcSession):
         self.schedule_flush()
         return ended
 
+    cdef void finish(self) noexcept:
+        """End our side, and discard what still arrives until the peer ends too.
+
+        Closing a socket that has unread bytes resets it, and a reset makes the peer lose replies it has not read yet.
+        """
+        self.closing = True
+        self.finished_ns = monotonic_ns()
+        if self.transport is None or self.transport.is_closing():
+            return
+        if self.ssl_object is not None:
+            self.transport.close()
+            return
+        try:
+            self.transport.write_eof()
+            if self.read_paused:
+                self.transport.resume_reading()
+        except OSError:     # the peer is gone already
+            self.abort()
+
     def close(self) -> None:
         """Close now; calls in progress are cancelled."""
         self.abort()
@@ -121,7 +141,11 @@ cdef class ServerConnection(GrpcSession):
         """Enforce what depends on time. Called by the server's ticker."""
         cdef NativeLimits limits = self.limits
         cdef int64_t now = monotonic_ns()
-        if self.h2 == NULL or self.closing or self.transport is None:
+        if self.h2 == NULL or self.transport is None:
+            return
+        if self.closing:
+            if now - self.finished_ns > LINGER_NS:
+                self.abort()
             return
         self.now_ns = now
         if not self.settings_seen and now - self.connected_ns > limits.handshake_ns:
@@ -177,8 +201,7 @@ cdef class ServerConnection(GrpcSession):
     cdef void cut(self, int limit, bytes reason) noexcept:
         self.limits.hits[limit] += 1
         self.write_goaway(H2_ENHANCE_YOUR_CALM, reason)
-        self.closing = True
-        self.transport.close()
+        self.finish()
 
 
 cdef str format_peer(object transport):

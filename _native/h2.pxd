@@ -71,6 +71,7 @@ cdef class H2Session:
     cdef void detach(self, H2Stream stream, uint32_t code) noexcept
     cdef void schedule_flush(self) noexcept
     cdef void flush(self) noexcept
+    cdef void finish(self) noexcept
     cdef void limit_exceeded(self, int limit) noexcept
     cdef void goaway(self, uint32_t code, bytes reason) noexcept
     cdef void shutdown_notice(self) noexcept

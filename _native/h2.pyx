@@ -215,6 +215,12 @@ cdef class H2Session:
         if self.transport is not None:
             self.transport.abort()
 
+    cdef void finish(self) noexcept:
+        """Close once everything is written."""
+        self.closing = True
+        if self.transport is not None:
+            self.transport.close()
+
     # --- bytes in -----------------------------------------------------------------------------------------------
     def data_received(self, bytes data not None):
         cdef ssize_t consumed
@@ -247,10 +253,9 @@ cdef class H2Session:
         return None
 
     cdef void receive_failed(self, int error) noexcept:
-        cdef int limit
         if self.inspector is not None and self.inspector.limit >= 0:
             self.limit_exceeded(self.inspector.limit)
-        limit = self.fatal_limit
+        cdef int limit = self.fatal_limit
         if limit < 0:
             if error == NGHTTP2_ERR_FLOODED:
                 limit = CONTROL_QUEUE_CLOSE
@@ -266,9 +271,7 @@ cdef class H2Session:
             self.write_goaway(self.inspector.violation, b"frame on a closed stream, or self-dependency")
         elif error != NGHTTP2_ERR_BAD_CLIENT_MAGIC:
             self.write_goaway(H2_PROTOCOL_ERROR, nghttp2_strerror(error))
-        self.closing = True
-        if self.transport is not None:
-            self.transport.close()
+        self.finish()
 
     cdef void write_goaway(self, uint32_t code, bytes reason) noexcept:
         """GOAWAY by hand: after a fatal error nghttp2 sends nothing any more."""
@@ -319,8 +322,7 @@ cdef class H2Session:
             self.read_paused = False
             self.transport.resume_reading()
         if not nghttp2_session_want_read(self.h2) and not nghttp2_session_want_write(self.h2):
-            self.closing = True
-            self.transport.close()
+            self.finish()
 
     def pause_writing(self):
         self.write_paused = True
@@ -496,8 +498,7 @@ cdef int on_frame(nghttp2_session* h2, const nghttp2_frame* frame, void* user) n
 
 cdef int on_frame_sent(nghttp2_session* h2, const nghttp2_frame* frame, void* user) noexcept:
     cdef H2Session session = <H2Session>user
-    cdef int kind = frame.hd.type
-    cdef int limit
+    cdef int kind = frame.hd.type, limit
     cdef void* known
     if session.guard is None:
         return 0
