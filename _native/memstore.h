@@ -5,7 +5,9 @@
  * Expired keys are invisible at once and freed by ms_tick. `max_bytes` is charged what keys, values, indexes and the
  * hash table really occupy, values still held by replies included; index nodes and hash segments may carry the sum a
  * few KiB over it once. At the bound a write that needs more is refused, or evicts the least recently used keys: at
- * most MS_EVICT_PER_WRITE at once, beyond which it may run a sixteenth of max_bytes over, until ms_tick catches up. */
+ * most MS_EVICT_PER_WRITE at once, beyond which it may run a sixteenth of max_bytes over, until ms_tick catches up.
+ * Keys that were deleted around survivors leave holes: what is mapped never exceeds twice max_bytes and 32 MiB, room for
+ * one whole change of value sizes; a write that would need more is refused. */
 #ifndef PRISM_MEMSTORE_H
 #define PRISM_MEMSTORE_H
 #include <stddef.h>
@@ -37,7 +39,7 @@ void ms_free(memstore_t *s);
 /* Remove up to `budget` keys. True while some are left. */
 int ms_clear(memstore_t *s, int64_t budget);
 void ms_stats(const memstore_t *s, ms_stats_t *out);
-/* Could the smallest write of a new key be refused? */
+/* Is the smallest write of a new key refused, or another size about to be? Never in a store that evicts. */
 int ms_is_full(const memstore_t *s);
 
 /* Borrowed until the next call that writes; NULL if absent; blob_ref it to keep it. */

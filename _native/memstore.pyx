@@ -214,11 +214,11 @@ cdef class MemStore:
         return ms_is_full(self.store) != 0
 
     def counters(self):
-        """keys, bytes (overhead included), expired, evicted, refused."""
+        """keys, bytes (overhead included), reserved (bytes mapped), expired, evicted, refused."""
         cdef ms_stats_t stats
         ms_stats(self.store, &stats)
-        return {"keys": stats.keys, "bytes": stats.bytes, "expired": stats.expired, "evicted": stats.evicted,
-                "refused": stats.refused}
+        return {"keys": stats.keys, "bytes": stats.bytes, "reserved": stats.reserved, "expired": stats.expired,
+                "evicted": stats.evicted, "refused": stats.refused}
 
 
 cdef class Page:

@@ -13,7 +13,8 @@
 
 enum {
     EXPIRE_BEFORE_REFUSING = 64, /* units of expiry a write at the bound does before it gives up or evicts */
-    BYTES_PER_UNIT = 64 * 1024   /* freeing a value costs one unit of budget for each of these */
+    BYTES_PER_UNIT = 64 * 1024,  /* freeing a value costs one unit of budget for each of these */
+    HEADROOM = 16 << 20          /* more than one slab of every size class */
 };
 
 struct memstore {
@@ -143,6 +144,9 @@ static inline int over(const memstore_t *s, int64_t grow, size_t keys, uint64_t 
            (s->max_keys && keys && s->table.count + keys > s->max_keys);
 }
 
+/* Survivors scattered over many slabs keep close to all the memory mapped that the store may map. */
+static int strained(const memstore_t *s) { return s->slabs.limit && s->slabs.reserved > s->slabs.limit - HEADROOM; }
+
 static void evict_oldest(memstore_t *s) {
     entry_drop(s, s->oldest);
     s->evicted++;
@@ -187,6 +191,7 @@ memstore_t *ms_new(uint64_t max_bytes, uint64_t max_keys, int evict_lru) {
     memstore_t *s = mmap(NULL, sizeof(*s), PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     if (s == MAP_FAILED) return NULL;
     s->owner.release = blob_release;
+    s->slabs.limit = max_bytes ? 2 * (max_bytes + HEADROOM) - sizeof(*s) : 0;
     s->max_bytes = max_bytes;
     s->max_keys = max_keys;
     s->evict_lru = evict_lru;
@@ -200,11 +205,8 @@ memstore_t *ms_new(uint64_t max_bytes, uint64_t max_keys, int evict_lru) {
 
 int ms_clear(memstore_t *s, int64_t budget) {
     while (s->table.count && budget > 0) {
-        int more;
         order_at_t at = order_seek(&s->order, (const uint8_t *)"", 0, 0);
-        skey_t *key;
-        while (!(key = order_next(&at, &more))) budget--;
-        entry_t *e = ENTRY_OF(key);
+        entry_t *e = ENTRY_OF(order_next(&at));
         budget -= 1 + (int64_t)(e->value->length / BYTES_PER_UNIT);
         entry_drop(s, e);
     }
@@ -226,7 +228,8 @@ void ms_stats(const memstore_t *s, ms_stats_t *out) {
 }
 
 int ms_is_full(const memstore_t *s) {
-    return over(s, (int64_t)(slab_rounded(entry_size(1)) + slab_rounded(blob_size(0))), 1, 0);
+    if (s->evict_lru) return 0;
+    return over(s, (int64_t)(slab_rounded(entry_size(1)) + slab_rounded(blob_size(0))), 1, 0) || strained(s);
 }
 
 /* ---- single keys ---- */
@@ -328,7 +331,8 @@ int64_t ms_expires(memstore_t *s, const uint8_t *key, size_t klen, int64_t now_n
 
 int ms_tick(memstore_t *s, int64_t now_ns, int64_t budget) {
     budget = expire(s, now_ns, budget);
-    for (; budget > 0 && s->evict_lru && s->oldest && s->max_bytes && bytes_used(s) > s->max_bytes; budget--)
+    if (!s->evict_lru) return budget <= 0;
+    for (; budget > 0 && s->oldest && ((s->max_bytes && bytes_used(s) > s->max_bytes) || strained(s)); budget--)
         evict_oldest(s);
     return budget <= 0;
 }
@@ -423,20 +427,13 @@ int ms_scan(memstore_t *s, const uint8_t *prefix, size_t plen, const uint8_t *af
     order_at_t at = resumes ? order_seek(&s->order, after, alen, 1) : order_seek(&s->order, prefix, plen, 0);
     *last = after;
     *last_length = alen;
-    for (int examined = 0; work > 0 || !examined;) { /* one key at least, so that a caller makes progress */
-        int more;
-        skey_t *key = order_next(&at, &more);
-        work--;
-        if (!key) {
-            if (!more) return 1;
-            continue;
-        }
-        if (!has_prefix(key, prefix, plen)) return 1;
+    do { /* one key at least, so that a caller makes progress */
+        skey_t *key = order_next(&at);
+        if (!key || !has_prefix(key, prefix, plen)) return 1;
         const entry_t *e = ENTRY_OF(key);
-        examined = 1;
         if (e->expires_ns > now_ns && !visit(context, key->bytes, key->length, e->value)) return 0;
         *last = key->bytes;
         *last_length = key->length;
-    }
+    } while (--work > 0);
     return 0;
 }

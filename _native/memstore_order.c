@@ -152,20 +152,8 @@ int order_open(order_t *o, slabs_t *slabs) {
 }
 
 void order_close(order_t *o) {
-    /* Removals may leave empty leaves behind; free them last child first. */
-    while (o->root) {
-        node_t *parent = NULL, *n = o->root;
-        while (n->level && n->count) {
-            parent = n;
-            n = n->children[n->count - 1];
-        }
-        node_free(o, n);
-        if (!parent) {
-            o->root = NULL;
-        } else if (--parent->count) {
-            separator_free(o, parent->keys[parent->count]);
-        }
-    }
+    node_free(o, o->root);
+    o->root = NULL;
 }
 
 /* The shortest key above `left` and not above `right`. */
@@ -262,15 +250,17 @@ int order_insert(order_t *o, skey_t *key) {
     return 0;
 }
 
+/* Do children i - 1 and i fit well into one node? */
+static int mergeable(const node_t *parent, unsigned i) {
+    return i > 0 && i < parent->count && parent->children[i - 1]->count + parent->children[i]->count <= MERGED;
+}
+
 /* Merge a sparse node with a neighbour under the same parent. True when the parent lost a child. */
 static int merge(order_t *o, const path_t *path, unsigned level) {
-    node_t *n = path->node[level], *parent = path->node[level + 1];
-    unsigned i = path->index[level + 1];
-    if (n->count >= SPARSE || parent->count < 2) return 0;
-    unsigned r = i + 1 < parent->count ? i + 1 : i;
+    node_t *parent = path->node[level + 1];
+    unsigned i = path->index[level + 1], r = mergeable(parent, i + 1) ? i + 1 : i;
+    if (path->node[level]->count >= SPARSE || !mergeable(parent, r)) return 0;
     node_t *left = parent->children[r - 1], *right = parent->children[r];
-    unsigned total = left->count + right->count;
-    if (total > (n->count ? MERGED : FAN)) return 0;
     skey_t *separator = parent->keys[r];
     if (level)
         right->keys[0] = separator; /* now bounds the first child moved */
@@ -284,11 +274,41 @@ static int merge(order_t *o, const path_t *path, unsigned level) {
     return 1;
 }
 
+/* The leaf to the left of the path's; NULL for the first. */
+static node_t *leaf_before(const order_t *o, const path_t *path) {
+    for (unsigned level = 1; level <= o->root->level; level++) {
+        if (path->index[level] == 0) continue;
+        node_t *n = path->node[level]->children[path->index[level] - 1];
+        while (n->level) n = n->children[n->count - 1];
+        return n;
+    }
+    return NULL;
+}
+
+/* Remove the path's empty leaf, and the nodes above that have no other child. Returns the level that lost one. */
+static unsigned remove_leaf(order_t *o, const path_t *path) {
+    node_t *before = leaf_before(o, path);
+    if (before) before->next = path->node[0]->next;
+    unsigned level = 1;
+    for (; path->node[level]->count == 1; level++) node_free(o, path->node[level - 1]);
+    node_free(o, path->node[level - 1]);
+    node_t *n = path->node[level];
+    unsigned i = path->index[level];
+    if (i == 0) { /* the first child has no separator: drop the second's, and put the second in its place */
+        n->children[0] = n->children[1];
+        i = 1;
+    }
+    separator_free(o, n->keys[i]);
+    node_remove(n, i);
+    return level;
+}
+
 void order_remove(order_t *o, skey_t *key) {
     path_t path;
     node_t *leaf = descend(o, key->bytes, key->length, 0, &path);
     node_remove(leaf, path.index[0]);
-    for (unsigned level = 0; level < o->root->level && merge(o, &path, level);) level++;
+    unsigned level = leaf->count || !o->root->level ? 0 : remove_leaf(o, &path);
+    for (; level < o->root->level && merge(o, &path, level);) level++;
     while (o->root->level && o->root->count == 1) {
         node_t *root = o->root;
         o->root = root->children[0];
@@ -304,13 +324,11 @@ order_at_t order_seek(const order_t *o, const uint8_t *key, size_t length, int a
     return at;
 }
 
-skey_t *order_next(order_at_t *at, int *more) {
-    *more = 1;
-    if (at->index < at->leaf->count) return at->leaf->keys[at->index++];
-    *more = at->leaf->next != NULL;
-    if (*more) {
+skey_t *order_next(order_at_t *at) {
+    if (at->index == at->leaf->count) {
+        if (!at->leaf->next) return NULL;
         at->leaf = at->leaf->next;
         at->index = 0;
     }
-    return NULL;
+    return at->leaf->keys[at->index++];
 }

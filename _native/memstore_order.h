@@ -4,7 +4,7 @@
  * whose depth a caller controls (each key a prefix of the next). A node keeps, beside each key's pointer, the 8 bytes
  * that follow the prefix all its keys share, so a search mostly stays inside the node. Scans hold no position: they
  * seek from a key each time, so writers never wait and nothing is pinned. Sparse neighbours are merged on removal
- * where they fit well; a leaf without such a neighbour may stay empty. Separators are the shortest that separate. */
+ * where they fit well, and no leaf stays empty but that of an empty tree. Separators are the shortest that separate. */
 #ifndef PRISM_MEMSTORE_ORDER_H
 #define PRISM_MEMSTORE_ORDER_H
 #include "memstore_entry.h"
@@ -32,6 +32,6 @@ int order_insert(order_t *o, skey_t *key);
 void order_remove(order_t *o, skey_t *key);
 /* Before the first key >= the given one, or > it when `after`. Valid until the next insert or remove. */
 order_at_t order_seek(const order_t *o, const uint8_t *key, size_t length, int after);
-/* The key at the position, which moves on. NULL at the end, and at the end of a leaf when `*more` is then set. */
-skey_t *order_next(order_at_t *at, int *more);
+/* The key at the position, which moves on. NULL at the end. */
+skey_t *order_next(order_at_t *at);
 #endif

@@ -40,6 +40,8 @@ size_t slab_rounded(size_t n) {
     return size;
 }
 
+static int may_reserve(const slabs_t *s, size_t n) { return !s->limit || s->reserved + n <= s->limit; }
+
 static void *map_pages(size_t n) {
     void *p = mmap(NULL, n, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     return p == MAP_FAILED ? NULL : p;
@@ -79,7 +81,7 @@ static slab_t *open_slab(slabs_t *s, unsigned class, size_t size) {
         s->empty = slab->next;
         s->empties--;
     } else {
-        slab = map_slab();
+        slab = may_reserve(s, SLAB_BYTES) ? map_slab() : NULL;
         if (!slab) return NULL;
         s->reserved += SLAB_BYTES;
     }
@@ -97,7 +99,7 @@ void *slab_alloc(slabs_t *s, size_t n) {
     void *block;
     if (n > SLAB_LARGEST) {
         size = slab_rounded(n);
-        block = map_pages(size);
+        block = may_reserve(s, size) ? map_pages(size) : NULL;
         if (!block) return NULL;
         s->reserved += size;
         s->used += size;
@@ -137,7 +139,7 @@ void slab_free(slabs_t *s, void *block, size_t n) {
     size_t size;
     if (n > SLAB_LARGEST) {
         size = slab_rounded(n);
-        munmap(block, size);
+        if (munmap(block, size)) madvise(block, size, MADV_DONTNEED); /* too many mappings: only addresses are lost */
         s->reserved -= size;
         s->used -= size;
         return;

@@ -19,11 +19,12 @@ typedef struct {
     unsigned empties;
     size_t used;     /* bytes of live blocks, rounded as allocated */
     size_t reserved; /* bytes mapped */
+    size_t limit;    /* of reserved; 0 = none */
 } slabs_t;
 
 /* Bytes a block of n is charged. */
 size_t slab_rounded(size_t n);
-/* NULL without memory. */
+/* NULL without memory, or at the limit. */
 void *slab_alloc(slabs_t *s, size_t n);
 /* n as given to slab_alloc, or any size that rounds equally. */
 void slab_free(slabs_t *s, void *block, size_t n);

@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from prism_proxy.errors import PrismError
+from prism_proxy.errors import PrismError, StatusCode
 
 BASIC = "keyvalue_basic"
 SCAN = "keyvalue_scan"
@@ -19,6 +19,18 @@ BATCH = "keyvalue_batch"
 CAS = "keyvalue_cas"
 TRANSACTIONAL = "keyvalue_transactional"
 ALL = frozenset({BASIC, SCAN, TTL, BATCH, CAS, TRANSACTIONAL})
+
+MAX_BATCH_BYTES = 16 * 1024 * 1024
+
+
+def check_batch_bytes(values: int, size: int) -> None:
+    """PrismError RESOURCE_EXHAUSTED when `values` values, `size` bytes in all, are too much for one BatchGet.
+
+    A request that repeats one large key thousands of times would fill the memory otherwise. One value always fits.
+    """
+    if size > MAX_BATCH_BYTES and values > 1:
+        raise PrismError(StatusCode.RESOURCE_EXHAUSTED, "MESSAGE_TOO_LARGE",
+                         f"the values of one BatchGet may have {MAX_BATCH_BYTES} bytes together: ask for fewer keys")
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +98,9 @@ class KeyValueBatch(Protocol):
         """Store in order, not atomically; one result an item."""
         ...
 
-    async def batch_get(self, keys: Sequence[bytes]) -> list[bytes | None]: ...
+    async def batch_get(self, keys: Sequence[bytes]) -> list[bytes | None]:
+        """One value a key. `check_batch_bytes` as values are read, not when all of them are in memory."""
+        ...
 
     async def batch_delete(self, keys: Sequence[bytes]) -> list[bool]: ...
 

@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 from prism_proxy.contracts import keyvalue
 from prism_proxy.contracts.driver import Declaration, Health, HealthReport
-from prism_proxy.contracts.keyvalue import CasResult, ScanPage
+from prism_proxy.contracts.keyvalue import CasResult, ScanPage, check_batch_bytes
 from prism_proxy.errors import PrismError
 
 
@@ -111,7 +111,13 @@ class PlainDriver(_Life):
         return [None] * len(items)
 
     async def batch_get(self, keys: Sequence[bytes]) -> list[bytes | None]:
-        return [await self.get(key) for key in keys]
+        values: list[bytes | None] = []
+        size = 0
+        for key in keys:
+            values.append(await self.get(key))
+            size += len(values[-1] or b"")
+            check_batch_bytes(len(values), size)
+        return values
 
     async def batch_delete(self, keys: Sequence[bytes]) -> list[bool]:
         return [await self.delete(key) for key in keys]

@@ -120,6 +120,51 @@ def test_bytes_return_to_the_start_when_everything_is_deleted() -> None:
     assert store.counters()["bytes"] == empty
 
 
+SIZES = [16 * step for step in range(1, 16)] + [300, 420, 600, 850, 1200, 1700, 2400, 3400, 4900, 6900, 9000, 14_000]
+
+
+def scatter(store: MemStore, size: int, largest: int) -> None:
+    """Store up to `largest` bytes of values of one size, then delete all but a few, far apart in memory."""
+    kept_every = 256 * 1024 // (size + 40)
+    keys = [b"%d/%d" % (size, index) for index in range(largest // size)]
+    for index, key in enumerate(keys):
+        try:
+            store.set(key, bytes(size))
+        except StoreFull:
+            keys = keys[:index]
+            break
+    for index, key in enumerate(keys):
+        if index % kept_every:
+            store.delete(key)
+
+
+def test_survivors_cannot_keep_more_mapped_than_promised() -> None:
+    bound, mib = 8 << 20, 1 << 20
+    store = MemStore(bound)
+    for size in SIZES:
+        scatter(store, size, bound)
+        assert store.counters()["reserved"] <= 2 * bound + 32 * mib
+    assert store.counters()["bytes"] < bound // 4
+    assert store.is_full(), "nothing but large free holes is a state to report"
+    while store.clear(1000):
+        pass
+    assert not store.is_full()
+    assert store.counters()["reserved"] < 2 * mib
+    assert fill(store) > 10_000
+
+
+def test_an_evicting_store_frees_what_survivors_hold() -> None:
+    bound = 8 << 20
+    store = MemStore(bound, lru=True)
+    for size in SIZES:
+        scatter(store, size, bound)
+        while store.tick(100):
+            pass
+        store.set(b"large", bytes(bound // 2))
+        assert not store.is_full()
+    assert store.counters()["refused"] == 0
+
+
 RESIDENT_PROBE = """
 import resource
 from prism_proxy._native.memstore import MemStore

@@ -71,3 +71,18 @@ def test_keys_that_are_prefixes_of_each_other_stay_in_order() -> None:
         if after is None:
             break
     assert found == sorted(keys)
+
+
+def test_thinned_out_stretches_are_given_back() -> None:
+    """Deleted in order, then again what was left over: no empty node stays behind to be walked over."""
+    store = MemStore(1 << 30)
+    keys = [b"%08d" % number for number in range(100_000)]
+    for key in random.Random(3).sample(keys, len(keys)):
+        store.set(key, b"")
+    empty_leaves_worth = 100_000
+    for every in (2000, 100_000):
+        for number, key in enumerate(keys):
+            if number % every:
+                store.delete(key)
+    assert store.scan(b"", None, 10, False) == ([(keys[0], None)], None)
+    assert store.counters()["bytes"] < empty_leaves_worth

@@ -106,6 +106,32 @@ async def test_buffers_count_keys_values_and_reads(transactions: Transactions) -
     assert reason(transaction.read, b"r", 1) == "TRANSACTION_TOO_LARGE"
 
 
+async def test_reads_and_writes_are_bounded_in_number(transactions: Transactions) -> None:
+    transaction = transactions.find(transactions.begin(0, 0)[0])
+    for index in range(rules.MAX_KEYS // 2):
+        transaction.write(b"w%d" % index, b"")
+        transaction.read(b"r%d" % index, 1)
+    assert reason(transaction.write, b"last", b"") == "TRANSACTION_TOO_LARGE"
+    assert reason(transaction.read, b"last", 1) == "TRANSACTION_TOO_LARGE"
+    transaction.write(b"w0", b"again")
+    transaction.read(b"r0", 1)
+
+
+async def test_all_buffers_together_are_bounded_and_given_back(transactions: Transactions) -> None:
+    each = bytes(rules.MAX_BUFFER_BYTES - rules.ENTRY_BYTES - 1)  # one object: the account is of lengths
+    handles = [transactions.begin(0, 0)[0] for _ in range(rules.MAX_BUFFERED_BYTES // rules.MAX_BUFFER_BYTES)]
+    for handle in handles:
+        transactions.find(handle).write(b"k", each)
+    one_more = transactions.find(transactions.begin(0, 0)[0])
+    with pytest.raises(PrismError) as caught:
+        one_more.write(b"k", b"")
+    assert (caught.value.reason, caught.value.retry_after) == ("TOO_MANY_TRANSACTIONS", 1.0)
+    transactions.take(handles[0])
+    one_more.write(b"k", each)
+    transactions.close()
+    transactions.find(transactions.begin(0, 0)[0]).write(b"k", each)
+
+
 async def test_a_key_read_in_two_versions_dooms_it(transactions: Transactions) -> None:
     transaction = transactions.find(transactions.begin(0, 0)[0])
     transaction.read(b"key", 4)

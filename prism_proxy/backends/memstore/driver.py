@@ -20,6 +20,7 @@ from prism_proxy.errors import PrismError, StatusCode
 UPKEEP_SECONDS = 0.05
 SLICE_NS = 200_000
 SLICE_ITEMS = 100  # of a batch, between two yields to the loop
+SLICE_BYTES = 256 * 1024
 _CURSOR_VERSION = b"\x01"
 
 
@@ -128,29 +129,36 @@ class MemstoreDriver:
 
     async def batch_set(self, items: Sequence[tuple[bytes, bytes]]) -> list[PrismError | None]:
         results: list[PrismError | None] = []
-        for index, (key, value) in enumerate(items):
+        pace = _Pace()
+        for key, value in items:
             try:
                 self.native_store.set(key, value)
                 results.append(None)
             except StoreFull as error:
                 results.append(self.classify(error))
-            if index % SLICE_ITEMS == SLICE_ITEMS - 1:
+            if pace.slice_ends(len(value)):
                 await asyncio.sleep(0)
         return results
 
     async def batch_get(self, keys: Sequence[bytes]) -> list[bytes | None]:
         values: list[bytes | None] = []
-        for index, key in enumerate(keys):
-            values.append(self.native_store.get(key))
-            if index % SLICE_ITEMS == SLICE_ITEMS - 1:
+        pace, size = _Pace(), 0
+        for key in keys:
+            value = self.native_store.get(key)
+            values.append(value)
+            if value is not None:
+                size += len(value)
+                keyvalue.check_batch_bytes(len(values), size)
+            if pace.slice_ends(len(value or b"")):
                 await asyncio.sleep(0)
         return values
 
     async def batch_delete(self, keys: Sequence[bytes]) -> list[bool]:
         existed: list[bool] = []
-        for index, key in enumerate(keys):
+        pace = _Pace()
+        for key in keys:
             existed.append(self.native_store.delete(key))
-            if index % SLICE_ITEMS == SLICE_ITEMS - 1:
+            if pace.slice_ends(0):
                 await asyncio.sleep(0)
         return existed
 
@@ -169,6 +177,21 @@ class MemstoreDriver:
 
     async def commit(self, reads: Mapping[bytes, int], writes: Mapping[bytes, bytes]) -> bool:
         return self.native_store.commit(reads, writes)
+
+
+class _Pace:
+    """Tells a batch when it has worked long enough without a yield to the loop."""
+
+    def __init__(self) -> None:
+        self._items = self._bytes = 0
+
+    def slice_ends(self, size: int) -> bool:
+        self._items += 1
+        self._bytes += size
+        if self._items < SLICE_ITEMS and self._bytes < SLICE_BYTES:
+            return False
+        self._items = self._bytes = 0
+        return True
 
 
 def _nanoseconds(seconds: float) -> int:

@@ -21,6 +21,8 @@ from prism_proxy.errors import PrismError, StatusCode, invalid
 
 MAX_OPEN = 1000
 MAX_BUFFER_BYTES = 16 * 1024 * 1024
+MAX_BUFFERED_BYTES = 256 * 1024 * 1024  # by all that are open
+MAX_KEYS = 1000  # read and written: a local store applies them in one piece, within the 2 ms that a call may take
 DEFAULT_TIMEOUT_MS = 30_000
 MAX_TIMEOUT_MS = 300_000
 ENTRY_BYTES = 64  # counted for each key besides its bytes, so that many small ones are bounded too
@@ -29,11 +31,19 @@ _HANDLE = re.compile(r".+\.[0-9a-f]{8}\.[0-9a-f]{32}")
 
 
 @dataclass
+class Buffers:
+    """Bytes that all open transactions of a namespace hold."""
+
+    used: int = 0
+
+
+@dataclass
 class Transaction:
     """Reads are versions by key, writes values by key; `buffered` counts the bytes of both."""
 
     deadline: float
     timer: asyncio.TimerHandle
+    buffers: Buffers
     reads: dict[bytes, int] = field(default_factory=dict)
     writes: dict[bytes, bytes] = field(default_factory=dict)
     buffered: int = 0
@@ -42,22 +52,30 @@ class Transaction:
     def read(self, key: bytes, version: int) -> None:
         """Remember what was seen. Two different versions of one key can no longer commit."""
         if key not in self.reads:
-            self._grow(ENTRY_BYTES + len(key))
+            self._grow(ENTRY_BYTES + len(key), 1)
             self.reads[key] = version
         elif self.reads[key] != version:
             self.doomed = True
             raise self.conflict()
 
     def write(self, key: bytes, value: bytes) -> None:
-        known = key in self.writes
-        self._grow(len(value) - len(self.writes[key]) if known else ENTRY_BYTES + len(key) + len(value))
+        if key in self.writes:
+            self._grow(len(value) - len(self.writes[key]), 0)
+        else:
+            self._grow(ENTRY_BYTES + len(key) + len(value), 1)
         self.writes[key] = value
 
-    def _grow(self, size: int) -> None:
-        if self.buffered + size > MAX_BUFFER_BYTES:
+    def _grow(self, size: int, keys: int) -> None:
+        if self.buffered + size > MAX_BUFFER_BYTES or len(self.reads) + len(self.writes) + keys > MAX_KEYS:
             raise PrismError(StatusCode.RESOURCE_EXHAUSTED, "TRANSACTION_TOO_LARGE",
-                             f"a transaction buffers at most {MAX_BUFFER_BYTES} bytes: commit in parts")
+                             f"a transaction buffers at most {MAX_BUFFER_BYTES} bytes, and reads and writes at most "
+                             f"{MAX_KEYS} keys: commit in parts")
+        if self.buffers.used + size > MAX_BUFFERED_BYTES:
+            raise PrismError(StatusCode.RESOURCE_EXHAUSTED, "TOO_MANY_TRANSACTIONS",
+                             f"the open transactions of this namespace buffer {MAX_BUFFERED_BYTES} bytes: commit or "
+                             "roll back some", retry_after=1.0)
         self.buffered += size
+        self.buffers.used += size
 
     def check(self) -> None:
         if self.doomed:
@@ -78,6 +96,7 @@ class Transactions:
         self._clock = clock
         self._wall = wall
         self._open: dict[str, Transaction] = {}
+        self._buffers = Buffers()
 
     def begin(self, timeout_ms: int, isolation: int) -> tuple[str, int]:
         """(handle, expiry in epoch ms). 0 ms is the default of 30 s."""
@@ -92,8 +111,8 @@ class Transactions:
                              f"{MAX_OPEN} transactions are open in this namespace: commit or roll back some",
                              retry_after=1.0)
         handle = self._prefix + secrets.token_hex(16)
-        timer = asyncio.get_running_loop().call_later(timeout_s, self._open.pop, handle, None)
-        self._open[handle] = Transaction(self._clock() + timeout_s, timer)
+        timer = asyncio.get_running_loop().call_later(timeout_s, self._end, handle)
+        self._open[handle] = Transaction(self._clock() + timeout_s, timer, self._buffers)
         return handle, int((self._wall() + timeout_s) * 1000)
 
     def find(self, handle: str) -> Transaction:
@@ -121,7 +140,9 @@ class Transactions:
         return len(self._open)
 
     def _end(self, handle: str) -> None:
-        self._open.pop(handle).timer.cancel()
+        transaction = self._open.pop(handle)
+        transaction.timer.cancel()
+        self._buffers.used -= transaction.buffered
 
     def _unknown(self, handle: str) -> PrismError:
         if handle.startswith(self._prefix):

@@ -117,6 +117,23 @@ class KeyValueRulesSuite:
             with refused(StatusCode.ABORTED, reason):
                 await call(layered_store, handle)
 
+    async def test_IFC3_batches_of_too_many_bytes_are_refused(self, layered_store: KeyValueSubject) -> None:
+        await layered_store.set("large", bytes(5 * 1024 * 1024))
+        await layered_store.set("small", b"v")
+        assert len(await layered_store.batch_get(["large"] * 3)) == 3
+        with refused(StatusCode.RESOURCE_EXHAUSTED, "MESSAGE_TOO_LARGE"):
+            await layered_store.batch_get(["small", *["large"] * 9_999])
+
+    async def test_IFC3_transactions_of_too_many_keys_are_refused(self, layered_store: KeyValueSubject) -> None:
+        transaction = await layered_store.begin()
+        for index in range(1000):
+            await layered_store.set_in_transaction(transaction, f"key{index}", b"v")
+        with refused(StatusCode.RESOURCE_EXHAUSTED, "TRANSACTION_TOO_LARGE"):
+            await layered_store.set_in_transaction(transaction, "last", b"v")
+        with refused(StatusCode.RESOURCE_EXHAUSTED, "TRANSACTION_TOO_LARGE"):
+            await layered_store.get_in_transaction(transaction, "last")
+        assert await layered_store.commit(transaction) == 1000
+
     async def test_IFC3_large_transactions_are_refused_and_stay_open(self, layered_store: KeyValueSubject) -> None:
         transaction = await layered_store.begin()
         await layered_store.set_in_transaction(transaction, "key", b"v")
