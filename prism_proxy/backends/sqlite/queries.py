@@ -7,15 +7,22 @@ import sqlite3
 from collections.abc import Sequence
 
 from prism_proxy.backends.sqlite.operations import find
+from prism_proxy.contracts.keyvalue import check_batch_bytes
 
 _LIVE = "(expires IS NULL OR expires > ?)"
 PAGE_BYTES = 1024 * 1024  # of values in a page of a scan, so that large ones do not pile up
 
 
 def get_all(connection: sqlite3.Connection, keys: Sequence[bytes], now_ms: int) -> list[bytes | None]:
+    values: list[bytes | None] = []
+    size = 0
     connection.execute("BEGIN")
     try:
-        return [find(connection, key, now_ms)[0] for key in keys]
+        for key in keys:
+            values.append(find(connection, key, now_ms)[0])
+            size += len(values[-1] or b"")
+            check_batch_bytes(len(values), size)
+        return values
     finally:
         connection.execute("ROLLBACK")
 
