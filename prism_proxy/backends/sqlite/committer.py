@@ -150,6 +150,8 @@ class Committer:
             connection.execute("COMMIT")
         except sqlite3.Error as error:
             self._broke(connection, error)
+            if is_full(error) and self._checkpointer.idle:
+                self._checkpointer.run_on(connection)  # a log that is copied can start over: that frees its room
             if is_full(error) and outcome == "not_executed" and len(requests) > 1:
                 # SQLite rolled back everything for want of room for one: what needs none, as deletions, goes alone
                 return [result for request in requests for result in self.write([request])]
@@ -196,7 +198,7 @@ class Committer:
         if self._checkpointer.log_bytes > LOG_BYTES:
             self._checkpointer.run_on(connection)
             self._checkpointer.log_bytes = self._uncopied = 0
-        elif self._uncopied >= CHECKPOINT_BYTES:
+        elif self._uncopied >= CHECKPOINT_BYTES or self._checkpointer.error:
             self._uncopied = 0
             self._checkpointer.request()
 

@@ -1,0 +1,111 @@
+"""The SQLite backend on a real disk that is full, or read-only: what callers hear, and that it comes back by itself."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from prism_proxy.backends.sqlite.config import SqliteConfig
+from prism_proxy.backends.sqlite.driver import SqliteDriver
+from prism_proxy.contracts.driver import Health
+from prism_proxy.errors import PrismError, StatusCode
+
+MIB = 1024 * 1024
+
+
+def mount(*arguments: str) -> None:
+    subprocess.run(["mount", *arguments], check=True, capture_output=True)
+
+
+@pytest.fixture
+def disk(tmp_path: Path) -> Iterator[Path]:
+    """A disk of 4 MiB."""
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    try:
+        mount("-t", "tmpfs", "-o", "size=4m", "tmpfs", str(folder))
+    except (OSError, subprocess.CalledProcessError):
+        pytest.skip("mounting a small disk needs root")
+    try:
+        yield folder
+    finally:
+        subprocess.run(["umount", str(folder)], check=True)
+
+
+async def refusal(driver: SqliteDriver, key: bytes, value: bytes) -> PrismError | None:
+    try:
+        await driver.set(key, value)
+    except PrismError as error:
+        return error
+    return None
+
+
+async def healthy(driver: SqliteDriver) -> None:
+    async with asyncio.timeout(20):
+        while driver.health().status is not Health.HEALTHY:
+            await asyncio.sleep(0.01)
+
+
+async def test_a_full_disk_refuses_writes_keeps_reads_and_recovers(disk: Path) -> None:
+    filler = disk / "filler"
+    driver = SqliteDriver(SqliteConfig(str(disk / "store.db")))
+    await driver.open()
+    try:
+        await driver.set(b"before", b"v")
+        with filler.open("wb", buffering=0) as file, contextlib.suppress(OSError):
+            while file.write(bytes(4096)):
+                pass
+        results = [await refusal(driver, b"k%d" % index, bytes(200_000)) for index in range(4)]
+        full = results[-1]
+        assert full is not None
+        assert (full.code, full.reason) == (StatusCode.RESOURCE_EXHAUSTED, "STORE_FULL")
+        assert (full.retry_after is None) or full.metadata["outcome"] == "not_executed"
+        assert driver.health().status is Health.DEGRADED
+        assert await driver.get(b"before") == b"v"
+        filler.unlink()
+        await driver.set(b"after", bytes(200_000))
+        await healthy(driver)
+        assert await driver.batch_get([b"before", b"after"]) == [b"v", bytes(200_000)]
+    finally:
+        await driver.close()
+
+
+async def test_a_disk_filled_by_the_store_itself_serves_again_after_deletions(disk: Path) -> None:
+    driver = SqliteDriver(SqliteConfig(str(disk / "store.db"), max_bytes=int(1.5 * MIB)))
+    await driver.open()
+    try:
+        results = [await refusal(driver, b"k%d" % index, bytes(100_000)) for index in range(40)]
+        assert results.count(None) >= 10
+        assert {error.reason for error in results if error} == {"STORE_FULL"}
+        await driver.delete(b"k0")
+        await driver.set(b"again", bytes(90_000))
+    finally:
+        await driver.close()
+
+
+async def test_a_read_only_disk_is_unavailable_until_it_is_writable(disk: Path) -> None:
+    config = SqliteConfig(str(disk / "store.db"))
+    driver = SqliteDriver(config)
+    await driver.open()
+    await driver.set(b"k", b"old")
+    await driver.close()
+    await asyncio.to_thread(mount, "-o", "remount,ro", str(disk))
+    driver = SqliteDriver(config)
+    await driver.open()
+    try:
+        error = await refusal(driver, b"k", b"new")
+        assert error is not None
+        assert (error.code, error.metadata["outcome"]) == (StatusCode.UNAVAILABLE, "not_executed")
+        assert "Read-only" in error.message
+        assert driver.health().status is Health.UNHEALTHY
+        await asyncio.to_thread(mount, "-o", "remount,rw", str(disk))
+        await healthy(driver)
+        await driver.set(b"k", b"new")
+        assert await driver.get(b"k") == b"new"
+    finally:
+        await driver.close()
