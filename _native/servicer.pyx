@@ -154,7 +154,8 @@ cdef class Context:
         try:
             return self.handler.deserialize(data)
         except Exception as error:
-            _log.exception("a request could not be decoded")
+            # The caller's mistake, and told to the caller: at a higher level, rubbish would fill the log.
+            _log.debug("a request could not be decoded: %s", error)
             raise DecodeFailure(f"Exception deserializing request! {type(error).__name__}") from None
 
     cdef void unexpected(self, object error):
