@@ -406,11 +406,13 @@ async def test_an_io_error_fails_the_batch_and_the_file_is_opened_again(path: Pa
 
 async def test_the_log_is_copied_beside_the_writers_and_stays_bounded(path: Path) -> None:
     async with opened(path, durability="checkpointed") as driver:
-        for _ in range(40):
+        rounds = 0
+        # How many rounds fit between two checkpoints depends on the machine; the log must not grow with all of them.
+        while rounds < 40 or detail(driver, "checkpoints") < 2:
             await asyncio.gather(*(driver.set(b"k%d" % index, bytes(50_000)) for index in range(20)))
+            rounds += 1
         await until(lambda: driver._writer.checkpointer.idle)
-        assert detail(driver, "checkpoints") >= 2
-        assert path.with_name("store.db-wal").stat().st_size < 40 * 20 * 50_000
+        assert path.with_name("store.db-wal").stat().st_size < rounds * 20 * 50_000
     assert not path.with_name("store.db-wal").exists()  # all is copied at the end
 
 
