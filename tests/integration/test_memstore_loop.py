@@ -14,15 +14,10 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 import pytest
 
 from prism.interfaces.keyvalue import keyvalue_basic_pb2 as pb
-from prism_proxy._native import keyvalue as native_keyvalue
 from prism_proxy.backends.memstore.config import MemstoreConfig
 from prism_proxy.backends.memstore.driver import MemstoreDriver
-from prism_proxy.interfaces.registry import add_interfaces, namespaced
-from prism_proxy.namespaces.model import NamespaceConfig
-from prism_proxy.namespaces.snapshot import Namespaces, build
-from prism_proxy.patterns.keyvalue.pattern import KeyValueOptions
 from prism_proxy.server.channel import Channel
-from prism_proxy.server.server import Server
+from tests.support.memstore_server import GET, served
 
 KEYS = 1_000_000
 BATCH = 1000
@@ -54,29 +49,16 @@ def driver(clock: Clock) -> MemstoreDriver:
 @pytest.fixture
 async def bystander(driver: MemstoreDriver) -> AsyncIterator[Get]:
     """Gets one key over a connection of its own."""
-    namespaces = Namespaces()
-    server = Server(namespaced=namespaced)
-    add_interfaces(server, namespaces.resolve)
-    namespaces.on_swap(lambda current: server.set_routes(current.table()))
-    for path, handler in native_keyvalue.handlers().items():
-        server.add_native_handler(path, handler)
-    config = NamespaceConfig("busy", driver.declaration.name, None, KeyValueOptions())
-    namespaces.swap(build(1, [config], lambda backend, settings: driver))
-    await driver.open()
     await driver.set(b"bystander", b"v" * 100)
-    channel = Channel(f"127.0.0.1:{server.add_insecure_port('127.0.0.1:0')}")
-    await server.start()
     request = pb.GetRequest(key="bystander").SerializeToString()
+    async with served(driver) as port:
+        channel = Channel(f"127.0.0.1:{port}")
 
-    async def get() -> bytes:
-        reply = await channel.unary("/prism.interfaces.keyvalue.KeyValueBasicInterface/Get", request,
-                                    [("x-namespace", "busy")])
-        return pb.GetResponse.FromString(reply).value
+        async def get() -> bytes:
+            return pb.GetResponse.FromString(await channel.unary(GET, request)).value
 
-    yield get
-    await channel.close()
-    await server.stop(0)
-    await driver.close()
+        yield get
+        await channel.close()
 
 
 async def p99_beside(get: Get, work: Awaitable[None]) -> float:

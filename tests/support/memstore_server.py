@@ -1,0 +1,35 @@
+"""A server whose native handlers work on one memory store that the test holds too."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import AsyncIterator
+
+from prism_proxy._native import keyvalue as native_keyvalue
+from prism_proxy.backends.memstore.driver import MemstoreDriver
+from prism_proxy.interfaces.registry import add_interfaces, namespaced
+from prism_proxy.namespaces.model import NamespaceConfig
+from prism_proxy.namespaces.snapshot import Namespaces, build
+from prism_proxy.server.server import Server
+
+GET = "/prism.interfaces.keyvalue.KeyValueBasicInterface/Get"
+
+
+@contextlib.asynccontextmanager
+async def served(driver: MemstoreDriver) -> AsyncIterator[int]:
+    """The port. The driver is opened here, serves the namespace `default`, and is closed at the end."""
+    namespaces = Namespaces()
+    namespaces.swap(build(1, [NamespaceConfig("default", "memstore", None)], lambda backend, settings: driver))
+    server = Server(namespaced=namespaced)
+    add_interfaces(server, namespaces.resolve)
+    namespaces.on_swap(lambda current: server.set_routes(current.table()))
+    for path, handler in native_keyvalue.handlers().items():
+        server.add_native_handler(path, handler)
+    port = server.add_insecure_port("127.0.0.1:0")
+    await driver.open()
+    await server.start()
+    try:
+        yield port
+    finally:
+        await server.stop(0)
+        await driver.close()
