@@ -223,7 +223,6 @@ cdef class ServerStream(RequestHead):
         self.handler.on_start(self)
 
     # --- request messages ---------------------------------------------------------------------------------------
-
     cdef void on_data(self, const uint8_t* data, size_t n, bint last) noexcept:
         cdef size_t length
         if self.answered or self.handler is None:
@@ -305,7 +304,7 @@ cdef class ServerStream(RequestHead):
         """Hand one message to the handler, inflated; large ones inflate off the loop, and those behind them wait."""
         cdef buffer_t out
         cdef int rc
-        cdef size_t cap = <size_t>self.core.limits.inflate_offload_bytes
+        cdef size_t cap = <size_t>min(self.core.limits.inflate_offload_bytes, self.core.limits.max_message_bytes)
         if self.inflating:
             self.pending.append(((<char*>data)[:n], compressed))
             return
@@ -388,7 +387,6 @@ cdef class ServerStream(RequestHead):
             self.withheld_credit = 0
 
     # --- reply --------------------------------------------------------------------------------------------------
-
     cdef void handler_started(self) noexcept:
         """A handler that answers later: it counts as running until `handler_finished`, also after a reset."""
         self.handler_active = True
@@ -458,6 +456,9 @@ cdef class ServerStream(RequestHead):
     cdef uint8_t* reply_begin_split(self, size_t inline_bytes, size_t total) noexcept:
         """As `reply_begin`, for a message whose last `total - inline_bytes` bytes follow by `enqueue`."""
         cdef uint8_t* out
+        if total > <size_t>self.core.limits.max_message_bytes:
+            self.message_too_large(f"the reply has {total} bytes")
+            return NULL
         self.reply_chunk = chunk_new(5 + inline_bytes)
         if self.reply_chunk == NULL:
             self.fail(RESOURCE_EXHAUSTED, "OUT_OF_MEMORY", "no memory for the reply")

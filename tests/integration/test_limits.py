@@ -430,3 +430,10 @@ async def test_connections_over_the_cap_are_closed() -> None:
             assert served.hits("connections") == 1
             assert (await first.unary(UNARY, b"x")).status == 0
         await served.until("connections", 0)
+
+
+async def test_a_small_compressed_message_that_inflates_past_the_limit() -> None:
+    async with echo_server(max_message_bytes=1024) as served, H2Peer(served.port) as peer:
+        reply = await peer.unary(UNARY, gzip.compress(bytes(60_000)), ("grpc-encoding", "gzip"), flag=1)
+        assert reply.status == grpc.StatusCode.RESOURCE_EXHAUSTED.value[0]
+        assert served.hits("max_message_bytes") == 1
