@@ -26,6 +26,7 @@ EXTENSIONS: dict[str, tuple[list[str], list[str]]] = {
     "call": ([], []),
     "client": ([], []),
     "connection": ([], []),
+    "core": ([], []),
     "crc32": ([], ["z"]),
     "flood": ([], []),
     "h2": ([], ["nghttp2"]),

@@ -1,13 +1,12 @@
 """The gRPC layer: what a handler sees of a call. Built on the frame layer in h2.pxd."""
-from libc.stdint cimport int32_t, int64_t, uint8_t, uint32_t, uint64_t
+from libc.stdint cimport int64_t, uint8_t
 
 from prism_proxy._native.buffers cimport chunk_t
-from prism_proxy._native.h2 cimport H2Session, H2Stream, OutputScheduler
-from prism_proxy._native.limits cimport NativeLimits
+from prism_proxy._native.core cimport GrpcSession, Method, ServerCore
 from prism_proxy._native.messages cimport assembler_t
 from prism_proxy._native.metrics cimport MethodStats
 from prism_proxy._native.request_head cimport RequestHead, slice_t
-from prism_proxy._native.routing cimport NativeRoute, RouteTable
+from prism_proxy._native.routing cimport NativeRoute
 
 
 cdef class Handler:
@@ -19,45 +18,7 @@ cdef class Handler:
     cdef void on_end(self, ServerStream stream) noexcept
     cdef void on_cancel(self, ServerStream stream, int code) noexcept
     cdef void on_output_drained(self, ServerStream stream) noexcept
-
-
-cdef class Method:
-    """A row of the method table: the native handler is asked first, the servicer serves what it declines."""
-    cdef readonly bytes path
-    cdef readonly str operation
-    cdef readonly int index
-    cdef readonly bint namespaced
-    cdef MethodStats unrouted   # of calls without a namespace, or with one that does not exist
-    cdef Handler native
-    cdef Handler servicer
-
-
-cdef class ServerCore:
-    """What all connections of a server share."""
-    cdef readonly NativeLimits limits
-    cdef readonly object loop
-    cdef OutputScheduler scheduler
-    cdef readonly object settings
-    cdef dict methods
-    cdef int method_count
-    cdef RouteTable routes
-    cdef readonly set connections
-    cdef readonly int streams, handlers_running
-    cdef readonly int64_t bytes_held
-    cdef readonly bint draining
-    cdef object resolve, stats_for, describe_error, executor, on_idle
-    cdef Method find(self, ServerStream stream)
-    cdef NativeRoute route(self, GrpcSession session, ServerStream stream)
-    cdef MethodStats stats(self, NativeRoute route, Method method)
-
-
-cdef class GrpcSession(H2Session):
-    """A server connection as the calls on it see it; connection.pyx adds its life."""
-    cdef readonly ServerCore core
-    cdef Method last_method
-    cdef NativeRoute last_route
-    cdef RouteTable last_table
-    cdef int handlers_running
+    cdef void decline(self, ServerStream stream, const uint8_t* data, size_t n) noexcept
 
 
 cdef class ServerStream(RequestHead):

@@ -20,7 +20,8 @@ from libc.string cimport memcmp, memcpy, memset
 from prism_proxy._native.buffers cimport (
     buffer_free, buffer_t, chunk_borrow, chunk_bytes, chunk_free, chunk_new, chunk_t,
 )
-from prism_proxy._native.h2 cimport H2_INTERNAL_ERROR, H2Session
+from prism_proxy._native.core cimport GrpcSession, Method, RoutedMethod
+from prism_proxy._native.h2 cimport H2_INTERNAL_ERROR
 from prism_proxy._native.clock cimport monotonic_ns
 from prism_proxy._native.limits cimport (
     MESSAGE_SIZE, RECEIVE_BUDGET, NativeLimits,
@@ -28,11 +29,10 @@ from prism_proxy._native.limits cimport (
 from prism_proxy._native.messages cimport (
     ASSEMBLE_MESSAGE, ASSEMBLE_NO_MEMORY, ASSEMBLE_TOO_LARGE, assemble, assembler_in_message, message_length_of,
 )
-from prism_proxy._native.metrics cimport MethodStats
 from prism_proxy._native.name_values cimport MAX_NV, add_pairs, fixed
 from prism_proxy._native.nghttp2 cimport NGHTTP2_NV_FLAG_NO_COPY_NAME, nghttp2_nv
 from prism_proxy._native.request_head cimport RequestHead, equals
-from prism_proxy._native.routing cimport NativeRoute, RouteTable
+from prism_proxy._native.routing cimport NativeRoute
 from prism_proxy._native.wire cimport INFLATE_OK, INFLATE_TOO_LARGE, inflate_message, parse_timeout
 
 from prism_proxy._native.wire import MessageTooLarge, inflate_bytes, percent_encode
@@ -64,92 +64,26 @@ cdef class Handler:
     cdef void on_cancel(self, ServerStream stream, int code) noexcept: pass
     cdef void on_output_drained(self, ServerStream stream) noexcept: pass
 
-
-cdef class Method:
-    def __cinit__(self, str path not None, int index, bint namespaced, Handler native, Handler servicer):
-        self.path = path.encode()
-        self.operation = path.rpartition("/")[2]
-        self.index = index
-        self.namespaced = namespaced
-        self.native = native
-        self.servicer = servicer
-
-
-cdef class ServerCore:
-    """Made by `prism_proxy.server.server.Server`.
-
-    `resolve(path, metadata)` names the servicer handler of a path outside the table (or None); `stats_for(namespace,
-    path, backend)` makes the statistics of a method; `describe_error(error, request_id)` turns a PrismError or
-    (code, reason, message) into (code, message, details).
-    """
-
-    def __cinit__(self, loop, limits, NativeLimits native_limits not None, resolve, stats_for, describe_error,
-                  executor):
-        self.loop = loop
-        self.settings = limits
-        self.limits = native_limits
-        self.scheduler = OutputScheduler(loop)
-        self.resolve = resolve
-        self.stats_for = stats_for
-        self.describe_error = describe_error
-        self.executor = executor
-        self.methods = {}
-        self.connections = set()
-        self.routes = RouteTable(0, [], "")
-
-    def add_method(self, str path not None, Handler native, Handler servicer, bint namespaced) -> Method:
-        method = Method(path, self.method_count, namespaced, native, servicer)
-        self.method_count += 1
-        self.methods[method.path] = method
-        return method
-
-    def set_routes(self, RouteTable table not None) -> None:
-        """Swap the routing table; connections notice by its identity on their next call."""
-        self.routes = table
-
-    cdef Method find(self, ServerStream stream):
-        """The method of a path that the connection's last call did not have, or None."""
-        cdef bytes path = (<char*>stream.head.data + stream.path.offset)[:stream.path.length]
-        found = self.methods.get(path)
-        if found is None:
-            found = self.resolve(path.decode("latin-1"), stream.metadata())
-        return <Method?>found if found is not None else None
-
-    cdef NativeRoute route(self, GrpcSession session, ServerStream stream):
-        """The route of the call's namespace; None when there is no such namespace."""
-        cdef NativeRoute known = session.last_route
-        if session.last_table is self.routes and known is not None:
-            if stream.namespace.length == 0:
-                if known is self.routes.default:
-                    return known
-            elif equals(stream.head.data + stream.namespace.offset, stream.namespace.length,
-                        PyBytes_AS_STRING(known.name), PyBytes_GET_SIZE(known.name)):
-                return known
-        if stream.namespace.length == 0:
-            known = self.routes.default
-        else:
-            known = self.routes.by_name.get(
-                (<char*>stream.head.data + stream.namespace.offset)[:stream.namespace.length])
-        session.last_table = self.routes
-        session.last_route = known
-        return known
-
-    cdef MethodStats stats(self, NativeRoute route, Method method):
-        if route is None:
-            if method.unrouted is None:
-                method.unrouted = self.stats_for(None, method.path.decode(), "")
-            return method.unrouted
-        while len(route.stats) <= method.index:
-            route.stats.append(None)
-        found = route.stats[method.index]
-        if found is None:
-            found = self.stats_for(route.name.decode(), method.path.decode(), getattr(route.route, "backend", ""))
-            route.stats[method.index] = found
-        return found
+    cdef void decline(self, ServerStream stream, const uint8_t* data, size_t n) noexcept:
+        """Let the servicer serve this call from the start; `data` is its one request message."""
+        cdef Handler servicer = <Handler>stream.method.servicer
+        if servicer is None:
+            stream.fail(UNIMPLEMENTED, "METHOD_NOT_FOUND", "this method has no servicer")
+            return
+        stream.handler = servicer
+        servicer.on_start(stream)
+        servicer.on_message(stream, data, n)
 
 
-cdef class GrpcSession(H2Session):
-    pass
+cdef Handler choose(NativeRoute route, Method method):
+    """Who serves a method on a route: where the namespace lives, a native handler, or the servicer. None: nobody."""
+    cdef Handler native
+    if route is not None and route.forward is not None:
+        return <Handler?>route.forward
+    for native in method.natives:
+        if native.accepts(route):
+            return native
+    return <Handler?>method.servicer if method.servicer is not None else None
 
 
 @cython.no_gc
@@ -170,6 +104,7 @@ cdef class ServerStream(RequestHead):
         """The gates, in order: HTTP form, method, size of the head, namespace, encoding, deadline."""
         cdef GrpcSession connection = self.connection
         cdef Method method = connection.last_method
+        cdef RoutedMethod routed
         cdef const uint8_t* head = self.head.data
         cdef int64_t timeout
         if not equals(head + self.verb.offset, self.verb.length, "POST", 4):
@@ -194,7 +129,8 @@ cdef class ServerStream(RequestHead):
         self.method = method
         if method.namespaced:
             self.route = self.core.route(connection, self)
-        self.stats = self.core.stats(self.route, method)
+        routed = self.core.routed(self.route, method)
+        self.stats = routed.stats
         if method.namespaced and self.route is None:
             self.fail(5, "NAMESPACE_NOT_FOUND",
                       f"there is no namespace {self.header_text(self.namespace) or 'default'!r} on this proxy")
@@ -205,9 +141,9 @@ cdef class ServerStream(RequestHead):
                       f"grpc-encoding {self.header_text(self.encoding)!r} is not supported: "
                       "use identity, gzip or deflate")
             return
-        self.handler = method.servicer
-        if method.native is not None and method.native.accepts(self.route):
-            self.handler = method.native
+        if routed.handler is None:
+            routed.handler = choose(self.route, method)
+        self.handler = <Handler>routed.handler
         if self.handler is None:
             self.fail(UNIMPLEMENTED, "METHOD_NOT_FOUND", "unknown method " + self.header_text(self.path))
             return

@@ -1,7 +1,7 @@
 import asyncio
 from collections.abc import Callable
 
-from prism_proxy._native.call import ServerCore
+from prism_proxy._native.core import ServerCore
 
 class ServerConnection(asyncio.Protocol):
     peer: str

@@ -3,7 +3,8 @@ import random
 
 from libc.stdint cimport int64_t, uint64_t
 
-from prism_proxy._native.call cimport GrpcSession, ServerCore, ServerStream
+from prism_proxy._native.call cimport ServerStream
+from prism_proxy._native.core cimport GrpcSession, ServerCore
 from prism_proxy._native.flood cimport FloodGuard
 from prism_proxy._native.h2 cimport H2_CANCEL, H2_ENHANCE_YOUR_CALM, H2Stream
 from prism_proxy._native.clock cimport monotonic_ns

@@ -84,17 +84,7 @@ cdef class KeyValueHandler(Handler):
     """Base of the four: serves routes whose store is a MemStore."""
 
     cdef bint accepts(self, NativeRoute route) noexcept:
-        return route is not None and route.native_store is not None
-
-    cdef void decline(self, ServerStream stream, const uint8_t* data, size_t n) noexcept:
-        """Let the servicer serve this call from the start."""
-        cdef Handler servicer = stream.method.servicer
-        if servicer is None:
-            stream.fail(12, "METHOD_NOT_FOUND", "this method has no servicer")
-            return
-        stream.handler = servicer
-        servicer.on_start(stream)
-        servicer.on_message(stream, data, n)
+        return route is not None and isinstance(route.native_store, MemStore)
 
     cdef void reply_flag(self, ServerStream stream, bint flag) noexcept:
         """A reply whose field 1 is a bool and nothing else is set."""

@@ -2,11 +2,12 @@
 
 
 cdef class NativeRoute:
-    """What native code keeps of a namespace's route: its name, its store, and the statistics of each method."""
+    """What native code keeps of a namespace's route."""
     cdef readonly object route
     cdef readonly bytes name
     cdef readonly object native_store
-    cdef list stats
+    cdef readonly object forward    # the Handler of a namespace that is served elsewhere, or None
+    cdef list methods               # RoutedMethod by the index of its method
 
 
 cdef class RouteTable:

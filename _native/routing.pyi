@@ -4,7 +4,8 @@ class NativeRoute:
     route: Any
     name: bytes
     native_store: Any
-    def __init__(self, route: Any, name: str, native_store: Any) -> None: ...
+    forward: Any
+    def __init__(self, route: Any, name: str, native_store: Any, forward: Any = None) -> None: ...
 
 class RouteTable:
     revision: Any

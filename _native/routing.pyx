@@ -2,11 +2,12 @@
 
 
 cdef class NativeRoute:
-    def __cinit__(self, route, str name not None, native_store):
+    def __cinit__(self, route, str name not None, native_store, forward=None):
         self.route = route
         self.name = name.encode()
         self.native_store = native_store
-        self.stats = []
+        self.forward = forward
+        self.methods = []
 
 
 cdef class RouteTable:

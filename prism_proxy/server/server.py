@@ -14,8 +14,9 @@ from typing import Any
 
 import grpc
 
-from prism_proxy._native.call import Handler, Method, ServerCore
+from prism_proxy._native.call import Handler
 from prism_proxy._native.connection import ServerConnection, begin_drain, statistics
+from prism_proxy._native.core import Method, ServerCore
 from prism_proxy._native.limits import NativeLimits
 from prism_proxy._native.metrics import MethodStats
 from prism_proxy._native.routing import RouteTable
@@ -47,7 +48,7 @@ class Server:
         self._namespaced = namespaced
         self._on_tls_error = on_tls_error
         self._generic: list[grpc.GenericRpcHandler[Any, Any]] = []
-        self._native: dict[str, Handler] = {}
+        self._native: dict[str, list[Handler]] = {}
         self._servicers: dict[str, grpc.RpcMethodHandler[Any, Any]] = {}
         self._addresses: list[tuple[Address, TlsContexts | None, Any]] = []
         self._listeners: list[Listener] = []
@@ -71,8 +72,8 @@ class Server:
             self._servicers[f"/{service_name}/{name}"] = handler
 
     def add_native_handler(self, path: str, handler: Handler) -> None:
-        """A native handler for `path`; calls it declines go to the servicer registered for the same path."""
-        self._native[path] = handler
+        """One more native handler for `path`: the first that accepts a route, the servicer what it declines."""
+        self._native.setdefault(path, []).append(handler)
 
     def add_insecure_port(self, address: str) -> int:
         """Bind `address` (HOST:PORT, [IPV6]:PORT, unix:PATH) without TLS; returns the port. OSError when taken."""
@@ -108,7 +109,7 @@ class Server:
         for path in self._servicers.keys() | self._native.keys():
             servicer = self._servicers.get(path)
             handler = self._handler(servicer) if servicer is not None else None
-            core.add_method(path, self._native.get(path), handler, self._namespaced(path))
+            core.add_method(path, self._native.get(path, []), handler, self._namespaced(path))
         for _, tls, sock in self._addresses:
             listener = Listener(sock, tls, self.limits, self._counters, lambda: ServerConnection(core),
                                 lambda: len(core.connections))
@@ -125,7 +126,7 @@ class Server:
         for generic in self._generic:
             found = generic.service(details)
             if found is not None and self._core is not None:
-                return self._core.add_method(path, None, self._handler(found), self._namespaced(path))
+                return self._core.add_method(path, [], self._handler(found), self._namespaced(path))
         return None
 
     async def _tick(self, core: ServerCore) -> None:

@@ -1,0 +1,53 @@
+"""What all calls of a server share: the method table, the routes in force, the gauges. Knows no single call."""
+from libc.stdint cimport int64_t
+
+from prism_proxy._native.h2 cimport H2Session, OutputScheduler
+from prism_proxy._native.limits cimport NativeLimits
+from prism_proxy._native.metrics cimport MethodStats
+from prism_proxy._native.request_head cimport RequestHead
+from prism_proxy._native.routing cimport NativeRoute, RouteTable
+
+
+cdef class Method:
+    """A row of the method table. Its native handlers are asked in turn, the servicer serves what they decline."""
+    cdef readonly bytes path
+    cdef readonly str operation
+    cdef readonly int index
+    cdef readonly bint namespaced
+    cdef readonly list natives          # of Handler
+    cdef readonly object servicer       # Handler, or None
+    cdef RoutedMethod unrouted          # for calls without a namespace, or with one that does not exist
+
+
+cdef class RoutedMethod:
+    """A method for the calls of one route: who serves it, and its statistics."""
+    cdef object handler                 # Handler; None until the first call has chosen
+    cdef MethodStats stats
+
+
+cdef class ServerCore:
+    """What all connections of a server share."""
+    cdef readonly NativeLimits limits
+    cdef readonly object loop
+    cdef OutputScheduler scheduler
+    cdef readonly object settings
+    cdef dict methods
+    cdef int method_count
+    cdef RouteTable routes
+    cdef readonly set connections
+    cdef readonly int streams, handlers_running
+    cdef readonly int64_t bytes_held
+    cdef readonly bint draining
+    cdef object resolve, stats_for, describe_error, executor, on_idle
+    cdef Method find(self, RequestHead head)
+    cdef NativeRoute route(self, GrpcSession session, RequestHead head)
+    cdef RoutedMethod routed(self, NativeRoute route, Method method)
+
+
+cdef class GrpcSession(H2Session):
+    """A server connection as the calls on it see it; connection.pyx adds its life."""
+    cdef readonly ServerCore core
+    cdef Method last_method
+    cdef NativeRoute last_route
+    cdef RouteTable last_table
+    cdef int handlers_running

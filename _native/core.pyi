@@ -1,0 +1,29 @@
+from collections.abc import Callable, Sequence
+from concurrent.futures import Executor
+from typing import Any
+
+from prism_proxy._native.call import Handler
+from prism_proxy._native.limits import NativeLimits
+from prism_proxy._native.metrics import MethodStats
+from prism_proxy._native.routing import RouteTable
+
+class Method: ...
+
+class ServerCore:
+    connections: set[Any]
+    streams: int
+    handlers_running: int
+    bytes_held: int
+    draining: bool
+    def __init__(
+        self,
+        loop: Any,
+        limits: Any,
+        native_limits: NativeLimits,
+        resolve: Callable[[str, Sequence[tuple[str, str | bytes]]], Method | None],
+        stats_for: Callable[[str | None, str, str], MethodStats],
+        describe_error: Callable[..., Any],
+        executor: Executor,
+    ) -> None: ...
+    def add_method(self, path: str, natives: list[Handler], servicer: Handler | None, namespaced: bool) -> Method: ...
+    def set_routes(self, table: RouteTable) -> None: ...

@@ -1,0 +1,109 @@
+"""What all calls of a server share: the method table, the routes in force, the gauges.
+
+A connection remembers the method and the route of its last call, so that repeated calls cost comparisons only; a swap of
+the routing table is noticed by its identity.
+"""
+from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_GET_SIZE
+
+from prism_proxy._native.h2 cimport H2Session, OutputScheduler
+from prism_proxy._native.limits cimport NativeLimits
+from prism_proxy._native.metrics cimport MethodStats
+from prism_proxy._native.request_head cimport RequestHead, equals
+from prism_proxy._native.routing cimport NativeRoute, RouteTable
+
+
+cdef class Method:
+    def __cinit__(self, str path not None, int index, bint namespaced, list natives not None, servicer):
+        self.path = path.encode()
+        self.operation = path.rpartition("/")[2]
+        self.index = index
+        self.namespaced = namespaced
+        self.natives = natives
+        self.servicer = servicer
+
+
+cdef class RoutedMethod:
+    pass
+
+
+cdef class ServerCore:
+    """Made by `prism_proxy.server.server.Server`.
+
+    `resolve(path, metadata)` names the servicer handler of a path outside the table (or None); `stats_for(namespace,
+    path, backend)` makes the statistics of a method; `describe_error(error, request_id)` turns a PrismError or
+    (code, reason, message) into (code, message, details).
+    """
+
+    def __cinit__(self, loop, limits, NativeLimits native_limits not None, resolve, stats_for, describe_error,
+                  executor):
+        self.loop = loop
+        self.settings = limits
+        self.limits = native_limits
+        self.scheduler = OutputScheduler(loop)
+        self.resolve = resolve
+        self.stats_for = stats_for
+        self.describe_error = describe_error
+        self.executor = executor
+        self.methods = {}
+        self.connections = set()
+        self.routes = RouteTable(0, [], "")
+
+    def add_method(self, str path not None, list natives not None, servicer, bint namespaced) -> Method:
+        method = Method(path, self.method_count, namespaced, natives, servicer)
+        self.method_count += 1
+        self.methods[method.path] = method
+        return method
+
+    def set_routes(self, RouteTable table not None) -> None:
+        """Swap the routing table; connections notice by its identity on their next call."""
+        self.routes = table
+
+    cdef Method find(self, RequestHead head):
+        """The method of a path that the connection's last call did not have, or None."""
+        cdef bytes path = (<char*>head.head.data + head.path.offset)[:head.path.length]
+        found = self.methods.get(path)
+        if found is None:
+            found = self.resolve(path.decode("latin-1"), head.metadata())
+        return <Method?>found if found is not None else None
+
+    cdef NativeRoute route(self, GrpcSession session, RequestHead head):
+        """The route of the call's namespace; None when there is no such namespace."""
+        cdef NativeRoute known = session.last_route
+        if session.last_table is self.routes and known is not None:
+            if head.namespace.length == 0:
+                if known is self.routes.default:
+                    return known
+            elif equals(head.head.data + head.namespace.offset, head.namespace.length,
+                        PyBytes_AS_STRING(known.name), PyBytes_GET_SIZE(known.name)):
+                return known
+        if head.namespace.length == 0:
+            known = self.routes.default
+        else:
+            known = self.routes.by_name.get((<char*>head.head.data + head.namespace.offset)[:head.namespace.length])
+        session.last_table = self.routes
+        session.last_route = known
+        return known
+
+    cdef RoutedMethod routed(self, NativeRoute route, Method method):
+        """The method on the route, or on no route."""
+        cdef RoutedMethod found
+        if route is None:
+            found = method.unrouted
+        else:
+            while len(route.methods) <= method.index:
+                route.methods.append(None)
+            found = route.methods[method.index]
+        if found is None:
+            found = RoutedMethod.__new__(RoutedMethod)
+            namespace = route.name.decode() if route is not None else None
+            backend = getattr(route.route, "backend", "") if route is not None else ""
+            found.stats = self.stats_for(namespace, method.path.decode(), backend)
+            if route is None:
+                method.unrouted = found
+            else:
+                route.methods[method.index] = found
+        return found
+
+
+cdef class GrpcSession(H2Session):
+    pass
