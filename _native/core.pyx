@@ -1,13 +1,12 @@
 """What all calls of a server share: the method table, the routes in force, the gauges.
 
-A connection remembers the method and the route of its last call, so that repeated calls cost comparisons only; a swap of
-the routing table is noticed by its identity.
+A connection remembers the method and the route of its last call, so that repeated calls cost comparisons only; a swap
+of the routing table is noticed by its identity.
 """
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_GET_SIZE
 
 from prism_proxy._native.h2 cimport H2Session, OutputScheduler
 from prism_proxy._native.limits cimport NativeLimits
-from prism_proxy._native.metrics cimport MethodStats
 from prism_proxy._native.request_head cimport RequestHead, equals
 from prism_proxy._native.routing cimport NativeRoute, RouteTable
 
