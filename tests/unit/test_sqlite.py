@@ -221,6 +221,20 @@ async def test_reads_do_not_wait_for_the_writer(path: Path) -> None:
 # --- order, versions, expiry ------------------------------------------------------------------------------------------
 
 
+async def test_a_read_that_is_refused_gives_its_connection_back(path: Path) -> None:
+    connections = []
+
+    def refuse(connection: sqlite3.Connection) -> None:
+        connections.append(connection)
+        raise ValueError("the caller asked for too much")
+
+    async with opened(path, readers=1) as driver:
+        for _ in range(3):
+            with pytest.raises(ValueError, match="too much"):
+                await driver._readers.run(refuse)
+    assert len({id(connection) for connection in connections}) == 1
+
+
 async def test_scans_are_bytewise_and_see_each_key_once(path: Path) -> None:
     keys = [b"a", b"a\x00", b"a\xff", b"a\xff\xff", b"a\xffb", b"b", b"\xff", b"\xff\xff", b"B", "é".encode()]
     async with opened(path) as driver:

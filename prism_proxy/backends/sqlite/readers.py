@@ -44,16 +44,17 @@ class Readers:
 
     def _read(self, query: Callable[[sqlite3.Connection], ResultT]) -> ResultT:
         connection = self._idle.pop() if self._idle else self._database.open_reader()
+        broken = False
         try:
-            result = query(connection)
+            return query(connection)
         except sqlite3.Error as error:
-            if breaks_connection(error):
+            broken = breaks_connection(error)
+            raise
+        finally:
+            if broken:
                 connection.close()
             else:
                 self._idle.append(connection)
-            raise
-        self._idle.append(connection)
-        return result
 
     async def close(self) -> None:
         """After the reads that run."""
