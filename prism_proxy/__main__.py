@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import sys
 
-from prism_proxy.config import ConfigError, parse
+from prism_proxy.config import ConfigError, ProxyConfig, parse
+from prism_proxy.server.lifecycle import StartError
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -13,15 +14,19 @@ def main(arguments: list[str] | None = None) -> None:
         config = parse(sys.argv[1:] if arguments is None else arguments)
     except ConfigError as error:
         sys.exit(_complain(str(error)))
-    import uvloop
-
-    from prism_proxy.app import App, StartError
-
     try:
-        code = uvloop.run(App(config).run())
+        code = _run(config)
     except StartError as error:
         code = _complain(str(error))
     sys.exit(code)
+
+
+def _run(config: ProxyConfig) -> int:
+    import uvloop
+
+    from prism_proxy import standalone
+
+    return int(uvloop.run(standalone.run(config)))
 
 
 def _complain(message: str) -> int:

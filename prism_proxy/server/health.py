@@ -7,7 +7,7 @@ clients watch again, elsewhere.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from typing import Any
 
 import grpc
@@ -39,6 +39,13 @@ class HealthServicer(health_pb2_grpc.HealthServicer):  # type: ignore[misc]
         """Forget a service: Check answers NOT_FOUND, watchers hear SERVICE_UNKNOWN."""
         if self._states.pop(service, None) is not None:
             self._wake()
+
+    def follow(self, states: Mapping[str, bool]) -> None:
+        """Make `states` the services there are, beside the process itself."""
+        for service in self._states.keys() - states.keys() - {""}:
+            self.remove(service)
+        for service, serving in states.items():
+            self.set(service, serving)
 
     def drain(self) -> None:
         """NOT_SERVING for all, for good, and the end of every watch."""

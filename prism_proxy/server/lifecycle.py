@@ -8,9 +8,16 @@
 from __future__ import annotations
 
 import asyncio
+import signal
 from collections.abc import Callable, Iterable
 from enum import Enum
 from typing import Protocol
+
+EXIT_CLEAN, EXIT_ERROR, EXIT_FORCED = 0, 1, 2
+
+
+class StartError(RuntimeError):
+    """The process cannot start; the message says what to change."""
 
 
 class State(Enum):
@@ -45,6 +52,23 @@ class Lifecycle:
             raise RuntimeError(f"the proxy cannot go from {self.state.value} to {state.value}")
         old, self.state = self.state, state
         self._on_change(old, state)
+
+
+class StopRequest:
+    """What ends the process: the first request drains it, the second one ends it at once."""
+
+    def __init__(self) -> None:
+        self.drain = asyncio.Event()
+        self.force = asyncio.Event()
+
+    def __call__(self) -> None:
+        (self.force if self.drain.is_set() else self.drain).set()
+
+    def on_signals(self) -> None:
+        """SIGTERM and SIGINT ask from now on."""
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, self)
 
 
 class Closable(Protocol):

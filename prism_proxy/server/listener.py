@@ -107,8 +107,10 @@ class Listener:
     """One listening socket and the connections being set up from it."""
 
     def __init__(self, sock: socket.socket, tls: TlsContexts | None, limits: Limits, counters: NativeLimits,
-                 protocol: Callable[[], asyncio.BaseProtocol], connection_count: Callable[[], int]) -> None:
+                 protocol: Callable[[], asyncio.BaseProtocol], connection_count: Callable[[], int],
+                 *, owned: bool = True) -> None:
         self._sock = sock
+        self._owned = owned
         self._tls = tls
         self._limits = limits
         self._counters = counters
@@ -197,7 +199,7 @@ class Listener:
         self._accept(BACKLOG)
         name = self._sock.getsockname()
         self._sock.close()
-        if isinstance(name, str) and name:
+        if self._owned and isinstance(name, str) and name:
             with contextlib.suppress(FileNotFoundError):
                 os.unlink(name)
         if self._setups:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import socket
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -50,7 +51,7 @@ class Server:
         self._generic: list[grpc.GenericRpcHandler[Any, Any]] = []
         self._native: dict[str, list[Handler]] = {}
         self._servicers: dict[str, grpc.RpcMethodHandler[Any, Any]] = {}
-        self._addresses: list[tuple[Address, TlsContexts | None, Any]] = []
+        self._sockets: list[tuple[socket.socket, TlsContexts | None, bool]] = []
         self._listeners: list[Listener] = []
         self._routes: RouteTable | None = None
         self._core: ServerCore | None = None
@@ -86,8 +87,17 @@ class Server:
     def bind(self, address: Address, tls: TlsConfig | None, *, share_port: bool = False) -> int:
         """Bind `address`; with `share_port` other processes may listen too, and the kernel spreads connections."""
         contexts = TlsContexts(tls) if tls is not None else None
-        sock = address.bind(share_port=share_port)
-        self._addresses.append((address, contexts, sock))
+        return self._listen(address.bind(share_port=share_port), contexts, owned=True)
+
+    def adopt(self, sock: socket.socket, tls: TlsConfig | None, *, owned: bool) -> int:
+        """Serve a socket that listens already; returns its port. TlsError when the files cannot be used.
+
+        The file of a Unix socket that is not `owned` is left in place at the end.
+        """
+        return self._listen(sock, TlsContexts(tls) if tls is not None else None, owned=owned)
+
+    def _listen(self, sock: socket.socket, tls: TlsContexts | None, *, owned: bool) -> int:
+        self._sockets.append((sock, tls, owned))
         name = sock.getsockname()
         return int(name[1]) if isinstance(name, tuple) else 0
 
@@ -110,9 +120,9 @@ class Server:
             servicer = self._servicers.get(path)
             handler = self._handler(servicer) if servicer is not None else None
             core.add_method(path, self._native.get(path, []), handler, self._namespaced(path))
-        for _, tls, sock in self._addresses:
+        for sock, tls, owned in self._sockets:
             listener = Listener(sock, tls, self.limits, self._counters, lambda: ServerConnection(core),
-                                lambda: len(core.connections))
+                                lambda: len(core.connections), owned=owned)
             self._listeners.append(listener)
             listener.start()
         self._ticker = loop.create_task(self._tick(core))
@@ -148,7 +158,7 @@ class Server:
                 self._reload_tls()
 
     def _reload_tls(self) -> None:
-        for _, tls, _ in self._addresses:
+        for _, tls, _ in self._sockets:
             if tls is not None:
                 try:
                     tls.reload_if_changed()

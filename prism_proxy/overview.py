@@ -1,0 +1,86 @@
+"""What one process shows of itself: the state of each namespace, readiness, and the metrics kept outside native code.
+
+It reads, and changes nothing.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from prism_proxy import __version__
+from prism_proxy.contracts.driver import Health
+from prism_proxy.namespaces.snapshot import Namespaces
+from prism_proxy.server.lifecycle import Lifecycle, State
+from prism_proxy.server.server import Server
+from prism_proxy.telemetry.loop_monitor import LoopMonitor
+from prism_proxy.telemetry.metrics import Metric, Sample, counters, gauges
+
+
+@dataclass(frozen=True, slots=True)
+class NamespaceStatus:
+    """`health` is the value of a `contracts.driver.Health`; `details` are further facts for operators."""
+
+    backend: str
+    health: int
+    message: str
+    state: str
+    durability: str
+    details: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def serving(self) -> bool:
+        return self.health != Health.UNHEALTHY.value
+
+    def shown(self) -> dict[str, Any]:
+        """The form of `/ready`."""
+        return {"backend": self.backend, "health": Health(self.health).name.lower(), "message": self.message,
+                "state": self.state, "durability": self.durability, **self.details}
+
+
+def readiness(state: State, namespaces: Mapping[str, NamespaceStatus]) -> tuple[bool, dict[str, object]]:
+    """Ready while calls are served; the state of each namespace is shown, and never takes readiness away."""
+    return state is State.RUNNING, {
+        "state": state.value, "namespaces": {name: status.shown() for name, status in namespaces.items()}}
+
+
+class Overview:
+    """The view of one serving process."""
+
+    def __init__(self, namespaces: Namespaces, lifecycle: Lifecycle, server: Server, monitor: LoopMonitor) -> None:
+        self._namespaces = namespaces
+        self._lifecycle = lifecycle
+        self._server = server
+        self._monitor = monitor
+        self._opened = time.monotonic()
+
+    def namespaces(self) -> dict[str, NamespaceStatus]:
+        """The namespaces whose driver is open here."""
+        out = {}
+        for name, route in self._namespaces.current.routes.items():
+            report, declared = route.driver.health(), route.driver.declaration
+            out[name] = NamespaceStatus(
+                route.backend, report.status.value, report.message, declared.state, declared.durability)
+        return out
+
+    def readiness(self) -> tuple[bool, dict[str, object]]:
+        return readiness(self._lifecycle.state, self.namespaces())
+
+    def collect(self) -> Iterable[Metric]:
+        yield counters("prism_limit_hits_total", "Limits hit, by name.", "limit", self._server.limit_hits())
+        yield Metric("prism_loop_long_stalls_total", "counter", "Timers of the event loop that fired over 2 ms late.",
+                     [Sample((), self._monitor.long_stalls)])
+        yield gauges("prism_ready", "1 while this process should get calls.", {(): float(self.readiness()[0])})
+        for name, value in self._server.stats().items():
+            yield gauges(f"prism_server_{name}", f"Server gauge: {name.replace('_', ' ')}.", {(): value})
+        namespaces = self.namespaces()
+        yield gauges("prism_namespace_health", "1 healthy, 2 degraded, 3 unhealthy.", {
+            (("namespace", name), ("backend", status.backend)): float(status.health)
+            for name, status in namespaces.items()})
+        drivers = {status.backend: __version__ for status in namespaces.values()}
+        yield gauges("backend_driver_info", "Drivers in use.", {
+            (("name", name), ("version", version)): 1.0 for name, version in drivers.items()})
+        yield gauges("backend_driver_uptime_seconds", "Time since the driver was opened.", {
+            (("name", name),): time.monotonic() - self._opened for name in drivers})

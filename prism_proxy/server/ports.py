@@ -1,0 +1,78 @@
+"""Opens every port of a process, or of all its workers, before anything is served.
+
+Messages name the flag and what to do. Nothing here accepts a connection.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import socket
+from collections.abc import Iterator, Sequence
+
+from prism_proxy.server.lifecycle import StartError
+from prism_proxy.server.listener import Address
+from prism_proxy.telemetry.http import TelemetryServer
+
+
+def open_ports(listen: Sequence[Address], *, workers: int = 1, share_port: bool) -> list[list[socket.socket]]:
+    """The listening sockets of each worker, in the order of `listen`. StartError when an address cannot be had.
+
+    Each worker has its own queue at a TCP port (SO_REUSEPORT); workers share one socket at a Unix path. Unless
+    `share_port`, another process that listens at the port is an error.
+    """
+    columns = [_open(address, workers, share_port) for address in listen]
+    return [list(row) for row in zip(*columns, strict=True)]
+
+
+async def open_telemetry(server: TelemetryServer, address: Address | None) -> int | None:
+    """Start the operators' port, unless it is off; the port. StartError when it cannot be had."""
+    if address is None:
+        return None
+    try:
+        return await server.start(address.host, address.port)
+    except OSError as error:
+        raise StartError(f"--metrics-listen {address}: {error.strerror or error}; choose another address or 'off'"
+                         ) from error
+
+
+def port_of(sock: socket.socket) -> int:
+    """The TCP port; 0 for a Unix socket."""
+    name = sock.getsockname()
+    return int(name[1]) if isinstance(name, tuple) else 0
+
+
+def close_ports(rows: Sequence[Sequence[socket.socket]]) -> None:
+    """Close this process's hold on the sockets; the files of Unix sockets go."""
+    for sock in {sock for row in rows for sock in row}:
+        if sock.fileno() < 0:
+            continue
+        name = sock.getsockname()
+        sock.close()
+        if isinstance(name, str):
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(name)
+
+
+def _open(address: Address, workers: int, share_port: bool) -> list[socket.socket]:
+    with _explained(address):
+        if address.unix_path is not None:
+            return [address.bind(share_port=False)] * workers
+        if workers == 1:
+            return [address.bind(share_port=share_port)]
+        if not share_port and address.port:
+            # With SO_REUSEPORT the kernel would let us in beside a process of the same user.
+            address.bind(share_port=False).close()
+        first = address.bind(share_port=True)
+        same = Address(address.host, port_of(first))
+        return [first, *(same.bind(share_port=True) for _ in range(workers - 1))]
+
+
+@contextlib.contextmanager
+def _explained(address: Address) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        hint = ", or stop the process that has it" if error.errno == errno.EADDRINUSE else ""
+        raise StartError(f"--listen {address}: {error.strerror or error}; choose another address{hint}") from error

@@ -1,0 +1,1 @@
+"""A supervisor and its worker processes, which serve the same ports."""
