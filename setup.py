@@ -35,6 +35,7 @@ EXTENSIONS: dict[str, tuple[list[str], list[str]]] = {
     "limits": ([], []),
     "memstore": ([f"memstore_{part}.c" for part in ("core", "order", "slab", "table", "wheel")], []),
     "metrics": ([], []),
+    "process": ([], []),
     "request_head": ([], []),
     "routing": ([], []),
     "servicer": ([], []),

@@ -22,6 +22,10 @@ def main(arguments: list[str] | None = None) -> None:
 
 
 def _run(config: ProxyConfig) -> int:
+    if config.workers > 1:
+        from prism_proxy.workers import supervisor
+
+        return supervisor.run(config)
     import uvloop
 
     from prism_proxy import standalone

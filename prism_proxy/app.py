@@ -10,9 +10,7 @@ caller: `standalone` or `workers.worker`.
 from __future__ import annotations
 
 import asyncio
-import os
 import socket
-import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 
@@ -22,6 +20,7 @@ from prism_proxy.backends.memstore.config import MemstoreConfig
 from prism_proxy.config import ProxyConfig
 from prism_proxy.interfaces.registry import add_interfaces, namespaced
 from prism_proxy.namespaces.model import NamespaceConfig
+from prism_proxy.namespaces.placement import Placement
 from prism_proxy.namespaces.snapshot import DEFAULT, Namespaces, build
 from prism_proxy.overview import NamespaceStatus, Overview
 from prism_proxy.server.health import HealthServicer, add_health
@@ -33,7 +32,9 @@ from prism_proxy.server.lifecycle import (
     StartError,
     State,
     close_all,
+    end_after,
 )
+from prism_proxy.server.limits import internal_limits
 from prism_proxy.server.reflection import Reflection, add_reflection
 from prism_proxy.server.server import Server
 from prism_proxy.server.tls import TlsError
@@ -50,11 +51,16 @@ Report = Callable[[Mapping[str, NamespaceStatus]], None]
 
 
 class App:
-    """`report` is given the state of the namespaces every second; by default it goes straight to grpc.health.v1."""
+    """`report` is given the state of the namespaces served here every second; by default it goes straight to
+    grpc.health.v1. Calls that other workers forward have a server of their own: it outlasts the drain of the public
+    one, trusts its clients, and does not count their calls a second time."""
 
-    def __init__(self, config: ProxyConfig, *, report: Report | None = None) -> None:
+    def __init__(
+        self, config: ProxyConfig, *, placement: Placement | None = None, report: Report | None = None
+    ) -> None:
         self._log = log.get("prism.proxy")
         self._config = config
+        self._placement = placement or Placement()
         self._report = report or self.show_health
         self.namespaces = Namespaces()
         self.metrics = Metrics(version=__version__, namespaced=namespaced)
@@ -64,6 +70,7 @@ class App:
         self._server = Server(
             config.limits, stats_for=self.metrics.stats_for, namespaced=namespaced,
             on_tls_error=lambda error: self._log.error("TLS files were not reloaded", error=str(error)))
+        self._internal = Server(internal_limits(config.limits), namespaced=namespaced)
         self.overview = Overview(self.namespaces, self.lifecycle, self._server, self._monitor)
         self.metrics.collectors.append(self.overview.collect)
         self._reflection: Reflection | None = None
@@ -76,33 +83,48 @@ class App:
     async def open(self) -> None:
         """The first snapshot, with its drivers open, and everything that answers."""
         memstore = MemstoreConfig(max_bytes=self._config.memory_bytes)
-        snapshot = build(1, [NamespaceConfig(DEFAULT, "memstore", memstore)], make_driver)
-        for route in snapshot.routes.values():
+        snapshot = build(1, [NamespaceConfig(DEFAULT, "memstore", memstore)], make_driver, placement=self._placement)
+        for route in snapshot.here().values():
             await route.driver.open()
         self.namespaces.swap(snapshot)
+        self.namespaces.on_swap(lambda current: self._internal.set_routes(current.table()))
         self.namespaces.on_swap(lambda current: self._server.set_routes(current.table()))
-        services = add_interfaces(self._server, self.namespaces.resolve)
-        for path, handler in native_keyvalue.handlers().items():
-            self._server.add_native_handler(path, handler)
+        self._add_methods(self._internal)
+        services = self._add_methods(self._server)
         services.append(add_health(self._server, self._health))
         self._reflection = add_reflection(self._server, services)
 
-    async def serve(self, sockets: Sequence[socket.socket], *, owned: bool = True) -> None:
-        """Take calls from sockets that listen. `owned`: files of Unix sockets go when they close."""
+    def _add_methods(self, server: Server) -> list[str]:
+        """Register everything that calls of a namespace need; the names of the services."""
+        for path, handler in native_keyvalue.handlers().items():
+            server.add_native_handler(path, handler)
+        return add_interfaces(server, self.namespaces.resolve)
+
+    async def serve(
+        self, sockets: Sequence[socket.socket], *, internal: socket.socket | None = None, owned: bool = True
+    ) -> None:
+        """Take calls from sockets that listen, and those that other workers forward from `internal`.
+
+        `owned`: files of Unix sockets go when they close.
+        """
         try:
             for sock in sockets:
                 self._server.adopt(sock, self._config.tls, owned=owned)
         except TlsError as error:
             raise StartError(str(error)) from error
         await self._server.start()
+        if internal is not None:
+            self._internal.adopt(internal, None, owned=False)
+            await self._internal.start()
         self._monitor.start()
+        self._report(self.overview.namespaces())
         self._refresher = asyncio.get_running_loop().create_task(self._refresh())
         self.lifecycle.enter(State.RUNNING)
 
     async def _refresh(self) -> None:
         while True:
-            self._report(self.overview.namespaces())
             await asyncio.sleep(HEALTH_REFRESH_SECONDS)
+            self._report(self.overview.namespaces())
 
     def show_health(self, namespaces: Mapping[str, NamespaceStatus]) -> None:
         """Put the states of all namespaces into grpc.health.v1, as `namespace/<name>`."""
@@ -114,7 +136,7 @@ class App:
         """End the calls: those in progress may finish until the drain timeout, or until `force` is set."""
         limits = self._config.limits
         self._drain_began = time.monotonic()
-        self._end_after(limits.drain_timeout_s + limits.drain_hard_s)
+        end_after(limits.drain_timeout_s + limits.drain_hard_s)
         self.lifecycle.enter(State.DRAINING)
         stop = asyncio.ensure_future(self._server.stop(limits.drain_timeout_s))
         forced = asyncio.ensure_future(force.wait())
@@ -123,35 +145,26 @@ class App:
         self._ended = stop.result() if stop.done() else None
         forced.cancel()
         if self._ended is None:
-            self._end_after(FORCED_END_SECONDS)
+            end_after(FORCED_END_SECONDS)
 
     async def close(self) -> int:
-        """Close the drivers; the exit code."""
+        """Take no more calls of other workers and close the drivers; the exit code."""
+        forced = self._ended is None
+        await self._internal.stop(0 if forced else self._config.limits.drain_timeout_s)
         self.lifecycle.enter(State.STOPPING)
         if self._refresher is not None:
             self._refresher.cancel()
         self._monitor.stop()
-        problems = await close_all((route.driver for route in self.namespaces.current.routes.values()),
-                                   DRIVER_DRAIN_SECONDS if self._ended is not None else 0)
+        problems = await close_all((route.driver for route in self.namespaces.current.here().values()),
+                                   0 if forced else DRIVER_DRAIN_SECONDS)
         for problem in problems:
             self._log.error("a backend did not close cleanly", exc_info=problem)
         self.lifecycle.enter(State.STOPPED)
         self._log.info("stopped", seconds=round(time.monotonic() - self._drain_began, 3), aborted=self._ended,
-                       forced=self._ended is None)
+                       forced=forced)
         if self._ended != 0:
             return EXIT_FORCED
         return EXIT_ERROR if problems else EXIT_CLEAN
-
-    def _end_after(self, seconds: float) -> None:
-        """The last resort, from a thread: nothing that hangs, the loop included, may keep the process alive."""
-
-        def end() -> None:
-            self._log.error("forced end: something did not stop in time", seconds=seconds)
-            os._exit(EXIT_FORCED)
-
-        timer = threading.Timer(seconds, end)
-        timer.daemon = True
-        timer.start()
 
     def _state_changed(self, old: State, new: State) -> None:
         if new is State.DRAINING:

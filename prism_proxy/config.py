@@ -20,6 +20,7 @@ from prism_proxy.server.tls import TlsConfig
 DEFAULT_LISTEN = "127.0.0.1:8980"
 DEFAULT_METRICS = "127.0.0.1:9090"
 DEFAULT_MEMORY_BYTES = 256 * 1024 * 1024
+MAX_WORKERS = 256
 MIN_MEMORY_BYTES = 1024 * 1024
 _EPILOG = """\
 Without further settings one namespace, 'default', keeps its data in memory.
@@ -52,6 +53,7 @@ class ProxyConfig:
     memory_bytes: int
     log_level: str
     log_format: str
+    workers: int = 1
 
 
 def parse(arguments: Sequence[str], environment: Mapping[str, str] = os.environ) -> ProxyConfig:
@@ -128,7 +130,14 @@ def _build(settings: _Settings) -> ProxyConfig:
         listen=listen, metrics_listen=_metrics_address(settings), tls=tls, limits=_limits(settings),
         reuse_port=settings.yes("reuse_port"), memory_bytes=memory,
         log_level=settings.choice("log_level", ("info", "debug", "warning", "error")),
-        log_format=settings.choice("log_format", ("auto", "json", "text")))
+        log_format=settings.choice("log_format", ("auto", "json", "text")), workers=_workers(settings))
+
+
+def _workers(settings: _Settings) -> int:
+    number = int(settings.number("workers", int, 1))
+    if not 1 <= number <= MAX_WORKERS:
+        raise ConfigError(f"{settings.source('workers')} is {number}: it must be 1 to {MAX_WORKERS}")
+    return number
 
 
 def _metrics_address(settings: _Settings) -> Address | None:
@@ -192,6 +201,8 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--insecure", action="store_true", help="serve other machines without TLS")
     parser.add_argument("--reuse-port", action="store_true",
                         help="let another proxy listen on the same port, as a rolling restart needs")
+    parser.add_argument("--workers", metavar="N",
+                        help="processes that serve the same ports under one supervisor; 1 needs none (1)")
     parser.add_argument("--memory-bytes", metavar="N",
                         help="memory the default namespace may use for keys, values and overhead (268435456)")
     parser.add_argument("--limit", action="append", metavar="NAME=VALUE",

@@ -59,7 +59,7 @@ class Overview:
     def namespaces(self) -> dict[str, NamespaceStatus]:
         """The namespaces whose driver is open here."""
         out = {}
-        for name, route in self._namespaces.current.routes.items():
+        for name, route in self._namespaces.current.here().items():
             report, declared = route.driver.health(), route.driver.declaration
             out[name] = NamespaceStatus(
                 route.backend, report.status.value, report.message, declared.state, declared.durability)
@@ -72,15 +72,16 @@ class Overview:
         yield counters("prism_limit_hits_total", "Limits hit, by name.", "limit", self._server.limit_hits())
         yield Metric("prism_loop_long_stalls_total", "counter", "Timers of the event loop that fired over 2 ms late.",
                      [Sample((), self._monitor.long_stalls)])
-        yield gauges("prism_ready", "1 while this process should get calls.", {(): float(self.readiness()[0])})
+        yield gauges("prism_ready", "1 while this process should get calls.", {(): float(self.readiness()[0])},
+                     merge="min")
         for name, value in self._server.stats().items():
             yield gauges(f"prism_server_{name}", f"Server gauge: {name.replace('_', ' ')}.", {(): value})
         namespaces = self.namespaces()
         yield gauges("prism_namespace_health", "1 healthy, 2 degraded, 3 unhealthy.", {
             (("namespace", name), ("backend", status.backend)): float(status.health)
-            for name, status in namespaces.items()})
+            for name, status in namespaces.items()}, merge="max")
         drivers = {status.backend: __version__ for status in namespaces.values()}
         yield gauges("backend_driver_info", "Drivers in use.", {
-            (("name", name), ("version", version)): 1.0 for name, version in drivers.items()})
+            (("name", name), ("version", version)): 1.0 for name, version in drivers.items()}, merge="max")
         yield gauges("backend_driver_uptime_seconds", "Time since the driver was opened.", {
-            (("name", name),): time.monotonic() - self._opened for name in drivers})
+            (("name", name),): time.monotonic() - self._opened for name in drivers}, merge="max")

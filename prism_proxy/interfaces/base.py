@@ -18,6 +18,7 @@ from prism_proxy.telemetry import log, trace
 
 NAMESPACE_HEADER = "x-namespace"
 DEFAULT_NAMESPACE = "default"
+NOT_OWNER_RETRY_SECONDS = 0.1
 _log = log.get("prism.interfaces")
 
 
@@ -30,6 +31,9 @@ class Route(Protocol):
     @property
     def keyvalue(self) -> KeyValuePattern: ...
 
+    @property
+    def elsewhere(self) -> int | None: ...
+
 
 Resolve = Callable[[str], Route | None]
 
@@ -41,10 +45,16 @@ class NamespacedServicer:
         self._resolve = resolve
 
     def route(self, context: Any) -> Route:
-        """The route of the call. PrismError NOT_FOUND for an unknown namespace."""
-        found: Route | None = getattr(context, "route", None)
-        if found is not None:
-            return found
+        """The route of the call. PrismError NOT_FOUND for an unknown namespace, NOT_OWNER for one served elsewhere."""
+        known: Route | None = getattr(context, "route", None)
+        found = known if known is not None else self._named(context)
+        if found.elsewhere is not None:
+            raise PrismError(
+                StatusCode.UNAVAILABLE, "NOT_OWNER", f"namespace {found.namespace!r} is served by another process",
+                {"namespace": found.namespace, "outcome": "not_executed"}, retry_after=NOT_OWNER_RETRY_SECONDS)
+        return found
+
+    def _named(self, context: Any) -> Route:
         name = _metadata(context).get(NAMESPACE_HEADER) or DEFAULT_NAMESPACE
         found = self._resolve(name)
         if found is None:

@@ -11,10 +11,12 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any
 
+from prism_proxy._native.call import Handler
 from prism_proxy._native.crc32 import partition_of
 from prism_proxy._native.routing import NativeRoute, RouteTable
 from prism_proxy.contracts.driver import Driver
 from prism_proxy.namespaces.model import NamespaceConfig
+from prism_proxy.namespaces.placement import Placement
 from prism_proxy.patterns.keyvalue.pattern import REQUIRED, KeyValuePattern
 from prism_proxy.patterns.keyvalue.transactions import Transactions
 from prism_proxy.slots.slot import Slot
@@ -25,7 +27,8 @@ DEFAULT = "default"
 @dataclass(frozen=True, slots=True)
 class Route:
     """Everything a call needs of its namespace. `native_store` lets native handlers serve it; None sends every call
-    through the servicers."""
+    through the servicers. `elsewhere` is the worker that serves it when this one does not: then `driver` stays closed.
+    """
 
     namespace: str
     partition: int
@@ -34,6 +37,7 @@ class Route:
     driver: Driver
     keyvalue: KeyValuePattern
     native_store: Any
+    elsewhere: int | None = None
 
     @property
     def backend(self) -> str:
@@ -47,9 +51,15 @@ class Snapshot:
     revision: int
     routes: Mapping[str, Route]
 
-    def table(self) -> RouteTable:
-        """The form the native server reads."""
-        native = [NativeRoute(route, name, route.native_store) for name, route in self.routes.items()]
+    def here(self) -> dict[str, Route]:
+        """The routes this process serves itself."""
+        return {name: route for name, route in self.routes.items() if route.elsewhere is None}
+
+    def table(self, forward: Callable[[int], Handler | None] = lambda worker: None) -> RouteTable:
+        """The form the native server reads. `forward(worker)` takes the calls of namespaces served elsewhere."""
+        native = [
+            NativeRoute(route, name, route.native_store, None if route.elsewhere is None else forward(route.elsewhere))
+            for name, route in self.routes.items()]
         return RouteTable(self.revision, native, DEFAULT)
 
 
@@ -79,7 +89,7 @@ class Namespaces:
 
 def build(
     revision: int, configs: list[NamespaceConfig], make_driver: Callable[[str, Any], Any],
-    previous: Snapshot | None = None,
+    previous: Snapshot | None = None, placement: Placement | None = None,
 ) -> Snapshot:
     """The snapshot of a configuration. `make_driver(backend, config)` comes from `prism_proxy.standard`.
 
@@ -88,6 +98,7 @@ def build(
     nothing has changed.
     """
     kept = previous.routes if previous is not None else {}
+    placement = placement or Placement()
     routes: dict[str, Route] = {}
     for config in configs:
         if config.name in routes:
@@ -98,7 +109,9 @@ def build(
             continue
         driver = make_driver(config.backend, config.backend_config)
         pattern = KeyValuePattern(Slot("store", config.name, driver, REQUIRED), config.keyvalue, Transactions())
-        native = None if config.keyvalue.narrow_keys else getattr(driver, "native_store", None)
-        routes[config.name] = Route(
-            config.name, partition_of(config.name), revision, config, driver, pattern, native)
+        partition = partition_of(config.name)
+        elsewhere = placement.elsewhere(partition, driver.declaration.state)
+        direct = elsewhere is None and not config.keyvalue.narrow_keys
+        native = getattr(driver, "native_store", None) if direct else None
+        routes[config.name] = Route(config.name, partition, revision, config, driver, pattern, native, elsewhere)
     return Snapshot(revision, MappingProxyType(routes))

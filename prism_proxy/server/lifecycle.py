@@ -8,10 +8,14 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import signal
+import threading
 from collections.abc import Callable, Iterable
 from enum import Enum
 from typing import Protocol
+
+from prism_proxy.telemetry import log
 
 EXIT_CLEAN, EXIT_ERROR, EXIT_FORCED = 0, 1, 2
 
@@ -90,3 +94,15 @@ async def close_all(parts: Iterable[Closable], deadline_s: float) -> list[BaseEx
 
     results = await asyncio.gather(*(close(part) for part in parts), return_exceptions=True)
     return [result for result in results if result is not None]
+
+
+def end_after(seconds: float) -> None:
+    """The last resort, from a thread: nothing that hangs, the loop included, may keep the process alive."""
+
+    def end() -> None:
+        log.get("prism.proxy").error("forced end: something did not stop in time", seconds=seconds)
+        os._exit(EXIT_FORCED)
+
+    timer = threading.Timer(seconds, end)
+    timer.daemon = True
+    timer.start()

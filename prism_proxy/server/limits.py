@@ -6,7 +6,7 @@ the server starts. Hits are counted in `prism_limit_hits_total{limit}`.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
 # Upper bounds by unit, so that native code may multiply them in 64 bits.
@@ -85,3 +85,13 @@ class Limits:
                                  f"{item.metadata['unit']}, not {value!r}")
             if not least <= value <= most:
                 raise ValueError(f"limit {item.name} is {value}; allowed are {least} to {most} {item.metadata['unit']}")
+
+
+def internal_limits(limits: Limits) -> Limits:
+    """For connections from processes of the same proxy: one of them carries the calls of many callers, who have passed
+    the limits of their own connections."""
+    never_s, any_number = 10**9, 2**31 - 1
+    return replace(
+        limits, concurrent_streams=any_number, reset_burst=any_number, idle_timeout_s=never_s, max_age_s=never_s,
+        ping_strikes=any_number, window_update_base=10_000, priority_base=any_number, control_queue_pause=100_000,
+        control_queue_close=any_number, connections=1_000)

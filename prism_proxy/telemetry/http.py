@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
-from collections.abc import Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass
 
 HEAD_BYTES = 8 * 1024
@@ -33,13 +33,18 @@ class Timeouts:
 
 
 class TelemetryServer:
-    """`metrics()` gives the exposition in pieces; `readiness()` whether calls can be served, and the details shown."""
+    """`metrics()` gives the exposition in pieces; `readiness()` whether calls can be served, and the details shown.
+
+    `refresh` is awaited before `metrics`, where figures come from elsewhere.
+    """
 
     def __init__(
         self, metrics: Callable[[], Iterable[str]], readiness: Callable[[], tuple[bool, dict[str, object]]],
-        *, timeouts: Timeouts | None = None, max_connections: int = MAX_CONNECTIONS,
+        *, refresh: Callable[[], Awaitable[None]] | None = None, timeouts: Timeouts | None = None,
+        max_connections: int = MAX_CONNECTIONS,
     ) -> None:
         self._metrics = metrics
+        self._refresh = refresh
         self._readiness = readiness
         self._timeouts = timeouts or Timeouts()
         self._max_connections = max_connections
@@ -109,6 +114,8 @@ class TelemetryServer:
         if method not in (b"GET", b"HEAD"):
             return 405, "text/plain", "only GET and HEAD\n"
         if path == b"/metrics":
+            if self._refresh is not None:
+                await self._refresh()
             return 200, "text/plain; version=0.0.4; charset=utf-8", await _joined(self._metrics())
         if path == b"/health":
             return 200, "application/json", json.dumps({"status": "healthy"}) + "\n"

@@ -30,12 +30,20 @@ def get(name: str) -> Log:
     return Log(logging.getLogger(name), None)
 
 
-def configure(level: str = "info", form: str = "auto") -> None:
-    """Set up logging of the process. `form` is json, text or auto (text when stderr is a terminal)."""
+def configure(level: str = "info", form: str = "auto", **fields: object) -> None:
+    """Set up logging of the process. `form` is json, text or auto (text when stderr is a terminal); `fields` stand in
+    every line."""
     handler = logging.StreamHandler(sys.stderr)
     text = form == "text" or (form == "auto" and sys.stderr.isatty())
     handler.setFormatter(TextFormatter() if text else JsonFormatter())
+    if fields:
+        handler.addFilter(lambda record: _add_fields(record, fields))
     logging.basicConfig(handlers=[handler], level=level.upper(), force=True)
+
+
+def _add_fields(record: logging.LogRecord, fields: dict[str, object]) -> bool:
+    setattr(record, _FIELDS, {**fields, **getattr(record, _FIELDS, {})})
+    return True
 
 
 class JsonFormatter(logging.Formatter):

@@ -38,13 +38,27 @@ class Sample:
 
 
 @dataclass(frozen=True, slots=True)
+class Distribution:
+    """One series of a histogram: cumulative counts by `BUCKET_BOUNDS_NS`, the last one +Inf; the sum in seconds."""
+
+    labels: Labels
+    counts: list[int]
+    total: float
+
+
+@dataclass(frozen=True, slots=True)
 class Metric:
-    """A counter or gauge with its samples."""
+    """A counter, gauge or histogram with its samples.
+
+    `merge` says what the gauges of several workers are together: their "sum", "max" or "min", or "worker": each stands
+    for itself, with that label.
+    """
 
     name: str
     kind: str
     help: str
-    samples: list[Sample]
+    samples: Iterable[Sample | Distribution]
+    merge: str = "sum"
 
 
 @dataclass
@@ -80,30 +94,29 @@ class Metrics:
 
     def render(self) -> Iterator[str]:
         """The exposition in Prometheus text format 0.0.4, in pieces of at most one histogram."""
-        yield from self._request_lines()
-        yield from self._backend_lines()
-        yield from histogram_lines("prism_loop_stall_seconds", "Lateness of the event loop.", [((), self.loop_stall)])
-        for collect in (self._process_metrics, *self.collectors):
-            for metric in collect():
-                yield _header(metric.name, metric.kind, metric.help)
-                for sample in metric.samples:
-                    yield f"{metric.name}{_labels(sample.labels)} {_number(sample.value)}\n"
+        return text_of(self.families())
 
-    def _request_lines(self) -> Iterator[str]:
+    def families(self) -> Iterator[Metric | None]:
+        """Everything there is to show; samples are read while they are iterated. None is a place to pause."""
         # Copies of the tables, because calls may add rows between two pieces.
-        yield _header("prism_requests_total", "counter", "Calls by namespace, operation and gRPC status.")
+        yield Metric("prism_requests_total", "counter", "Calls by namespace, operation and gRPC status.",
+                     self._requests())
+        yield histogram("prism_request_duration_seconds", "From the request head to the status.", (
+            ((("namespace", row.namespace), ("operation", _operation(row)), ("backend", row.backend)), row.latency)
+            for row in list(self._methods.values())))
+        yield from self._backends()
+        yield histogram("prism_loop_stall_seconds", "Lateness of the event loop.", [((), self.loop_stall)])
+        for collect in (lambda: process_metrics(self.version, self._started), *self.collectors):
+            yield from collect()
+
+    def _requests(self) -> Iterator[Sample]:
         for (namespace, operation), rows in list(self._by_operation.items()):
             # Summed over backends: a namespace that changed its backend keeps one series.
             for status, *counts in zip(STATUS_NAMES, *(row.status_counts() for row in rows), strict=True):
                 if any(counts):
-                    labels = (("namespace", namespace), ("operation", operation), ("status", status))
-                    yield f"prism_requests_total{_labels(labels)} {sum(counts)}\n"
-        yield from histogram_lines(
-            "prism_request_duration_seconds", "From the request head to the status.",
-            (((("namespace", row.namespace), ("operation", _operation(row)), ("backend", row.backend)), row.latency)
-             for row in list(self._methods.values())))
+                    yield Sample((("namespace", namespace), ("operation", operation), ("status", status)), sum(counts))
 
-    def _backend_lines(self) -> Iterator[str]:
+    def _backends(self) -> Iterator[Metric | None]:
         totals: dict[str, int] = {}
         errors: dict[str, int] = {}
         for row in list(self._methods.values()):
@@ -111,25 +124,21 @@ class Metrics:
                 ok, *others = row.status_counts()
                 totals[row.backend] = totals.get(row.backend, 0) + ok + sum(others)
                 errors[row.backend] = errors.get(row.backend, 0) + sum(others)
-                yield ""  # a place to pause
-        for name, text, values in (
-            ("backend_driver_requests_total", "Calls routed to a driver.", totals),
-            ("backend_driver_errors_total", "Calls routed to a driver that did not end OK.", errors),
-        ):
-            yield _header(name, "counter", text)
-            for backend, value in values.items():
-                yield f"{name}{_labels((('name', backend),))} {value}\n"
+                yield None
+        yield counters("backend_driver_requests_total", "Calls routed to a driver.", "name", totals)
+        yield counters("backend_driver_errors_total", "Calls routed to a driver that did not end OK.", "name", errors)
 
-    def _process_metrics(self) -> Iterator[Metric]:
-        yield Metric("prism_build_info", "gauge", "Version of the running software.",
-                     [Sample((("version", self.version), ("python", platform.python_version())), 1)])
-        times = os.times()
-        yield Metric("process_cpu_seconds_total", "counter", "User and system CPU time.",
-                     [Sample((), round(times.user + times.system, 2))])
-        yield Metric("process_start_time_seconds", "gauge", "Unix time of the start.", [Sample((), self._started)])
-        yield Metric("process_resident_memory_bytes", "gauge", "Resident memory.", [Sample((), resident_bytes())])
-        yield Metric("process_open_fds", "gauge", "Open file descriptors.",
-                     [Sample((), len(os.listdir("/proc/self/fd")))])
+
+def process_metrics(version: str, started: float) -> Iterator[Metric]:
+    """What every process shows of itself; `started` is unix time."""
+    yield gauges("prism_build_info", "Version of the running software.",
+                 {(("version", version), ("python", platform.python_version())): 1}, merge="max")
+    times = os.times()
+    yield Metric("process_cpu_seconds_total", "counter", "User and system CPU time.",
+                 [Sample((), round(times.user + times.system, 2))])
+    yield gauges("process_start_time_seconds", "Unix time of the start.", {(): started}, merge="min")
+    yield gauges("process_resident_memory_bytes", "Resident memory.", {(): resident_bytes()}, merge="worker")
+    yield gauges("process_open_fds", "Open file descriptors.", {(): len(os.listdir("/proc/self/fd"))}, merge="worker")
 
 
 def resident_bytes() -> int:
@@ -143,20 +152,37 @@ def counters(name: str, text: str, label: str, values: dict[str, int]) -> Metric
     return Metric(name, "counter", text, [Sample(((label, key),), value) for key, value in values.items()])
 
 
-def gauges(name: str, text: str, values: dict[Labels, float]) -> Metric:
+def gauges(name: str, text: str, values: dict[Labels, float], *, merge: str = "sum") -> Metric:
     """A gauge from label pairs to values."""
-    return Metric(name, "gauge", text, [Sample(labels, value) for labels, value in values.items()])
+    return Metric(name, "gauge", text, [Sample(labels, value) for labels, value in values.items()], merge)
 
 
-def histogram_lines(name: str, text: str, series: Iterable[tuple[Labels, Histogram]]) -> Iterator[str]:
-    """A histogram with the bounds of `BUCKET_BOUNDS_NS`, one piece a series."""
-    yield _header(name, "histogram", text)
-    for labels, histogram in series:
-        counts, total = histogram.snapshot()
-        braced = _labels(labels)
-        opened = f"{braced[:-1]}," if braced else "{"
-        lines = [f'{name}_bucket{opened}le="{bound}"}} {count}\n' for bound, count in zip(_BOUNDS, counts, strict=True)]
-        yield "".join((*lines, f"{name}_sum{braced} {_number(total)}\n", f"{name}_count{braced} {counts[-1]}\n"))
+def histogram(name: str, text: str, series: Iterable[tuple[Labels, Histogram]]) -> Metric:
+    """A histogram with the bounds of `BUCKET_BOUNDS_NS`."""
+    return Metric(name, "histogram", text, (Distribution(labels, *found.snapshot()) for labels, found in series))
+
+
+def text_of(families: Iterable[Metric | None]) -> Iterator[str]:
+    """Prometheus text format 0.0.4, in pieces of at most one sample or distribution; an empty piece is a pause."""
+    for metric in families:
+        if metric is None:
+            yield ""
+            continue
+        yield _header(metric.name, metric.kind, metric.help)
+        for sample in metric.samples:
+            if isinstance(sample, Sample):
+                yield f"{metric.name}{_labels(sample.labels)} {_number(sample.value)}\n"
+            else:
+                yield _distribution(metric.name, sample)
+
+
+def _distribution(name: str, series: Distribution) -> str:
+    braced = _labels(series.labels)
+    opened = f"{braced[:-1]}," if braced else "{"
+    lines = [f'{name}_bucket{opened}le="{bound}"}} {count}\n'
+             for bound, count in zip(_BOUNDS, series.counts, strict=True)]
+    return "".join((*lines, f"{name}_sum{braced} {_number(series.total)}\n",
+                    f"{name}_count{braced} {series.counts[-1]}\n"))
 
 
 def _operation(stats: MethodStats) -> str:

@@ -1,0 +1,18 @@
+"""Entry point of a worker process; started by its supervisor alone."""
+
+from __future__ import annotations
+
+import sys
+
+
+def main(arguments: list[str]) -> int:
+    """Run a worker on the control channel whose file descriptor is the one argument; the exit code."""
+    import uvloop
+
+    from prism_proxy.workers.worker import run
+
+    return int(uvloop.run(run(int(arguments[0]))))
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,216 @@
+"""The workers there are: each is kept running, started again when it ends, and told what all of them must know.
+
+    start --> ready --> ends --> (backoff) --> start, with the same sockets
+                         \\--> given up, after five deaths in a minute
+"""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from prism_proxy.overview import NamespaceStatus
+from prism_proxy.server.lifecycle import EXIT_CLEAN, EXIT_ERROR, EXIT_FORCED, StartError
+from prism_proxy.telemetry import log
+from prism_proxy.telemetry.merge import MergedMetrics
+from prism_proxy.workers.messages import (
+    Collect,
+    Drain,
+    Drained,
+    Failed,
+    Figures,
+    Force,
+    Known,
+    Ready,
+    Start,
+    States,
+    Stop,
+)
+from prism_proxy.workers.namespace_board import NamespaceBoard
+from prism_proxy.workers.restarts import Restarts
+from prism_proxy.workers.worker_process import WorkerProcess
+
+COLLECT_SECONDS = 2.0
+COLLECT_EVERY_SECONDS = 5.0  # so that little is lost of what a worker counted before it is killed
+
+
+class Seat:
+    """The place of one worker: what it is started with, and the process that has it now."""
+
+    def __init__(self, start: Start) -> None:
+        self.start = start
+        self.restarts = Restarts()
+        self.process: WorkerProcess | None = None
+        self.killed = False
+
+    @property
+    def serving(self) -> bool:
+        return self.process is not None and self.process.ready
+
+    def shown(self) -> dict[str, Any]:
+        """The form of `/ready`."""
+        return {"worker": self.start.worker, "pid": self.process.pid if self.process is not None else None,
+                "state": "serving" if self.serving else "restarting" if self.start.epoch else "starting",
+                "restarts": self.restarts.total}
+
+
+class Fleet:
+    """`given_up` is set when a worker cannot be kept running."""
+
+    def __init__(self, starts: Sequence[Start]) -> None:
+        self._log = log.get("prism.supervisor")
+        self.seats = [Seat(start) for start in starts]
+        self.metrics = MergedMetrics()
+        self.board = NamespaceBoard()
+        self.given_up = asyncio.Event()
+        self._ending = asyncio.Event()
+        self._began = asyncio.get_running_loop().create_future()
+        self._keepers: list[asyncio.Task[int]] = []
+        self._collector: asyncio.Task[None] | None = None
+        self._collecting = asyncio.Lock()
+        self._collected: dict[int, asyncio.Future[None]] = {}
+        self._number = 0
+        self._known: dict[str, NamespaceStatus] = {}
+
+    def _processes(self) -> Iterator[WorkerProcess]:
+        return (seat.process for seat in self.seats if seat.process is not None)
+
+    def _tell(self, message: Any) -> None:
+        for process in self._processes():
+            process.send(message)
+
+    # --- start and restart ------------------------------------------------------------------------------------------
+
+    async def start(self) -> None:
+        """Start all workers and wait until they serve. StartError with what one of them says."""
+        loop = asyncio.get_running_loop()
+        self._keepers = [loop.create_task(self._keep(seat)) for seat in self.seats]
+        gone = loop.create_task(self.given_up.wait())
+        await asyncio.wait({self._began, gone}, return_when=asyncio.FIRST_COMPLETED)
+        gone.cancel()
+        if not self._began.done():
+            self._began.cancel()
+            raise StartError("the workers end again and again while they start; what they said stands above")
+        self._began.result()
+        self._collector = loop.create_task(self._collect_regularly())
+
+    async def _keep(self, seat: Seat) -> int:
+        """Run the worker of a seat until the proxy ends; the exit code of the last one."""
+        while True:
+            process = await WorkerProcess.start(seat.start, self._heard)
+            seat.process = process
+            if self._ending.is_set():
+                process.send(Drain())
+            code = await process.watch()
+            seat.process = None
+            self._left(seat, code)
+            if self._ending.is_set():
+                return EXIT_FORCED if seat.killed else EXIT_ERROR if code < 0 else code
+            delay = seat.restarts.died()
+            self._log.error("a worker ended", worker=seat.start.worker, pid=process.pid, code=code, restart_in=delay)
+            if delay is None:
+                self.given_up.set()
+                return EXIT_ERROR
+            seat.start = dataclasses.replace(seat.start, epoch=seat.start.epoch + 1)
+            try:
+                await asyncio.wait_for(self._ending.wait(), delay)
+            except TimeoutError:
+                continue
+            return EXIT_CLEAN
+
+    def _left(self, seat: Seat, code: int) -> None:
+        worker = seat.start.worker
+        self.metrics.retire(str(worker))
+        self.board.lost(worker)
+        answer = self._collected.pop(worker, None)
+        if answer is not None and not answer.done():
+            answer.set_result(None)
+        self._publish()
+
+    # --- what workers say -------------------------------------------------------------------------------------------
+
+    def _heard(self, process: WorkerProcess, message: Any) -> None:
+        match message:
+            case Ready():
+                process.ready = True
+                self._log.debug("a worker serves", worker=process.worker, pid=process.pid, epoch=process.epoch)
+                process.send(Known(self._known))
+                if not self._began.done() and all(seat.serving for seat in self.seats):
+                    self._began.set_result(None)
+            case Failed(text):
+                if self._began.done():
+                    self._log.error("a worker cannot start", worker=process.worker, problem=text)
+                else:
+                    self._began.set_exception(StartError(text))
+            case Figures(number, metrics):
+                self.metrics.put(str(process.worker), metrics)
+                answer = self._collected.get(process.worker)
+                if answer is not None and number == self._number and not answer.done():
+                    answer.set_result(None)
+            case States(namespaces):
+                self.board.put(process.worker, namespaces)
+                self._publish()
+            case Drained():
+                process.drained.set()
+
+    def _publish(self) -> None:
+        """Let every worker show the same states, when they have changed."""
+        states = self.board.states()
+        if states != self._known:
+            self._known = states
+            self._tell(Known(states))
+
+    # --- metrics ----------------------------------------------------------------------------------------------------
+
+    async def collect(self) -> None:
+        """Bring `metrics` up to date; a worker that does not answer in time counts with what it said last."""
+        async with self._collecting:
+            self._number += 1
+            loop = asyncio.get_running_loop()
+            self._collected = {process.worker: loop.create_future() for process in self._processes() if process.ready}
+            if self._collected:
+                self._tell(Collect(self._number))
+                await asyncio.wait(self._collected.values(), timeout=COLLECT_SECONDS)
+            self._collected = {}
+
+    async def _collect_regularly(self) -> None:
+        while True:
+            await asyncio.sleep(COLLECT_EVERY_SECONDS)
+            await self.collect()
+
+    # --- end --------------------------------------------------------------------------------------------------------
+
+    async def drain(self, force: asyncio.Event, limit_s: float) -> int:
+        """End all workers at the same time; their combined exit code, within `limit_s` seconds.
+
+        Each goes on serving what others forward to it until all of them have drained.
+        """
+        self._ending.set()
+        if self._collector is not None:
+            self._collector.cancel()
+        self._tell(Drain())
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + limit_s
+        forced = loop.create_task(self._force(force))
+        drained = [asyncio.ensure_future(process.drained.wait()) for process in self._processes()]
+        if drained:
+            await asyncio.wait(drained, timeout=limit_s)
+        self._tell(Stop())
+        await asyncio.wait(self._keepers, timeout=max(0.0, deadline - loop.time()))
+        forced.cancel()
+        self.kill()
+        return max(await asyncio.gather(*self._keepers), default=EXIT_CLEAN)
+
+    async def _force(self, force: asyncio.Event) -> None:
+        await force.wait()
+        self._tell(Force())
+
+    def kill(self) -> None:
+        """End what is left of the workers, now."""
+        self._ending.set()
+        for seat in self.seats:
+            if seat.process is not None:
+                seat.killed = True
+                seat.process.kill()

@@ -1,0 +1,90 @@
+"""What supervisor and worker tell each other.
+
+    supervisor                                worker
+       | -- Start ------------------------------> |   configuration, sockets, who it is
+       | <------------------------------ Ready -- |   or Failed
+       | -- Collect(n) -------------------------> |
+       | <--------------------------- Figures(n)- |
+       | <----------------------------- States -- |   the namespaces whose driver is open there, when they change
+       | -- Known ------------------------------> |   the states of all namespaces, as all workers show them
+       | -- Drain ------------------------------> |   no new calls; those in progress finish
+       | <---------------------------- Drained -- |   still serves calls that other workers forward
+       | -- Stop -------------------------------> |   everything has drained: end
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from prism_proxy.config import ProxyConfig
+from prism_proxy.overview import NamespaceStatus
+
+
+@dataclass(frozen=True, slots=True)
+class Start:
+    """Sockets are inherited file descriptors; `internal` is those at which each worker takes forwarded calls."""
+
+    config: ProxyConfig
+    worker: int
+    workers: int
+    epoch: int
+    sockets: tuple[int, ...]
+    internal_socket: int
+    internal_paths: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Collect:
+    number: int
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    namespaces: Mapping[str, NamespaceStatus]
+
+
+@dataclass(frozen=True, slots=True)
+class Drain:
+    pass
+
+
+@dataclass(frozen=True, slots=True)
+class Force:
+    """End at once."""
+
+
+@dataclass(frozen=True, slots=True)
+class Stop:
+    pass
+
+
+@dataclass(frozen=True, slots=True)
+class Ready:
+    pass
+
+
+@dataclass(frozen=True, slots=True)
+class Failed:
+    """The worker cannot start, for a reason that a restart will not change."""
+
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class States:
+    namespaces: Mapping[str, NamespaceStatus]
+
+
+@dataclass(frozen=True, slots=True)
+class Figures:
+    """`metrics` in the form of `telemetry.merge.pack`. Those of the last message of a worker outlive it."""
+
+    number: int
+    metrics: list[Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Drained:
+    pass

@@ -1,0 +1,123 @@
+"""The parent of the workers: it opens the ports, keeps the workers running, and answers operators for all of them.
+
+It serves no call itself, so little can go wrong in it. Everything is opened before there is a loop; workers are started
+by exec and inherit what they serve.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import socket
+import time
+from collections.abc import Iterator, Sequence
+
+from prism_proxy import __version__
+from prism_proxy.config import ProxyConfig
+from prism_proxy.overview import readiness
+from prism_proxy.server.lifecycle import EXIT_ERROR, EXIT_FORCED, Lifecycle, State, StopRequest, end_after
+from prism_proxy.server.ports import close_ports, open_ports, open_telemetry, port_of
+from prism_proxy.telemetry import log
+from prism_proxy.telemetry.http import TelemetryServer
+from prism_proxy.telemetry.metrics import Metric, counters, gauges, process_metrics, text_of
+from prism_proxy.workers.fleet import Fleet
+from prism_proxy.workers.internal_sockets import InternalSockets
+from prism_proxy.workers.messages import Start
+
+MARGIN_SECONDS = 1.0  # workers end themselves in time; only what hangs is killed
+
+
+def run(config: ProxyConfig) -> int:
+    """Serve with `config.workers` processes until told to stop; the exit code. StartError when that cannot begin."""
+    log.configure(config.log_level, config.log_format)
+    ports = open_ports(config.listen, workers=config.workers, share_port=config.reuse_port)
+    internal = InternalSockets(config.workers)
+    try:
+        return asyncio.run(Supervisor(config, ports, internal).run())
+    finally:
+        close_ports(ports)
+        internal.close()
+
+
+class Supervisor:
+    """`ports` are the listening sockets of each worker."""
+
+    def __init__(
+        self, config: ProxyConfig, ports: Sequence[Sequence[socket.socket]], internal: InternalSockets
+    ) -> None:
+        self._log = log.get("prism.supervisor")
+        self._config = config
+        self._ports = ports
+        self._internal = internal
+        self._lifecycle = Lifecycle()
+        self._started = time.time()
+
+    async def run(self) -> int:
+        config = self._config
+        stop = StopRequest()
+        stop.on_signals()
+        self._fleet = fleet = Fleet([self._start(worker) for worker in range(config.workers)])
+        telemetry = TelemetryServer(self._metrics, self._readiness, refresh=fleet.collect)
+        try:
+            metrics_port = await open_telemetry(telemetry, config.metrics_listen)
+            await fleet.start()
+            self._lifecycle.enter(State.RUNNING)
+            self._log.info("serving", version=__version__, ports=[port_of(sock) for sock in self._ports[0]],
+                           metrics_port=metrics_port, pid=os.getpid(), workers=config.workers,
+                           namespaces=list(fleet.board.states()))
+            gave_up = await self._until_stopped(stop)
+            code = await self._drain(stop)
+            return EXIT_ERROR if gave_up and code != EXIT_FORCED else code
+        finally:
+            fleet.kill()
+            await telemetry.close()
+
+    def _start(self, worker: int) -> Start:
+        return Start(
+            config=self._config, worker=worker, workers=self._config.workers, epoch=0,
+            sockets=tuple(sock.fileno() for sock in self._ports[worker]),
+            internal_socket=self._internal.sockets[worker].fileno(), internal_paths=self._internal.paths)
+
+    async def _until_stopped(self, stop: StopRequest) -> bool:
+        """Wait for a signal; True when it is the workers that cannot go on."""
+        signalled = asyncio.ensure_future(stop.drain.wait())
+        gone = asyncio.ensure_future(self._fleet.given_up.wait())
+        await asyncio.wait({signalled, gone}, return_when=asyncio.FIRST_COMPLETED)
+        if gone.done():
+            self._log.error("giving up: a worker ended five times within a minute")
+        return gone.done()
+
+    async def _drain(self, stop: StopRequest) -> int:
+        limits = self._config.limits
+        began = time.monotonic()
+        seconds = limits.drain_timeout_s + limits.drain_hard_s + MARGIN_SECONDS
+        end_after(seconds + MARGIN_SECONDS)
+        self._lifecycle.enter(State.DRAINING)
+        close_ports(self._ports)  # workers hold theirs until they have accepted what waits there
+        code = await self._fleet.drain(stop.force, seconds)
+        self._lifecycle.enter(State.STOPPING)
+        self._lifecycle.enter(State.STOPPED)
+        self._log.info("stopped", seconds=round(time.monotonic() - began, 3), code=code)
+        return code
+
+    # --- what is shown ----------------------------------------------------------------------------------------------
+
+    def _readiness(self) -> tuple[bool, dict[str, object]]:
+        ready, details = readiness(self._lifecycle.state, self._fleet.board.states())
+        return ready and any(seat.serving for seat in self._fleet.seats), {
+            **details, "workers": [seat.shown() for seat in self._fleet.seats]}
+
+    def _metrics(self) -> Iterator[str]:
+        return text_of(self._fleet.metrics.families(self._own()))
+
+    def _own(self) -> Iterator[Metric]:
+        seats = self._fleet.seats
+        yield from process_metrics(__version__, self._started)
+        yield gauges("prism_ready", "1 while this process should get calls.", {(): float(self._readiness()[0])},
+                     merge="min")
+        yield gauges("prism_namespace_health", "1 healthy, 2 degraded, 3 unhealthy.", {
+            (("namespace", name), ("backend", status.backend)): float(status.health)
+            for name, status in self._fleet.board.states().items()}, merge="max")
+        yield gauges("prism_workers", "Workers that serve calls.", {(): sum(seat.serving for seat in seats)})
+        yield counters("prism_worker_restarts_total", "Workers that ended and were started again.", "worker",
+                       {str(seat.start.worker): seat.restarts.total for seat in seats})

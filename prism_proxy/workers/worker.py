@@ -1,0 +1,117 @@
+"""A worker: the app around a control channel. It ends when its supervisor says so, and when its supervisor is gone."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import socket
+from collections.abc import Mapping
+
+from prism_proxy._native.process import signal_at_parent_death
+from prism_proxy.app import App
+from prism_proxy.namespaces.placement import Placement
+from prism_proxy.overview import NamespaceStatus
+from prism_proxy.server.lifecycle import EXIT_ERROR, StartError
+from prism_proxy.telemetry import log
+from prism_proxy.telemetry.merge import pack
+from prism_proxy.workers.channel import Channel
+from prism_proxy.workers.internal_sockets import remove
+from prism_proxy.workers.messages import (
+    Collect,
+    Drain,
+    Drained,
+    Failed,
+    Figures,
+    Force,
+    Known,
+    Ready,
+    Start,
+    States,
+    Stop,
+)
+
+
+async def run(channel_fd: int) -> int:
+    """Be the worker that the supervisor at the other end of `channel_fd` asks for; the exit code."""
+    channel = await Channel.open(socket.socket(fileno=channel_fd))
+    start = await channel.receive()
+    if not isinstance(start, Start):
+        return EXIT_ERROR  # the supervisor ended meanwhile
+    log.configure(start.config.log_level, start.config.log_format, worker=start.worker)
+    return await Worker(channel, start).run()
+
+
+class Worker:
+    def __init__(self, channel: Channel, start: Start) -> None:
+        self._channel = channel
+        self._start = start
+        self._drain = asyncio.Event()
+        self._force = asyncio.Event()
+        self._stop = asyncio.Event()
+        self._number = 0
+        self._told: Mapping[str, NamespaceStatus] | None = None
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._app = App(start.config, placement=Placement(start.worker, start.workers), report=self._report)
+
+    async def run(self) -> int:
+        loop = asyncio.get_running_loop()
+        loop.add_signal_handler(signal.SIGTERM, self._drain.set)
+        loop.add_signal_handler(signal.SIGINT, lambda: None)  # a terminal sends it to supervisor and workers alike
+        signal_at_parent_death(signal.SIGTERM)
+        listening = loop.create_task(self._listen())
+        try:
+            await self._app.open()
+            await self._app.serve(
+                [socket.socket(fileno=number) for number in self._start.sockets],
+                internal=socket.socket(fileno=self._start.internal_socket), owned=False)
+        except StartError as error:
+            self._channel.send(Failed(str(error)))
+            await self._channel.flush()
+            return EXIT_ERROR
+        self._channel.send(Ready())
+        await self._drain.wait()
+        await self._app.drain(self._force)
+        await self._figures()
+        self._channel.send(Drained())
+        await self._stop.wait()
+        code = await self._app.close()
+        await self._figures()
+        await self._channel.flush()
+        listening.cancel()
+        return code
+
+    async def _listen(self) -> None:
+        """Do what the supervisor says; its end is the end of the worker too."""
+        while (message := await self._channel.receive()) is not None:
+            match message:
+                case Collect(number):
+                    self._number = number
+                    self._spawn_figures()
+                case Known(namespaces):
+                    self._app.show_health(namespaces)
+                case Drain():
+                    self._drain.set()
+                case Stop():
+                    self._stop.set()
+                case Force():
+                    self._force.set()
+                    self._stop.set()
+        log.get("prism.worker").warning("the supervisor is gone: draining", pid=os.getpid())
+        remove(self._start.internal_paths)
+        self._drain.set()
+        self._stop.set()
+
+    def _spawn_figures(self) -> None:
+        task = asyncio.get_running_loop().create_task(self._figures())
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _figures(self) -> None:
+        number = self._number
+        self._channel.send(Figures(number, await pack(self._app.metrics.families())))
+
+    def _report(self, namespaces: Mapping[str, NamespaceStatus]) -> None:
+        if namespaces != self._told:
+            self._told = namespaces
+            self._channel.send(States(namespaces))

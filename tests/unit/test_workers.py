@@ -1,0 +1,168 @@
+"""What the supervisor of workers is made of: messages, restarts, the state of namespaces. No processes."""
+
+import socket
+from dataclasses import dataclass, field
+from enum import Enum
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from prism_proxy.config import parse
+from prism_proxy.namespaces.placement import Placement
+from prism_proxy.overview import NamespaceStatus
+from prism_proxy.workers import codec
+from prism_proxy.workers.channel import Channel
+from prism_proxy.workers.internal_sockets import InternalSockets
+from prism_proxy.workers.messages import Figures, Start
+from prism_proxy.workers.namespace_board import NamespaceBoard
+from prism_proxy.workers.restarts import Restarts
+
+
+class Colour(Enum):
+    RED = 1
+
+
+@dataclass(frozen=True)
+class Odd:
+    """A configuration class of someone else's."""
+
+    path: Path
+    secret: bytes
+    names: tuple[str, ...]
+    nested: dict[str, Any]
+    colour: Colour = Colour.RED
+    tags: frozenset[str] = frozenset({"a"})
+    derived: int = field(init=False, default=7)
+
+
+# --- messages -----------------------------------------------------------------------------------------------------
+
+
+def test_a_message_comes_out_as_it_went_in() -> None:
+    config = parse(["--listen", "127.0.0.1:0", "--listen", "unix:/x", "--tls-cert", "a", "--tls-key", "b"], {})
+    odd = Odd(Path("/p"), b"\x00\xff", ("x", "y"), {"k": [1, 2.5, None, True, {"class": "no class"}], "float": 1e300})
+    start = Start(config, 1, 3, 7, (4, 5), 6, ("/a", "/b"))
+    for value in (odd, start, [odd], {"a": odd}, Figures(3, [["n", 1, 2**60]])):
+        back = codec.loads(codec.dumps(value))
+        assert back == value
+        assert type(back) is type(value)
+
+
+def test_what_has_no_exact_form_is_refused() -> None:
+    with pytest.raises(TypeError, match="object"):
+        codec.dumps(Odd(Path("/p"), b"", (), {"k": object()}))
+
+
+def test_only_dataclasses_are_made() -> None:
+    with pytest.raises(ValueError, match="no dataclass"):
+        codec.loads(b'{"class": "os:system", "fields": {"command": "true"}}')
+
+
+async def test_messages_arrive_in_order_and_the_end_is_seen() -> None:
+    one, other = socket.socketpair()
+    sender, receiver = await Channel.open(one), await Channel.open(other)
+    large = Figures(2, ["x" * 300_000])
+    sender.send(Figures(1, []))
+    sender.send(large)
+    assert await receiver.receive() == Figures(1, [])
+    assert await receiver.receive() == large
+    sender.close()
+    assert await receiver.receive() is None
+    receiver.send(large)  # to nobody: dropped
+    await receiver.flush()
+    receiver.close()
+
+
+async def test_a_peer_that_dies_within_a_message_is_gone() -> None:
+    one, other = socket.socketpair()
+    receiver = await Channel.open(other)
+    one.sendall((100).to_bytes(4, "big") + b"{")
+    one.close()
+    assert await receiver.receive() is None
+    receiver.close()
+
+
+# --- restarts -----------------------------------------------------------------------------------------------------
+
+
+class Clock:
+    now = 1000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def test_restarts_back_off_and_the_fifth_death_in_a_minute_is_the_last() -> None:
+    restarts = Restarts(Clock())
+    assert [restarts.died() for _ in range(5)] == [0.0, 0.25, 0.5, 1.0, None]
+
+
+def test_deaths_of_more_than_a_minute_ago_are_forgotten() -> None:
+    clock = Clock()
+    restarts = Restarts(clock)
+    for _ in range(40):
+        assert restarts.died() is not None
+        clock.now += 15.0
+    assert restarts.total == 40
+
+
+# --- namespaces ---------------------------------------------------------------------------------------------------
+
+
+def status(health: int = 1, state: str = "local", durability: str = "volatile") -> NamespaceStatus:
+    return NamespaceStatus("b", health, "", state, durability)
+
+
+def test_the_owner_of_the_partition_serves_local_state_and_every_worker_shared_state() -> None:
+    placements = [Placement(worker, 3) for worker in range(3)]
+    for partition in range(256):
+        serving = [place.worker for place in placements if place.elsewhere(partition, "local") is None]
+        assert serving == [partition % 3]
+        assert {place.elsewhere(partition, "local") for place in placements} == {None, partition % 3}
+        assert [place.elsewhere(partition, "shared") for place in placements] == [None] * 3
+    assert Placement().elsewhere(255, "local") is None
+
+
+def test_a_volatile_namespace_says_what_was_lost_and_when() -> None:
+    board = NamespaceBoard(wall=lambda: 0.0)
+    board.put(0, {"mine": status(), "ours": status(state="shared", durability="replicated")})
+    board.put(1, {"ours": status(state="shared", durability="replicated")})
+    assert board.states()["mine"].details == {"volatile": True}
+    board.lost(0)
+    lost = board.states()["mine"]
+    assert (lost.serving, lost.details["restarts"]) == (False, 1)
+    assert board.states()["ours"].serving, "the other worker still serves it"
+    board.put(0, {"mine": status()})
+    back = board.states()["mine"]
+    assert back.serving
+    assert back.details == {"volatile": True, "restarts": 1, "lost_at": "1970-01-01T00:00:00Z"}
+
+
+def test_a_durable_namespace_loses_nothing() -> None:
+    board = NamespaceBoard()
+    board.put(0, {"kept": status(durability="synced")})
+    board.lost(0)
+    assert not board.states()["kept"].serving
+    board.put(0, {"kept": status(durability="synced")})
+    assert board.states()["kept"].details == {"restarts": 1}
+
+
+def test_the_worst_state_of_a_shared_namespace_counts() -> None:
+    board = NamespaceBoard()
+    for worker, health in enumerate((1, 3, 2)):
+        board.put(worker, {"ours": status(health, "shared", "replicated")})
+    assert board.states()["ours"].health == 3
+    board.put(1, {"ours": status(1, "shared", "replicated")})
+    assert board.states()["ours"].health == 2
+
+
+def test_only_this_user_can_reach_the_workers() -> None:
+    internal = InternalSockets(2)
+    directory = Path(internal.paths[0]).parent
+    assert directory.stat().st_mode & 0o777 == 0o700
+    assert len(set(internal.paths)) == 2
+    internal.close()
+    assert not directory.exists()
+
+
