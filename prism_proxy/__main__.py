@@ -2,39 +2,46 @@
 
 from __future__ import annotations
 
+import os
 import sys
 
-from prism_proxy.config import ConfigError, ProxyConfig, parse
+from prism_proxy.configuration.loader import Configuration, ConfigurationSource, source
+from prism_proxy.configuration.problems import ConfigurationError
 from prism_proxy.server.lifecycle import StartError
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """Run the proxy until it is told to stop; ends the process with exit code 0, 1 or 2."""
+    """Run the proxy until it is told to stop, or a `config` command; ends the process with exit code 0, 1 or 2."""
+    given = sys.argv[1:] if arguments is None else arguments
+    if given[:1] == ["config"]:
+        from prism_proxy.configuration import commands
+
+        sys.exit(commands.main(given[1:], dict(os.environ)))
     try:
-        config = parse(sys.argv[1:] if arguments is None else arguments)
-    except ConfigError as error:
-        sys.exit(_complain(str(error)))
-    try:
-        code = _run(config)
+        read = source(given)
+        sys.exit(_run(read, read.load()))
+    except ConfigurationError as error:
+        sys.exit(_complain(error))
     except StartError as error:
-        code = _complain(str(error))
-    sys.exit(code)
+        sys.exit(_complain(error))
 
 
-def _run(config: ProxyConfig) -> int:
-    if config.workers > 1:
+def _run(read: ConfigurationSource, configuration: Configuration) -> int:
+    if configuration.proxy.workers > 1:
         from prism_proxy.workers import supervisor
 
-        return supervisor.run(config)
+        return supervisor.run(configuration)
     import uvloop
 
     from prism_proxy import standalone
 
-    return int(uvloop.run(standalone.run(config)))
+    return int(uvloop.run(standalone.run(read, configuration)))
 
 
-def _complain(message: str) -> int:
-    sys.stderr.write(f"prism-proxy: {message}\n")
+def _complain(error: Exception) -> int:
+    mistakes = str(error).splitlines()
+    head = "" if len(mistakes) == 1 else f"{len(mistakes)} mistakes in the configuration\n"
+    sys.stderr.write(f"prism-proxy: {head}" + "\n".join(mistakes) + "\n")
     return 1
 
 

@@ -16,12 +16,13 @@ from collections.abc import Callable, Mapping, Sequence
 
 from prism_proxy import __version__
 from prism_proxy._native import keyvalue as native_keyvalue
-from prism_proxy.backends.memstore.config import MemstoreConfig
 from prism_proxy.config import ProxyConfig
+from prism_proxy.errors import PrismError
 from prism_proxy.interfaces.registry import add_interfaces, namespaced
+from prism_proxy.namespaces.applier import Applier
 from prism_proxy.namespaces.model import NamespaceConfig
 from prism_proxy.namespaces.placement import Placement
-from prism_proxy.namespaces.snapshot import DEFAULT, Namespaces, build
+from prism_proxy.namespaces.snapshot import Namespaces
 from prism_proxy.overview import NamespaceStatus, Overview
 from prism_proxy.server.health import HealthServicer, add_health
 from prism_proxy.server.lifecycle import (
@@ -60,9 +61,9 @@ class App:
     ) -> None:
         self._log = log.get("prism.proxy")
         self._config = config
-        self._placement = placement or Placement()
         self._report = report or self.show_health
         self.namespaces = Namespaces()
+        self.applier = Applier(self.namespaces, make_driver, placement)
         self.metrics = Metrics(version=__version__, namespaced=namespaced)
         self.lifecycle = Lifecycle(self._state_changed)
         self._health = HealthServicer()
@@ -80,13 +81,15 @@ class App:
 
     # --- start ------------------------------------------------------------------------------------------------------
 
-    async def open(self) -> None:
-        """The first snapshot, with its drivers open, and everything that answers."""
-        memstore = MemstoreConfig(max_bytes=self._config.memory_bytes)
-        snapshot = build(1, [NamespaceConfig(DEFAULT, "memstore", memstore)], make_driver, placement=self._placement)
-        for route in snapshot.here().values():
-            await route.driver.open()
-        self.namespaces.swap(snapshot)
+    async def open(self, namespaces: Sequence[NamespaceConfig]) -> None:
+        """The first snapshot, with its drivers open, and everything that answers; `applier` changes it later.
+
+        StartError when a namespace cannot be served as configured.
+        """
+        try:
+            await self.applier.apply(namespaces)
+        except (ValueError, PrismError) as error:
+            raise StartError(str(error)) from error
         self.namespaces.on_swap(lambda current: self._internal.set_routes(current.table()))
         self.namespaces.on_swap(lambda current: self._server.set_routes(current.table()))
         self._add_methods(self._internal)
@@ -157,6 +160,7 @@ class App:
         self._monitor.stop()
         problems = await close_all((route.driver for route in self.namespaces.current.here().values()),
                                    0 if forced else DRIVER_DRAIN_SECONDS)
+        await self.applier.close()
         for problem in problems:
             self._log.error("a backend did not close cleanly", exc_info=problem)
         self.lifecycle.enter(State.STOPPED)

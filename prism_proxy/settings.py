@@ -7,15 +7,21 @@ module reads no files and knows no setting.
 from __future__ import annotations
 
 import dataclasses
+import re
 from collections.abc import Callable
 from typing import Any
 
+MASK = "********"
 _KEY = "prism.setting"
+_CREDENTIALS = re.compile(r"(\w://[^/@:\s]*:)[^@\s]*@")
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Setting:
-    """`doc` is one sentence for the reference page; bounds are inclusive; a `secret` is never shown or logged."""
+    """`doc` is one sentence for the reference page; bounds are inclusive; a `secret` is never shown or logged.
+
+    A `live` setting of the process takes effect when the file is read again; the others need a restart.
+    """
 
     doc: str
     minimum: float | None = None
@@ -23,18 +29,19 @@ class Setting:
     choices: tuple[str, ...] = ()
     unit: str = ""
     secret: bool = False
+    live: bool = False
 
 
 def setting(
     doc: str, default: Any = dataclasses.MISSING, *, factory: Callable[[], Any] | None = None,
     minimum: float | None = None, maximum: float | None = None, choices: tuple[str, ...] = (), unit: str = "",
-    secret: bool = False,
+    secret: bool = False, live: bool = False,
 ) -> Any:
     """A dataclass field that is a setting; without default or factory it must be given."""
-    metadata = {_KEY: Setting(doc, minimum, maximum, choices, unit, secret)}
+    metadata = {_KEY: Setting(doc, minimum, maximum, choices, unit, secret, live)}
     if factory is not None:
-        return dataclasses.field(default_factory=factory, metadata=metadata)
-    return dataclasses.field(default=default, metadata=metadata)
+        return dataclasses.field(default_factory=factory, metadata=metadata, repr=not secret)
+    return dataclasses.field(default=default, metadata=metadata, repr=not secret)
 
 
 def setting_of(field: dataclasses.Field[Any]) -> Setting | None:
@@ -58,12 +65,26 @@ def check(instance: Any) -> None:
 
 def violation(declared: Setting, value: Any) -> str | None:
     """What is wrong with a value of the right type, as words that follow the setting's name; None when it may stand."""
+    shown = shown_value(declared, value)
     if declared.choices and value is not None and value not in declared.choices:
-        return f"is {value!r}: it must be one of {', '.join(declared.choices)}"
-    if isinstance(value, (int, float)) and not isinstance(value, bool):
-        unit = f" {declared.unit}" if declared.unit else ""
-        if declared.minimum is not None and value < declared.minimum:
-            return f"is {value}: it must be at least {declared.minimum}{unit}"
-        if declared.maximum is not None and value > declared.maximum:
-            return f"is {value}: it must be at most {declared.maximum}{unit}"
-    return None
+        return f"is {shown!r}: it must be one of {', '.join(declared.choices)}"
+    if not isinstance(value, (int, float)) or isinstance(value, bool):
+        return None
+    least, most = declared.minimum, declared.maximum
+    if (least is None or value >= least) and (most is None or value <= most):
+        return None
+    unit = f" {declared.unit}" if declared.unit else ""
+    if least is not None and most is not None:
+        return f"is {shown}: allowed are {least} to {most}{unit}"
+    return f"is {shown}: it must be at {f'least {least}' if most is None else f'most {most}'}{unit}"
+
+
+def shown_value(declared: Setting, value: Any) -> Any:
+    """The value as it may be shown to people: secrets and passwords within URLs are masked."""
+    if value is None or (isinstance(value, (bool, int, float)) and not declared.secret):
+        return value
+    if declared.secret:
+        return MASK if value not in ("", ()) else value
+    if isinstance(value, (tuple, frozenset)):
+        return [shown_value(declared, item) for item in value]
+    return _CREDENTIALS.sub(rf"\1{MASK}@", str(value))

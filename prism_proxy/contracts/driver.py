@@ -31,13 +31,15 @@ class Declaration:
     """Made once, in driver code.
 
     `state` is "local" (data lives in this process or machine) or "shared"; `durability` names the strongest loss a
-    caller must expect: "volatile", "checkpointed", "synced", or what the product promises.
+    caller must expect: "volatile", "checkpointed", "synced", or what the product promises. `exclusive` names what only
+    one driver at a time can have, such as a file.
     """
 
     name: str
     interfaces: frozenset[str]
     state: str
     durability: str
+    exclusive: str = ""
 
 
 class Driver(Protocol):

@@ -1,11 +1,17 @@
-"""What a namespace is configured to be."""
+"""What a namespace is configured to be.
+
+Instances can be compared, pickled and sent to another process. A field whose type is a settings class is a group of the
+configuration file by itself; the others are read by `prism_proxy.configuration.namespaces`.
+"""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
 from typing import Any
 
-from prism_proxy.patterns.keyvalue.pattern import KeyValueOptions
+from prism_proxy.patterns.keyvalue.declaration import KeyValueOptions
+
+DEFAULT = "default"
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,7 +6,7 @@ in force and tells listeners (the native server's own table) of a swap.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any
@@ -15,13 +15,12 @@ from prism_proxy._native.call import Handler
 from prism_proxy._native.crc32 import partition_of
 from prism_proxy._native.routing import NativeRoute, RouteTable
 from prism_proxy.contracts.driver import Driver
-from prism_proxy.namespaces.model import NamespaceConfig
+from prism_proxy.namespaces.model import DEFAULT, NamespaceConfig
 from prism_proxy.namespaces.placement import Placement
-from prism_proxy.patterns.keyvalue.pattern import REQUIRED, KeyValuePattern
+from prism_proxy.patterns.keyvalue.declaration import REQUIRED
+from prism_proxy.patterns.keyvalue.pattern import KeyValuePattern
 from prism_proxy.patterns.keyvalue.transactions import Transactions
 from prism_proxy.slots.slot import Slot
-
-DEFAULT = "default"
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,14 +87,14 @@ class Namespaces:
 
 
 def build(
-    revision: int, configs: list[NamespaceConfig], make_driver: Callable[[str, Any], Any],
+    revision: int, configs: Sequence[NamespaceConfig], make_driver: Callable[[str, Any], Any],
     previous: Snapshot | None = None, placement: Placement | None = None,
 ) -> Snapshot:
     """The snapshot of a configuration. `make_driver(backend, config)` comes from `prism_proxy.standard`.
 
-    A namespace that is configured as in `previous` keeps its driver, its data and its open transactions; drivers of the
-    others are new and not yet opened. ValueError, or PrismError SLOT_ERROR, when the configuration cannot be used: then
-    nothing has changed.
+    A namespace whose backend is configured as in `previous` keeps its driver, its data and its open transactions;
+    drivers of the others are new and not yet opened. ValueError, or PrismError SLOT_ERROR, when the configuration
+    cannot be used: then nothing has changed.
     """
     kept = previous.routes if previous is not None else {}
     placement = placement or Placement()
@@ -107,8 +106,13 @@ def build(
         if before is not None and before.config == config:
             routes[config.name] = before
             continue
-        driver = make_driver(config.backend, config.backend_config)
-        pattern = KeyValuePattern(Slot("store", config.name, driver, REQUIRED), config.keyvalue, Transactions())
+        driver: Any
+        if before is not None and (before.config.backend, before.config.backend_config) == (
+                config.backend, config.backend_config):
+            driver, transactions = before.driver, before.keyvalue.transactions
+        else:
+            driver, transactions = make_driver(config.backend, config.backend_config), Transactions()
+        pattern = KeyValuePattern(Slot("store", config.name, driver, REQUIRED), config.keyvalue, transactions)
         partition = partition_of(config.name)
         elsewhere = placement.elsewhere(partition, driver.declaration.state)
         direct = elsewhere is None and not config.keyvalue.narrow_keys

@@ -1,13 +1,16 @@
 """Every limit the server enforces, in one place, with its default and the reason it exists.
 
-A limit is a field of `Limits`; `--limit NAME=VALUE` and `Limits(NAME=VALUE)` set it. Native code reads a copy made when
-the server starts. Hits are counted in `prism_limit_hits_total{limit}`.
+A limit is a field of `Limits`: `--limit NAME=VALUE`, `proxy.limits` of the file and `Limits(NAME=VALUE)` set it. Native
+code reads a copy made when the server starts. Hits are counted in `prism_limit_hits_total{limit}`.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, fields, replace
+import math
+from dataclasses import dataclass, fields, replace
 from typing import Any
+
+from prism_proxy.settings import check, setting
 
 # Upper bounds by unit, so that native code may multiply them in 64 bits.
 _MOST = {"bytes": 2**40, "s": 10**9, "times": 1024}
@@ -15,7 +18,7 @@ _MOST = {"bytes": 2**40, "s": 10**9, "times": 1024}
 
 def _limit(default: float, unit: str, why: str, *, least: float = 0, most: float | None = None) -> Any:
     most = _MOST.get(unit, 2**31 - 1) if most is None else most
-    return field(default=default, metadata={"unit": unit, "why": why, "least": least, "most": most})
+    return setting(why, default, minimum=least, maximum=most, unit=unit)
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,13 +81,10 @@ class Limits:
 
     def __post_init__(self) -> None:
         for item in fields(self):
-            value, least, most = getattr(self, item.name), item.metadata["least"], item.metadata["most"]
-            whole = "int" in str(item.type)
-            if isinstance(value, bool) or not isinstance(value, int if whole else int | float):
-                raise ValueError(f"limit {item.name} must be {'a whole number' if whole else 'a number'} of "
-                                 f"{item.metadata['unit']}, not {value!r}")
-            if not least <= value <= most:
-                raise ValueError(f"limit {item.name} is {value}; allowed are {least} to {most} {item.metadata['unit']}")
+            value, whole = getattr(self, item.name), "int" in str(item.type)
+            if isinstance(value, bool) or not isinstance(value, int if whole else int | float) or math.isnan(value):
+                raise ValueError(f"{item.name} must be {'a whole number' if whole else 'a number'}, not {value!r}")
+        check(self)
 
 
 def internal_limits(limits: Limits) -> Limits:

@@ -7,6 +7,7 @@ from dataclasses import fields
 
 from prism_proxy._native.limits import NAMES
 from prism_proxy.server.limits import Limits
+from prism_proxy.settings import setting_of
 
 PAGE = "docs/reference/limits.md"
 _HEAD = """\
@@ -14,7 +15,8 @@ _HEAD = """\
 
 Made by `python -m prism_proxy.server.limits_doc` from `prism_proxy/server/limits.py`; a test holds it true.
 
-Set a limit with `--limit NAME=VALUE` (repeatable), or several with `PRISM_LIMIT=NAME=VALUE,NAME=VALUE`.
+Set a limit with `--limit NAME=VALUE` (repeatable), several with `PRISM_LIMIT=NAME=VALUE,NAME=VALUE`, or in the
+configuration file under `proxy.limits`.
 `--drain-timeout` sets `drain_timeout_s`. Hits are counted in `prism_limit_hits_total{limit="..."}` where a counter is
 named.
 
@@ -38,11 +40,12 @@ def page() -> str:
     """The whole page, as Markdown."""
     rows = []
     for item in fields(Limits):
-        about = item.metadata
+        about = setting_of(item)
+        assert about is not None  # every field of Limits is declared
         counter = COUNTED_AS.get(item.name, item.name)
-        rows.append(f"| `{item.name}` | {_plain(item.default)} | {about['unit']} | "
-                    f"{_plain(about['least'])} to {_plain(about['most'])} | "
-                    f"{f'`{counter}`' if counter in NAMES else ''} | {about['why']} |\n")
+        rows.append(f"| `{item.name}` | {_plain(item.default)} | {about.unit} | "
+                    f"{_plain(about.minimum)} to {_plain(about.maximum)} | "
+                    f"{f'`{counter}`' if counter in NAMES else ''} | {about.doc} |\n")
     return _HEAD + "".join(rows)
 
 

@@ -9,17 +9,19 @@ import ssl
 from dataclasses import dataclass
 from pathlib import Path
 
+from prism_proxy.settings import setting
+
 
 @dataclass(frozen=True, slots=True)
 class TlsConfig:
-    """Paths of PEM files. With `client_ca` every client must present a certificate signed by it."""
+    """Paths of PEM files, read again when they change."""
 
-    certificate: Path
-    key: Path
-    client_ca: Path | None = None
+    cert: Path = setting("Certificate chain (PEM).")
+    key: Path = setting("Private key of the certificate (PEM), without passphrase.")
+    client_ca: Path | None = setting("Require client certificates signed by this CA (PEM).", None)
 
     def paths(self) -> list[Path]:
-        return [path for path in (self.certificate, self.key, self.client_ca) if path is not None]
+        return [path for path in (self.cert, self.key, self.client_ca) if path is not None]
 
 
 class TlsError(ValueError):
@@ -59,10 +61,10 @@ class TlsContexts:
         context.minimum_version = ssl.TLSVersion.TLSv1_3
         context.set_alpn_protocols(["h2"])
         try:
-            context.load_cert_chain(config.certificate, config.key, password=self._refuse_passphrase)
+            context.load_cert_chain(config.cert, config.key, password=self._refuse_passphrase)
         except (OSError, ssl.SSLError) as error:
             raise TlsError(
-                f"certificate {config.certificate} with key {config.key} cannot be loaded: {error}") from error
+                f"certificate {config.cert} with key {config.key} cannot be loaded: {error}") from error
         if config.client_ca is not None:
             try:
                 context.load_verify_locations(config.client_ca)

@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from prism_proxy.config import ProxyConfig
+from prism_proxy.namespaces.model import NamespaceConfig
 from prism_proxy.overview import NamespaceStatus
 
 
@@ -27,6 +28,7 @@ class Start:
     """Sockets are inherited file descriptors; `internal` is those at which each worker takes forwarded calls."""
 
     config: ProxyConfig
+    namespaces: tuple[NamespaceConfig, ...]
     worker: int
     workers: int
     epoch: int

@@ -13,7 +13,7 @@ import time
 from collections.abc import Iterator, Sequence
 
 from prism_proxy import __version__
-from prism_proxy.config import ProxyConfig
+from prism_proxy.configuration.loader import Configuration
 from prism_proxy.overview import readiness
 from prism_proxy.server.lifecycle import EXIT_ERROR, EXIT_FORCED, Lifecycle, State, StopRequest, end_after
 from prism_proxy.server.ports import close_ports, open_ports, open_telemetry, port_of
@@ -27,13 +27,15 @@ from prism_proxy.workers.messages import Start
 MARGIN_SECONDS = 1.0  # workers end themselves in time; only what hangs is killed
 
 
-def run(config: ProxyConfig) -> int:
-    """Serve with `config.workers` processes until told to stop; the exit code. StartError when that cannot begin."""
+def run(configuration: Configuration) -> int:
+    """Serve with the configured number of processes until told to stop; the exit code. StartError when that cannot
+    begin."""
+    config = configuration.proxy
     log.configure(config.log_level, config.log_format)
     ports = open_ports(config.listen, workers=config.workers, share_port=config.reuse_port)
     internal = InternalSockets(config.workers)
     try:
-        return asyncio.run(Supervisor(config, ports, internal).run())
+        return asyncio.run(Supervisor(configuration, ports, internal).run())
     finally:
         close_ports(ports)
         internal.close()
@@ -43,10 +45,11 @@ class Supervisor:
     """`ports` are the listening sockets of each worker."""
 
     def __init__(
-        self, config: ProxyConfig, ports: Sequence[Sequence[socket.socket]], internal: InternalSockets
+        self, configuration: Configuration, ports: Sequence[Sequence[socket.socket]], internal: InternalSockets
     ) -> None:
         self._log = log.get("prism.supervisor")
-        self._config = config
+        self._config = configuration.proxy
+        self._namespaces = configuration.namespaces
         self._ports = ports
         self._internal = internal
         self._lifecycle = Lifecycle()
@@ -74,7 +77,7 @@ class Supervisor:
 
     def _start(self, worker: int) -> Start:
         return Start(
-            config=self._config, worker=worker, workers=self._config.workers, epoch=0,
+            config=self._config, namespaces=self._namespaces, worker=worker, workers=self._config.workers, epoch=0,
             sockets=tuple(sock.fileno() for sock in self._ports[worker]),
             internal_socket=self._internal.sockets[worker].fileno(), internal_paths=self._internal.paths)
 

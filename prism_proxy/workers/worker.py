@@ -61,7 +61,7 @@ class Worker:
         signal_at_parent_death(signal.SIGTERM)
         listening = loop.create_task(self._listen())
         try:
-            await self._app.open()
+            await self._app.open(self._start.namespaces)
             await self._app.serve(
                 [socket.socket(fileno=number) for number in self._start.sockets],
                 internal=socket.socket(fileno=self._start.internal_socket), owned=False)

@@ -19,7 +19,7 @@ from prism_proxy.contracts.keyvalue import ScanPage
 from prism_proxy.errors import PrismError, StatusCode
 from prism_proxy.namespaces.model import NamespaceConfig
 from prism_proxy.namespaces.snapshot import build
-from prism_proxy.patterns.keyvalue.pattern import KeyValueOptions
+from prism_proxy.patterns.keyvalue.declaration import KeyValueOptions
 from prism_proxy.testing.contracts.serving import Way, serve
 from prism_proxy.testing.contracts.wire_subject import refusal
 

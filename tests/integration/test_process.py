@@ -320,9 +320,9 @@ async def test_two_proxies_share_a_port_only_when_both_are_asked_to() -> None:
 
 
 @pytest.mark.parametrize(("arguments", "expected"), [
-    (["--listen", "nonsense"], "--listen: address 'nonsense'"),
+    (["--listen", "nonsense"], "--listen cannot be used: address 'nonsense'"),
     (["--listen", "0.0.0.0:0"], "--insecure"),
-    (["--limit", "header_fields=0"], "limit header_fields is 0"),
+    (["--limit", "header_fields=0"], "--limit header_fields is 0"),
     (["--drain-timeout", "soon"], "--drain-timeout is 'soon'"),
     (["--listen", "192.0.2.1:0", "--insecure"], "--listen 192.0.2.1:0: "),
     (["--listen", "no-such-host.invalid:0", "--insecure"], "--listen no-such-host.invalid:0: "),

@@ -110,7 +110,7 @@ async def test_a_socket_file_nobody_listens_on_is_replaced(who: WhoAmI, tmp_path
     path = tmp_path / "prism.sock"
     server = Server()
     server.add_insecure_port(f"unix:{path}")
-    server._addresses[0][2].close()  # the process died
+    server._sockets[0][0].close()  # the process died
     assert path.exists()
     async with serving(who, f"unix:{path}"):
         assert await echo(grpc.aio.insecure_channel(f"unix:{path}")) == b"hello"

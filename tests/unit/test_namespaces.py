@@ -11,7 +11,7 @@ from prism_proxy._native.crc32 import partition_of
 from prism_proxy.backends.memstore.config import MemstoreConfig
 from prism_proxy.namespaces.model import NamespaceConfig
 from prism_proxy.namespaces.snapshot import Namespaces, Snapshot, build
-from prism_proxy.patterns.keyvalue.pattern import KeyValueOptions
+from prism_proxy.patterns.keyvalue.declaration import KeyValueOptions
 from prism_proxy.standard import BACKENDS, make_driver
 
 SMALL = MemstoreConfig(max_bytes=1024 * 1024)

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from prism_proxy.config import parse
+from prism_proxy.configuration.loader import load
 from prism_proxy.namespaces.placement import Placement
 from prism_proxy.overview import NamespaceStatus
 from prism_proxy.workers import codec
@@ -40,9 +40,10 @@ class Odd:
 
 
 def test_a_message_comes_out_as_it_went_in() -> None:
-    config = parse(["--listen", "127.0.0.1:0", "--listen", "unix:/x", "--tls-cert", "a", "--tls-key", "b"], {})
+    configuration = load(["--listen", "127.0.0.1:0", "--listen", "unix:/x", "--tls-cert", "a", "--tls-key", "b"], {})
+    config, namespaces = configuration.proxy, configuration.namespaces
     odd = Odd(Path("/p"), b"\x00\xff", ("x", "y"), {"k": [1, 2.5, None, True, {"class": "no class"}], "float": 1e300})
-    start = Start(config, 1, 3, 7, (4, 5), 6, ("/a", "/b"))
+    start = Start(config, namespaces, 1, 3, 7, (4, 5), 6, ("/a", "/b"))
     for value in (odd, start, [odd], {"a": odd}, Figures(3, [["n", 1, 2**60]])):
         back = codec.loads(codec.dumps(value))
         assert back == value

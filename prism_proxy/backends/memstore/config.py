@@ -1,15 +1,28 @@
-"""Settings of a memstore namespace."""
+"""Settings of a memstore namespace, and what the backend declares about itself."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
+from prism_proxy.contracts import keyvalue
+from prism_proxy.contracts.driver import Declaration
+from prism_proxy.settings import check, setting
+
+DECLARATION = Declaration("memstore", keyvalue.ALL, state="local", durability="volatile")
+
 
 @dataclass(frozen=True, slots=True)
 class MemstoreConfig:
-    """`max_bytes` counts keys, values and overhead; at the bound writes are refused, or with `evict` the least recently
-    used keys go. `max_keys` 0 is unbounded."""
+    """Memory of the proxy process; what it holds ends with the process."""
 
-    max_bytes: int = 256 * 1024 * 1024
-    max_keys: int = 0
-    evict: bool = False
+    max_bytes: int = setting("Memory for keys, values and overhead; at the bound writes are refused.",
+                             256 * 1024 * 1024, minimum=1024 * 1024, maximum=2**47, unit="bytes")
+    max_keys: int = setting("Keys at most; 0 is unbounded.", 0, minimum=0, maximum=2**32, unit="keys")
+    evict: bool = setting("Drop the least recently used keys at the bound, instead of refusing writes.", False)
+
+    def __post_init__(self) -> None:
+        check(self)
+
+    @property
+    def declaration(self) -> Declaration:
+        return DECLARATION

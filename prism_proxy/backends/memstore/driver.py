@@ -11,9 +11,9 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 
 from prism_proxy._native.memstore import MemStore, StoreFull
-from prism_proxy.backends.memstore.config import MemstoreConfig
+from prism_proxy.backends.memstore.config import DECLARATION, MemstoreConfig
 from prism_proxy.contracts import keyvalue
-from prism_proxy.contracts.driver import Declaration, Health, HealthReport
+from prism_proxy.contracts.driver import Health, HealthReport
 from prism_proxy.contracts.keyvalue import CasResult, ScanPage
 from prism_proxy.errors import PrismError, StatusCode
 
@@ -27,7 +27,7 @@ _CURSOR_VERSION = b"\x01"
 class MemstoreDriver:
     """`native_store` lets native handlers work on the same store; `clock` is monotonic nanoseconds."""
 
-    declaration = Declaration("memstore", keyvalue.ALL, state="local", durability="volatile")
+    declaration = DECLARATION
 
     def __init__(self, config: MemstoreConfig, clock: Callable[[], int] | None = None) -> None:
         self.native_store = MemStore(config.max_bytes, config.max_keys, config.evict, clock)

@@ -1,37 +1,39 @@
-"""Settings of a SQLite namespace."""
+"""Settings of a SQLite namespace, and what the backend declares about itself."""
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from typing import Literal
+
+from prism_proxy.contracts import keyvalue
+from prism_proxy.contracts.driver import Declaration
+from prism_proxy.settings import check, setting
 
 
 @dataclass(frozen=True, slots=True)
 class SqliteConfig:
-    """`path` is the database file, made when missing; its folder must exist.
+    """A SQLite file, durable, served by one process at a time."""
 
-    `durability`: with "synced" an acknowledged write survives a loss of power; with "checkpointed" it survives the
-    death of the process, and a loss of power may take the latest ones. `max_bytes` bounds the file, 0 is as far as the
-    disk goes. `max_queued` and `max_queued_bytes` bound the calls waiting for the writer, `max_queued` also those that
-    wait for a reader. `busy_timeout_s` is how long another program (a backup, the sqlite3 shell) may hold the file.
-    """
-
-    path: str
-    durability: Literal["synced", "checkpointed"] = "synced"
-    max_bytes: int = 0
-    readers: int = 2
-    max_queued: int = 10_000
-    max_queued_bytes: int = 64 * 1024 * 1024
-    busy_timeout_s: float = 5.0
+    path: str = setting("The database file, made when missing; its folder must exist.")
+    durability: Literal["synced", "checkpointed"] = setting(
+        "Whether an acknowledged write survives a loss of power (synced), or only the death of the process, while a "
+        "loss of power may take the latest ones (checkpointed).", "synced", choices=("synced", "checkpointed"))
+    max_bytes: int = setting("Size of the file at most; 0 is as far as the disk goes.", 0, minimum=0, unit="bytes")
+    readers: int = setting("Threads that read.", 2, minimum=1, maximum=64, unit="threads")
+    max_queued: int = setting("Calls waiting for the writer, and as many for a reader, before they are refused.",
+                              10_000, minimum=1, unit="calls")
+    max_queued_bytes: int = setting("Bytes of the calls waiting for the writer, before they are refused.",
+                                    64 * 1024 * 1024, minimum=1, unit="bytes")
+    busy_timeout_s: float = setting("How long another program (a backup, the sqlite3 shell) may hold the file.",
+                                    5.0, minimum=0, unit="s")
 
     def __post_init__(self) -> None:
+        check(self)
         if not self.path or self.path == ":memory:" or self.path.startswith("file:"):
-            raise ValueError(f"sqlite path {self.path!r} must be the path of a file; for memory use backend memstore")
-        if self.durability not in ("synced", "checkpointed"):
-            raise ValueError(f"sqlite durability {self.durability!r} must be synced or checkpointed")
-        if self.max_bytes < 0 or self.busy_timeout_s < 0:
-            raise ValueError("sqlite max_bytes and busy_timeout_s must not be negative")
-        if not 1 <= self.readers <= 64:
-            raise ValueError(f"sqlite readers {self.readers} must be 1 to 64")
-        if self.max_queued < 1 or self.max_queued_bytes < 1:
-            raise ValueError("sqlite max_queued and max_queued_bytes must be at least 1")
+            raise ValueError(f"path is {self.path!r}: it must be the path of a file; for memory use driver memstore")
+
+    @property
+    def declaration(self) -> Declaration:
+        return Declaration("sqlite", keyvalue.ALL, state="local", durability=self.durability,
+                           exclusive=f"file {os.path.realpath(self.path)}")

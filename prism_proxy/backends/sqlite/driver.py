@@ -15,8 +15,7 @@ from prism_proxy.backends.sqlite.database import Database
 from prism_proxy.backends.sqlite.errors import meaning
 from prism_proxy.backends.sqlite.readers import Readers
 from prism_proxy.backends.sqlite.writer import Writer
-from prism_proxy.contracts import keyvalue
-from prism_proxy.contracts.driver import Declaration, Health, HealthReport
+from prism_proxy.contracts.driver import Health, HealthReport
 from prism_proxy.contracts.keyvalue import CasResult, ScanPage
 from prism_proxy.errors import PrismError
 
@@ -28,7 +27,7 @@ class SqliteDriver:
     """`clock` is wall time in nanoseconds: expiry is absolute and passes while no process runs."""
 
     def __init__(self, config: SqliteConfig, clock: Callable[[], int] = time.time_ns) -> None:
-        self.declaration = Declaration("sqlite", keyvalue.ALL, state="local", durability=config.durability)
+        self.declaration = config.declaration
         self._config = config
         self._clock = clock
         self._database = Database(config)

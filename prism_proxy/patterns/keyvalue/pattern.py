@@ -8,31 +8,23 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
-from dataclasses import dataclass
 from typing import Protocol
 
 from prism_proxy.contracts.driver import Driver
-from prism_proxy.contracts.keyvalue import BASIC, CasResult, KeyValueDriver, ScanPage
+from prism_proxy.contracts.keyvalue import CasResult, KeyValueDriver, ScanPage
 from prism_proxy.errors import PrismError, interface_not_supported, invalid
 from prism_proxy.patterns.keyvalue import validation
+from prism_proxy.patterns.keyvalue.declaration import KeyValueOptions
 from prism_proxy.patterns.keyvalue.scan import ScannedItem, elements
 from prism_proxy.patterns.keyvalue.transactions import Transactions
 from prism_proxy.slots.slot import Slot
 
-REQUIRED = frozenset({BASIC})  # of the driver in the slot; the other interfaces are refused call by call
 NO_EXPIRY = -1
 NO_KEY = -2
 
 
 class KeyValueStore(KeyValueDriver, Driver, Protocol):
     """A driver with all six interfaces and a driver's life."""
-
-
-@dataclass(frozen=True, slots=True)
-class KeyValueOptions:
-    """`narrow_keys` restricts keys to letters, digits, ':', '_' and '-'."""
-
-    narrow_keys: bool = False
 
 
 class KeyValuePattern:

@@ -12,7 +12,8 @@ from prism_proxy._native import keyvalue as native_keyvalue
 from prism_proxy.interfaces.registry import add_interfaces, namespaced
 from prism_proxy.namespaces.model import NamespaceConfig
 from prism_proxy.namespaces.snapshot import Namespaces, Snapshot, build
-from prism_proxy.patterns.keyvalue.pattern import KeyValueOptions, KeyValueStore
+from prism_proxy.patterns.keyvalue.declaration import KeyValueOptions
+from prism_proxy.patterns.keyvalue.pattern import KeyValueStore
 from prism_proxy.server.server import Server
 from prism_proxy.testing.contracts.driver_subject import DriverSubject
 from prism_proxy.testing.contracts.pattern_subject import PatternSubject

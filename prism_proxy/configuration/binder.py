@@ -1,0 +1,147 @@
+"""Binds a tree to settings classes, and collects every mistake on the way.
+
+It knows no setting: classes say by their fields what there is, and by `__post_init__` what does not go together. Such a
+ValueError is placed at the setting its message begins with, or at the whole group.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, TypeVar
+
+from prism_proxy.configuration.problems import Problems
+from prism_proxy.configuration.shapes import ByName, Field, Group, Leaf, Many, Shape, fields_of
+from prism_proxy.configuration.tree import Listing, Node, Origin, Scalar, Source, Table
+from prism_proxy.configuration.values import UnfitError, read, resolved
+from prism_proxy.settings import Setting, shown_value, violation
+
+ClassT = TypeVar("ClassT")
+_DEFAULT = Origin(Source.DEFAULT, "")
+
+
+@dataclass(frozen=True, slots=True)
+class Bound:
+    """One value in force: its dotted key, the value in the form for people, and where it comes from."""
+
+    key: str
+    value: Any
+    origin: Origin
+
+
+@dataclass
+class Binder:
+    """`bound` lists the values in force, when asked for; secrets in it are masked."""
+
+    problems: Problems
+    environment: Mapping[str, str]
+    bound: list[Bound] = field(default_factory=list)
+
+    def group(self, cls: type[ClassT], node: Table, key: str, *, known: Iterable[str] = ()) -> ClassT | None:
+        """An instance of a settings class; None when the problems say why not. `known` are keys of another reader."""
+        before = len(self.problems.found)
+        fields = list(fields_of(cls))
+        self.refuse_unknown(node, key, [*(item.name for item in fields), *known])
+        values = {item.name: self._field(item, node, key) for item in fields}
+        if len(self.problems.found) > before:
+            return None
+        return self.make(cls, values, node, key)
+
+    def refuse_unknown(self, node: Table, key: str, names: Iterable[str]) -> None:
+        allowed = list(names)
+        for name in node.entries.keys() - set(allowed):
+            self.problems.unknown(node.keys[name], _dotted(key, name), name, allowed)
+
+    def make(self, make: Callable[..., ClassT], values: Mapping[str, Any], node: Table, key: str) -> ClassT | None:
+        """Call a class with bound values. What its `__post_init__` refuses is a problem at the setting it names."""
+        try:
+            return make(**values)
+        except ValueError as error:
+            message = str(error)
+            name, _, rest = message.partition(" ")
+            if name in values:
+                place = node.entries.get(name)
+                self.problems.add(place.origin if place is not None else node.origin, _dotted(key, name), rest)
+            else:
+                self.problems.add(node.origin, key, f": {message}" if key else message)
+            return None
+
+    def table(self, node: Node | None, key: str) -> Table | None:
+        """The node as a mapping, or a problem."""
+        if isinstance(node, Table) or node is None:
+            return node
+        if isinstance(node, Scalar) and node.plain and not node.text:
+            self.problems.add(node.origin, key, "is empty: write its settings below it, or remove the key")
+        else:
+            self.problems.add(node.origin, key, "must be a mapping of settings")
+        return None
+
+    def _field(self, item: Field, parent: Table, key: str) -> Any:
+        node, dotted = parent.entries.get(item.name), _dotted(key, item.name)
+        if node is not None:
+            return self._value(item.shape, item.declared, node, dotted, optional=item.optional)
+        if item.default is dataclasses.MISSING:
+            allowed = f": {item.declared.doc}" if item.declared.doc else ""
+            self.problems.add(parent.origin, dotted, f"is missing{allowed}")
+        else:
+            self._note_default(item.shape, item.default, item.declared, dotted)
+        return item.default
+
+    def _value(self, shape: Shape, declared: Setting, node: Node, key: str, *, optional: bool) -> Any:
+        if isinstance(shape, Leaf):
+            return self._leaf(shape, declared, node, key, optional=optional)
+        if isinstance(shape, Many):
+            return self._many(shape, declared, node, key)
+        if optional and isinstance(node, Scalar) and node.plain and node.text in ("null", "~"):
+            self.bound.append(Bound(key, None, node.origin))
+            return None
+        table = self.table(node, key)
+        if table is None:
+            return None
+        if isinstance(shape, ByName):
+            return {name: self._value(shape.item, declared, entry, _dotted(key, name), optional=False)
+                    for name, entry in table.entries.items()}
+        return self.group(shape.type, table, key)
+
+    def _many(self, shape: Many, declared: Setting, node: Node, key: str) -> tuple[Any, ...] | None:
+        if not isinstance(node, Listing):
+            if not isinstance(shape.item, Leaf) or isinstance(node, Table):
+                self.problems.add(node.origin, key, "must be a sequence")
+                return None
+            node = Listing((node,), node.origin)  # one value needs no brackets
+        return tuple(self._value(shape.item, declared, item, key if len(node.items) == 1 else f"{key}[{index}]",
+                                 optional=False) for index, item in enumerate(node.items))
+
+    def _leaf(self, leaf: Leaf, declared: Setting, node: Node, key: str, *, optional: bool) -> Any:
+        if not isinstance(node, Scalar):
+            self.problems.add(node.origin, key, f"must be {leaf.kind.value}, not a mapping or a sequence")
+            return None
+        scalar = node
+        try:
+            if node.origin.source is Source.FILE:
+                scalar = resolved(node, self.environment)
+            value = read(scalar, leaf, optional=optional)
+        except UnfitError as error:
+            message = str(error)
+            hidden = declared.secret and scalar.text and scalar.text in message
+            self.problems.add(node.origin, key, "cannot be used (its value is a secret)" if hidden else message)
+            return None
+        choices = declared.choices or leaf.choices
+        problem = violation(dataclasses.replace(declared, choices=choices), value)
+        if problem:
+            self.problems.add(node.origin, key, problem)
+        shown = scalar.written if scalar.written is not None else shown_value(declared, value)
+        self.bound.append(Bound(key, shown, node.origin))
+        return value
+
+    def _note_default(self, shape: Shape, default: Any, declared: Setting, key: str) -> None:
+        if isinstance(shape, Group) and default is not None:
+            for item in fields_of(shape.type):
+                self._note_default(item.shape, getattr(default, item.name), item.declared, _dotted(key, item.name))
+        else:
+            self.bound.append(Bound(key, shown_value(declared, default), _DEFAULT))
+
+
+def _dotted(key: str, name: str) -> str:
+    return f"{key}.{name}" if key else name

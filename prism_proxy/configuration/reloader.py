@@ -1,0 +1,113 @@
+"""Reads the configuration file again when asked to (SIGHUP), and puts it in force: whole, or not at all.
+
+It hands the namespaces to whoever serves them, one process or many. What a running process cannot change is named.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+import signal
+from collections.abc import Awaitable, Callable, Iterable, Iterator
+from typing import Any
+
+from prism_proxy.config import ProxyConfig
+from prism_proxy.configuration.loader import Configuration, ConfigurationSource
+from prism_proxy.configuration.problems import ConfigurationError
+from prism_proxy.errors import PrismError
+from prism_proxy.settings import setting_of
+from prism_proxy.telemetry import log
+from prism_proxy.telemetry.metrics import Metric, counters, gauges
+
+Apply = Callable[[Configuration], Awaitable[None]]
+
+
+class Reloader:
+    """`apply` puts a configuration in force or raises, and then nothing has changed; one reload runs at a time."""
+
+    def __init__(self, source: ConfigurationSource, current: Configuration, apply: Apply) -> None:
+        self._log = log.get("prism.configuration")
+        self._source = source
+        self._apply = apply
+        self._one = asyncio.Lock()
+        self._asked = asyncio.Event()
+        self._task: asyncio.Task[None] | None = None
+        self._results = {"ok": 0, "failed": 0}
+        self._problems: tuple[str, ...] = ()
+        self.current = current
+        self.revision = 1
+
+    def on_signal(self) -> None:
+        """Reload at SIGHUP from now on, where there is a file to read again."""
+        if self._source.file is not None:
+            loop = asyncio.get_running_loop()
+            loop.add_signal_handler(signal.SIGHUP, self._asked.set)
+            self._task = loop.create_task(self._follow())
+
+    async def close(self) -> None:
+        if self._task is not None:
+            self._task.cancel()
+
+    async def reload(self) -> bool:
+        """Read and apply. False when it is refused: then everything is as before, and the log says why."""
+        async with self._one:
+            try:
+                # In a thread: a file of a thousand namespaces takes longer to read than a call may wait.
+                found = await asyncio.to_thread(self._source.load)
+                await self._apply(found)
+            except ConfigurationError as error:
+                return self._refused([str(problem) for problem in error.problems])
+            except (ValueError, PrismError) as error:
+                return self._refused([str(error)])
+            later = restart_needed(self.current.proxy, found.proxy)
+            self.current = found
+            self.revision += 1
+            self._results["ok"] += 1
+            self._problems = ()
+            self._log.info("configuration reloaded", file=str(self._source.file), revision=self.revision,
+                           namespaces=len(found.namespaces))
+            if later:
+                self._log.warning("these settings changed, and take effect at the next start only", settings=later)
+            return True
+
+    def status(self) -> dict[str, Any]:
+        """For `/ready`."""
+        return {"file": str(self._source.file) if self._source.file is not None else None, "revision": self.revision,
+                "reloads": dict(self._results), "problems": list(self._problems)}
+
+    def collect(self) -> Iterable[Metric]:
+        """The metrics of reloading."""
+        yield counters("prism_config_reloads_total", "Times the configuration was read again, by result.", "result",
+                       self._results)
+        yield gauges("prism_config_revision", "Configurations put in force since the start.",
+                     {(): float(self.revision)}, merge="max")
+
+    async def _follow(self) -> None:
+        while True:
+            await self._asked.wait()
+            self._asked.clear()
+            await self.reload()
+
+    def _refused(self, problems: list[str]) -> bool:
+        self._results["failed"] += 1
+        self._problems = tuple(problems)
+        self._log.error("configuration refused, the old one stays in force", file=str(self._source.file),
+                        problems=problems)
+        return False
+
+
+def restart_needed(before: ProxyConfig, after: ProxyConfig) -> list[str]:
+    """The settings that differ and that a running process cannot change."""
+    return list(_changed(before, after, ""))
+
+
+def _changed(before: Any, after: Any, prefix: str) -> Iterator[str]:
+    for field in dataclasses.fields(before):
+        declared = setting_of(field)
+        old, new = getattr(before, field.name), getattr(after, field.name)
+        if old == new or (declared is not None and declared.live):
+            continue
+        if dataclasses.is_dataclass(old) and type(old) is type(new) and old is not None:
+            yield from _changed(old, new, f"{prefix}{field.name}.")
+        else:
+            yield f"{prefix}{field.name}"
