@@ -29,6 +29,7 @@ EXTENSIONS: dict[str, tuple[list[str], list[str]]] = {
     "core": ([], []),
     "crc32": ([], ["z"]),
     "flood": ([], []),
+    "forward": ([], []),
     "h2": ([], ["nghttp2"]),
     "inspector": ([], ["nghttp2"]),
     "keyvalue": ([], []),
@@ -39,6 +40,7 @@ EXTENSIONS: dict[str, tuple[list[str], list[str]]] = {
     "request_head": ([], []),
     "routing": ([], []),
     "servicer": ([], []),
+    "session_options": ([], ["nghttp2"]),
     "wire": ([], ["z"]),
 }
 HEADERS = {"nghttp2/nghttp2.h": "libnghttp2-dev", "openssl/evp.h": "libssl-dev", "zlib.h": "zlib1g-dev"}

@@ -12,13 +12,18 @@ from prism_proxy._native.routing cimport NativeRoute
 cdef class Handler:
     """Answers the calls of one method. Every upcall runs on the loop and must not raise."""
     cdef bint request_streaming
+    cdef bint spliced   # takes the request's bytes as they come, by `on_bytes`, instead of messages
     cdef bint accepts(self, NativeRoute route) noexcept
     cdef void on_start(self, ServerStream stream) noexcept
     cdef void on_message(self, ServerStream stream, const uint8_t* data, size_t n) noexcept
+    cdef void on_bytes(self, ServerStream stream, const uint8_t* data, size_t n, bint last) noexcept
     cdef void on_end(self, ServerStream stream) noexcept
     cdef void on_cancel(self, ServerStream stream, int code) noexcept
     cdef void on_output_drained(self, ServerStream stream) noexcept
     cdef void decline(self, ServerStream stream, const uint8_t* data, size_t n) noexcept
+
+
+cdef Handler choose(NativeRoute route, Method method)
 
 
 cdef class ServerStream(RequestHead):
@@ -65,6 +70,9 @@ cdef class ServerStream(RequestHead):
     cdef void reply_end_with(self, chunk_t* rest) noexcept
     cdef void send_message(self, bytes message, bint compressed) noexcept
     cdef void finish(self, int code, object message, bytes details, list trailing) noexcept
+    cdef void end_with(self, int code, list trailers) noexcept
+    cdef void answer(self, int code) noexcept
+    cdef void not_owner(self) noexcept
     cdef void fail(self, int code, str reason, str message) noexcept
     cdef void fail_with(self, object error) noexcept
     cdef void deadline_passed(self) noexcept

@@ -44,6 +44,7 @@ cdef enum:
     RESOURCE_EXHAUSTED = 8
     UNIMPLEMENTED = 12
     INTERNAL = 13
+    UNAVAILABLE = 14
     DEADLINE_LEEWAY_NS = 100_000_000
 
 
@@ -60,6 +61,7 @@ cdef class Handler:
 
     cdef void on_start(self, ServerStream stream) noexcept: pass
     cdef void on_message(self, ServerStream stream, const uint8_t* data, size_t n) noexcept: pass
+    cdef void on_bytes(self, ServerStream stream, const uint8_t* data, size_t n, bint last) noexcept: pass
     cdef void on_end(self, ServerStream stream) noexcept: pass
     cdef void on_cancel(self, ServerStream stream, int code) noexcept: pass
     cdef void on_output_drained(self, ServerStream stream) noexcept: pass
@@ -132,6 +134,9 @@ cdef class ServerStream(RequestHead):
         routed = self.core.routed(self.route, method)
         self.stats = routed.stats
         if method.namespaced and self.route is None:
+            if self.forwarded:
+                self.not_owner()
+                return
             self.fail(5, "NAMESPACE_NOT_FOUND",
                       f"there is no namespace {self.header_text(self.namespace) or 'default'!r} on this proxy")
             return
@@ -163,6 +168,9 @@ cdef class ServerStream(RequestHead):
         cdef size_t length
         if self.answered or self.handler is None:
             self.consume(n)
+            return
+        if self.handler.spliced:
+            self.handler.on_bytes(self, data, n, last)
             return
         if last and n >= 5 and data[0] == 0 and self.input.prefix_length == 0:
             length = message_length_of(data)
@@ -217,6 +225,9 @@ cdef class ServerStream(RequestHead):
             self.refuse_http(self.http_refusal)
             return
         if self.answered or self.handler is None:
+            return
+        if self.handler.spliced:
+            self.handler.on_end(self)
             return
         streaming = self.handler.request_streaming
         if data != NULL:
@@ -367,6 +378,10 @@ cdef class ServerStream(RequestHead):
             nva[2] = fixed("x-request-id", 12, <char*>self.head.data + self.request_id.offset, self.request_id.length)
             nva[2].flags = NGHTTP2_NV_FLAG_NO_COPY_NAME
             n = 3
+        if self.route is not None and self.route.owner is not None:
+            nva[n] = fixed("x-prism-owner", 13, PyBytes_AS_STRING(self.route.owner), PyBytes_GET_SIZE(self.route.owner))
+            nva[n].flags = NGHTTP2_NV_FLAG_NO_COPY_NAME
+            n += 1
         n = add_pairs(nva, n, self.initial_metadata)
         if end_stream:
             n = add_pairs(nva, n, self.trailers)
@@ -452,23 +467,23 @@ cdef class ServerStream(RequestHead):
 
     cdef void finish(self, int code, object message, bytes details, list trailing) noexcept:
         """End the call with a status. Only the first status counts."""
+        cdef list trailers = None
         if self.answered or self.session is None:
             return
-        self.answered = True
-        self.status = code
-        if self.deadline_timer is not None:
-            self.deadline_timer.cancel()
-            self.deadline_timer = None
         if code != OK or trailing is not None or message:
-            self.trailers = [(b"grpc-status", str(code).encode())]
+            trailers = [(b"grpc-status", str(code).encode())]
             if message:
-                self.trailers.append((b"grpc-message", percent_encode(message)))
+                trailers.append((b"grpc-message", percent_encode(message)))
             if trailing:
-                self.trailers.extend(trailing)
+                trailers.extend(trailing)
             if details is not None:
-                self.trailers.append((b"grpc-status-details-bin", details))
-        self.record(code)
-        self.out_ended = True
+                trailers.append((b"grpc-status-details-bin", details))
+        self.end_with(code, trailers)
+
+    cdef void end_with(self, int code, list trailers) noexcept:
+        """As `finish`, with the trailers as they go out; None stands for status 0 alone."""
+        self.answer(code)
+        self.trailers = trailers
         if not self.head_sent and self.out_bytes == 0:
             if self.trailers is None:
                 self.trailers = [(b"grpc-status", b"0")]
@@ -477,6 +492,20 @@ cdef class ServerStream(RequestHead):
         else:
             self.send_head(False)
             self.session.resume(self)
+
+    cdef void answer(self, int code) noexcept:
+        """The call has its status, which whoever calls this sends."""
+        self.answered = self.out_ended = True
+        self.status = code
+        if self.deadline_timer is not None:
+            self.deadline_timer.cancel()
+            self.deadline_timer = None
+        self.record(code)
+
+    cdef void not_owner(self) noexcept:
+        """Refuse a call that was forwarded here: its sender looks for the owner again."""
+        self.initial_metadata = [(b"x-prism-not-owner", b"1")]
+        self.fail(UNAVAILABLE, "NOT_OWNER", "this process does not own the namespace")
 
     cdef void fail(self, int code, str reason, str message) noexcept:
         self.fail_with((code, reason, message))

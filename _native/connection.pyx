@@ -17,6 +17,7 @@ cdef enum:
     UNAVAILABLE = 14
     DRAIN_PING = 0x505249534D       # our payloads, told apart from a peer's on the acknowledgement
     KEEPALIVE_PING = 0x4B454550
+    TRUSTED_STREAMS = 10_000
     LINGER_NS = 1_000_000_000       # how long a peer may take to end its side after we ended ours
 
 
@@ -26,14 +27,21 @@ cdef class ServerConnection(GrpcSession):
     cdef int64_t age_limit_ns, graceful_since_ns, ping_sent_ns, finished_ns
     cdef bint graceful, final_pending, final_due
     cdef str local_address
+    cdef bint trusted
+    cdef int64_t stream_limit
 
-    def __init__(self, ServerCore core not None):
+    def __init__(self, ServerCore core not None, bint trusted=False):
+        """`trusted`: the peer is a process of ours with many callers' calls; the limits on one do not hold."""
         self.core = core
         self.limits = core.limits
         self.loop = core.loop
         self.scheduler = core.scheduler
-        self.guard = FloodGuard(core.limits)
-        self.open_session(True, core.limits.concurrent_streams)
+        self.guard = FloodGuard(core.limits, trusted)
+        self.trusted = trusted
+        self.stream_limit = TRUSTED_STREAMS if trusted else core.limits.concurrent_streams
+        self.open_session(True, self.stream_limit)
+        if trusted:
+            self.inspector = None
         jitter = 1 + core.limits.max_age_jitter * (2 * random.random() - 1)
         self.age_limit_ns = <int64_t>(core.limits.max_age_ns * jitter)
 
@@ -56,11 +64,12 @@ cdef class ServerConnection(GrpcSession):
     cdef H2Stream new_stream(self):
         """Admit a call, or None to refuse it: handlers that outlive a reset count as well."""
         cdef ServerStream stream
-        if self.handlers_running >= self.limits.concurrent_streams:
+        if self.handlers_running >= self.stream_limit:
             return None
         stream = ServerStream.__new__(ServerStream)
         stream.connection = self
         stream.core = self.core
+        stream.trusted = self.trusted
         self.core.streams += 1
         return stream
 
@@ -162,10 +171,10 @@ cdef class ServerConnection(GrpcSession):
                 self.final_goaway()
             elif not self.core.draining and now - self.graceful_since_ns > limits.age_grace_ns:
                 self.abort()
-        elif now - self.connected_ns > self.age_limit_ns:
+        elif now - self.connected_ns > self.age_limit_ns and not self.trusted:
             limits.hits[AGE] += 1
             self.drain()
-        elif self.streams == 0 and now - self.idle_since_ns > limits.idle_ns:
+        elif self.streams == 0 and now - self.idle_since_ns > limits.idle_ns and not self.trusted:
             limits.hits[IDLE] += 1
             self.drain()
         elif self.ping_sent_ns:

@@ -10,6 +10,7 @@ cdef class FloodGuard:
     cdef uint64_t streams, data_frames_sent, priority_frames, window_updates, empty_frames
     cdef int64_t last_ping_ns
     cdef int ping_strikes
+    cdef bint trusted
     cdef int frame_received(self, uint8_t frame_type, size_t length, uint8_t flags, int64_t now_ns) noexcept
     cdef int reset_counted(self, int64_t now_ns) noexcept
     cdef int ping_received(self, int64_t now_ns) noexcept

@@ -1,7 +1,8 @@
 """Counts the frames a peer can send for free, and says when it has sent too many.
 
-One guard per server connection. Every method answers the `Limit` that was exceeded, or -1. What to do about it (GOAWAY
-ENHANCE_YOUR_CALM) is the frame layer's business.
+One guard per server connection. A trusted peer carries the calls of many callers and is not held to account for their
+resets. Every method answers the `Limit` that was exceeded, or -1. What to do about it (GOAWAY ENHANCE_YOUR_CALM) is the
+frame layer's business.
 """
 from libc.stdint cimport int64_t, uint8_t
 
@@ -22,8 +23,9 @@ cdef enum:
 
 
 cdef class FloodGuard:
-    def __cinit__(self, NativeLimits limits not None):
+    def __cinit__(self, NativeLimits limits not None, bint trusted=False):
         self.limits = limits
+        self.trusted = trusted
         self.reset_tokens = limits.reset_burst
 
     cdef int frame_received(self, uint8_t frame_type, size_t length, uint8_t flags, int64_t now_ns) noexcept:
@@ -60,7 +62,7 @@ cdef class FloodGuard:
             self.reset_tokens = self.limits.reset_burst
         self.reset_refilled_ns = now_ns
         self.reset_tokens -= 1
-        return RESETS if self.reset_tokens < 0 else -1
+        return RESETS if self.reset_tokens < 0 and not self.trusted else -1
 
     cdef int ping_received(self, int64_t now_ns) noexcept:
         """A PING that is no answer. Two strikes are forgiven; data in either direction wipes them off."""
@@ -69,7 +71,7 @@ cdef class FloodGuard:
         if since >= self.limits.ping_min_interval_ns:
             return -1
         self.ping_strikes += 1
-        return PINGS if self.ping_strikes > self.limits.ping_strikes else -1
+        return PINGS if self.ping_strikes > self.limits.ping_strikes and not self.trusted else -1
 
     cdef void progress(self) noexcept:
         self.ping_strikes = 0

@@ -25,7 +25,7 @@ cdef class H2Stream:
     cdef chunk_t* out_head
     cdef chunk_t* out_tail
     cdef size_t out_bytes
-    cdef bint out_ended, out_deferred, remote_ended, local_ended
+    cdef bint out_ended, out_deferred, remote_ended, local_ended, head_framed   # the last one on client streams only
     cdef int64_t opened_ns, blocked_since_ns
     cdef size_t withheld_credit
 
@@ -84,8 +84,10 @@ cdef class H2Session:
     cdef int submit_request(self, H2Stream stream, nghttp2_nv* nva, size_t n) noexcept
     cdef int submit_trailers(self, H2Stream stream, nghttp2_nv* nva, size_t n) noexcept
     cdef void resume(self, H2Stream stream) noexcept
+    cdef int64_t remote_stream_limit(self) noexcept
     # Upcalls.
     cdef H2Stream new_stream(self)
+    cdef void on_settings(self) noexcept
     cdef void on_ping_ack(self, uint64_t payload) noexcept
     cdef void on_goaway(self, int32_t last_stream_id, uint32_t code) noexcept
     cdef void on_lost(self) noexcept

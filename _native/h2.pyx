@@ -18,9 +18,10 @@ from prism_proxy._native.buffers cimport buffer_append, buffer_free, buffer_rese
 from prism_proxy._native.clock cimport monotonic_ns
 from prism_proxy._native.inspector cimport FrameInspector
 from prism_proxy._native.limits cimport (
-    CONCURRENT_STREAMS, CONTINUATIONS, CONTROL_QUEUE_CLOSE, CONTROL_QUEUE_PAUSE, SETTINGS_ENTRIES, NativeLimits,
+    CONCURRENT_STREAMS, CONTINUATIONS, CONTROL_QUEUE_CLOSE, CONTROL_QUEUE_PAUSE, SETTINGS_ENTRIES,
 )
 from prism_proxy._native.nghttp2 cimport *
+from prism_proxy._native.session_options cimport session_options, submit_first_settings
 
 from prism_proxy._native.limits import NAMES as LIMIT_NAMES
 
@@ -126,18 +127,7 @@ cdef class H2Session:
     # --- life ---------------------------------------------------------------------------------------------------
     cdef void open_session(self, bint server, int64_t concurrent_streams) except *:
         """Create the nghttp2 session and queue our SETTINGS. `limits`, `scheduler` must be set."""
-        cdef nghttp2_option* options = NULL
-        cdef nghttp2_settings_entry settings[5]
-        cdef NativeLimits limits = self.limits
-        if nghttp2_option_new(&options) != 0:
-            raise MemoryError
-        nghttp2_option_set_no_auto_window_update(options, 1)
-        nghttp2_option_set_max_outbound_ack(options, limits.control_queue_close)
-        nghttp2_option_set_max_settings(options, limits.settings_entries)
-        nghttp2_option_set_max_continuations(options, limits.continuation_frames)
-        # Resets are counted by FloodGuard, which knows which of them are honest cancellations.
-        nghttp2_option_set_stream_reset_rate_limit(options, <unsigned long long>1 << 62, <unsigned long long>1 << 62)
-        nghttp2_option_set_max_send_header_block_length(options, 1 << 20)
+        cdef nghttp2_option* options = session_options(self.limits)
         if server:
             failed = nghttp2_session_server_new2(&self.h2, CALLBACKS, <void*>self, options)
         else:
@@ -145,16 +135,7 @@ cdef class H2Session:
         nghttp2_option_del(options)
         if failed:
             raise MemoryError
-        settings[0] = nghttp2_settings_entry(NGHTTP2_SETTINGS_INITIAL_WINDOW_SIZE, <uint32_t>limits.stream_window)
-        settings[1] = nghttp2_settings_entry(NGHTTP2_SETTINGS_MAX_HEADER_LIST_SIZE, <uint32_t>limits.header_list_bytes)
-        settings[2] = nghttp2_settings_entry(NGHTTP2_SETTINGS_HEADER_TABLE_SIZE, <uint32_t>limits.hpack_table_bytes)
-        settings[3] = nghttp2_settings_entry(NGHTTP2_SETTINGS_NO_RFC7540_PRIORITIES, 1)
-        settings[4] = nghttp2_settings_entry(NGHTTP2_SETTINGS_ENABLE_PUSH, 0)
-        if server:
-            settings[4] = nghttp2_settings_entry(
-                NGHTTP2_SETTINGS_MAX_CONCURRENT_STREAMS, <uint32_t>concurrent_streams)
-        nghttp2_submit_settings(self.h2, 0, settings, 5)
-        nghttp2_session_set_local_window_size(self.h2, 0, 0, <int32_t>self.limits.connection_window)
+        submit_first_settings(self.h2, self.limits, concurrent_streams if server else -1)
         if server:
             self.inspector = FrameInspector(self.guard)
         self.now_ns = self.connected_ns = self.last_read_ns = self.idle_since_ns = monotonic_ns()
@@ -393,9 +374,14 @@ cdef class H2Session:
             nghttp2_session_resume_data(self.h2, stream.id)
         self.schedule_flush()
 
+    cdef int64_t remote_stream_limit(self) noexcept:
+        """How many streams the peer lets us have open."""
+        return nghttp2_session_get_remote_settings(self.h2, NGHTTP2_SETTINGS_MAX_CONCURRENT_STREAMS)
+
     cdef H2Stream new_stream(self):
         return None
 
+    cdef void on_settings(self) noexcept: pass
     cdef void on_ping_ack(self, uint64_t payload) noexcept: pass
     cdef void on_goaway(self, int32_t last_stream_id, uint32_t code) noexcept: pass
     cdef void on_lost(self) noexcept: pass
@@ -477,6 +463,7 @@ cdef int on_frame(nghttp2_session* h2, const nghttp2_frame* frame, void* user) n
             stream.on_end()
     elif kind == NGHTTP2_SETTINGS:
         session.settings_seen = True
+        session.on_settings()
     elif kind == NGHTTP2_PING:
         memcpy(&payload, frame.ping.opaque_data, 8)
         if frame.hd.flags & NGHTTP2_FLAG_ACK:
@@ -501,6 +488,10 @@ cdef int on_frame_sent(nghttp2_session* h2, const nghttp2_frame* frame, void* us
     cdef int kind = frame.hd.type, limit
     cdef void* known
     if session.guard is None:
+        if kind == NGHTTP2_HEADERS:
+            known = nghttp2_session_get_stream_user_data(h2, frame.hd.stream_id)
+            if known != NULL:
+                (<H2Stream>known).head_framed = True
         return 0
     if kind == NGHTTP2_RST_STREAM and frame.rst_stream.error_code == H2_REFUSED_STREAM:
         session.limits.hits[CONCURRENT_STREAMS] += 1
@@ -515,7 +506,8 @@ cdef int on_frame_sent(nghttp2_session* h2, const nghttp2_frame* frame, void* us
         session.guard.data_frames_sent += 1
         session.guard.progress()
     elif kind == NGHTTP2_RST_STREAM:
-        session.inspector.reset_sent(frame.hd.stream_id)
+        if session.inspector is not None:
+            session.inspector.reset_sent(frame.hd.stream_id)
         if frame.rst_stream.error_code < 8 and (REFUSED_OR_WORSE >> frame.rst_stream.error_code) & 1:
             limit = session.guard.reset_counted(session.now_ns)
             if limit >= 0:

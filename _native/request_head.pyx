@@ -63,6 +63,9 @@ cdef class RequestHead(H2Stream):
                 self.request_id = where
         elif n == 13 and equals(name, n, "grpc-encoding", 13):
             self.encoding = where
+        elif n == 17 and equals(name, n, "x-prism-forwarded", 17):
+            self.forwarded = self.trusted
+            self.head.length = where.offset - n - 8     # only our own processes may say so, and nobody else reads it
         elif n == 20 and equals(name, n, "grpc-accept-encoding", 20):
             self.accept_encoding = where
 

@@ -7,6 +7,7 @@ cdef class NativeRoute:
     cdef readonly bytes name
     cdef readonly object native_store
     cdef readonly object forward    # the Handler of a namespace that is served elsewhere, or None
+    cdef readonly bytes owner       # what replies name as x-prism-owner, or None
     cdef list methods               # RoutedMethod by the index of its method
 
 

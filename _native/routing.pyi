@@ -5,7 +5,10 @@ class NativeRoute:
     name: bytes
     native_store: Any
     forward: Any
-    def __init__(self, route: Any, name: str, native_store: Any, forward: Any = None) -> None: ...
+    owner: bytes | None
+    def __init__(
+        self, route: Any, name: str, native_store: Any, forward: Any = None, owner: str | None = None
+    ) -> None: ...
 
 class RouteTable:
     revision: Any

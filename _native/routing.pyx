@@ -2,11 +2,12 @@
 
 
 cdef class NativeRoute:
-    def __cinit__(self, route, str name not None, native_store, forward=None):
+    def __cinit__(self, route, str name not None, native_store, forward=None, str owner=None):
         self.route = route
         self.name = name.encode()
         self.native_store = native_store
         self.forward = forward
+        self.owner = owner.encode() if owner is not None else None
         self.methods = []
 
 

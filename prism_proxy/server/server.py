@@ -11,6 +11,7 @@ import contextlib
 import socket
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import Any
 
 import grpc
@@ -51,7 +52,7 @@ class Server:
         self._generic: list[grpc.GenericRpcHandler[Any, Any]] = []
         self._native: dict[str, list[Handler]] = {}
         self._servicers: dict[str, grpc.RpcMethodHandler[Any, Any]] = {}
-        self._sockets: list[tuple[socket.socket, TlsContexts | None, bool]] = []
+        self._sockets: list[tuple[socket.socket, TlsContexts | None, bool, bool]] = []
         self._listeners: list[Listener] = []
         self._routes: RouteTable | None = None
         self._core: ServerCore | None = None
@@ -84,20 +85,26 @@ class Server:
         """Bind `address` with TLS 1.3. TlsError when the files cannot be used, OSError when the port is taken."""
         return self.bind(Address.parse(address), tls)
 
-    def bind(self, address: Address, tls: TlsConfig | None, *, share_port: bool = False) -> int:
-        """Bind `address`; with `share_port` other processes may listen too, and the kernel spreads connections."""
-        contexts = TlsContexts(tls) if tls is not None else None
-        return self._listen(address.bind(share_port=share_port), contexts, owned=True)
+    def bind(
+        self, address: Address, tls: TlsConfig | None, *, share_port: bool = False, trusted: bool = False
+    ) -> int:
+        """Bind `address`; with `share_port` other processes may listen too, and the kernel spreads connections.
 
-    def adopt(self, sock: socket.socket, tls: TlsConfig | None, *, owned: bool) -> int:
-        """Serve a socket that listens already; returns its port. TlsError when the files cannot be used.
+        `trusted`: only processes of the product can connect. What they say of forwarded calls is believed, and limits
+        that hold for one caller do not hold for them.
+        """
+        contexts = TlsContexts(tls) if tls is not None else None
+        return self._listen(address.bind(share_port=share_port), contexts, owned=True, trusted=trusted)
+
+    def adopt(self, sock: socket.socket, tls: TlsConfig | None, *, owned: bool, trusted: bool = False) -> int:
+        """Serve a socket that listens already, `trusted` as in `bind`; returns its port. TlsError as `bind`.
 
         The file of a Unix socket that is not `owned` is left in place at the end.
         """
-        return self._listen(sock, TlsContexts(tls) if tls is not None else None, owned=owned)
+        return self._listen(sock, TlsContexts(tls) if tls is not None else None, owned=owned, trusted=trusted)
 
-    def _listen(self, sock: socket.socket, tls: TlsContexts | None, *, owned: bool) -> int:
-        self._sockets.append((sock, tls, owned))
+    def _listen(self, sock: socket.socket, tls: TlsContexts | None, *, owned: bool, trusted: bool) -> int:
+        self._sockets.append((sock, tls, owned, trusted))
         name = sock.getsockname()
         return int(name[1]) if isinstance(name, tuple) else 0
 
@@ -120,8 +127,8 @@ class Server:
             servicer = self._servicers.get(path)
             handler = self._handler(servicer) if servicer is not None else None
             core.add_method(path, self._native.get(path, []), handler, self._namespaced(path))
-        for sock, tls, owned in self._sockets:
-            listener = Listener(sock, tls, self.limits, self._counters, lambda: ServerConnection(core),
+        for sock, tls, owned, trusted in self._sockets:
+            listener = Listener(sock, tls, self.limits, self._counters, partial(ServerConnection, core, trusted),
                                 lambda: len(core.connections), owned=owned)
             self._listeners.append(listener)
             listener.start()
@@ -158,7 +165,7 @@ class Server:
                 self._reload_tls()
 
     def _reload_tls(self) -> None:
-        for _, tls, _ in self._sockets:
+        for _, tls, *_ in self._sockets:
             if tls is not None:
                 try:
                     tls.reload_if_changed()

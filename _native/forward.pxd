@@ -1,0 +1,78 @@
+from libc.stdint cimport int32_t, int64_t, uint8_t
+
+from prism_proxy._native.buffers cimport buffer_t, chunk_t
+from prism_proxy._native.call cimport Handler, ServerStream
+from prism_proxy._native.h2 cimport H2Session, H2Stream, OutputScheduler
+from prism_proxy._native.limits cimport NativeLimits
+from prism_proxy._native.nghttp2 cimport nghttp2_nv
+
+
+cdef class ForwardCall(H2Stream):
+    """A call on its way to its owner. While it waits for a connection, `next` and `previous` link the queue."""
+    cdef ForwardHandler handler
+    cdef ForwardConnection connection
+    cdef ServerStream caller            # None once the call is over for the caller
+    cdef void* newer                    # the list of the handler's calls
+    cdef void* older
+    cdef buffer_t head                  # of the reply, as RequestHead keeps it
+    cdef chunk_t* kept                  # the request so far, while it may have to be sent again
+    cdef chunk_t* kept_last
+    cdef size_t kept_bytes
+    cdef uint8_t prefix[5]
+    cdef int prefix_length
+    cdef size_t message_left
+    cdef int64_t waiting_since_ns
+    cdef int attempts
+    cdef bint waiting, head_seen, incomplete, relocated
+
+    cdef bint fits(self, const uint8_t* data, size_t n) noexcept
+    cdef bint append(self, const uint8_t* data, size_t n) noexcept
+    cdef bint push_borrowed(self, chunk_t* kept) noexcept
+    cdef void push(self, chunk_t* chunk) noexcept
+    cdef void begin_reply(self, const nghttp2_nv* status) noexcept
+    cdef int reply_fields(self, nghttp2_nv* nva, int* code, bint* not_owner) noexcept
+    cdef void end_reply(self) noexcept
+    cdef void return_credit(self, ServerStream caller) noexcept
+    cdef void fail(self, int code, str message) noexcept
+    cdef ServerStream leave(self)
+    cdef ForwardCall successor(self, ForwardHandler handler)
+    cdef bint relocate(self) noexcept
+    cdef void serve_here(self) noexcept
+
+
+cdef class ForwardConnection(H2Session):
+    """A connection to the owner, as an asyncio protocol. It takes calls once the owner's SETTINGS are there."""
+    cdef ForwardHandler handler
+    cdef object opened
+    cdef int64_t stream_limit, ping_sent_ns
+    cdef int32_t last_seen
+    cdef bint ready, lost
+
+    cdef bint submit(self, ForwardCall call) noexcept
+    cdef bint unseen(self, int32_t stream_id) noexcept
+
+
+cdef class ForwardHandler(Handler):
+    cdef readonly str peer
+    cdef object loop, want, failure, moved, timer
+    cdef OutputScheduler scheduler
+    cdef list connections               # those that take calls
+    cdef void* newest
+    cdef void* first_waiting
+    cdef void* last_waiting
+    cdef int64_t wait_ns, most_waiting, most_waiting_bytes, timer_ns
+    cdef readonly int64_t calls, waiting, waiting_bytes
+    cdef bint closed
+
+    cdef void take(self, ForwardCall call, ServerStream caller) noexcept
+    cdef void forget(self, ForwardCall call) noexcept
+    cdef void dispatch(self, ForwardCall call) noexcept
+    cdef ForwardConnection pick(self)
+    cdef void retire(self, ForwardConnection connection) noexcept
+    cdef void ask(self) noexcept
+    cdef void wait(self, ForwardCall call) noexcept
+    cdef void unqueue(self, ForwardCall call) noexcept
+    cdef void pump(self) noexcept
+    cdef void watch(self, int64_t at_ns) noexcept
+    cdef void refuse(self, ServerStream caller, str phase, bint executed, str message) noexcept
+    cdef void tell_moved(self, bytes namespace) noexcept

@@ -1,0 +1,32 @@
+import asyncio
+from collections.abc import Callable
+
+from prism_proxy._native.call import Handler
+from prism_proxy._native.limits import NativeLimits
+
+class ForwardConnection(asyncio.Protocol):
+    def __init__(self, handler: ForwardHandler, limits: NativeLimits, opened: asyncio.Future[None]) -> None: ...
+    @property
+    def gone(self) -> bool: ...
+    def close(self) -> None: ...
+    def tick(self) -> None: ...
+
+class ForwardHandler(Handler):
+    peer: str
+    calls: int
+    waiting: int
+    waiting_bytes: int
+    @property
+    def connection_count(self) -> int: ...
+    def __init__(
+        self,
+        loop: asyncio.AbstractEventLoop,
+        peer: str,
+        wait_ns: int,
+        most_waiting: int,
+        most_waiting_bytes: int,
+        want: Callable[[], None],
+        failure: Callable[[str, bool, str], Exception],
+        moved: Callable[[str], None],
+    ) -> None: ...
+    def close(self) -> None: ...

@@ -1,0 +1,775 @@
+"""Passes calls on to the process that owns their namespace, and its replies back, as bytes.
+
+State of a `ForwardCall`:
+
+    on_start --> [waiting] --connection--> [sent] --reply head--> [answering] --trailers--> over
+                  |     ^                    |  |                      |
+     wait_s, deadline   +- never processed --+  +--- reset, lost ------+--> a status of ours
+                              (once)
+
+Messages are neither assembled nor inflated; nothing but the call's stream is made for it. A slow side withholds the
+credit of the other: each direction holds at most one and a half stream windows. Connecting, backoff and the
+words for a failure are the business of `prism_proxy.server.peer`.
+"""
+cimport cython
+from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_GET_SIZE
+from libc.stdint cimport int32_t, int64_t, uint8_t, uint32_t
+from libc.stdio cimport snprintf
+from libc.string cimport memcpy
+
+from prism_proxy._native.buffers cimport (
+    buffer_append, buffer_free, chunk_borrow, chunk_bytes, chunk_free, chunk_new, chunk_t,
+)
+from prism_proxy._native.call cimport Handler, ServerStream, choose
+from prism_proxy._native.clock cimport monotonic_ns
+from prism_proxy._native.core cimport RoutedMethod
+from prism_proxy._native.h2 cimport (
+    H2_CANCEL, H2_ENHANCE_YOUR_CALM, H2_INTERNAL_ERROR, H2_REFUSED_STREAM, H2Session, H2Stream, OutputScheduler,
+)
+from prism_proxy._native.limits cimport HEADER_LIST, NativeLimits
+from prism_proxy._native.messages cimport message_length_of
+from prism_proxy._native.name_values cimport fixed
+from prism_proxy._native.nghttp2 cimport NGHTTP2_NV_FLAG_NO_INDEX, nghttp2_nv
+from prism_proxy._native.request_head cimport equals
+from prism_proxy._native.routing cimport NativeRoute
+
+cdef enum:
+    CANCELLED = 1
+    UNKNOWN = 2
+    PERMISSION_DENIED = 7
+    RESOURCE_EXHAUSTED = 8
+    INTERNAL = 13
+    UNAVAILABLE = 14
+    H2_INADEQUATE_SECURITY = 12
+    MAX_FIELDS = 160            # of a header block: header_fields allows 128 by default, and a few are ours
+    KEPT_BYTES = 16 * 1024      # of a request, to send it again if the owner did not look at it
+    CREDIT_STEP = 16 * 1024     # credit is returned in steps of at least this
+    MAX_ATTEMPTS = 2
+    TIMER_LEEWAY_NS = 500_000   # a timer may fire this early
+    KEEPALIVE_PING = 0x464F5257
+
+
+# --- header blocks --------------------------------------------------------------------------------------------------
+
+cdef inline size_t next_field(const uint8_t* head, size_t at, nghttp2_nv* nv) noexcept:
+    """The field at `at` of a kept head; where the next one starts."""
+    cdef uint32_t lengths[2]
+    memcpy(lengths, head + at, 8)
+    nv.name = <uint8_t*>head + at + 8
+    nv.namelen = lengths[0]
+    nv.value = nv.name + lengths[0]
+    nv.valuelen = lengths[1]
+    nv.flags = 0
+    return at + 8 + lengths[0] + lengths[1]
+
+
+cdef inline bint named(const nghttp2_nv* nv, const char* name, size_t n) noexcept:
+    return equals(nv.name, nv.namelen, name, n)
+
+
+cdef int write_timeout(int64_t ns, char* out) noexcept:
+    """The finest `grpc-timeout` that holds the duration in eight digits, into 16 bytes."""
+    if ns < 100_000_000:
+        return snprintf(out, 16, "%ldn", <long>(ns if ns > 0 else 0))
+    if ns < 100_000_000_000:
+        return snprintf(out, 16, "%ldu", <long>(ns // 1_000))
+    if ns < 100_000_000_000_000:
+        return snprintf(out, 16, "%ldm", <long>(ns // 1_000_000))
+    return snprintf(out, 16, "%ldS", <long>min(ns // 1_000_000_000, 99_999_999))
+
+
+cdef int request_fields(ServerStream caller, nghttp2_nv* nva, char* timeout) noexcept:
+    """The head of the caller's request as the owner gets it: the number of fields, or -1 when there are too many."""
+    cdef nghttp2_nv nv
+    cdef size_t at = 0
+    cdef int n = 3
+    cdef bytes name = caller.route.name
+    nva[0] = fixed(":method", 7, "POST", 4)
+    nva[1] = fixed(":scheme", 7, "http", 4)
+    nva[2] = fixed(":path", 5, PyBytes_AS_STRING(caller.method.path), PyBytes_GET_SIZE(caller.method.path))
+    # Pseudo fields stand first in every head, so :authority is met before any other field.
+    while at < caller.head.length:
+        at = next_field(caller.head.data, at, &nv)
+        if nv.name[0] == c":":
+            if not named(&nv, ":authority", 10):
+                continue
+        elif named(&nv, "te", 2) or named(&nv, "grpc-timeout", 12):
+            continue
+        elif named(&nv, "traceparent", 11) or named(&nv, "x-request-id", 12):
+            nv.flags = NGHTTP2_NV_FLAG_NO_INDEX     # fresh on each call: they would push others out of the table
+        if n == MAX_FIELDS - 4:
+            return -1
+        nva[n] = nv
+        n += 1
+    nva[n] = fixed("te", 2, "trailers", 8)
+    nva[n + 1] = fixed("x-prism-forwarded", 17, "1", 1)
+    n += 2
+    if caller.namespace.length == 0:
+        nva[n] = fixed("x-namespace", 11, PyBytes_AS_STRING(name), PyBytes_GET_SIZE(name))
+        nva[n].flags = 0
+        n += 1
+    if caller.deadline_ns:
+        nva[n] = fixed("grpc-timeout", 12, timeout, write_timeout(caller.deadline_ns - monotonic_ns(), timeout))
+        nva[n].flags = NGHTTP2_NV_FLAG_NO_INDEX
+        n += 1
+    return n
+
+
+cdef int http_status_code(const nghttp2_nv* status) noexcept:
+    """The gRPC status for the HTTP status of a reply that is no gRPC reply."""
+    if equals(status.value, status.valuelen, "400", 3):
+        return INTERNAL
+    if status.valuelen == 3 and (status.value[0] == c"5" or equals(status.value, 3, "429", 3)):
+        return UNAVAILABLE
+    return UNKNOWN
+
+
+cdef int reset_status(uint32_t code) noexcept:
+    """The gRPC status for the HTTP/2 error code of the owner's reset."""
+    if code == H2_CANCEL:
+        return CANCELLED
+    if code == H2_REFUSED_STREAM:
+        return UNAVAILABLE
+    if code == H2_ENHANCE_YOUR_CALM:
+        return RESOURCE_EXHAUSTED
+    return PERMISSION_DENIED if code == H2_INADEQUATE_SECURITY else INTERNAL
+
+
+cdef int status_number(const nghttp2_nv* status) noexcept:
+    """The number in a grpc-status field; UNKNOWN for what is none."""
+    cdef int code = 0
+    cdef size_t i
+    if status.valuelen == 0 or status.valuelen > 2:
+        return UNKNOWN
+    for i in range(status.valuelen):
+        if status.value[i] < c"0" or status.value[i] > c"9":
+            return UNKNOWN
+        code = code * 10 + (status.value[i] - c"0")
+    return code if code <= 16 else UNKNOWN
+
+
+# --- a call ---------------------------------------------------------------------------------------------------------
+
+@cython.no_gc
+cdef class ForwardCall(H2Stream):
+    def __dealloc__(self):
+        buffer_free(&self.head)
+        self.discard_output()   # it may borrow from what is kept
+        free_chunks(self.kept)
+
+    # --- request ------------------------------------------------------------------------------------------------
+
+    cdef bint fits(self, const uint8_t* data, size_t n) noexcept:
+        """Follow the message prefixes in the request: whether its messages keep to max_message_bytes."""
+        cdef size_t step
+        while n:
+            if self.message_left:
+                step = self.message_left if self.message_left < n else n
+                self.message_left -= step
+            else:
+                step = <size_t>(5 - self.prefix_length) if <size_t>(5 - self.prefix_length) < n else n
+                memcpy(self.prefix + self.prefix_length, data, step)
+                self.prefix_length += <int>step
+                if self.prefix_length == 5:
+                    self.prefix_length = 0
+                    self.message_left = message_length_of(self.prefix)
+                    if self.message_left > <size_t>self.caller.core.limits.max_message_bytes:
+                        return False
+            data += step
+            n -= step
+        return True
+
+    cdef bint append(self, const uint8_t* data, size_t n) noexcept:
+        """Queue bytes of the request, also before there is a connection. False: no memory."""
+        cdef chunk_t* chunk = chunk_new(n)
+        if chunk == NULL:
+            return False
+        memcpy(chunk_bytes(chunk), data, n)
+        if self.incomplete or self.kept_bytes + n > KEPT_BYTES:
+            self.incomplete = True
+            self.push(chunk)
+            return True
+        chunk.next = NULL
+        if self.kept == NULL:
+            self.kept = chunk
+        else:
+            self.kept_last.next = chunk
+        self.kept_last = chunk
+        self.kept_bytes += n
+        return self.push_borrowed(chunk)
+
+    cdef bint push_borrowed(self, chunk_t* kept) noexcept:
+        cdef chunk_t* chunk = chunk_borrow(kept.data, kept.length, NULL, NULL)
+        if chunk == NULL:
+            return False
+        self.push(chunk)
+        return True
+
+    cdef void push(self, chunk_t* chunk) noexcept:
+        if self.out_tail == NULL:
+            self.out_head = chunk
+        else:
+            self.out_tail.next = chunk
+        self.out_tail = chunk
+        self.out_bytes += chunk.length
+        if self.waiting:
+            self.handler.waiting_bytes += chunk.length
+
+    cdef void on_output_drained(self) noexcept:
+        """Bytes went to the owner: the caller may send as many again."""
+        cdef ServerStream caller = self.caller
+        cdef size_t n
+        if caller is not None and caller.queued_bytes > self.out_bytes:
+            n = caller.queued_bytes - self.out_bytes
+            caller.hold(-<int64_t>n)
+            caller.taken(n)
+
+    # --- reply --------------------------------------------------------------------------------------------------
+
+    cdef int on_header(self, const uint8_t* name, size_t name_length, const uint8_t* value,
+                       size_t value_length) noexcept:
+        cdef uint32_t lengths[2]
+        lengths[0] = <uint32_t>name_length
+        lengths[1] = <uint32_t>value_length
+        if buffer_append(&self.head, lengths, 8) or buffer_append(&self.head, name, name_length) or (
+                buffer_append(&self.head, value, value_length)):
+            return HEADER_LIST
+        return 0
+
+    cdef void on_headers(self) noexcept:
+        cdef nghttp2_nv status
+        if self.caller is not None and self.caller.answered:    # by a limit here
+            self.leave()
+            self.reset(H2_CANCEL)
+        elif self.caller is not None and self.head.length:
+            if self.head_seen:
+                if self.remote_ended:
+                    self.end_reply()
+            else:
+                next_field(self.head.data, 0, &status)
+                if status.value[0] != c"1":     # else an interim reply
+                    self.head_seen = True
+                    self.begin_reply(&status)
+        self.head.length = 0
+
+    cdef void begin_reply(self, const nghttp2_nv* status) noexcept:
+        """The first block of the reply; it is the last one too when the owner answers without messages."""
+        cdef nghttp2_nv nva[MAX_FIELDS]
+        cdef int n, code = -1
+        cdef bint not_owner = False
+        cdef ServerStream caller
+        if not equals(status.value, status.valuelen, "200", 3):
+            self.fail(http_status_code(status), "its reply is no gRPC reply")
+            return
+        n = self.reply_fields(nva, &code, &not_owner)
+        if n < 0 or (self.remote_ended and code < 0):
+            self.fail(INTERNAL, "its reply has too many fields, or no status")
+            return
+        if not_owner and self.relocate():
+            return
+        if self.out_head == NULL:
+            free_chunks(self.kept)
+            self.kept = NULL
+            self.incomplete = True
+        caller = self.caller
+        if self.remote_ended:
+            self.leave()
+            caller.answer(code)
+        caller.head_sent = True
+        if caller.session.submit_headers(caller, nva, n, self.remote_ended) != 0:
+            caller.reset(H2_INTERNAL_ERROR)
+        caller.session.schedule_flush()
+
+    cdef int reply_fields(self, nghttp2_nv* nva, int* code, bint* not_owner) noexcept:
+        """The block as the caller gets it: the number of fields, or -1. `code` is set when it has a grpc-status."""
+        cdef nghttp2_nv nv
+        cdef int n = 1
+        cdef size_t at = 0
+        nva[0] = fixed(":status", 7, "200", 3)
+        while at < self.head.length:
+            at = next_field(self.head.data, at, &nv)
+            if nv.name[0] == c":":
+                continue
+            if named(&nv, "x-prism-not-owner", 17):
+                not_owner[0] = True
+                continue
+            if named(&nv, "grpc-status", 11):
+                code[0] = status_number(&nv)
+            if n == MAX_FIELDS:
+                return -1
+            nva[n] = nv
+            n += 1
+        return n
+
+    cdef void end_reply(self) noexcept:
+        """The trailers are there. A plain OK makes no objects."""
+        cdef nghttp2_nv nv
+        cdef size_t at = next_field(self.head.data, 0, &nv)
+        cdef list trailers = None
+        cdef int code = UNKNOWN
+        if at == self.head.length and named(&nv, "grpc-status", 11) and equals(nv.value, nv.valuelen, "0", 1):
+            code = 0
+        else:
+            at = 0
+            trailers = []
+            while at < self.head.length:
+                at = next_field(self.head.data, at, &nv)
+                if named(&nv, "grpc-status", 11):
+                    code = status_number(&nv)
+                trailers.append(((<char*>nv.name)[:nv.namelen], (<char*>nv.value)[:nv.valuelen]))
+        self.leave().end_with(code, trailers)
+        if not self.local_ended:
+            self.reset(H2_CANCEL)   # the rest of the request is not wanted
+
+    cdef void on_data(self, const uint8_t* data, size_t n, bint last) noexcept:
+        cdef ServerStream caller = self.caller
+        cdef chunk_t* chunk
+        if caller is None or caller.answered or not self.head_seen:
+            self.consume(n)
+            return
+        chunk = chunk_new(n)
+        if chunk == NULL:
+            self.fail(RESOURCE_EXHAUSTED, "no memory for its reply")
+            return
+        memcpy(chunk_bytes(chunk), data, n)
+        caller.enqueue(chunk)
+        caller.session.resume(caller)
+        self.withheld_credit += n
+        self.return_credit(caller)
+
+    cdef void return_credit(self, ServerStream caller) noexcept:
+        """Let the owner send on while the caller reads."""
+        if self.withheld_credit >= CREDIT_STEP and caller.out_bytes <= <size_t>caller.core.limits.stream_window // 2:
+            self.consume(self.withheld_credit)
+            self.withheld_credit = 0
+
+    # --- the end ------------------------------------------------------------------------------------------------
+
+    cdef void on_end(self) noexcept:
+        if self.caller is not None:
+            self.fail(INTERNAL, "its reply ended without a status")
+
+    cdef void on_close(self, uint32_t code) noexcept:
+        """Reset or lost, unless the caller has its answer. What the owner never processed is sent once more."""
+        cdef bint lost = self.connection.lost
+        cdef bint executed = self.head_framed and (lost or code != H2_REFUSED_STREAM) and (
+            not self.connection.unseen(self.id))
+        if self.caller is None:
+            return
+        if not executed and not self.incomplete and self.attempts < MAX_ATTEMPTS:
+            self.handler.dispatch(self.successor(self.handler))
+        elif lost or not executed:
+            self.handler.refuse(self.leave(), "await" if executed else "send", executed,
+                                "the connection was lost" if lost else "the call was refused")
+        else:
+            self.fail(reset_status(code), f"it reset the call (HTTP/2 error {code})")
+
+    cdef void fail(self, int code, str message) noexcept:
+        """End the call with a status of ours, which the owner's behaviour is the reason for."""
+        self.leave().fail(code, "FORWARDING_FAILED", f"the owner of the namespace, {self.handler.peer}: {message}")
+        self.reset(H2_CANCEL)
+
+    cdef ServerStream leave(self):
+        """The call is over for the caller, whom this returns."""
+        cdef ServerStream caller = self.caller
+        if self.waiting:
+            self.handler.unqueue(self)
+        self.handler.forget(self)
+        self.caller = None
+        caller.call = None
+        caller.handler_finished()
+        return caller
+
+    cdef ForwardCall successor(self, ForwardHandler handler):
+        """This call from its start, by `handler`. It takes over the caller and the request."""
+        cdef ForwardCall fresh = ForwardCall.__new__(ForwardCall)
+        cdef chunk_t* chunk = self.kept
+        self.discard_output()
+        fresh.kept, fresh.kept_last, fresh.kept_bytes = chunk, self.kept_last, self.kept_bytes
+        self.kept = NULL
+        fresh.attempts = self.attempts
+        fresh.waiting_since_ns = self.waiting_since_ns
+        fresh.prefix, fresh.prefix_length, fresh.message_left = self.prefix, self.prefix_length, self.message_left
+        fresh.out_ended = self.out_ended
+        while chunk != NULL:
+            fresh.push_borrowed(chunk)
+            chunk = chunk.next
+        caller = self.leave()
+        handler.take(fresh, caller)
+        return fresh
+
+    cdef bint relocate(self) noexcept:
+        """The owner is another by now: serve the call where its namespace is, once. False: we know no better."""
+        cdef ServerStream caller = self.caller
+        cdef NativeRoute route
+        cdef RoutedMethod routed
+        cdef ForwardCall fresh
+        if self.relocated or self.incomplete:
+            return False
+        self.handler.tell_moved(caller.route.name)
+        route = caller.core.routes.by_name.get(caller.route.name)
+        if route is None or route is caller.route:
+            return False
+        routed = caller.core.routed(route, caller.method)
+        if routed.handler is None:
+            routed.handler = choose(route, caller.method)
+        if routed.handler is None:
+            return False
+        caller.route = route
+        caller.handler = <Handler>routed.handler
+        if isinstance(routed.handler, ForwardHandler):
+            fresh = self.successor(<ForwardHandler>routed.handler)
+            fresh.relocated = True
+            fresh.handler.dispatch(fresh)
+        else:
+            self.serve_here()
+        if not self.local_ended:
+            self.reset(H2_CANCEL)
+        return True
+
+    cdef void serve_here(self) noexcept:
+        """Give the request, as far as it is there, to the caller's new handler."""
+        cdef ServerStream caller = self.leave()
+        cdef chunk_t* chunk = self.kept
+        caller.hold(-<int64_t>caller.queued_bytes)
+        caller.queued_bytes = 0
+        caller.handler.on_start(caller)
+        while chunk != NULL:
+            caller.feed(chunk.data, chunk.length)
+            chunk = chunk.next
+        if self.out_ended:
+            caller.on_end()
+
+
+cdef void free_chunks(chunk_t* chunk) noexcept:
+    cdef chunk_t* following
+    while chunk != NULL:
+        following = chunk.next
+        chunk_free(chunk)
+        chunk = following
+
+
+# --- a connection ---------------------------------------------------------------------------------------------------
+
+cdef class ForwardConnection(H2Session):
+    def __init__(self, ForwardHandler handler not None, NativeLimits limits not None, opened):
+        """`opened` is a future: done once calls are taken, failed when the connection is lost before."""
+        self.handler = handler
+        self.opened = opened
+        self.limits = limits
+        self.loop = handler.loop
+        self.scheduler = handler.scheduler
+        self.last_seen = -1
+        self.open_session(False, 0)
+
+    def connection_lost(self, exc):
+        self.lost = True
+        self.handler.retire(self)
+        H2Session.connection_lost(self, exc)
+        if not self.opened.done():
+            self.opened.set_exception(ConnectionError("the connection was closed before it could be used"))
+
+    @property
+    def gone(self) -> bool:
+        """Whether the connection is lost."""
+        return self.lost
+
+    def close(self) -> None:
+        """Close now; calls in progress end UNAVAILABLE."""
+        self.abort()
+
+    def tick(self) -> None:
+        """Ping an owner that has calls and is silent, and give it up when it does not answer."""
+        cdef int64_t now = monotonic_ns()
+        self.now_ns = now
+        if self.h2 == NULL or self.closing or self.last_read_ns > self.ping_sent_ns:
+            self.ping_sent_ns = 0
+        if self.ping_sent_ns:
+            if now - self.ping_sent_ns > self.limits.keepalive_timeout_ns:
+                self.abort()
+        elif self.streams and now - self.last_read_ns > self.limits.keepalive_ns:
+            self.ping_sent_ns = now
+            self.ping(KEEPALIVE_PING)
+
+    cdef bint submit(self, ForwardCall call) noexcept:
+        """Send the head of a call; its queue follows. False: this connection takes no more calls."""
+        cdef nghttp2_nv nva[MAX_FIELDS]
+        cdef char timeout[16]
+        cdef int n = request_fields(call.caller, nva, timeout)
+        if n < 0:
+            call.leave().fail(RESOURCE_EXHAUSTED, "HEADERS_TOO_LARGE", "the request has too many fields to forward")
+            return True
+        call.connection = self
+        if self.submit_request(call, nva, n) < 0:
+            return False
+        call.attempts += 1
+        self.schedule_flush()
+        return True
+
+    cdef bint unseen(self, int32_t stream_id) noexcept:
+        """Whether the owner said (GOAWAY) that it will not look at the stream."""
+        return self.last_seen >= 0 and stream_id > self.last_seen
+
+    cdef void on_settings(self) noexcept:
+        self.stream_limit = self.remote_stream_limit()
+        if not self.ready and not self.closing:
+            self.ready = True
+            if not self.opened.done():
+                self.opened.set_result(None)
+            self.handler.connections.append(self)
+        self.handler.pump()
+
+    cdef void on_goaway(self, int32_t last_stream_id, uint32_t code) noexcept:
+        self.last_seen = last_stream_id
+        self.handler.retire(self)
+
+
+# --- the handler ----------------------------------------------------------------------------------------------------
+
+cdef class ForwardHandler(Handler):
+    """Forwards every call of the namespaces of one peer. Made by `prism_proxy.server.peer.Peer`.
+
+    `want()` is called when a connection is missing; `failure(phase, executed, message)` makes the error of a call that
+    could not be forwarded; `moved(namespace)` is told that the peer does not own a namespace any more.
+    """
+
+    def __init__(self, loop, str peer not None, int64_t wait_ns, int64_t most_waiting, int64_t most_waiting_bytes,
+                 want, failure, moved):
+        self.loop = loop
+        self.peer = peer
+        self.wait_ns = wait_ns
+        self.most_waiting = most_waiting
+        self.most_waiting_bytes = most_waiting_bytes
+        self.want, self.failure, self.moved = want, failure, moved
+        self.scheduler = OutputScheduler(loop)
+        self.connections = []
+        self.spliced = self.request_streaming = True
+
+    def close(self) -> None:
+        """Take no more calls, and end those that wait."""
+        self.closed = True
+        while self.first_waiting != NULL:
+            call = <ForwardCall>self.first_waiting
+            self.refuse((<ForwardCall>call).leave(), "connect", False, "this process is shutting down")
+        if self.timer is not None:
+            self.timer.cancel()
+            self.timer = None
+
+    @property
+    def connection_count(self) -> int:
+        """Connections that take calls."""
+        return len(self.connections)
+
+    # --- upcalls of the caller's stream -------------------------------------------------------------------------
+
+    cdef void on_start(self, ServerStream stream) noexcept:
+        cdef ForwardCall call
+        if stream.forwarded:
+            stream.not_owner()
+            return
+        call = ForwardCall.__new__(ForwardCall)
+        self.take(call, stream)
+        self.dispatch(call)
+
+    cdef void on_bytes(self, ServerStream stream, const uint8_t* data, size_t n, bint last) noexcept:
+        cdef ForwardCall call = stream.call
+        if call is None:
+            stream.consume(n)
+            return
+        if not call.fits(data, n):
+            call.leave()
+            call.reset(H2_CANCEL)
+            stream.message_too_large(
+                f"Received message larger than max ({call.message_left} vs. {stream.core.limits.max_message_bytes})")
+            return
+        if not call.append(data, n) or (call.waiting and self.waiting_bytes > self.most_waiting_bytes):
+            self.refuse(call.leave(), "queue", False, "too many bytes wait for a connection")
+            call.reset(H2_CANCEL)
+            return
+        stream.queued_bytes += n
+        stream.hold(n)
+        if last:
+            return      # the upcall for its end follows
+        stream.received(n)
+        if call.session is not None:
+            call.session.resume(call)
+
+    cdef void on_end(self, ServerStream stream) noexcept:
+        cdef ForwardCall call = stream.call
+        if call is not None:
+            call.out_ended = True
+            if call.session is not None:
+                call.session.resume(call)
+
+    cdef void on_cancel(self, ServerStream stream, int code) noexcept:
+        cdef ForwardCall call = stream.call
+        if call is not None:
+            call.leave()
+            call.reset(H2_CANCEL)
+
+    cdef void on_output_drained(self, ServerStream stream) noexcept:
+        cdef ForwardCall call = stream.call
+        if call is not None:
+            call.return_credit(stream)
+
+    # --- calls --------------------------------------------------------------------------------------------------
+
+    cdef void take(self, ForwardCall call, ServerStream caller) noexcept:
+        """From now on the call is one of ours, and the caller's."""
+        call.handler = self
+        call.caller = caller
+        caller.call = call
+        caller.handler_started()
+        call.older = self.newest
+        if self.newest != NULL:
+            (<ForwardCall>self.newest).newer = <void*>call
+        self.newest = <void*>call
+        self.calls += 1
+        if caller.deadline_ns:
+            self.watch(caller.deadline_ns)
+
+    cdef void forget(self, ForwardCall call) noexcept:
+        if call.newer != NULL:
+            (<ForwardCall>call.newer).older = call.older
+        else:
+            self.newest = call.older
+        if call.older != NULL:
+            (<ForwardCall>call.older).newer = call.newer
+        call.newer = call.older = NULL
+        self.calls -= 1
+
+    cdef void dispatch(self, ForwardCall call) noexcept:
+        """Send a call, or let it wait for a connection."""
+        cdef ForwardConnection connection = self.pick()
+        while connection is not None:
+            if connection.submit(call):
+                return
+            self.retire(connection)
+            connection = self.pick()
+        if self.closed:
+            self.refuse(call.leave(), "connect", False, "this process is shutting down")
+        elif self.waiting >= self.most_waiting or (
+                self.waiting_bytes + <int64_t>call.out_bytes > self.most_waiting_bytes):
+            self.refuse(call.leave(), "queue", False, "too many calls wait for a connection")
+        else:
+            self.wait(call)
+
+    cdef ForwardConnection pick(self):
+        """A connection with room for a call, or None."""
+        cdef ForwardConnection connection
+        for connection in self.connections:
+            if connection.streams < connection.stream_limit and not connection.closing:
+                return connection
+        return None
+
+    cdef void retire(self, ForwardConnection connection) noexcept:
+        """The connection takes no more calls; those on it go on if it lives."""
+        if connection in self.connections:
+            self.connections.remove(connection)
+        if not self.closed:
+            self.ask()
+
+    cdef void ask(self) noexcept:
+        try:
+            self.want()
+        except Exception as error:
+            self.loop.call_exception_handler({"message": "a connection could not be asked for", "exception": error})
+
+    # --- waiting ------------------------------------------------------------------------------------------------
+
+    cdef void wait(self, ForwardCall call) noexcept:
+        if call.waiting_since_ns == 0:
+            call.waiting_since_ns = monotonic_ns()
+        call.waiting = True
+        call.next = NULL
+        call.previous = self.last_waiting
+        if self.last_waiting != NULL:
+            (<ForwardCall>self.last_waiting).next = <void*>call
+        else:
+            self.first_waiting = <void*>call
+        self.last_waiting = <void*>call
+        self.waiting += 1
+        self.waiting_bytes += call.out_bytes
+        self.watch(call.waiting_since_ns + self.wait_ns)
+        self.ask()
+
+    cdef void unqueue(self, ForwardCall call) noexcept:
+        if call.previous != NULL:
+            (<ForwardCall>call.previous).next = call.next
+        else:
+            self.first_waiting = call.next
+        if call.next != NULL:
+            (<ForwardCall>call.next).previous = call.previous
+        else:
+            self.last_waiting = call.previous
+        call.next = call.previous = NULL
+        call.waiting = False
+        self.waiting -= 1
+        self.waiting_bytes -= call.out_bytes
+
+    cdef void pump(self) noexcept:
+        """Send what waits, in order, as far as there is room."""
+        cdef ForwardCall call
+        while self.first_waiting != NULL:
+            if self.pick() is None:
+                self.ask()
+                return
+            call = <ForwardCall>self.first_waiting
+            self.unqueue(call)
+            self.dispatch(call)
+
+    # --- time ---------------------------------------------------------------------------------------------------
+
+    cdef void watch(self, int64_t at_ns) noexcept:
+        """Look at the calls' time limits at `at_ns`: one timer, at the earliest of them."""
+        cdef double delay
+        if self.timer is not None:
+            if at_ns >= self.timer_ns:
+                return
+            self.timer.cancel()
+        self.timer_ns = at_ns
+        delay = (at_ns - monotonic_ns()) / 1e9
+        self.timer = self.loop.call_later(delay if delay > 0 else 0, self.expire)
+
+    def expire(self):
+        """End calls whose deadline has passed, and those that waited too long."""
+        cdef int64_t limit, earliest = 0, now = monotonic_ns() + TIMER_LEEWAY_NS
+        cdef ForwardCall call
+        cdef void* at = self.newest
+        cdef list due = []
+        self.timer = None
+        while at != NULL:
+            call = <ForwardCall>at
+            at = call.older
+            limit = call.caller.deadline_ns
+            if call.waiting and (limit == 0 or call.waiting_since_ns + self.wait_ns < limit):
+                limit = call.waiting_since_ns + self.wait_ns
+            if limit and limit <= now:
+                due.append(call)
+            elif limit and (earliest == 0 or limit < earliest):
+                earliest = limit
+        for call in due:
+            if call.caller is None:
+                continue
+            if call.caller.deadline_ns and call.caller.deadline_ns <= now:
+                call.caller.deadline_passed()
+            else:
+                self.refuse(call.leave(), "connect", False, "there is no connection to it")
+        if earliest:
+            self.watch(earliest)
+
+    # --- failures -----------------------------------------------------------------------------------------------
+
+    cdef void refuse(self, ServerStream caller, str phase, bint executed, str message) noexcept:
+        """End a call that got no answer."""
+        try:
+            caller.fail_with(self.failure(phase, executed, message))
+        except Exception as error:
+            self.loop.call_exception_handler({"message": "a failure could not be told", "exception": error})
+            caller.fail(UNAVAILABLE, "FORWARDING_FAILED", message)
+
+    cdef void tell_moved(self, bytes namespace) noexcept:
+        try:
+            self.moved(namespace.decode())
+        except Exception as error:
+            self.loop.call_exception_handler({"message": "a moved namespace could not be told", "exception": error})

@@ -1,0 +1,167 @@
+"""Another process of the product that owns namespaces: keeps connections to it, for calls that are forwarded there.
+
+`handler` stands in the routes of those namespaces and does the forwarding natively. This module connects, with backoff,
+and words the failures; it must not touch single calls.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import random
+import ssl
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from prism_proxy._native.forward import ForwardConnection, ForwardHandler
+from prism_proxy._native.limits import NativeLimits
+from prism_proxy.errors import PrismError, StatusCode
+from prism_proxy.server.limits import Limits
+from prism_proxy.server.listener import Address
+from prism_proxy.settings import check, setting
+
+TICK_SECONDS = 1.0
+RETRY_SECONDS = 1.0  # what callers are told to wait when a call was not executed
+
+
+@dataclass(frozen=True, slots=True)
+class PeerOptions:
+    """How calls are forwarded to one peer."""
+
+    wait_s: float = setting(
+        "How long a call waits for a connection to the owner of its namespace, within its deadline.", 2.0, minimum=0,
+        maximum=60, unit="s")
+    waiting_calls: int = setting("Calls that may wait for a connection; more are refused.", 1024, minimum=0)
+    waiting_bytes: int = setting(
+        "Request bytes of waiting calls; more are refused.", 16 * 1024 * 1024, minimum=0, unit="bytes")
+    connections: int = setting(
+        "Connections to one owner; another is opened when each has as many calls as the owner allows.", 4, minimum=1,
+        maximum=64)
+    connect_timeout_s: float = setting(
+        "From the start of a connection to the first frame of the owner.", 5.0, minimum=0.01, unit="s")
+    backoff_first_s: float = setting("Pause after a first failure to connect.", 0.01, minimum=0.001, unit="s")
+    backoff_most_s: float = setting("The longest pause between attempts to connect.", 0.5, minimum=0.001, unit="s")
+
+    def __post_init__(self) -> None:
+        check(self)
+
+
+class Peer:
+    """Make it on the running loop. `tls` must offer ALPN h2.
+
+    `name` stands in errors; `down_reason` is the reason of calls that found no connection in time. `moved(namespace)`
+    is called when the peer answers that it does not own a namespace, before its route is looked up again.
+    """
+
+    def __init__(
+        self,
+        address: str,
+        *,
+        name: str | None = None,
+        tls: ssl.SSLContext | None = None,
+        limits: Limits | None = None,
+        options: PeerOptions | None = None,
+        down_reason: str = "OWNER_DOWN",
+        moved: Callable[[str], None] = lambda namespace: None,
+    ) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._address = Address.parse(address)
+        self._name = name or address
+        self._tls = tls
+        self._limits = NativeLimits(limits or Limits())
+        self._options = options = options or PeerOptions()
+        self._down_reason = down_reason
+        self._connections: set[ForwardConnection] = set()
+        self._wanted = asyncio.Event()
+        self._tasks: tuple[asyncio.Task[None], ...] = ()
+        self.handler = ForwardHandler(
+            self._loop, self._name, int(options.wait_s * 1e9), options.waiting_calls, options.waiting_bytes,
+            self._want, self._failure, moved)
+
+    def start(self) -> None:
+        """Connect now rather than with the first call. From then on a connection is kept."""
+        self._want()
+
+    async def close(self) -> None:
+        """Calls that wait end now, and those in progress too; close after the server has drained."""
+        for task in self._tasks:
+            task.cancel()
+        self.handler.close()
+        for connection in self._connections:
+            connection.close()
+        for task in self._tasks:
+            with contextlib.suppress(asyncio.CancelledError):
+                await task
+
+    def stats(self) -> dict[str, int]:
+        """Gauges: connections that take calls, calls in progress, and of these the waiting ones with their bytes."""
+        handler = self.handler
+        return {"connections": handler.connection_count, "calls": handler.calls, "waiting": handler.waiting,
+                "waiting_bytes": handler.waiting_bytes}
+
+    # --- connections ------------------------------------------------------------------------------------------------
+
+    def _want(self) -> None:
+        self._wanted.set()
+        if not self._tasks:
+            self._tasks = (self._loop.create_task(self._keep_connected()), self._loop.create_task(self._tick()))
+
+    async def _keep_connected(self) -> None:
+        """Open connections one after the other, as they are wanted, with a growing and jittered pause on failure."""
+        failures = 0
+        while True:
+            await self._wanted.wait()
+            self._wanted.clear()
+            while not self.handler.connection_count or self._crowded():
+                try:
+                    await self._open()
+                except (OSError, TimeoutError):
+                    ceiling = min(self._options.backoff_most_s, self._options.backoff_first_s * 2 ** min(failures, 16))
+                    failures += 1
+                    await asyncio.sleep(random.uniform(ceiling / 2, ceiling))
+                else:
+                    failures = 0
+
+    def _crowded(self) -> bool:
+        """Whether calls wait although there are connections, and one more is allowed."""
+        return self.handler.waiting > 0 and self.handler.connection_count < self._options.connections
+
+    async def _open(self) -> None:
+        """One connection the owner has greeted. OSError or TimeoutError when there is none in time."""
+        opened = self._loop.create_future()
+        connection = ForwardConnection(self.handler, self._limits, opened)
+        address = self._address
+        try:
+            async with asyncio.timeout(self._options.connect_timeout_s):
+                if address.unix_path is not None:
+                    await self._loop.create_unix_connection(
+                        lambda: connection, address.unix_path, ssl=self._tls,
+                        server_hostname="localhost" if self._tls else None)
+                else:
+                    await self._loop.create_connection(lambda: connection, address.host, address.port, ssl=self._tls)
+                self._connections.add(connection)
+                await opened
+        except BaseException:
+            self._connections.discard(connection)
+            connection.close()
+            raise
+
+    async def _tick(self) -> None:
+        """Find out about owners that are silent, and forget connections that are gone."""
+        while True:
+            await asyncio.sleep(TICK_SECONDS)
+            for connection in list(self._connections):
+                if connection.gone:
+                    self._connections.discard(connection)
+                else:
+                    connection.tick()
+
+    # --- failures ---------------------------------------------------------------------------------------------------
+
+    def _failure(self, phase: str, executed: bool, message: str) -> PrismError:
+        """The error of a call that got no answer. `executed`: the owner may have acted on it."""
+        metadata = {"peer": self._name, "phase": phase, "outcome": "unknown" if executed else "not_executed"}
+        return PrismError(
+            StatusCode.UNAVAILABLE, "OWNER_LOST" if executed else self._down_reason,
+            f"the owner of the namespace, {self._name}, cannot be reached: {message}", metadata,
+            retry_after=None if executed else RETRY_SECONDS)

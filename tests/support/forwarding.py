@@ -1,0 +1,102 @@
+"""Two servers in one process: `front` forwards every call of its namespaces to `owner` over a Unix socket."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import tempfile
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+from typing import Any
+
+import grpc
+
+from prism_proxy._native.routing import NativeRoute, RouteTable
+from prism_proxy.server.limits import Limits
+from prism_proxy.server.listener import Address
+from prism_proxy.server.peer import Peer, PeerOptions
+from prism_proxy.server.server import Server
+from tests.support.echo import FRESH
+
+NAMESPACE = "default"
+
+
+def everything(path: str) -> bool:
+    """Every method belongs to a namespace."""
+    return True
+
+
+class Owner:
+    """A server of generic handlers on a Unix socket that can be stopped and started again."""
+
+    def __init__(self, path: str, handler: grpc.GenericRpcHandler[Any, Any], limits: Limits) -> None:
+        self._path, self._handler, self._limits = path, handler, limits
+        self.owns = True
+        self.server = Server(limits, namespaced=everything)
+
+    async def start(self) -> None:
+        self.server = Server(self._limits, namespaced=everything)
+        self.server.add_generic_rpc_handlers([self._handler])
+        self.server.set_routes(RouteTable(1, [NativeRoute(None, NAMESPACE, None)] if self.owns else [], NAMESPACE))
+        self.server.bind(Address("", 0, self._path), None, trusted=True)
+        await self.server.start()
+
+    async def stop(self, grace: float = 0) -> None:
+        await self.server.stop(grace)
+
+
+class Pair:
+    """`front` serves on `port`. `peer` is what it knows of `owner`."""
+
+    def __init__(self, owner: Owner, peer: Peer, front: Server, port: int) -> None:
+        self.owner, self.peer, self.front, self.port = owner, peer, front, port
+
+    def channel(self) -> grpc.aio.Channel:
+        return grpc.aio.insecure_channel(f"127.0.0.1:{self.port}", options=FRESH)
+
+    async def at_rest(self) -> None:
+        """Every gauge of both sides returns to zero but the connections between them."""
+        def left() -> dict[str, int]:
+            gauges = {f"front {name}": value for name, value in self.front.stats().items()}
+            gauges |= {f"owner {name}": value for name, value in self.owner.server.stats().items()}
+            gauges |= {f"peer {name}": value for name, value in self.peer.stats().items()}
+            return {name: value for name, value in gauges.items() if value and "connections" not in name}
+
+        await until(lambda: not left(), lambda: f"something is left: {left()}")
+
+
+async def until(condition: Callable[[], bool], what: Callable[[], str] = lambda: "", seconds: float = 10) -> None:
+    """Wait for a condition. AssertionError says `what` otherwise."""
+    try:
+        async with asyncio.timeout(seconds):
+            while not condition():
+                await asyncio.sleep(0.002)
+    except TimeoutError:
+        raise AssertionError(what()) from None
+
+
+@contextlib.asynccontextmanager
+async def forwarding(
+    handler: grpc.GenericRpcHandler[Any, Any], *, limits: Limits | None = None, owner_limits: Limits | None = None,
+    options: PeerOptions | None = None, start_owner: bool = True, **peer_options: Any,
+) -> AsyncIterator[Pair]:
+    """A front and an owner of `handler`; at the end nothing may be left of any call."""
+    with tempfile.TemporaryDirectory() as directory:
+        path = str(Path(directory) / "owner.sock")
+        owner = Owner(path, handler, owner_limits or limits or Limits())
+        if start_owner:
+            await owner.start()
+        peer = Peer(f"unix:{path}", name="owner", limits=limits, options=options, **peer_options)
+        front = Server(limits, namespaced=everything)
+        front.add_generic_rpc_handlers([handler])  # known here, served there
+        front.set_routes(RouteTable(1, [NativeRoute(None, NAMESPACE, None, forward=peer.handler)], NAMESPACE))
+        port = front.add_insecure_port("127.0.0.1:0")
+        await front.start()
+        pair = Pair(owner, peer, front, port)
+        try:
+            yield pair
+            await pair.at_rest()
+        finally:
+            await front.stop(0)
+            await peer.close()
+            await owner.stop()
