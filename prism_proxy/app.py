@@ -23,7 +23,8 @@ from prism_proxy.namespaces.applier import Applier
 from prism_proxy.namespaces.model import NamespaceConfig
 from prism_proxy.namespaces.placement import Placement
 from prism_proxy.namespaces.snapshot import Namespaces
-from prism_proxy.overview import NamespaceStatus, Overview
+from prism_proxy.namespaces.status import NamespaceStatus
+from prism_proxy.overview import Overview
 from prism_proxy.server.health import HealthServicer, add_health
 from prism_proxy.server.lifecycle import (
     EXIT_CLEAN,

@@ -6,44 +6,15 @@ It reads, and changes nothing.
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
-from typing import Any
+from collections.abc import Iterable
 
 from prism_proxy import __version__
-from prism_proxy.contracts.driver import Health
 from prism_proxy.namespaces.snapshot import Namespaces
-from prism_proxy.server.lifecycle import Lifecycle, State
+from prism_proxy.namespaces.status import NamespaceStatus, readiness
+from prism_proxy.server.lifecycle import Lifecycle
 from prism_proxy.server.server import Server
 from prism_proxy.telemetry.loop_monitor import LoopMonitor
 from prism_proxy.telemetry.metrics import Metric, Sample, counters, gauges
-
-
-@dataclass(frozen=True, slots=True)
-class NamespaceStatus:
-    """`health` is the value of a `contracts.driver.Health`; `details` are further facts for operators."""
-
-    backend: str
-    health: int
-    message: str
-    state: str
-    durability: str
-    details: dict[str, Any] = field(default_factory=dict)
-
-    @property
-    def serving(self) -> bool:
-        return self.health != Health.UNHEALTHY.value
-
-    def shown(self) -> dict[str, Any]:
-        """The form of `/ready`."""
-        return {"backend": self.backend, "health": Health(self.health).name.lower(), "message": self.message,
-                "state": self.state, "durability": self.durability, **self.details}
-
-
-def readiness(state: State, namespaces: Mapping[str, NamespaceStatus]) -> tuple[bool, dict[str, object]]:
-    """Ready while calls are served; the state of each namespace is shown, and never takes readiness away."""
-    return state is State.RUNNING, {
-        "state": state.value, "namespaces": {name: status.shown() for name, status in namespaces.items()}}
 
 
 class Overview:
@@ -66,7 +37,7 @@ class Overview:
         return out
 
     def readiness(self) -> tuple[bool, dict[str, object]]:
-        return readiness(self._lifecycle.state, self.namespaces())
+        return readiness(self._lifecycle.state.value, self.namespaces())
 
     def collect(self) -> Iterable[Metric]:
         yield counters("prism_limit_hits_total", "Limits hit, by name.", "limit", self._server.limit_hits())

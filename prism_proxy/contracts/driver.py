@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from enum import Enum
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
-from prism_proxy.errors import PrismError
+if TYPE_CHECKING:
+    from prism_proxy.errors import PrismError
 
 
 class Health(Enum):

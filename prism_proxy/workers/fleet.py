@@ -11,7 +11,7 @@ import dataclasses
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from prism_proxy.overview import NamespaceStatus
+from prism_proxy.namespaces.status import NamespaceStatus
 from prism_proxy.server.lifecycle import EXIT_CLEAN, EXIT_ERROR, EXIT_FORCED, StartError
 from prism_proxy.telemetry import log
 from prism_proxy.telemetry.merge import MergedMetrics
@@ -154,6 +154,8 @@ class Fleet:
                 self._publish()
             case Drained():
                 process.drained.set()
+                if not self._ending.is_set():
+                    process.send(Stop())  # it was told to end by someone else, alone
 
     def _publish(self) -> None:
         """Let every worker show the same states, when they have changed."""

@@ -20,7 +20,7 @@ from typing import Any
 
 from prism_proxy.config import ProxyConfig
 from prism_proxy.namespaces.model import NamespaceConfig
-from prism_proxy.overview import NamespaceStatus
+from prism_proxy.namespaces.status import NamespaceStatus
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 from prism_proxy.contracts.driver import Health
-from prism_proxy.overview import NamespaceStatus
+from prism_proxy.namespaces.status import NamespaceStatus
 
 VOLATILE = "volatile"
 

@@ -14,7 +14,7 @@ from collections.abc import Iterator, Sequence
 
 from prism_proxy import __version__
 from prism_proxy.configuration.loader import Configuration
-from prism_proxy.overview import readiness
+from prism_proxy.namespaces.status import readiness
 from prism_proxy.server.lifecycle import EXIT_ERROR, EXIT_FORCED, Lifecycle, State, StopRequest, end_after
 from prism_proxy.server.ports import close_ports, open_ports, open_telemetry, port_of
 from prism_proxy.telemetry import log
@@ -106,7 +106,7 @@ class Supervisor:
     # --- what is shown ----------------------------------------------------------------------------------------------
 
     def _readiness(self) -> tuple[bool, dict[str, object]]:
-        ready, details = readiness(self._lifecycle.state, self._fleet.board.states())
+        ready, details = readiness(self._lifecycle.state.value, self._fleet.board.states())
         return ready and any(seat.serving for seat in self._fleet.seats), {
             **details, "workers": [seat.shown() for seat in self._fleet.seats]}
 

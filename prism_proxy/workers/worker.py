@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from prism_proxy._native.process import signal_at_parent_death
 from prism_proxy.app import App
 from prism_proxy.namespaces.placement import Placement
-from prism_proxy.overview import NamespaceStatus
+from prism_proxy.namespaces.status import NamespaceStatus
 from prism_proxy.server.lifecycle import EXIT_ERROR, StartError
 from prism_proxy.telemetry import log
 from prism_proxy.telemetry.merge import pack

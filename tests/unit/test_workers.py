@@ -10,7 +10,7 @@ import pytest
 
 from prism_proxy.configuration.loader import load
 from prism_proxy.namespaces.placement import Placement
-from prism_proxy.overview import NamespaceStatus
+from prism_proxy.namespaces.status import NamespaceStatus
 from prism_proxy.workers import codec
 from prism_proxy.workers.channel import Channel
 from prism_proxy.workers.internal_sockets import InternalSockets

@@ -1,0 +1,39 @@
+"""The state of a namespace as operators see it.
+
+The supervisor of workers uses it too, so it must not import what serves calls.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from prism_proxy.contracts.driver import Health
+
+
+@dataclass(frozen=True, slots=True)
+class NamespaceStatus:
+    """`health` is the value of a `contracts.driver.Health`; `details` are further facts for operators."""
+
+    backend: str
+    health: int
+    message: str
+    state: str
+    durability: str
+    details: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def serving(self) -> bool:
+        return self.health != Health.UNHEALTHY.value
+
+    def shown(self) -> dict[str, Any]:
+        """The form of `/ready`."""
+        return {"backend": self.backend, "health": Health(self.health).name.lower(), "message": self.message,
+                "state": self.state, "durability": self.durability, **self.details}
+
+
+def readiness(state: str, namespaces: Mapping[str, NamespaceStatus]) -> tuple[bool, dict[str, object]]:
+    """Ready while calls are served; the state of each namespace is shown, and never takes readiness away."""
+    return state == "running", {
+        "state": state, "namespaces": {name: status.shown() for name, status in namespaces.items()}}

@@ -1,0 +1,205 @@
+"""Several workers behind one port, from outside: starts, ends, deaths, and what operators see."""
+
+import asyncio
+import os
+import signal
+import socket
+import tempfile
+import time
+from pathlib import Path
+
+import grpc
+import pytest
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+
+from tests.integration.test_process import OpenCall, in_progress, refused, until_draining
+from tests.services.proxy import proxy
+from tests.services.workers import WorkersProcess, alive, workers
+
+OWN_CHANNEL = [("grpc.use_local_subchannel_pool", 1)]
+
+
+async def check(process: WorkersProcess) -> int:
+    """A call over a connection of its own; the status of the process."""
+    async with grpc.aio.insecure_channel(process.address, OWN_CHANNEL) as channel:
+        return int((await health_pb2_grpc.HealthStub(channel).Check(health_pb2.HealthCheckRequest())).status)
+
+
+async def test_all_workers_take_calls_and_operators_see_one_proxy() -> None:
+    async with workers() as process:
+        assert await asyncio.gather(*(check(process) for _ in range(24))) == [1] * 24
+        body = await process.ready()
+        assert body["state"] == "running"
+        assert [worker["state"] for worker in body["workers"]] == ["serving"] * 3
+        assert len(set(await process.pids())) == 3
+        assert body["namespaces"]["default"]["volatile"] is True
+        assert await process.requests("Check") == 24
+        metrics = await process.metrics()
+        assert metrics["prism_workers", frozenset()] == 3
+        assert metrics["prism_ready", frozenset()] == 1
+        assert all(metrics["prism_worker_restarts_total", frozenset({("worker", str(worker))})] == 0
+                   for worker in range(3))
+        resident = {dict(labels)["worker"] for name, labels in metrics if name == "process_resident_memory_bytes"}
+        assert resident == {"supervisor", "0", "1", "2"}
+        assert await process.process.get("/health") == (200, '{"status": "healthy"}\n')
+        assert await process.process.stop() == 0
+        assert (process.process.lines[-1]["event"], process.process.lines[-1]["code"]) == ("stopped", 0)
+
+
+async def test_a_unix_socket_is_shared_and_removed_at_the_end(tmp_path: Path) -> None:
+    path = tmp_path / "prism.sock"
+    async with workers("--listen", f"unix:{path}", count=2) as process:
+        for _ in range(8):
+            async with grpc.aio.insecure_channel(f"unix:{path}", OWN_CHANNEL) as channel:
+                await health_pb2_grpc.HealthStub(channel).Check(health_pb2.HealthCheckRequest())
+        assert await process.process.stop() == 0
+        assert not path.exists()
+
+
+# --- starts that fail ---------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("shared", [False, True])
+async def test_a_port_of_another_process_is_refused(shared: bool) -> None:
+    """Also when that process would let others listen there: its calls would go to two different proxies."""
+    with socket.socket() as taken:
+        if shared:
+            taken.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        address = f"127.0.0.1:{taken.getsockname()[1]}"
+        said = await refused("--workers", "2", "--listen", address, "--metrics-listen", "off")
+    assert said.startswith(f"prism-proxy: --listen {address}: ")
+    assert "in use" in said
+    assert said.count("\n") == 1
+
+
+async def test_two_proxies_with_workers_share_a_port_when_both_are_asked_to() -> None:
+    async with workers("--reuse-port", count=2) as first:  # noqa: SIM117 - the address is known then
+        async with workers("--reuse-port", "--listen", first.address, count=2) as second:
+            assert await first.process.stop() == 0
+            assert await check(second) == 1
+            assert await second.process.stop() == 0
+
+
+@pytest.mark.parametrize(("arguments", "expected"), [
+    (["--workers", "0"], "--workers is 0: it must be 1 to 256"),
+    (["--workers", "two"], "--workers is 'two'"),
+    (["--workers", "2", "--tls-cert", "missing.pem", "--tls-key", "missing.key"], "missing.pem"),
+])
+async def test_what_no_worker_can_start_with_is_said_once(arguments: list[str], expected: str) -> None:
+    said = await refused("--listen", "127.0.0.1:0", "--metrics-listen", "off", "--drain-timeout", "1", *arguments)
+    assert expected in said
+    assert said.startswith("prism-proxy: ")
+    assert said.count("\n") == 1
+
+
+async def test_a_taken_metrics_port_leaves_nothing_behind() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        address = f"127.0.0.1:{taken.getsockname()[1]}"
+        with tempfile.TemporaryDirectory() as folder:
+            said = await refused("--workers", "2", "--listen", "127.0.0.1:0", "--metrics-listen", address,
+                                 environment={"TMPDIR": folder})
+            assert os.listdir(folder) == []
+    assert said.startswith(f"prism-proxy: --metrics-listen {address}: ")
+
+
+# --- ends ---------------------------------------------------------------------------------------------------------
+
+
+async def test_DRN_1_calls_in_progress_in_any_worker_finish() -> None:  # noqa: N802 - the scenario's name
+    async with workers() as process:
+        channels = [grpc.aio.insecure_channel(process.address, OWN_CHANNEL) for _ in range(12)]
+        calls = [OpenCall(channel) for channel in channels]
+        await in_progress(process.process, 12)
+        process.process.signal(signal.SIGTERM)
+        await until_draining(process.process)
+        assert (await process.ready())["state"] == "draining"
+        for call in calls:
+            await call.finish()
+        assert await process.process.wait() == 0
+        for channel in channels:
+            await channel.close()
+
+
+async def test_what_outlasts_the_timeout_in_one_worker_makes_exit_code_2() -> None:
+    async with (workers("--drain-timeout", "0.5", count=2) as process,
+                grpc.aio.insecure_channel(process.address) as channel):
+        call = OpenCall(channel)
+        await in_progress(process.process, 1)
+        assert await process.process.stop() == 2
+        assert await call.code() is grpc.StatusCode.UNAVAILABLE
+
+
+async def test_a_second_signal_ends_all_workers_at_once() -> None:
+    async with workers(count=2) as process, grpc.aio.insecure_channel(process.address) as channel:
+        OpenCall(channel)
+        await in_progress(process.process, 1)
+        pids = await process.pids()
+        process.process.signal(signal.SIGTERM)
+        await until_draining(process.process)
+        began = time.monotonic()
+        process.process.signal(signal.SIGINT)
+        assert await process.process.wait() == 2
+        assert time.monotonic() - began < 4
+        assert not any(alive(pid) for pid in pids if pid is not None)
+
+
+async def test_workers_end_when_their_supervisor_is_killed() -> None:
+    async with workers(count=2) as process:
+        pids = [pid for pid in await process.pids() if pid is not None]
+        process.process.process.kill()
+        async with asyncio.timeout(5):
+            while any(alive(pid) for pid in pids):
+                await asyncio.sleep(0.02)
+        async with proxy("--listen", process.address) as after:
+            assert await after.stop() == 0
+
+
+# --- deaths -------------------------------------------------------------------------------------------------------
+
+
+async def test_a_worker_told_to_end_is_replaced() -> None:
+    async with workers(count=2) as process:
+        pid = (await process.pids())[0]
+        assert pid is not None
+        os.kill(pid, signal.SIGTERM)
+        await process.until_serving(restarts=1)
+        assert pid not in await process.pids()
+        assert await asyncio.gather(*(check(process) for _ in range(8))) == [1] * 8
+        assert await process.process.stop() == 0
+
+
+async def test_the_fifth_death_in_a_minute_ends_the_proxy_with_1() -> None:
+    async with workers(count=2) as process:
+        for deaths in range(5):
+            await process.until_serving(restarts=deaths)
+            await process.kill(1)
+        assert await process.process.wait() == 1
+        events = [line["event"] for line in process.process.lines]
+        assert events.count("a worker ended") == 5
+        assert any(event.startswith("giving up") for event in events)
+        assert process.process.lines[-1]["code"] == 1
+
+
+async def test_connections_to_a_dead_worker_wait_for_its_restart() -> None:
+    """Nothing is reset: the supervisor holds the socket open in which they wait."""
+    async with workers(count=2) as process:
+        await process.kill(0)
+        assert await asyncio.gather(*(check(process) for _ in range(16))) == [1] * 16
+        await process.until_serving(restarts=1)
+        assert await process.process.stop() == 0
+
+
+async def test_counts_of_a_dead_worker_stay() -> None:
+    async with workers(count=2) as process:
+        for round_ in range(1, 4):
+            await asyncio.gather(*(check(process) for _ in range(20)))
+            assert await process.requests("Check") == 20 * round_
+            if round_ < 3:
+                await process.kill(round_ - 1)
+                await process.until_serving(restarts=round_)
+                assert await process.requests("Check") == 20 * round_
+        restarts = {dict(labels)["worker"]: value for (name, labels), value in (await process.metrics()).items()
+                    if name == "prism_worker_restarts_total"}
+        assert restarts == {"0": 1, "1": 1}
