@@ -30,7 +30,7 @@ def _run(read: ConfigurationSource, configuration: Configuration) -> int:
     if configuration.proxy.workers > 1:
         from prism_proxy.workers import supervisor
 
-        return supervisor.run(configuration)
+        return supervisor.run(read, configuration)
     import uvloop
 
     from prism_proxy import standalone

@@ -2,6 +2,7 @@
 
     build a snapshot beside the one in force ---> refused: nothing has changed
       open its new drivers ---------------------> refused: those that were opened are closed again
+        (prepared: the other workers, if there are any, get this far as well, or all of them discard it)
         swap
           drain and close, in the background, the drivers that only the old snapshot used
 
@@ -12,6 +13,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from prism_proxy.contracts.driver import Driver
@@ -23,6 +25,21 @@ from prism_proxy.telemetry import log
 RETIRE_SECONDS = 30.0  # for calls in progress on a driver that is no longer used
 
 MakeDriver = Callable[[str, Any], Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """A change that only needs to be put in force: `commit` it or `discard` it, once."""
+
+    applier: Applier
+    snapshot: Snapshot
+
+    def commit(self) -> Snapshot:
+        self.applier.commit(self.snapshot)
+        return self.snapshot
+
+    async def discard(self) -> None:
+        await self.applier.discard(self.snapshot)
 
 
 class Applier:
@@ -42,14 +59,33 @@ class Applier:
         A namespace that did not change keeps its driver, its data and its transactions. ValueError or PrismError, which
         names namespace and backend, when one cannot be served as configured: then nothing has changed.
         """
-        async with self._one:
+        return (await self.prepare(configs)).commit()
+
+    async def prepare(self, configs: Sequence[NamespaceConfig]) -> Prepared:
+        """As `apply`, up to the swap. Other changes wait until this one is committed or discarded."""
+        await self._one.acquire()
+        try:
             before = self._namespaces.current
             after = build(before.revision + 1, configs, self._make_driver, before, self._placement)
             await self._open(_drivers(after) - _drivers(before))
-            self._namespaces.swap(after)
-            for driver in _drivers(before) - _drivers(after):
-                self._retire(driver)
-            return after
+        except BaseException:
+            self._one.release()
+            raise
+        return Prepared(self, after)
+
+    def commit(self, after: Snapshot) -> None:
+        before = self._namespaces.current
+        self._namespaces.swap(after)
+        for driver in _drivers(before) - _drivers(after):
+            self._retire(driver)
+        self._one.release()
+
+    async def discard(self, after: Snapshot) -> None:
+        try:
+            for driver in _drivers(after) - _drivers(self._namespaces.current):
+                await driver.close()
+        finally:
+            self._one.release()
 
     async def close(self) -> None:
         """Wait for drivers that are being closed."""

@@ -8,21 +8,27 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
+from prism_proxy.config import ProxyConfig
+from prism_proxy.namespaces.model import NamespaceConfig
 from prism_proxy.namespaces.status import NamespaceStatus
 from prism_proxy.server.lifecycle import EXIT_CLEAN, EXIT_ERROR, EXIT_FORCED, StartError
 from prism_proxy.telemetry import log
 from prism_proxy.telemetry.merge import MergedMetrics
 from prism_proxy.workers.messages import (
+    Answer,
     Collect,
+    Commit,
+    Discard,
     Drain,
     Drained,
     Failed,
     Figures,
     Force,
     Known,
+    Prepare,
     Ready,
     Start,
     States,
@@ -32,6 +38,8 @@ from prism_proxy.workers.namespace_board import NamespaceBoard
 from prism_proxy.workers.restarts import Restarts
 from prism_proxy.workers.worker_process import WorkerProcess
 
+PREPARE_SECONDS = 30.0
+CONCLUDE_SECONDS = 5.0
 COLLECT_SECONDS = 2.0
 COLLECT_EVERY_SECONDS = 5.0  # so that little is lost of what a worker counted before it is killed
 
@@ -69,8 +77,8 @@ class Fleet:
         self._began = asyncio.get_running_loop().create_future()
         self._keepers: list[asyncio.Task[int]] = []
         self._collector: asyncio.Task[None] | None = None
-        self._collecting = asyncio.Lock()
-        self._collected: dict[int, asyncio.Future[None]] = {}
+        self._changing = asyncio.Lock()
+        self._asked: dict[tuple[int, int], asyncio.Future[str | None]] = {}
         self._number = 0
         self._known: dict[str, NamespaceStatus] = {}
 
@@ -99,8 +107,8 @@ class Fleet:
     async def _keep(self, seat: Seat) -> int:
         """Run the worker of a seat until the proxy ends; the exit code of the last one."""
         while True:
-            process = await WorkerProcess.start(seat.start, self._heard)
-            seat.process = process
+            async with self._changing:  # a new worker gets the configuration before or after a change, never between
+                process = seat.process = await WorkerProcess.start(seat.start, self._heard)
             if self._ending.is_set():
                 process.send(Drain())
             code = await process.watch()
@@ -124,9 +132,9 @@ class Fleet:
         worker = seat.start.worker
         self.metrics.retire(str(worker))
         self.board.lost(worker)
-        answer = self._collected.pop(worker, None)
-        if answer is not None and not answer.done():
-            answer.set_result(None)
+        for (asked, _), answer in self._asked.items():
+            if asked == worker and not answer.done():
+                answer.set_result(None)
         self._publish()
 
     # --- what workers say -------------------------------------------------------------------------------------------
@@ -146,9 +154,9 @@ class Fleet:
                     self._began.set_exception(StartError(text))
             case Figures(number, metrics):
                 self.metrics.put(str(process.worker), metrics)
-                answer = self._collected.get(process.worker)
-                if answer is not None and number == self._number and not answer.done():
-                    answer.set_result(None)
+                self._answered(process, number, None)
+            case Answer(number, problem):
+                self._answered(process, number, problem)
             case States(namespaces):
                 self.board.put(process.worker, namespaces)
                 self._publish()
@@ -164,18 +172,64 @@ class Fleet:
             self._known = states
             self._tell(Known(states))
 
+    async def _ask(
+        self, make: Callable[[int], Any], processes: list[WorkerProcess], limit_s: float
+    ) -> tuple[list[str], list[WorkerProcess]]:
+        """Send workers a request with a number; the problems they name, and who did not answer in time.
+
+        A worker that ends meanwhile counts as having answered.
+        """
+        self._number += 1
+        number, loop = self._number, asyncio.get_running_loop()
+        answers = {process: loop.create_future() for process in processes}
+        self._asked |= {(process.worker, number): answer for process, answer in answers.items()}
+        try:
+            for process in processes:
+                process.send(make(number))
+            if answers:
+                await asyncio.wait(answers.values(), timeout=limit_s)
+        finally:
+            for process in processes:
+                del self._asked[process.worker, number]
+        problems = [answer.result() for answer in answers.values() if answer.done()]
+        return [text for text in problems if text], [process for process in processes if not answers[process].done()]
+
+    def _answered(self, process: WorkerProcess, number: int, problem: str | None) -> None:
+        answer = self._asked.get((process.worker, number))
+        if answer is not None and not answer.done():
+            answer.set_result(problem)
+
+    # --- configuration ----------------------------------------------------------------------------------------------
+
+    async def apply(self, config: ProxyConfig, namespaces: tuple[NamespaceConfig, ...]) -> None:
+        """Let every worker serve these namespaces. ValueError, and nothing has changed, when one of them cannot.
+
+        In force when all workers have confirmed it; one that does not is replaced by one that starts with it.
+        """
+        async with self._changing:
+            everyone = list(self._processes())
+            problems, silent = await self._ask(
+                lambda number: Prepare(number, config, namespaces), everyone, PREPARE_SECONDS)
+            if silent:
+                problems.append(f"worker {silent[0].worker} did not open the backends within {PREPARE_SECONDS:g} s")
+            if problems:
+                await self._ask(Discard, everyone, CONCLUDE_SECONDS)
+                raise ValueError(problems[0])
+            for seat in self.seats:
+                # What only a new start of the proxy changes stays as it is, so that all workers are alike.
+                kept = dataclasses.replace(
+                    seat.start.config, log_level=config.log_level, log_format=config.log_format)
+                seat.start = dataclasses.replace(seat.start, config=kept, namespaces=namespaces)
+            self.board.keep({namespace.name for namespace in namespaces})
+            _, silent = await self._ask(Commit, everyone, CONCLUDE_SECONDS)
+            for process in silent:
+                process.kill()
+
     # --- metrics ----------------------------------------------------------------------------------------------------
 
     async def collect(self) -> None:
         """Bring `metrics` up to date; a worker that does not answer in time counts with what it said last."""
-        async with self._collecting:
-            self._number += 1
-            loop = asyncio.get_running_loop()
-            self._collected = {process.worker: loop.create_future() for process in self._processes() if process.ready}
-            if self._collected:
-                self._tell(Collect(self._number))
-                await asyncio.wait(self._collected.values(), timeout=COLLECT_SECONDS)
-            self._collected = {}
+        await self._ask(Collect, [process for process in self._processes() if process.ready], COLLECT_SECONDS)
 
     async def _collect_regularly(self) -> None:
         while True:

@@ -3,8 +3,12 @@
     supervisor                                worker
        | -- Start ------------------------------> |   configuration, sockets, who it is
        | <------------------------------ Ready -- |   or Failed
+       | -- Prepare(n) -------------------------> |   namespaces to serve: open what is new
+       | <--------------------------- Answer(n) - |
+       | -- Commit(n) --------------------------> |   or Discard: all workers put it in force, or none
+       | <--------------------------- Answer(n) - |
        | -- Collect(n) -------------------------> |
-       | <--------------------------- Figures(n)- |
+       | <-------------------------- Figures(n) - |
        | <----------------------------- States -- |   the namespaces whose driver is open there, when they change
        | -- Known ------------------------------> |   the states of all namespaces, as all workers show them
        | -- Drain ------------------------------> |   no new calls; those in progress finish
@@ -35,6 +39,25 @@ class Start:
     sockets: tuple[int, ...]
     internal_socket: int
     internal_paths: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Prepare:
+    number: int
+    config: ProxyConfig
+    namespaces: tuple[NamespaceConfig, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Commit:
+    """Put in force what was prepared last."""
+
+    number: int
+
+
+@dataclass(frozen=True, slots=True)
+class Discard:
+    number: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +95,14 @@ class Failed:
     """The worker cannot start, for a reason that a restart will not change."""
 
     message: str
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """To the request of that number: done, or what the problem is."""
+
+    number: int
+    problem: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

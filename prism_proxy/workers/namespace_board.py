@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Set
 from dataclasses import dataclass, field
 
 from prism_proxy.contracts.driver import Health
@@ -44,6 +44,11 @@ class NamespaceBoard:
             loss.known = status
             if status.durability == VOLATILE:
                 loss.lost_at = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(self.wall()))
+
+    def keep(self, names: Set[str]) -> None:
+        """Forget all other namespaces: they are configured no longer."""
+        for name in self._losses.keys() - names:
+            del self._losses[name]
 
     def states(self) -> dict[str, NamespaceStatus]:
         """Every namespace, by name."""

@@ -13,7 +13,8 @@ import time
 from collections.abc import Iterator, Sequence
 
 from prism_proxy import __version__
-from prism_proxy.configuration.loader import Configuration
+from prism_proxy.configuration.loader import Configuration, ConfigurationSource
+from prism_proxy.configuration.reloader import Reloader
 from prism_proxy.namespaces.status import readiness
 from prism_proxy.server.lifecycle import EXIT_ERROR, EXIT_FORCED, Lifecycle, State, StopRequest, end_after
 from prism_proxy.server.ports import close_ports, open_ports, open_telemetry, port_of
@@ -27,7 +28,7 @@ from prism_proxy.workers.messages import Start
 MARGIN_SECONDS = 1.0  # workers end themselves in time; only what hangs is killed
 
 
-def run(configuration: Configuration) -> int:
+def run(source: ConfigurationSource, configuration: Configuration) -> int:
     """Serve with the configured number of processes until told to stop; the exit code. StartError when that cannot
     begin."""
     config = configuration.proxy
@@ -35,7 +36,7 @@ def run(configuration: Configuration) -> int:
     ports = open_ports(config.listen, workers=config.workers, share_port=config.reuse_port)
     internal = InternalSockets(config.workers)
     try:
-        return asyncio.run(Supervisor(configuration, ports, internal).run())
+        return asyncio.run(Supervisor(source, configuration, ports, internal).run())
     finally:
         close_ports(ports)
         internal.close()
@@ -45,7 +46,8 @@ class Supervisor:
     """`ports` are the listening sockets of each worker."""
 
     def __init__(
-        self, configuration: Configuration, ports: Sequence[Sequence[socket.socket]], internal: InternalSockets
+        self, source: ConfigurationSource, configuration: Configuration, ports: Sequence[Sequence[socket.socket]],
+        internal: InternalSockets,
     ) -> None:
         self._log = log.get("prism.supervisor")
         self._config = configuration.proxy
@@ -53,6 +55,7 @@ class Supervisor:
         self._ports = ports
         self._internal = internal
         self._lifecycle = Lifecycle()
+        self._reloader = Reloader(source, configuration, self._apply)
         self._started = time.time()
 
     async def run(self) -> int:
@@ -65,6 +68,7 @@ class Supervisor:
             metrics_port = await open_telemetry(telemetry, config.metrics_listen)
             await fleet.start()
             self._lifecycle.enter(State.RUNNING)
+            self._reloader.on_signal()
             self._log.info("serving", version=__version__, ports=[port_of(sock) for sock in self._ports[0]],
                            metrics_port=metrics_port, pid=os.getpid(), workers=config.workers,
                            namespaces=list(fleet.board.states()))
@@ -81,6 +85,10 @@ class Supervisor:
             sockets=tuple(sock.fileno() for sock in self._ports[worker]),
             internal_socket=self._internal.sockets[worker].fileno(), internal_paths=self._internal.paths)
 
+    async def _apply(self, found: Configuration) -> None:
+        await self._fleet.apply(found.proxy, found.namespaces)
+        log.configure(found.proxy.log_level, found.proxy.log_format)
+
     async def _until_stopped(self, stop: StopRequest) -> bool:
         """Wait for a signal; True when it is the workers that cannot go on."""
         signalled = asyncio.ensure_future(stop.drain.wait())
@@ -96,6 +104,7 @@ class Supervisor:
         seconds = limits.drain_timeout_s + limits.drain_hard_s + MARGIN_SECONDS
         end_after(seconds + MARGIN_SECONDS)
         self._lifecycle.enter(State.DRAINING)
+        await self._reloader.close()
         close_ports(self._ports)  # workers hold theirs until they have accepted what waits there
         code = await self._fleet.drain(stop.force, seconds)
         self._lifecycle.enter(State.STOPPING)
@@ -108,13 +117,15 @@ class Supervisor:
     def _readiness(self) -> tuple[bool, dict[str, object]]:
         ready, details = readiness(self._lifecycle.state.value, self._fleet.board.states())
         return ready and any(seat.serving for seat in self._fleet.seats), {
-            **details, "workers": [seat.shown() for seat in self._fleet.seats]}
+            **details, "configuration": self._reloader.status(),
+            "workers": [seat.shown() for seat in self._fleet.seats]}
 
     def _metrics(self) -> Iterator[str]:
         return text_of(self._fleet.metrics.families(self._own()))
 
     def _own(self) -> Iterator[Metric]:
         seats = self._fleet.seats
+        yield from self._reloader.collect()
         yield from process_metrics(__version__, self._started)
         yield gauges("prism_ready", "1 while this process should get calls.", {(): float(self._readiness()[0])},
                      merge="min")

@@ -6,10 +6,14 @@ import asyncio
 import os
 import signal
 import socket
-from collections.abc import Mapping
+from collections.abc import Coroutine, Mapping
+from typing import Any
 
 from prism_proxy._native.process import signal_at_parent_death
 from prism_proxy.app import App
+from prism_proxy.config import ProxyConfig
+from prism_proxy.errors import PrismError
+from prism_proxy.namespaces.applier import Prepared
 from prism_proxy.namespaces.placement import Placement
 from prism_proxy.namespaces.status import NamespaceStatus
 from prism_proxy.server.lifecycle import EXIT_ERROR, StartError
@@ -18,18 +22,24 @@ from prism_proxy.telemetry.merge import pack
 from prism_proxy.workers.channel import Channel
 from prism_proxy.workers.internal_sockets import remove
 from prism_proxy.workers.messages import (
+    Answer,
     Collect,
+    Commit,
+    Discard,
     Drain,
     Drained,
     Failed,
     Figures,
     Force,
     Known,
+    Prepare,
     Ready,
     Start,
     States,
     Stop,
 )
+
+UNASKED = 0  # the number of figures that nobody asked for
 
 
 async def run(channel_fd: int) -> int:
@@ -49,7 +59,8 @@ class Worker:
         self._drain = asyncio.Event()
         self._force = asyncio.Event()
         self._stop = asyncio.Event()
-        self._number = 0
+        self._opened = asyncio.Event()
+        self._prepared: tuple[Prepared, ProxyConfig] | None = None
         self._told: Mapping[str, NamespaceStatus] | None = None
         self._tasks: set[asyncio.Task[None]] = set()
         self._app = App(start.config, placement=Placement(start.worker, start.workers), report=self._report)
@@ -69,14 +80,15 @@ class Worker:
             self._channel.send(Failed(str(error)))
             await self._channel.flush()
             return EXIT_ERROR
+        self._opened.set()
         self._channel.send(Ready())
         await self._drain.wait()
         await self._app.drain(self._force)
-        await self._figures()
+        await self._figures(UNASKED)
         self._channel.send(Drained())
         await self._stop.wait()
         code = await self._app.close()
-        await self._figures()
+        await self._figures(UNASKED)
         await self._channel.flush()
         listening.cancel()
         return code
@@ -86,8 +98,11 @@ class Worker:
         while (message := await self._channel.receive()) is not None:
             match message:
                 case Collect(number):
-                    self._number = number
-                    self._spawn_figures()
+                    self._spawn(self._figures(number))
+                case Prepare():
+                    self._spawn(self._prepare(message))
+                case Commit(number) | Discard(number):
+                    self._spawn(self._conclude(number, commit=isinstance(message, Commit)))
                 case Known(namespaces):
                     self._app.show_health(namespaces)
                 case Drain():
@@ -102,14 +117,34 @@ class Worker:
         self._drain.set()
         self._stop.set()
 
-    def _spawn_figures(self) -> None:
-        task = asyncio.get_running_loop().create_task(self._figures())
+    def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.get_running_loop().create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
-    async def _figures(self) -> None:
-        number = self._number
+    async def _figures(self, number: int) -> None:
         self._channel.send(Figures(number, await pack(self._app.metrics.families())))
+
+    async def _prepare(self, request: Prepare) -> None:
+        await self._opened.wait()
+        try:
+            self._prepared = await self._app.applier.prepare(request.namespaces), request.config
+        except (ValueError, PrismError) as error:
+            self._channel.send(Answer(request.number, str(error)))
+        else:
+            self._channel.send(Answer(request.number))
+
+    async def _conclude(self, number: int, *, commit: bool) -> None:
+        """The end of a change that was prepared here, or not: the supervisor need not know which."""
+        if self._prepared is not None:
+            (change, config), self._prepared = self._prepared, None
+            if commit:
+                change.commit()
+                log.configure(config.log_level, config.log_format, worker=self._start.worker)
+                self._report(self._app.overview.namespaces())
+            else:
+                await change.discard()
+        self._channel.send(Answer(number))
 
     def _report(self, namespaces: Mapping[str, NamespaceStatus]) -> None:
         if namespaces != self._told:

@@ -83,7 +83,7 @@ async def test_two_proxies_with_workers_share_a_port_when_both_are_asked_to() ->
 
 
 @pytest.mark.parametrize(("arguments", "expected"), [
-    (["--workers", "0"], "--workers is 0: it must be 1 to 256"),
+    (["--workers", "0"], "--workers is 0: allowed are 1 to 256"),
     (["--workers", "two"], "--workers is 'two'"),
     (["--workers", "2", "--tls-cert", "missing.pem", "--tls-key", "missing.key"], "missing.pem"),
 ])
@@ -203,3 +203,56 @@ async def test_counts_of_a_dead_worker_stay() -> None:
         restarts = {dict(labels)["worker"]: value for (name, labels), value in (await process.metrics()).items()
                     if name == "prism_worker_restarts_total"}
         assert restarts == {"0": 1, "1": 1}
+
+
+# --- configuration ------------------------------------------------------------------------------------------------
+
+
+def configuration(*names: str, driver: str = "memstore") -> str:
+    entries = "".join(f"  {name}:\n    backends: {{store: {{driver: {driver}}}}}\n" for name in names)
+    return f"namespaces:\n{entries}"
+
+
+async def reloaded(process: WorkersProcess, result: str, times: int = 1) -> dict[str, object]:
+    """Wait until that many reloads ended so; what `/ready` says of the configuration."""
+    async with asyncio.timeout(10):
+        while True:
+            shown = (await process.ready())["configuration"]
+            if shown["reloads"][result] == times:
+                return shown
+            await asyncio.sleep(0.02)
+
+
+async def health_of(process: WorkersProcess, name: str) -> set[grpc.StatusCode]:
+    """What twelve connections, so most likely every worker, answer about a namespace."""
+    async def one() -> grpc.StatusCode:
+        async with grpc.aio.insecure_channel(process.address, OWN_CHANNEL) as channel:
+            request = health_pb2.HealthCheckRequest(service=f"namespace/{name}")
+            return await health_pb2_grpc.HealthStub(channel).Check(request).code()
+
+    return set(await asyncio.gather(*(one() for _ in range(12))))
+
+
+async def test_a_reload_is_in_force_in_all_workers_or_in_none(tmp_path: Path) -> None:
+    file = tmp_path / "prism.yaml"
+    file.write_text(configuration("one", "two"))
+    async with workers("--config", str(file)) as process:
+        assert set((await process.ready())["namespaces"]) == {"one", "two"}
+        file.write_text(configuration("two", "three", "four"))
+        process.process.signal(signal.SIGHUP)
+        assert (await reloaded(process, "ok"))["revision"] == 2
+        async with asyncio.timeout(5):
+            while set((await process.ready())["namespaces"]) != {"two", "three", "four"}:
+                await asyncio.sleep(0.02)
+        assert await health_of(process, "four") == {grpc.StatusCode.OK}
+        assert await health_of(process, "one") == {grpc.StatusCode.NOT_FOUND}
+        for refused_text in (configuration("two", driver="no-such"), "namespaces: 3"):
+            failed = (await process.ready())["configuration"]["reloads"]["failed"]
+            file.write_text(refused_text)
+            process.process.signal(signal.SIGHUP)
+            assert (await reloaded(process, "failed", failed + 1))["revision"] == 2
+            assert set((await process.ready())["namespaces"]) == {"two", "three", "four"}
+        await process.kill(0)
+        body = await process.until_serving(restarts=1)
+        assert set(body["namespaces"]) == {"two", "three", "four"}, "a new worker starts with what is in force"
+        assert await process.process.stop() == 0

@@ -140,6 +140,14 @@ def test_a_volatile_namespace_says_what_was_lost_and_when() -> None:
     assert back.details == {"volatile": True, "restarts": 1, "lost_at": "1970-01-01T00:00:00Z"}
 
 
+def test_a_namespace_that_is_configured_no_longer_is_forgotten() -> None:
+    board = NamespaceBoard()
+    board.put(0, {"old": status(), "kept": status()})
+    board.lost(0)
+    board.keep({"kept"})
+    assert set(board.states()) == {"kept"}
+
+
 def test_a_durable_namespace_loses_nothing() -> None:
     board = NamespaceBoard()
     board.put(0, {"kept": status(durability="synced")})
