@@ -16,6 +16,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 from prism_proxy import __version__
 from prism_proxy._native import keyvalue as native_keyvalue
+from prism_proxy._native.call import Handler
 from prism_proxy.config import ProxyConfig
 from prism_proxy.errors import PrismError
 from prism_proxy.interfaces.registry import add_interfaces, namespaced
@@ -36,7 +37,7 @@ from prism_proxy.server.lifecycle import (
     close_all,
     end_after,
 )
-from prism_proxy.server.limits import internal_limits
+from prism_proxy.server.peer import Peer
 from prism_proxy.server.reflection import Reflection, add_reflection
 from prism_proxy.server.server import Server
 from prism_proxy.server.tls import TlsError
@@ -54,11 +55,12 @@ Report = Callable[[Mapping[str, NamespaceStatus]], None]
 
 class App:
     """`report` is given the state of the namespaces served here every second; by default it goes straight to
-    grpc.health.v1. Calls that other workers forward have a server of their own: it outlasts the drain of the public
-    one, trusts its clients, and does not count their calls a second time."""
+    grpc.health.v1. `peers` are the addresses at which workers take each other's calls, by worker. Those calls have a
+    server of their own: it outlasts the drain of the public one, and does not count calls a second time."""
 
     def __init__(
-        self, config: ProxyConfig, *, placement: Placement | None = None, report: Report | None = None
+        self, config: ProxyConfig, *, placement: Placement | None = None, peers: Sequence[str] = (),
+        report: Report | None = None,
     ) -> None:
         self._log = log.get("prism.proxy")
         self._config = config
@@ -72,7 +74,9 @@ class App:
         self._server = Server(
             config.limits, stats_for=self.metrics.stats_for, namespaced=namespaced,
             on_tls_error=lambda error: self._log.error("TLS files were not reloaded", error=str(error)))
-        self._internal = Server(internal_limits(config.limits), namespaced=namespaced)
+        self._internal = Server(config.limits, namespaced=namespaced)
+        self._peer_addresses = peers
+        self._peers: dict[int, Peer] = {}
         self.overview = Overview(self.namespaces, self.lifecycle, self._server, self._monitor)
         self.metrics.collectors.append(self.overview.collect)
         self._reflection: Reflection | None = None
@@ -91,12 +95,20 @@ class App:
             await self.applier.apply(namespaces)
         except (ValueError, PrismError) as error:
             raise StartError(str(error)) from error
+        self._peers = {
+            worker: Peer(address, name=f"worker {worker}", limits=self._config.limits, down_reason="OWNER_RESTARTING")
+            for worker, address in enumerate(self._peer_addresses)}
         self.namespaces.on_swap(lambda current: self._internal.set_routes(current.table()))
-        self.namespaces.on_swap(lambda current: self._server.set_routes(current.table()))
+        self.namespaces.on_swap(lambda current: self._server.set_routes(current.table(self._forward)))
         self._add_methods(self._internal)
         services = self._add_methods(self._server)
         services.append(add_health(self._server, self._health))
         self._reflection = add_reflection(self._server, services)
+
+    def _forward(self, worker: int) -> Handler:
+        """What takes the calls of namespaces that another worker serves. Its connection is kept from then on."""
+        self._peers[worker].start()
+        return self._peers[worker].handler
 
     def _add_methods(self, server: Server) -> list[str]:
         """Register everything that calls of a namespace need; the names of the services."""
@@ -118,7 +130,7 @@ class App:
             raise StartError(str(error)) from error
         await self._server.start()
         if internal is not None:
-            self._internal.adopt(internal, None, owned=False)
+            self._internal.adopt(internal, None, owned=False, trusted=True)
             await self._internal.start()
         self._monitor.start()
         self._report(self.overview.namespaces())
@@ -162,6 +174,7 @@ class App:
         problems = await close_all((route.driver for route in self.namespaces.current.here().values()),
                                    0 if forced else DRIVER_DRAIN_SECONDS)
         await self.applier.close()
+        await asyncio.gather(*(peer.close() for peer in self._peers.values()))
         for problem in problems:
             self._log.error("a backend did not close cleanly", exc_info=problem)
         self.lifecycle.enter(State.STOPPED)

@@ -7,7 +7,7 @@ code reads a copy made when the server starts. Hits are counted in `prism_limit_
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, fields
 from typing import Any
 
 from prism_proxy.settings import check, setting
@@ -85,13 +85,3 @@ class Limits:
             if isinstance(value, bool) or not isinstance(value, int if whole else int | float) or math.isnan(value):
                 raise ValueError(f"{item.name} must be {'a whole number' if whole else 'a number'}, not {value!r}")
         check(self)
-
-
-def internal_limits(limits: Limits) -> Limits:
-    """For connections from processes of the same proxy: one of them carries the calls of many callers, who have passed
-    the limits of their own connections."""
-    never_s, any_number = 10**9, 2**31 - 1
-    return replace(
-        limits, concurrent_streams=any_number, reset_burst=any_number, idle_timeout_s=never_s, max_age_s=never_s,
-        ping_strikes=any_number, window_update_base=10_000, priority_base=any_number, control_queue_pause=100_000,
-        control_queue_close=any_number, connections=1_000)

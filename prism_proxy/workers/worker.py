@@ -63,7 +63,9 @@ class Worker:
         self._prepared: tuple[Prepared, ProxyConfig] | None = None
         self._told: Mapping[str, NamespaceStatus] | None = None
         self._tasks: set[asyncio.Task[None]] = set()
-        self._app = App(start.config, placement=Placement(start.worker, start.workers), report=self._report)
+        self._app = App(
+            start.config, placement=Placement(start.worker, start.workers),
+            peers=[f"unix:{path}" for path in start.internal_paths], report=self._report)
 
     async def run(self) -> int:
         loop = asyncio.get_running_loop()
