@@ -1,4 +1,5 @@
 """The native view of the namespaces snapshot."""
+from prism_proxy._native.circuit cimport CircuitCore
 
 
 cdef class NativeRoute:
@@ -8,6 +9,7 @@ cdef class NativeRoute:
     cdef readonly object native_store
     cdef readonly object forward    # the Handler of a namespace that is served elsewhere, or None
     cdef readonly bytes owner       # what replies name as x-prism-owner, or None
+    cdef readonly CircuitCore circuit   # of the slot that calls the backend, or None where nothing breaks
     cdef list methods               # RoutedMethod by the index of its method
 
 

@@ -1,13 +1,17 @@
 from typing import Any
 
+from prism_proxy._native.circuit import CircuitCore
+
 class NativeRoute:
     route: Any
     name: bytes
     native_store: Any
     forward: Any
     owner: bytes | None
+    circuit: CircuitCore | None
     def __init__(
-        self, route: Any, name: str, native_store: Any, forward: Any = None, owner: str | None = None
+        self, route: Any, name: str, native_store: Any, forward: Any = None, owner: str | None = None,
+        circuit: CircuitCore | None = None,
     ) -> None: ...
 
 class RouteTable:

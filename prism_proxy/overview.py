@@ -13,6 +13,7 @@ from prism_proxy.namespaces.snapshot import Namespaces
 from prism_proxy.namespaces.status import NamespaceStatus, readiness
 from prism_proxy.server.lifecycle import Lifecycle
 from prism_proxy.server.server import Server
+from prism_proxy.slots import view
 from prism_proxy.telemetry.loop_monitor import LoopMonitor
 from prism_proxy.telemetry.metrics import Metric, Sample, counters, gauges
 
@@ -31,9 +32,9 @@ class Overview:
         """The namespaces whose driver is open here."""
         out = {}
         for name, route in self._namespaces.current.here().items():
-            report, declared = route.driver.health(), route.driver.declaration
+            report, declared = view.health(route.slot), route.driver.declaration
             out[name] = NamespaceStatus(
-                route.backend, report.status.value, report.message, declared.state, declared.durability)
+                route.backend, report.status.value, report.message, declared.state, declared.durability, report.details)
         return out
 
     def readiness(self) -> tuple[bool, dict[str, object]]:
@@ -51,6 +52,7 @@ class Overview:
         yield gauges("prism_namespace_health", "1 healthy, 2 degraded, 3 unhealthy.", {
             (("namespace", name), ("backend", status.backend)): float(status.health)
             for name, status in namespaces.items()}, merge="max")
+        yield from view.metrics(route.slot for route in self._namespaces.current.here().values())
         drivers = {status.backend: __version__ for status in namespaces.values()}
         yield gauges("backend_driver_info", "Drivers in use.", {
             (("name", name), ("version", version)): 1.0 for name, version in drivers.items()}, merge="max")

@@ -18,19 +18,19 @@ class KeyValueBasicServicer(KeyValueServicer, rpc.KeyValueBasicInterfaceServicer
 
     @answers
     async def Set(self, request: Any, context: Any) -> Any:  # noqa: N802 - names of the contract
-        await self.pattern(context).set(request.key, request.value)
+        await self.pattern(context).set(request.key, request.value, context)
         return pb.SetResponse(success=True)
 
     @answers
     async def Get(self, request: Any, context: Any) -> Any:  # noqa: N802
-        value = await self.pattern(context).get(request.key)
+        value = await self.pattern(context).get(request.key, context)
         return pb.GetResponse(found=value is not None, value=value or b"")
 
     @answers
     async def Delete(self, request: Any, context: Any) -> Any:  # noqa: N802
-        await self.pattern(context).delete(request.key)
+        await self.pattern(context).delete(request.key, context)
         return pb.DeleteResponse(success=True)
 
     @answers
     async def Exists(self, request: Any, context: Any) -> Any:  # noqa: N802
-        return pb.ExistsResponse(exists=await self.pattern(context).exists(request.key))
+        return pb.ExistsResponse(exists=await self.pattern(context).exists(request.key, context))

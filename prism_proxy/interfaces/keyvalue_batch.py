@@ -19,17 +19,18 @@ class KeyValueBatchServicer(KeyValueServicer, rpc.KeyValueBatchInterfaceServicer
 
     @answers
     async def BatchSet(self, request: Any, context: Any) -> Any:  # noqa: N802 - names of the contract
-        errors = await self.pattern(context).batch_set([(item.key, item.value) for item in request.requests])
+        items = [(item.key, item.value) for item in request.requests]
+        errors = await self.pattern(context).batch_set(items, context)
         results = [basic.SetResponse(success=error is None, error=str(error or "")) for error in errors]
         return pb.BatchSetResponse(results=results, all_success=all(item.success for item in results))
 
     @answers
     async def BatchGet(self, request: Any, context: Any) -> Any:  # noqa: N802
-        values = await self.pattern(context).batch_get(list(request.keys))
+        values = await self.pattern(context).batch_get(list(request.keys), context)
         results = [basic.GetResponse(found=value is not None, value=value or b"") for value in values]
         return pb.BatchGetResponse(results=results, found_count=sum(item.found for item in results))
 
     @answers
     async def BatchDelete(self, request: Any, context: Any) -> Any:  # noqa: N802
-        deleted = await self.pattern(context).batch_delete(list(request.keys))
+        deleted = await self.pattern(context).batch_delete(list(request.keys), context)
         return pb.BatchDeleteResponse(results=[basic.DeleteResponse(success=True) for _ in deleted], all_success=True)

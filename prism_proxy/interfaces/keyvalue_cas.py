@@ -19,10 +19,10 @@ class KeyValueCasServicer(KeyValueServicer, rpc.KeyValueCASInterfaceServicer):
     @answers
     async def CompareAndSwap(self, request: Any, context: Any) -> Any:  # noqa: N802 - names of the contract
         expected = request.expected if request.HasField("expected") else None
-        result = await self.pattern(context).compare_and_swap(request.key, expected, request.value)
+        result = await self.pattern(context).compare_and_swap(request.key, expected, request.value, context)
         return pb.CompareAndSwapResponse(swapped=result.done, actual=result.actual)
 
     @answers
     async def CompareAndDelete(self, request: Any, context: Any) -> Any:  # noqa: N802
-        result = await self.pattern(context).compare_and_delete(request.key, request.expected)
+        result = await self.pattern(context).compare_and_delete(request.key, request.expected, context)
         return pb.CompareAndDeleteResponse(deleted=result.done, actual=result.actual)

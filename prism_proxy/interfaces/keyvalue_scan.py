@@ -19,17 +19,19 @@ class KeyValueScanServicer(KeyValueServicer, rpc.KeyValueScanInterfaceServicer):
 
     @answers
     async def Scan(self, request: Any, context: Any) -> AsyncIterator[Any]:  # noqa: N802 - names of the contract
-        async for item in self.pattern(context).scan(request.prefix, request.limit, _cursor(request), values=True):
+        cursor = _cursor(request)
+        async for item in self.pattern(context).scan(request.prefix, request.limit, cursor, context, values=True):
             yield pb.ScanResponse(key=item.key, value=item.value, cursor=item.cursor)
 
     @answers
     async def ScanKeys(self, request: Any, context: Any) -> AsyncIterator[Any]:  # noqa: N802
-        async for item in self.pattern(context).scan(request.prefix, request.limit, _cursor(request), values=False):
+        cursor = _cursor(request)
+        async for item in self.pattern(context).scan(request.prefix, request.limit, cursor, context, values=False):
             yield pb.ScanKeysResponse(key=item.key, cursor=item.cursor)
 
     @answers
     async def Count(self, request: Any, context: Any) -> Any:  # noqa: N802
-        return pb.CountResponse(count=await self.pattern(context).count(request.prefix))
+        return pb.CountResponse(count=await self.pattern(context).count(request.prefix, context))
 
 
 def _cursor(request: Any) -> bytes | None:

@@ -29,12 +29,13 @@ class KeyValueTransactionalServicer(KeyValueServicer, rpc.KeyValueTransactionalI
 
     @answers
     async def GetInTransaction(self, request: Any, context: Any) -> Any:  # noqa: N802
-        value = await self.pattern(context).get_in_transaction(request.transaction_id, request.key)
+        value = await self.pattern(context).get_in_transaction(request.transaction_id, request.key, context)
         return basic.GetResponse(found=value is not None, value=value or b"")
 
     @answers
     async def Commit(self, request: Any, context: Any) -> Any:  # noqa: N802
-        return pb.CommitResponse(success=True, applied=await self.pattern(context).commit(request.transaction_id))
+        applied = await self.pattern(context).commit(request.transaction_id, context)
+        return pb.CommitResponse(success=True, applied=applied)
 
     @answers
     async def Rollback(self, request: Any, context: Any) -> Any:  # noqa: N802

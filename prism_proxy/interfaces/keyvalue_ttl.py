@@ -18,13 +18,14 @@ class KeyValueTTLServicer(KeyValueServicer, rpc.KeyValueTTLInterfaceServicer):
 
     @answers
     async def Expire(self, request: Any, context: Any) -> Any:  # noqa: N802 - names of the contract
-        existed = await self.pattern(context).expire(request.key, request.ttl_seconds)
+        existed = await self.pattern(context).expire(request.key, request.ttl_seconds, context)
         return pb.ExpireResponse(success=True, key_existed=existed)
 
     @answers
     async def GetTTL(self, request: Any, context: Any) -> Any:  # noqa: N802
-        return pb.GetTTLResponse(ttl_seconds=await self.pattern(context).get_ttl(request.key))
+        return pb.GetTTLResponse(ttl_seconds=await self.pattern(context).get_ttl(request.key, context))
 
     @answers
     async def Persist(self, request: Any, context: Any) -> Any:  # noqa: N802
-        return pb.PersistResponse(success=True, expiration_removed=await self.pattern(context).persist(request.key))
+        removed = await self.pattern(context).persist(request.key, context)
+        return pb.PersistResponse(success=True, expiration_removed=removed)

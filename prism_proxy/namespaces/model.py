@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from prism_proxy.patterns.keyvalue.declaration import KeyValueOptions
+from prism_proxy.slots.options import SlotOptions
 
 DEFAULT = "default"
 
@@ -22,6 +23,7 @@ class NamespaceConfig:
     backend: str
     backend_config: Any
     keyvalue: KeyValueOptions = field(default_factory=KeyValueOptions)
+    resilience: SlotOptions = field(default_factory=SlotOptions)
 
     def __post_init__(self) -> None:
         if not 0 < len(self.name.encode()) <= 253 or not self.name.isprintable():

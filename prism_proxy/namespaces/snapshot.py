@@ -34,6 +34,7 @@ class Route:
     revision: int
     config: NamespaceConfig
     driver: Driver
+    slot: Slot[Any]
     keyvalue: KeyValuePattern
     native_store: Any
     elsewhere: int | None = None
@@ -57,7 +58,8 @@ class Snapshot:
     def table(self, forward: Callable[[int], Handler | None] = lambda worker: None) -> RouteTable:
         """The form the native server reads. `forward(worker)` takes the calls of namespaces served elsewhere."""
         native = [
-            NativeRoute(route, name, route.native_store, None if route.elsewhere is None else forward(route.elsewhere))
+            NativeRoute(route, name, route.native_store, None if route.elsewhere is None else forward(route.elsewhere),
+                        circuit=route.slot.circuit)
             for name, route in self.routes.items()]
         return RouteTable(self.revision, native, DEFAULT)
 
@@ -112,10 +114,15 @@ def build(
             driver, transactions = before.driver, before.keyvalue.transactions
         else:
             driver, transactions = make_driver(config.backend, config.backend_config), Transactions()
-        pattern = KeyValuePattern(Slot("store", config.name, driver, REQUIRED), config.keyvalue, transactions)
+        if before is not None and before.driver is driver and before.config.resilience == config.resilience:
+            slot = before.slot
+        else:
+            slot = Slot("store", config.name, driver, REQUIRED, config.resilience)
+        pattern = KeyValuePattern(slot, config.keyvalue, transactions)
         partition = partition_of(config.name)
         elsewhere = placement.elsewhere(partition, driver.declaration.state)
         direct = elsewhere is None and not config.keyvalue.narrow_keys
         native = getattr(driver, "native_store", None) if direct else None
-        routes[config.name] = Route(config.name, partition, revision, config, driver, pattern, native, elsewhere)
+        routes[config.name] = Route(
+            config.name, partition, revision, config, driver, slot, pattern, native, elsewhere)
     return Snapshot(revision, MappingProxyType(routes))

@@ -21,7 +21,7 @@ class NamespaceStatus:
     message: str
     state: str
     durability: str
-    details: dict[str, Any] = field(default_factory=dict)
+    details: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def serving(self) -> bool:

@@ -1,18 +1,23 @@
 """A slot holds the driver that serves one role of a pattern.
 
 Every call of a driver goes through `Slot.call`, so that raw errors become `PrismError` in one place, and retries,
-circuit breaking and connection checkout have exactly one home. Local stores need none of the three, and pay nothing for
-them: today every call is tried once.
+circuit breaking, shedding and waiting for connections have exactly one home (`resilience`). A local store needs none of
+them and pays nothing for them: it is called once.
 """
 
 from __future__ import annotations
 
-import dataclasses
+import time
 from collections.abc import Awaitable, Callable
 from typing import Generic, ParamSpec, TypeVar
 
 from prism_proxy.contracts.driver import Driver
 from prism_proxy.errors import PrismError, StatusCode
+from prism_proxy.slots.circuit import Circuit
+from prism_proxy.slots.operation import Caller, Operation
+from prism_proxy.slots.options import SlotOptions
+from prism_proxy.slots.outcome import located, settled
+from prism_proxy.slots.resilience import Resilience
 
 DriverT = TypeVar("DriverT", bound=Driver)
 ResultT = TypeVar("ResultT")
@@ -22,37 +27,90 @@ Args = ParamSpec("Args")
 class Slot(Generic[DriverT]):
     """`name` is the slot's name in its pattern, `namespace` the one it serves; both appear in errors.
 
-    PrismError SLOT_ERROR when the driver lacks an interface that the pattern cannot do without.
+    `resilience` is None for a driver of local state. PrismError SLOT_ERROR when the driver lacks an interface that the
+    pattern cannot do without.
     """
 
-    def __init__(self, name: str, namespace: str, driver: DriverT, required: frozenset[str] = frozenset()) -> None:
-        missing = required - driver.declaration.interfaces
+    def __init__(
+        self, name: str, namespace: str, driver: DriverT, required: frozenset[str] = frozenset(),
+        options: SlotOptions | None = None, clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        declared = driver.declaration
+        missing = required - declared.interfaces
         if missing:
             raise PrismError(
                 StatusCode.FAILED_PRECONDITION, "SLOT_ERROR",
                 f"slot {name} of namespace {namespace!r} needs {', '.join(sorted(missing))}, which backend "
-                f"{driver.declaration.name} does not implement: choose another backend",
-                {"namespace": namespace, "slot": name, "backend": driver.declaration.name})
+                f"{declared.name} does not implement: choose another backend",
+                {"namespace": namespace, "slot": name, "backend": declared.name})
         self.name = name
         self.namespace = namespace
         self.driver = driver
+        self.resilience = None if declared.state == "local" else Resilience(
+            namespace, declared.name, driver.health, options or SlotOptions(), clock)
+        self._where = {"namespace": namespace, "backend": declared.name, "slot": name}
+
+    @property
+    def circuit(self) -> Circuit | None:
+        """What native handlers of the same backend consult and report to."""
+        return None if self.resilience is None else self.resilience.circuit
 
     async def call(
-        self, operation: str, command: Callable[Args, Awaitable[ResultT]], *args: Args.args, **kwargs: Args.kwargs
+        self, operation: Operation, caller: Caller | None, command: Callable[Args, Awaitable[ResultT]],
+        *args: Args.args, **kwargs: Args.kwargs,
     ) -> ResultT:
-        """Run one driver command. PrismError names backend, phase and attempt; what the driver does not know as its
-        backend's error is a defect and passes unchanged, as cancellation does."""
+        """Run one driver command for `caller`, whose deadline bounds every wait; None has all the time.
+
+        PrismError names backend, phase, attempt and outcome; CIRCUIT_OPEN and LOAD_SHED are the slot's own. What the
+        driver does not know as its backend's error is a defect and passes unchanged, as cancellation does.
+        """
+        if self.resilience is not None:
+            return await self._resilient(self.resilience, operation, caller, command, *args, **kwargs)
         try:
             return await command(*args, **kwargs)
-        except PrismError as error:
-            raise self._located(error, operation) from error.__cause__
-        except Exception as error:
-            found = self.driver.classify(error)
-            if found is None:
+        except Exception as raw:
+            error = self._meaning(raw)
+            if error is None:
                 raise
-            raise self._located(found, operation) from error
+            raise located(error, self._where, operation, 1) from _cause(raw)
 
-    def _located(self, error: PrismError, operation: str) -> PrismError:
-        where = {"namespace": self.namespace, "backend": self.driver.declaration.name, "slot": self.name,
-                 "operation": operation, "phase": "execute", "attempt": "1"}
-        return dataclasses.replace(error, metadata={**where, **error.metadata})
+    async def _resilient(
+        self, guard: Resilience, operation: Operation, caller: Caller | None,
+        command: Callable[Args, Awaitable[ResultT]], *args: Args.args, **kwargs: Args.kwargs,
+    ) -> ResultT:
+        guard.budget.call()
+        attempt = 1
+        failure: PrismError | None = None
+        while True:
+            try:
+                permit = await guard.admit(operation, caller)
+            except PrismError as refusal:
+                raise failure or located(refusal, self._where, operation, attempt) from _cause(failure)
+            began = guard.clock()
+            try:
+                result = await command(*args, **kwargs)
+            except Exception as raw:
+                error = self._meaning(raw)
+                if error is None:
+                    guard.abandoned(permit)
+                    raise
+                guard.failed(permit, began, error)
+                failure = settled(located(error, self._where, operation, attempt), operation, guard.retry_after())
+                failure.__cause__ = _cause(raw)
+                if not await guard.again(error, operation, attempt, caller):
+                    raise failure from _cause(raw)
+                attempt += 1
+            except BaseException:
+                guard.abandoned(permit)
+                raise
+            else:
+                guard.succeeded(permit, began)
+                return result
+
+    def _meaning(self, error: Exception) -> PrismError | None:
+        return error if isinstance(error, PrismError) else self.driver.classify(error)
+
+
+def _cause(raw: Exception | None) -> BaseException | None:
+    """What the caller's error was made of: a PrismError of the driver stands for its own cause."""
+    return raw.__cause__ if isinstance(raw, PrismError) else raw

@@ -1,4 +1,4 @@
-"""What a slot makes of a driver's errors."""
+"""What a slot makes of a local driver's errors: it calls once, and repeats nothing."""
 
 from __future__ import annotations
 
@@ -8,6 +8,8 @@ import pytest
 
 from prism_proxy.contracts.driver import Declaration, Health, HealthReport
 from prism_proxy.errors import PrismError, StatusCode
+from prism_proxy.patterns.keyvalue.operations import GET
+from prism_proxy.slots.operation import Effect, Operation
 from prism_proxy.slots.slot import Slot
 
 WHERE = {
@@ -52,13 +54,13 @@ async def test_results_pass(slot: Slot[Driver]) -> None:
     async def add(first: int, *, second: int) -> int:
         return first + second
 
-    assert await slot.call("Add", add, 1, second=2) == 3
+    assert await slot.call(Operation("Add", Effect.READ), None, add, 1, second=2) == 3
 
 
 async def test_a_raw_error_is_classified_and_located(slot: Slot[Driver]) -> None:
     raw = ConnectionResetError("peer")
     with pytest.raises(PrismError) as caught:
-        await slot.call("Get", fail, raw)
+        await slot.call(GET, None, fail, raw)
     assert (caught.value.code, caught.value.reason) == (StatusCode.UNAVAILABLE, "BACKEND_UNAVAILABLE")
     assert caught.value.retry_after == 1.0
     assert caught.value.metadata == WHERE
@@ -69,7 +71,7 @@ async def test_a_drivers_own_error_keeps_what_it_says(slot: Slot[Driver]) -> Non
     said = {"outcome": "not_executed", "phase": "admit"}
     raised = PrismError(StatusCode.RESOURCE_EXHAUSTED, "STORE_FULL", "full", said)
     with pytest.raises(PrismError) as caught:
-        await slot.call("Get", fail, raised)
+        await slot.call(GET, None, fail, raised)
     assert caught.value.metadata == {**WHERE, **said}
     assert raised.metadata is said, "a shared error object was changed"
 
@@ -77,5 +79,5 @@ async def test_a_drivers_own_error_keeps_what_it_says(slot: Slot[Driver]) -> Non
 @pytest.mark.parametrize("error", [KeyError("defect"), asyncio.CancelledError()], ids=["defect", "cancelled"])
 async def test_defects_and_cancellation_pass(slot: Slot[Driver], error: BaseException) -> None:
     with pytest.raises(type(error)) as caught:
-        await slot.call("Get", fail, error)
+        await slot.call(GET, None, fail, error)
     assert caught.value is error

@@ -1,0 +1,28 @@
+"""The operations of the pattern as its slot sees them: what repeating one would do, and which are bulk work."""
+
+from __future__ import annotations
+
+from prism_proxy.slots.operation import Effect, Operation
+
+SET = Operation("Set", Effect.OVERWRITE)
+GET = Operation("Get", Effect.READ)
+DELETE = Operation("Delete", Effect.OVERWRITE)  # whether the key existed is not told to callers
+EXISTS = Operation("Exists", Effect.READ)
+
+SCAN = Operation("Scan", Effect.READ, bulk=True)
+SCAN_ON = Operation("Scan", Effect.READ, bulk=True, repeated=False)  # from its first element on
+COUNT = Operation("Count", Effect.READ, bulk=True)
+
+EXPIRE = Operation("Expire", Effect.OVERWRITE)
+GET_TTL = Operation("GetTTL", Effect.READ)
+PERSIST = Operation("Persist", Effect.ONCE)  # tells whether there was an expiry
+
+BATCH_SET = Operation("BatchSet", Effect.OVERWRITE, bulk=True)
+BATCH_GET = Operation("BatchGet", Effect.READ, bulk=True)
+BATCH_DELETE = Operation("BatchDelete", Effect.OVERWRITE, bulk=True)
+
+COMPARE_AND_SWAP = Operation("CompareAndSwap", Effect.ONCE)
+COMPARE_AND_DELETE = Operation("CompareAndDelete", Effect.ONCE)
+
+GET_IN_TRANSACTION = Operation("GetInTransaction", Effect.READ)
+COMMIT = Operation("Commit", Effect.ONCE)

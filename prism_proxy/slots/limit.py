@@ -1,0 +1,113 @@
+"""How many calls may be at a backend at once: an additive-increase, multiplicative-decrease limit driven by delay.
+
+The signal is that of TCP Vegas: what a call takes beyond the time it takes on an idle backend is time in a queue. Every
+window of 100 ms compares the median of its calls with the baseline, the least median of late:
+
+    delay below half the slack   the limit was used up: grow by half its square root
+    delay above the slack        shrink in proportion to the excess, at most by half
+    in between                   stay: the backend is busy, and its queue is short
+
+The slack is half the baseline, and no less than 2 ms: some queue must stand or capacity is wasted. Medians, because one
+slow call says nothing; delay rather than errors, because errors come when it is too late. A limit that is not in use is
+left alone.
+
+It begins small, as TCP does, and doubles until calls become slower: what is first measured is then near the truth
+even when the process starts into an overload.
+
+The baseline must be able to rise, or a backend that became slower for good would be throttled for ever: after 1 s, 2 s,
+4 s and at last every 30 s one window runs at half the limit, where there is no queue of ours, and measures it anew. And
+where half the limit did not make calls faster, the time is the backend's own, and is taken as the baseline at once.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+from prism_proxy.slots.options import ConcurrencyOptions
+
+WINDOW_S = 0.1
+MIN_SAMPLES = 10
+MAX_SAMPLES = 1000
+MEASURE_FIRST_S, MEASURE_EVERY_S = 1.0, 30.0
+SLACK_S = 0.002
+
+
+class AdaptiveLimit:
+    """`clock` is monotonic seconds."""
+
+    def __init__(self, options: ConcurrencyOptions, clock: Callable[[], float]) -> None:
+        self._options = options
+        self._limit = float(options.initial_limit)
+        self._samples: list[float] = []
+        self._peak = 0
+        self._opened = clock()  # of the window
+        self._measure_every = MEASURE_FIRST_S
+        self._measure_at = self._opened + self._measure_every
+        self._starting = True
+        self._kept: float | None = None  # the limit to return to, while one window measures the baseline
+        self._shrinking: tuple[float, float] | None = None  # limit and latency when it began
+        self.baseline = math.inf
+        self.current = options.initial_limit
+
+    @property
+    def slack(self) -> float:
+        """Seconds in the backend's queue that are tolerated."""
+        return SLACK_S if math.isinf(self.baseline) else max(SLACK_S, self.baseline / 2)
+
+    def observe(self, began: float, now: float, in_flight: int) -> None:
+        """A call ended, with `in_flight` calls at the backend, itself included."""
+        if began < self._opened:
+            return  # it ran under another limit
+        self._samples.append(now - began)
+        if in_flight > self._peak:
+            self._peak = in_flight
+        count = len(self._samples)
+        if count >= MAX_SAMPLES or (count >= MIN_SAMPLES and now - self._opened >= WINDOW_S):
+            self._close(now)
+
+    def _close(self, now: float) -> None:
+        latency = sorted(self._samples)[len(self._samples) // 2]
+        peak = self._peak
+        self._samples.clear()
+        self._peak = 0
+        self._opened = now
+        if self._kept is not None:
+            self._set(self._kept)
+            self._kept = None
+            self._rebase(latency, now)
+        elif now >= self._measure_at and peak >= self._limit / 2:
+            self._kept = self._limit
+            self._set(self._limit / 2)
+        elif now >= self._measure_at:
+            self._rebase(latency, now)
+        else:
+            self.baseline = min(self.baseline, latency)
+            self._adjust(latency, peak)
+
+    def _rebase(self, latency: float, now: float) -> None:
+        self.baseline = latency
+        self._measure_every = min(2 * self._measure_every, MEASURE_EVERY_S)
+        self._measure_at = now + self._measure_every
+        self._shrinking = None
+
+    def _adjust(self, latency: float, peak: int) -> None:
+        delay = latency - self.baseline
+        if peak < self._limit / 2 or delay <= self.slack:
+            self._shrinking = None
+            if peak >= 0.9 * self._limit and delay < self.slack / 2:
+                self._set(self._limit * 2 if self._starting else self._limit + math.sqrt(self._limit) / 2)
+            return
+        self._starting = False
+        if self._shrinking is None:
+            self._shrinking = self._limit, latency
+        before, first = self._shrinking
+        if self._limit <= before / 2 and latency > 0.75 * first:
+            self.baseline = latency
+            self._shrinking = None
+        else:
+            self._set(self._limit * min(0.95, max(0.5, (self.baseline + self.slack) / latency)))
+
+    def _set(self, limit: float) -> None:
+        self._limit = min(max(limit, self._options.min_limit), self._options.max_limit)
+        self.current = int(self._limit)

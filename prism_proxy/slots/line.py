@@ -1,0 +1,69 @@
+"""Calls that wait for their turn: a queue that absorbs bursts and never stands.
+
+After CoDel and Facebook's adaptive LIFO: calls are served in order and may wait 100 ms, which covers a burst. When some
+have been waiting for 100 ms without a break, more arrive than the backend takes, and waiting makes all of them late.
+Until none has waited for 100 ms, the newest is then served first, and nobody waits longer than `patience`: few are
+late, and those who lose hear of it at once.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from typing import NamedTuple
+
+INTERVAL_S = 0.1
+
+
+class _Waiter(NamedTuple):
+    since: float
+    turn: asyncio.Future[bool]
+
+
+class Line:
+    """Times are monotonic seconds; `now` never goes back."""
+
+    def __init__(self, now: float) -> None:
+        self._waiters: deque[_Waiter] = deque()  # the oldest on the left
+        self._overloaded = False
+        self._changed = now  # when the line last became empty, or ceased to be
+        self._empty = True
+
+    def __len__(self) -> int:
+        return len(self._waiters)
+
+    def join(self, now: float) -> asyncio.Future[bool]:
+        """A future that is True when it is the caller's turn, False when there will be none."""
+        turn: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
+        self._waiters.append(_Waiter(now, turn))
+        self._notice(now)
+        return turn
+
+    def serve(self) -> bool:
+        """Give the next call its turn; False when none waits any more."""
+        while self._waiters:
+            turn = (self._waiters.pop() if self._overloaded else self._waiters.popleft()).turn
+            if not turn.done():  # its caller may have gone
+                turn.set_result(True)
+                return True
+        return False
+
+    def expire(self, now: float, patience: float) -> int:
+        """Give up calls that have waited too long; how many."""
+        self._notice(now)
+        oldest = now - (patience if self._overloaded else INTERVAL_S)
+        given_up = 0
+        while self._waiters and (self._waiters[0].since <= oldest or self._waiters[0].turn.done()):
+            turn = self._waiters.popleft().turn
+            if not turn.done():
+                turn.set_result(False)
+                given_up += 1
+        self._notice(now)
+        return given_up
+
+    def _notice(self, now: float) -> None:
+        if self._empty is bool(self._waiters):
+            self._empty = not self._waiters
+            self._changed = now
+        if now - self._changed >= INTERVAL_S:
+            self._overloaded = not self._empty

@@ -1,0 +1,127 @@
+"""What stands between a slot and a shared backend: the circuit, the turns, the retry budget, waiting for a lost link.
+
+A call is admitted, made, and reported; after a failure `again` says whether it is made once more, when its time has
+come. This module knows no command and no result.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import Callable
+
+from prism_proxy.contracts.driver import HealthReport
+from prism_proxy.errors import PrismError, StatusCode
+from prism_proxy.slots.budget import RetryBudget
+from prism_proxy.slots.circuit import Circuit
+from prism_proxy.slots.operation import Caller, Operation
+from prism_proxy.slots.options import SlotOptions
+from prism_proxy.slots.outcome import NOT_EXECUTED, backend_failed, repeatable
+from prism_proxy.slots.reconnection import Reconnection
+from prism_proxy.slots.turns import Turns
+
+RETRY_SOON_S = 0.1
+RETRY_SHED_S = 1.0
+
+
+class Resilience:
+    """`clock` is monotonic seconds; `jitter(low, high)` draws a number between."""
+
+    def __init__(self, namespace: str, backend: str, health: Callable[[], HealthReport], options: SlotOptions,
+                 clock: Callable[[], float], jitter: Callable[[float, float], float] = random.uniform) -> None:
+        self._namespace = namespace
+        self._backend = backend
+        self._retries = options.retries
+        self._jitter = jitter
+        self.clock = clock
+        self.circuit = Circuit(options.circuit, clock, self._circuit_changed)
+        self.reconnection = Reconnection(health, self.circuit, options.reconnect, clock)
+        self.turns = Turns(options.concurrency, clock) if options.concurrency.adaptive else None
+        self.budget = RetryBudget(options.retries.budget_ratio, options.retries.budget_floor_per_s, clock)
+        self.retried = 0
+
+    async def admit(self, operation: Operation, caller: Caller | None) -> int:
+        """A permit to call the backend. PrismError CIRCUIT_OPEN or LOAD_SHED: the call must not be made."""
+        circuit, turns = self.circuit, self.turns
+        while True:
+            if not circuit.closed and not circuit.allows():
+                if not self.reconnection.expected() or not await self.reconnection.wait(_remaining(caller)):
+                    raise self._circuit_open()
+                continue
+            if turns is not None and not turns.enter(bulk=operation.bulk) and not await turns.wait(bulk=operation.bulk):
+                raise self._shed()
+            permit = circuit.admit()
+            if permit is not None:
+                return permit
+            if turns is not None:
+                turns.leave()
+
+    def succeeded(self, permit: int, began: float) -> None:
+        self.circuit.succeeded(permit)
+        self._left(began)
+
+    def failed(self, permit: int, began: float, error: PrismError) -> None:
+        """The call ended with an error, which need not be the backend's fault."""
+        if not backend_failed(error):
+            self.succeeded(permit, began)  # it answered
+            return
+        self.circuit.failed(permit, error.reason)
+        self.reconnection.look()
+        # What failed at once must not pass for fast.
+        self._left(began if error.code is StatusCode.DEADLINE_EXCEEDED else None)
+
+    def abandoned(self, permit: int) -> None:
+        """The call ended without telling anything of the backend: its caller went away, or a defect ended it."""
+        self.circuit.released(permit)
+        self._left(None)
+
+    async def again(self, error: PrismError, operation: Operation, attempt: int, caller: Caller | None) -> bool:
+        """Whether to make a call again that failed, after waiting as long as is fit within the caller's deadline."""
+        if attempt >= self._retries.max_attempts or not repeatable(error, operation, writes=self._retries.retry_writes):
+            return False
+        remaining = _remaining(caller)
+        if self.reconnection.expected():
+            # What waits for the link adds nothing to the backend's load, so it is not charged to the budget.
+            again = await self.reconnection.wait(remaining)
+        else:
+            pause = self._jitter(0, self._ceiling(attempt))
+            again = ((remaining is None or pause < remaining) and self.circuit.allows() and self.budget.retry())
+            if again:
+                await asyncio.sleep(pause)
+        self.retried += again
+        return again
+
+    def retry_after(self) -> float:
+        """Seconds after which a caller may try again what failed."""
+        return max(self._retries.backoff_max_s, self.circuit.retry_after())
+
+    def _ceiling(self, attempt: int) -> float:
+        return min(self._retries.backoff_max_s, self._retries.backoff_first_s * 2.0 ** (attempt - 1))
+
+    def _left(self, began: float | None) -> None:
+        if self.turns is None:
+            return
+        if began is not None:
+            self.turns.limit.observe(began, self.clock(), self.turns.in_flight)
+        self.turns.leave()
+
+    def _circuit_changed(self, state: object) -> None:
+        self.reconnection.circuit_changed(self.circuit.state)
+
+    def _circuit_open(self) -> PrismError:
+        after = max(RETRY_SOON_S, self.circuit.retry_after())
+        return PrismError(
+            StatusCode.UNAVAILABLE, "CIRCUIT_OPEN",
+            f"backend {self._backend} of namespace {self._namespace!r} failed {self.circuit.max_failures} times in a "
+            f"row, last with {self.circuit.last_failure}: calls are refused until it answers a probe",
+            {"outcome": NOT_EXECUTED, "phase": "admit", "last_failure": self.circuit.last_failure}, after)
+
+    def _shed(self) -> PrismError:
+        return PrismError(
+            StatusCode.RESOURCE_EXHAUSTED, "LOAD_SHED",
+            f"backend {self._backend} of namespace {self._namespace!r} gets more calls than it can take: slow down",
+            {"outcome": NOT_EXECUTED, "phase": "admit"}, self._jitter(RETRY_SHED_S / 2, RETRY_SHED_S))
+
+
+def _remaining(caller: Caller | None) -> float | None:
+    return None if caller is None else caller.time_remaining()
