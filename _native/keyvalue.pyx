@@ -20,7 +20,6 @@ from prism_proxy._native.routing cimport NativeRoute
 
 cdef enum:
     MAX_KEY_BYTES = 64 * 1024
-    COPY_BYTES = 8 * 1024       # values up to this size are copied into the reply, larger ones are referenced
     SUCCESS_TAG = 0x08          # field 1, varint: success, found, exists
     VALUE_TAG = 0x12            # field 2, bytes
 
@@ -81,10 +80,7 @@ cdef int read_request(const uint8_t* data, size_t n, proto_bytes_t* key, proto_b
 
 
 cdef class KeyValueHandler(Handler):
-    """Base of the four: serves routes whose store is a MemStore."""
-
-    cdef bint accepts(self, NativeRoute route) noexcept:
-        return route is not None and isinstance(route.native_store, MemStore)
+    """Base of all of them; a subclass knows a store."""
 
     cdef void reply_flag(self, ServerStream stream, bint flag) noexcept:
         """A reply whose field 1 is a bool and nothing else is set."""
@@ -96,7 +92,26 @@ cdef class KeyValueHandler(Handler):
             stream.reply_end()
 
 
-cdef class GetHandler(KeyValueHandler):
+    cdef uint8_t* reply_value_head(self, ServerStream stream, size_t inline_bytes, size_t value_bytes) noexcept:
+        """Begin the reply found=true with a value, of which `inline_bytes` follow at the place returned; NULL: failed."""
+        cdef size_t head = 3 + proto_varint_size(value_bytes)
+        cdef uint8_t* out = stream.reply_begin_split(head + inline_bytes, head + value_bytes)
+        if out == NULL:
+            return NULL
+        out[0] = SUCCESS_TAG
+        out[1] = 1
+        out[2] = VALUE_TAG
+        return proto_put_varint(out + 3, value_bytes)
+
+
+cdef class MemoryHandler(KeyValueHandler):
+    """Base of the handlers over the memory store: they answer at once."""
+
+    cdef bint accepts(self, NativeRoute route) noexcept:
+        return route is not None and isinstance(route.native_store, MemStore)
+
+
+cdef class GetHandler(MemoryHandler):
     cdef void on_message(self, ServerStream stream, const uint8_t* data, size_t n) noexcept:
         cdef proto_bytes_t key
         cdef blob_t* blob
@@ -111,16 +126,11 @@ cdef class GetHandler(KeyValueHandler):
             self.reply_value(stream, blob)
 
     cdef void reply_value(self, ServerStream stream, blob_t* blob) noexcept:
-        cdef size_t head = 3 + proto_varint_size(blob.length)
         cdef bint copied = blob.length <= COPY_BYTES
         cdef chunk_t* chunk
-        cdef uint8_t* out = stream.reply_begin_split(head + (blob.length if copied else 0), head + blob.length)
+        cdef uint8_t* out = self.reply_value_head(stream, blob.length if copied else 0, blob.length)
         if out == NULL:
             return
-        out[0] = SUCCESS_TAG
-        out[1] = 1
-        out[2] = VALUE_TAG
-        out = proto_put_varint(out + 3, blob.length)
         if copied:
             memcpy(out, blob.data, blob.length)
             stream.reply_end()
@@ -133,7 +143,7 @@ cdef class GetHandler(KeyValueHandler):
         stream.reply_end_with(chunk)
 
 
-cdef class SetHandler(KeyValueHandler):
+cdef class SetHandler(MemoryHandler):
     cdef void on_message(self, ServerStream stream, const uint8_t* data, size_t n) noexcept:
         cdef proto_bytes_t key, value
         cdef MemStore store = <MemStore>stream.route.native_store
@@ -146,7 +156,7 @@ cdef class SetHandler(KeyValueHandler):
         self.reply_flag(stream, True)
 
 
-cdef class DeleteHandler(KeyValueHandler):
+cdef class DeleteHandler(MemoryHandler):
     cdef void on_message(self, ServerStream stream, const uint8_t* data, size_t n) noexcept:
         cdef proto_bytes_t key
         cdef MemStore store = <MemStore>stream.route.native_store
@@ -157,7 +167,7 @@ cdef class DeleteHandler(KeyValueHandler):
         self.reply_flag(stream, True)
 
 
-cdef class ExistsHandler(KeyValueHandler):
+cdef class ExistsHandler(MemoryHandler):
     cdef void on_message(self, ServerStream stream, const uint8_t* data, size_t n) noexcept:
         cdef proto_bytes_t key
         cdef MemStore store = <MemStore>stream.route.native_store

@@ -1,0 +1,234 @@
+"""Native handlers of KeyValueBasicInterface over Redis: from the request's bytes to a command, from its reply to ours.
+
+The ordinary case makes no Python object. Everything else is the servicer's, which has the slot's rules: a request that
+does not decode, no usable connection, an error of Redis, and what a lost connection surely did not execute. A write that
+may have been executed is answered here, because it must not be tried again.
+"""
+from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_GET_SIZE
+from libc.stdint cimport int64_t, uint8_t, uint32_t
+from libc.stdlib cimport free, malloc
+from libc.string cimport memcpy
+
+from prism_proxy._native.call cimport Handler, ServerStream
+from prism_proxy._native.keyvalue cimport KeyValueHandler, read_request
+from prism_proxy._native.protowire cimport proto_bytes_t, proto_put_varint, proto_varint_size
+from prism_proxy._native.resp cimport (
+    ANSWERED, EXPIRED, LOST_SENT, SEND_OK, RespConnection, argument_t, read_command, reply_fn, resp_reply_t,
+)
+from prism_proxy._native.routing cimport NativeRoute
+
+cdef enum:
+    KEY_TAG = 0x0A
+    VALUE_TAG = 0x12
+
+
+cdef class RedisStore:
+    """`connections` and `bulk` are filled and emptied by the link as connections come and go."""
+
+    def __init__(self, bytes prefix not None, int connections, size_t bulk_bytes, dict describe not None, circuit=None):
+        self.prefix = prefix
+        self.connections = [None] * connections
+        self.bulk_bytes = bulk_bytes
+        self.describe = describe
+        self.circuit = circuit
+
+    def set_connection(self, int place, connection) -> None:
+        """Put a connection in its place, or None; the place after the last is for large values."""
+        if place == len(self.connections):
+            self.bulk = connection
+        else:
+            self.connections[place] = connection
+
+    def connection_for(self, bytes key not None, size_t value_bytes=0):
+        """The usable connection for a key, or None."""
+        return self.pick(<const uint8_t*>PyBytes_AS_STRING(key), PyBytes_GET_SIZE(key), value_bytes)
+
+    cdef RespConnection pick(self, const uint8_t* key, size_t n, size_t value_bytes) noexcept:
+        """By key, so that the commands of one key are executed in the order they were sent."""
+        cdef uint32_t hash = 0
+        cdef size_t i
+        if value_bytes > self.bulk_bytes:
+            found = self.bulk
+        else:
+            for i in range(n - 8 if n > 8 else 0, n):
+                hash = hash * 31 + key[i]
+            found = self.connections[(hash ^ (hash >> 15)) % <uint32_t>len(self.connections)]
+        if found is None or not (<RespConnection>found).ready:
+            return None
+        return <RespConnection>found
+
+
+cdef class RedisHandler(KeyValueHandler):
+    """Base of the four. `done` takes the reply; `verb` is the command, `writes` whether it must run at most once."""
+    cdef reply_fn done
+    cdef bytes verb
+    cdef bint writes
+
+    cdef bint accepts(self, NativeRoute route) noexcept:
+        return route is not None and isinstance(route.native_store, RedisStore)
+
+    cdef void on_message(self, ServerStream stream, const uint8_t* data, size_t n) noexcept:
+        cdef proto_bytes_t key, value
+        cdef RedisStore store = <RedisStore>stream.route.native_store
+        cdef RespConnection connection
+        cdef argument_t arguments[3]
+        cdef bint has_value = self.has_value()
+        value.data = data
+        value.length = 0
+        if read_request(data, n, &key, &value if has_value else NULL):
+            self.decline(stream, data, n)
+            return
+        connection = store.pick(key.data, key.length, value.length)
+        if connection is None or (store.circuit is not None and not store.circuit.closed):
+            self.decline(stream, data, n)
+            return
+        arguments[0].head_length = 0
+        arguments[0].data = <const uint8_t*>PyBytes_AS_STRING(self.verb)
+        arguments[0].length = PyBytes_GET_SIZE(self.verb)
+        arguments[1].head = <const uint8_t*>PyBytes_AS_STRING(store.prefix)
+        arguments[1].head_length = PyBytes_GET_SIZE(store.prefix)
+        arguments[1].data = key.data
+        arguments[1].length = key.length
+        arguments[2].head_length = 0
+        arguments[2].data = value.data
+        arguments[2].length = value.length
+        if connection.send(self.done, stream, stream.deadline_ns, 3 if has_value else 2, arguments) != SEND_OK:
+            self.decline(stream, data, n)
+            return
+        stream.handler_started()
+
+    cdef bint has_value(self) noexcept:
+        return False
+
+    cdef void on_cancel(self, ServerStream stream, int code) noexcept:
+        stream.handler_finished()      # the reply will find nobody
+
+    cdef bint over(self, ServerStream stream, int outcome, const resp_reply_t* reply, const uint8_t* command,
+                   size_t n) noexcept:
+        """Whether the call has ended, or is ended here, because its command has no ordinary reply."""
+        if stream.answered or stream.session is None:
+            stream.handler_finished()
+            return True
+        if outcome == ANSWERED and reply.type != c"-":
+            stream.handler_finished()
+            return False
+        if outcome == EXPIRED:
+            self.fail_expired(stream)
+        elif outcome == LOST_SENT and self.writes:
+            self.fail_unknown(stream)
+        else:
+            stream.handler_finished()
+            self.hand_over(stream, command, n)
+        return True
+
+    cdef void hand_over(self, ServerStream stream, const uint8_t* command, size_t n) noexcept:
+        """Let the servicer try: rebuild the request from the command that was sent."""
+        cdef RedisStore store = <RedisStore>stream.route.native_store
+        cdef size_t prefix = PyBytes_GET_SIZE(store.prefix)
+        cdef const uint8_t* key = NULL
+        cdef const uint8_t* value = NULL
+        cdef size_t key_length = 0, value_length = 0, size
+        cdef uint8_t* request
+        cdef uint8_t* at
+        if command == NULL or read_command(command, n, 1, &key, &key_length) or key_length < prefix or (
+                self.has_value() and read_command(command, n, 2, &value, &value_length)):
+            stream.fail(13, "INTERNAL", "a command could not be read back")
+            return
+        key += prefix
+        key_length -= prefix
+        size = 2 + proto_varint_size(key_length) + key_length + proto_varint_size(value_length) + value_length
+        request = <uint8_t*>malloc(size)
+        if request == NULL:
+            stream.fail(8, "OUT_OF_MEMORY", "no memory for the request")
+            return
+        request[0] = KEY_TAG
+        at = proto_put_varint(request + 1, key_length)
+        memcpy(at, key, key_length)
+        at += key_length
+        if self.has_value():
+            at[0] = VALUE_TAG
+            at = proto_put_varint(at + 1, value_length)
+            memcpy(at, value, value_length)
+            at += value_length
+        self.decline(stream, request, at - request)
+        stream.handler.on_end(stream)
+        free(request)
+
+    cdef void fail_expired(self, ServerStream stream) noexcept:
+        cdef RedisStore store = <RedisStore>stream.route.native_store
+        stream.fail_with(store.describe["expired"](stream.method.operation, self.writes))
+        stream.handler_finished()
+
+    cdef void fail_unknown(self, ServerStream stream) noexcept:
+        cdef RedisStore store = <RedisStore>stream.route.native_store
+        stream.handler_finished()
+        if store.circuit is not None:
+            store.circuit.failed()
+        stream.fail_with(store.describe["unknown"](stream.method.operation))
+
+
+cdef class RedisGet(RedisHandler):
+    def __cinit__(self):
+        self.verb = b"GET"
+        self.done = get_done
+
+
+cdef class RedisSet(RedisHandler):
+    def __cinit__(self):
+        self.verb = b"SET"
+        self.done = flag_done
+        self.writes = True
+
+    cdef bint has_value(self) noexcept:
+        return True
+
+
+cdef class RedisDelete(RedisHandler):
+    def __cinit__(self):
+        self.verb = b"DEL"
+        self.done = flag_done
+        self.writes = True
+
+
+cdef class RedisExists(RedisHandler):
+    def __cinit__(self):
+        self.verb = b"EXISTS"
+        self.done = exists_done
+
+
+cdef void get_done(void* owner, int outcome, const resp_reply_t* reply, const uint8_t* command, size_t n) noexcept:
+    cdef ServerStream stream = <ServerStream>owner
+    cdef RedisHandler handler = <RedisHandler>stream.handler
+    cdef uint8_t* out
+    if handler.over(stream, outcome, reply, command, n):
+        return
+    if reply.type == c"_" or reply.length == 0:
+        handler.reply_flag(stream, reply.type != c"_")
+        return
+    out = handler.reply_value_head(stream, reply.length, reply.length)
+    if out != NULL:
+        memcpy(out, reply.data, reply.length)
+        stream.reply_end()
+
+
+cdef void flag_done(void* owner, int outcome, const resp_reply_t* reply, const uint8_t* command, size_t n) noexcept:
+    cdef ServerStream stream = <ServerStream>owner
+    cdef RedisHandler handler = <RedisHandler>stream.handler
+    if not handler.over(stream, outcome, reply, command, n):
+        handler.reply_flag(stream, True)
+
+
+cdef void exists_done(void* owner, int outcome, const resp_reply_t* reply, const uint8_t* command, size_t n) noexcept:
+    cdef ServerStream stream = <ServerStream>owner
+    cdef RedisHandler handler = <RedisHandler>stream.handler
+    if not handler.over(stream, outcome, reply, command, n):
+        handler.reply_flag(stream, reply.integer != 0)
+
+
+def handlers() -> dict[str, Handler]:
+    """The native handlers by method path."""
+    service = "/prism.interfaces.keyvalue.KeyValueBasicInterface/"
+    return {
+        service + "Get": RedisGet(), service + "Set": RedisSet(),
+        service + "Delete": RedisDelete(), service + "Exists": RedisExists(),
+    }

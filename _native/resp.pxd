@@ -1,0 +1,87 @@
+"""A pipelined connection to Redis. Whoever sends a command says by which function its reply is taken."""
+from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
+
+from prism_proxy._native.buffers cimport buffer_t
+
+cdef extern from "resp.h" nogil:
+    enum:
+        RESP_BAD, RESP_MORE, RESP_REPLY
+
+    ctypedef struct resp_reply_t:
+        char type
+        int64_t integer
+        const uint8_t* data
+        size_t length
+
+    ctypedef struct resp_scan_t:
+        size_t at
+        int64_t open
+        size_t need
+
+    int resp_element(const uint8_t*, size_t, size_t at, resp_reply_t*, size_t* end, int64_t* children, size_t* need)
+    int resp_next(const uint8_t*, size_t, resp_scan_t*, resp_reply_t*, size_t* end)
+    uint8_t* resp_put_number(uint8_t*, uint64_t)
+
+
+cdef enum:
+    # what became of a command, beside a reply
+    ANSWERED = 0
+    LOST_UNSENT = 1     # the connection is gone, and no byte of the command left this process
+    LOST_SENT = 2       # the connection is gone; whether the command was executed is unknown
+    EXPIRED = 3         # its deadline passed; it may be executed yet
+
+# why `send` took nothing
+cdef enum:
+    SEND_OK = 0
+    SEND_CLOSED = -1
+    SEND_FULL = -2
+
+
+cdef struct argument_t:
+    # one argument, in up to two pieces
+    const uint8_t* head
+    size_t head_length
+    const uint8_t* data
+    size_t length
+
+
+# `command` is the encoded command, valid during the call; `reply` is NULL unless the outcome is ANSWERED.
+ctypedef void (*reply_fn)(void* owner, int outcome, const resp_reply_t* reply, const uint8_t* command,
+                          size_t n) noexcept
+
+
+cdef struct pending_t:
+    void* owner         # a reference is held; NULL once the owner wants no reply any more
+    reply_fn done
+    uint64_t start      # of the command in the stream of all bytes sent
+    uint32_t length
+    int64_t sent_ns, deadline_ns
+
+
+cdef class RespConnection:
+    cdef object loop, transport, on_closed, sweeper, log
+    cdef readonly str closed_reason
+    cdef readonly bint ready            # past its greeting: commands of callers may be sent
+    cdef bint closed, write_paused, flush_scheduled, stale
+    cdef buffer_t out, input
+    cdef resp_scan_t scan
+    cdef pending_t* ring
+    cdef uint64_t head, tail            # of the ring: taken from, put to; they only grow
+    cdef uint32_t capacity
+    cdef uint64_t handed                # bytes given to the transport so far
+    cdef uint64_t log_end               # where the oldest bytes still kept end
+    cdef uint32_t max_pending
+    cdef size_t max_queued_bytes, max_reply_bytes
+    cdef int64_t read_timeout_ns
+    cdef readonly int64_t last_reply_ns    # monotonic; 0 before the first
+    cdef int send(self, reply_fn done, object owner, int64_t deadline_ns, int count,
+                  const argument_t* arguments) noexcept
+    cdef void schedule_flush(self) noexcept
+    cdef size_t consume(self, const uint8_t* data, size_t n) noexcept
+    cdef void deliver(self, const resp_reply_t* reply) noexcept
+    cdef int grow(self) noexcept
+    cdef int locate(self, const pending_t* entry, const uint8_t** command) noexcept
+    cdef void fail_all(self, str reason) noexcept
+
+
+cdef int read_command(const uint8_t* command, size_t n, int index, const uint8_t** out, size_t* length) noexcept

@@ -1,0 +1,36 @@
+import asyncio
+from collections.abc import Callable
+from typing import Any
+
+class RespError(Exception):
+    kind: str
+    def __init__(self, text: str) -> None: ...
+
+class ConnectionLost(Exception):  # noqa: N818 - an event rather than a mistake
+    sent: bool
+    def __init__(self, reason: str, sent: bool) -> None: ...
+
+class PipelineFull(Exception):  # noqa: N818 - a state rather than a mistake
+    ...
+
+class RespConnection(asyncio.Protocol):
+    ready: bool
+    closed_reason: str | None
+    last_reply_ns: int
+    def __init__(
+        self,
+        loop: asyncio.AbstractEventLoop,
+        closed: Callable[[RespConnection, str], None],
+        *,
+        max_pending: int = 10_000,
+        max_queued_bytes: int = ...,
+        max_reply_bytes: int = ...,
+        read_timeout_s: float = 3.0,
+    ) -> None: ...
+    @property
+    def usable(self) -> bool: ...
+    @property
+    def pending(self) -> int: ...
+    def set_ready(self) -> None: ...
+    def execute(self, *arguments: bytes) -> asyncio.Future[Any]: ...
+    def abort(self, reason: str) -> None: ...

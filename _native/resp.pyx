@@ -1,0 +1,457 @@
+"""One pipelined connection to Redis: commands leave in one write per loop tick, replies are taken in order.
+
+Native callers (`send`) pay no Future, task or message object: a ring remembers who waits for the next reply, and a
+function of theirs takes it. Python callers use `execute`. A connection never reconnects: it owns its ring and dies with
+it, so that no reply can reach the caller of another connection. Life after a loss is `prism_proxy.backends.redis.link`'s.
+
+    connected --greeting sent and answered--> ready --loss, bad protocol, silence, stale server--> closed
+
+What was sent is kept until it is answered, so that after a loss it is known what may be tried again.
+"""
+from collections import deque
+
+from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
+from cpython.ref cimport Py_DECREF, Py_INCREF
+from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
+from libc.stdlib cimport free, malloc
+from libc.string cimport memcmp, memcpy, memset
+
+from prism_proxy._native.buffers cimport buffer_append, buffer_free, buffer_reserve, buffer_t
+from prism_proxy._native.clock cimport monotonic_ns
+
+cdef enum:
+    SWEEP_MS = 5            # how exactly deadlines are kept while Redis is slow
+    MAX_DEPTH = 32          # of a reply that becomes Python objects
+    KEPT_BYTES = 64 * 1024  # of a buffer that is empty
+
+
+class RespError(Exception):
+    """Redis answered an error. `kind` is its first word, such as WRONGTYPE; the text may quote what the caller sent."""
+
+    def __init__(self, str text):
+        super().__init__(text)
+        self.kind = text.partition(" ")[0]
+
+
+class ConnectionLost(Exception):
+    """The connection is gone. With `sent` False no byte of the command left this process."""
+
+    def __init__(self, str reason, bint sent):
+        super().__init__(reason)
+        self.sent = sent
+
+
+class PipelineFull(Exception):
+    """So many commands, or bytes of them, wait for this connection that no more are taken."""
+
+
+cdef class RespConnection:
+    """An asyncio protocol. `closed(connection, reason)` is called once, when it takes no more commands."""
+
+    def __cinit__(self):
+        self.capacity = 256
+        self.ring = <pending_t*>malloc(self.capacity * sizeof(pending_t))
+        if self.ring == NULL:
+            raise MemoryError
+
+    def __init__(self, loop, closed, *, uint32_t max_pending=10_000, size_t max_queued_bytes=16 << 20,
+                 size_t max_reply_bytes=512 << 20, double read_timeout_s=3.0):
+        self.loop = loop
+        self.on_closed = closed
+        self.max_pending = max_pending
+        self.max_queued_bytes = max_queued_bytes
+        self.max_reply_bytes = max_reply_bytes
+        self.read_timeout_ns = <int64_t>(read_timeout_s * 1e9)
+        self.log = deque()
+
+    def __dealloc__(self):
+        buffer_free(&self.out)
+        buffer_free(&self.input)
+        free(self.ring)
+
+    # --- commands -----------------------------------------------------------------------------------------------
+
+    @property
+    def usable(self) -> bool:
+        """Whether commands of callers may be sent."""
+        return self.ready and not self.closed
+
+    @property
+    def pending(self) -> int:
+        """Commands without a reply."""
+        return self.tail - self.head
+
+    def set_ready(self) -> None:
+        """The greeting is over."""
+        self.ready = True
+
+    def execute(self, *arguments):
+        """Send a command of bytes; a Future of its reply. ConnectionLost, PipelineFull; the Future may hold RespError.
+
+        Replies are bytes, int, bool, float, None, list (aggregates of any kind; maps as key, value, key, value), and
+        RespError within a list.
+        """
+        cdef argument_t few[8]
+        cdef argument_t* encoded = few
+        cdef bytes item
+        cdef int count = 0, rc
+        if len(arguments) > 8:
+            encoded = <argument_t*>malloc(len(arguments) * sizeof(argument_t))
+            if encoded == NULL:
+                raise MemoryError
+        try:
+            for item in arguments:
+                encoded[count].head_length = 0
+                encoded[count].data = <const uint8_t*>PyBytes_AS_STRING(item)
+                encoded[count].length = PyBytes_GET_SIZE(item)
+                count += 1
+            future = self.loop.create_future()
+            rc = self.send(future_done, future, 0, count, encoded)
+        finally:
+            if encoded != few:
+                free(encoded)
+        if rc == SEND_CLOSED:
+            raise ConnectionLost(self.closed_reason or "not connected", False)
+        if rc == SEND_FULL:
+            raise PipelineFull(
+                f"{self.tail - self.head} commands and {self.out.length} bytes wait for this connection")
+        return future
+
+    cdef int send(self, reply_fn done, object owner, int64_t deadline_ns, int count,
+                  const argument_t* arguments) noexcept:
+        """Queue a command; SEND_OK, or why not. `done` is called exactly once when it is SEND_OK."""
+        cdef size_t size = 16, start = self.out.length, n
+        cdef pending_t* entry
+        cdef uint8_t* at
+        cdef int i
+        if self.closed or self.transport is None:
+            return SEND_CLOSED
+        for i in range(count):
+            size += 32 + arguments[i].head_length + arguments[i].length
+        if self.tail - self.head >= self.max_pending or start + size > self.max_queued_bytes + 32 * 1024:
+            if start != 0 or self.tail - self.head >= self.max_pending:    # one alone may be as large as it likes
+                return SEND_FULL
+        if (self.tail - self.head == self.capacity and self.grow()) or buffer_reserve(&self.out, size):
+            return SEND_FULL
+        at = self.out.data + start
+        at[0] = c"*"
+        at = resp_put_number(at + 1, count)
+        for i in range(count):
+            n = arguments[i].head_length + arguments[i].length
+            at[0] = c"\r"
+            at[1] = c"\n"
+            at[2] = c"$"
+            at = resp_put_number(at + 3, n)
+            at[0] = c"\r"
+            at[1] = c"\n"
+            at += 2
+            if arguments[i].head_length:
+                memcpy(at, arguments[i].head, arguments[i].head_length)
+                at += arguments[i].head_length
+            memcpy(at, arguments[i].data, arguments[i].length)
+            at += arguments[i].length
+        at[0] = c"\r"
+        at[1] = c"\n"
+        self.out.length = at + 2 - self.out.data
+        entry = &self.ring[self.tail & (self.capacity - 1)]
+        entry.owner = <void*>owner
+        Py_INCREF(owner)
+        entry.done = done
+        entry.start = self.handed + start
+        entry.length = <uint32_t>(self.out.length - start)
+        entry.sent_ns = monotonic_ns()
+        entry.deadline_ns = deadline_ns
+        self.tail += 1
+        self.schedule_flush()
+        return SEND_OK
+
+    cdef int grow(self) noexcept:
+        cdef uint32_t capacity = self.capacity * 2
+        cdef uint64_t i
+        cdef pending_t* ring = <pending_t*>malloc(capacity * sizeof(pending_t))
+        if ring == NULL:
+            return -1
+        for i in range(self.head, self.tail):
+            ring[i & (capacity - 1)] = self.ring[i & (self.capacity - 1)]
+        free(self.ring)
+        self.ring = ring
+        self.capacity = capacity
+        return 0
+
+    cdef void schedule_flush(self) noexcept:
+        if not self.flush_scheduled and not self.write_paused:
+            self.flush_scheduled = True
+            self.loop.call_soon(self.flush)
+        if self.sweeper is None:
+            self.sweeper = self.loop.call_later(SWEEP_MS / 1000, self.sweep)
+
+    def flush(self):
+        """Give the transport what this tick has queued. Called by the loop."""
+        self.flush_scheduled = False
+        if self.closed or self.write_paused or self.out.length == 0:
+            return
+        sent = PyBytes_FromStringAndSize(<char*>self.out.data, self.out.length)
+        if not self.log:
+            self.log_end = self.handed + self.out.length
+        self.log.append(sent)
+        self.handed += self.out.length
+        self.out.length = 0
+        if self.out.capacity > KEPT_BYTES:
+            buffer_free(&self.out)
+        self.transport.write(sent)
+
+    # --- replies ------------------------------------------------------------------------------------------------
+
+    def connection_made(self, transport):
+        self.transport = transport
+
+    def data_received(self, bytes data):
+        cdef const uint8_t* at = <const uint8_t*>PyBytes_AS_STRING(data)
+        cdef size_t n = PyBytes_GET_SIZE(data), used
+        if self.input.length:
+            if buffer_append(&self.input, at, n):
+                self.abort("no memory for a reply")
+                return
+            at, n = self.input.data, self.input.length
+        used = self.consume(at, n)
+        if self.closed:
+            return
+        if n - used > self.max_reply_bytes:
+            self.abort(f"a reply is larger than {self.max_reply_bytes} bytes")
+        elif at != self.input.data:
+            if n > used and buffer_append(&self.input, at + used, n - used):
+                self.abort("no memory for a reply")
+        elif used == n:
+            self.input.length = 0
+            if self.input.capacity > KEPT_BYTES:
+                buffer_free(&self.input)
+        elif used:
+            self.input.length = n - used
+            memcpy_down(self.input.data, used, n - used)
+        if self.stale and not self.closed:
+            self.abort("the server cannot serve now (READONLY, LOADING or MASTERDOWN)")
+
+    cdef size_t consume(self, const uint8_t* data, size_t n) noexcept:
+        """Hand out every whole reply; the bytes they took."""
+        cdef resp_reply_t reply
+        cdef size_t used = 0, end = 0
+        cdef int rc
+        memset(&reply, 0, sizeof(reply))
+        while used < n and not self.closed:
+            rc = resp_next(data + used, n - used, &self.scan, &reply, &end)
+            if rc == RESP_MORE:
+                break
+            if rc == RESP_BAD:
+                self.abort("the server sent what is not RESP")
+                break
+            used += end
+            if reply.type == c">":
+                continue        # news, not a reply
+            if self.head == self.tail:
+                self.abort("the server sent a reply that nothing waits for")
+                break
+            self.deliver(&reply)
+        return used
+
+    cdef void deliver(self, const resp_reply_t* reply) noexcept:
+        """Give a reply to whoever is first in line."""
+        cdef pending_t entry = self.ring[self.head & (self.capacity - 1)]
+        cdef const uint8_t* command = NULL
+        self.head += 1
+        self.last_reply_ns = monotonic_ns()
+        if reply.type == c"-":
+            self.locate(&entry, &command)
+            if stale_error(reply):
+                self.stale = True
+                self.ready = False
+        if entry.owner != NULL:
+            entry.done(entry.owner, ANSWERED, reply, command, entry.length)
+            Py_DECREF(<object>entry.owner)
+        while self.log and entry.start + entry.length >= self.log_end:
+            self.log.popleft()
+            if self.log:
+                self.log_end += <uint64_t>len(self.log[0])
+
+    cdef int locate(self, const pending_t* entry, const uint8_t** command) noexcept:
+        """Where an unanswered command is kept: 1 when it has been handed to the transport, 0 when not."""
+        cdef uint64_t start
+        cdef bytes piece
+        if entry.start >= self.handed:
+            command[0] = self.out.data + (entry.start - self.handed)
+            return 0
+        if self.log:
+            start = self.log_end - <uint64_t>len(self.log[0])
+            for piece in self.log:
+                if entry.start < start + <uint64_t>PyBytes_GET_SIZE(piece):
+                    command[0] = <const uint8_t*>PyBytes_AS_STRING(piece) + (entry.start - start)
+                    break
+                start += PyBytes_GET_SIZE(piece)
+        return 1
+
+    # --- time ---------------------------------------------------------------------------------------------------
+
+    def sweep(self):
+        """End what is over its deadline, and the connection when its oldest reply is overdue. Called by the loop."""
+        cdef int64_t now = monotonic_ns()
+        cdef pending_t* entry
+        cdef const uint8_t* command = NULL
+        cdef void* owner
+        cdef uint64_t i
+        self.sweeper = None
+        if self.closed or self.head == self.tail:
+            return
+        if now - self.ring[self.head & (self.capacity - 1)].sent_ns > self.read_timeout_ns:
+            self.abort(f"no reply within {self.read_timeout_ns / 1e9:g} s")
+            return
+        for i in range(self.head, self.tail):
+            entry = &self.ring[i & (self.capacity - 1)]
+            if entry.deadline_ns and now > entry.deadline_ns and entry.owner != NULL:
+                owner = entry.owner
+                entry.owner = NULL
+                entry.done(owner, EXPIRED, NULL, command, 0)
+                Py_DECREF(<object>owner)
+        self.sweeper = self.loop.call_later(SWEEP_MS / 1000, self.sweep)
+
+    # --- end ----------------------------------------------------------------------------------------------------
+
+    def pause_writing(self):
+        self.write_paused = True
+
+    def resume_writing(self):
+        self.write_paused = False
+        if self.out.length:
+            self.schedule_flush()
+
+    def eof_received(self):
+        return False
+
+    def connection_lost(self, error):
+        self.fail_all(f"the server closed the connection{f': {error}' if error is not None else ''}")
+        self.transport = None
+
+    def abort(self, str reason not None) -> None:
+        """Close now; whatever waits learns that it is lost."""
+        if self.transport is not None:
+            self.transport.abort()
+        self.fail_all(reason)
+
+    cdef void fail_all(self, str reason) noexcept:
+        cdef pending_t entry
+        cdef const uint8_t* command
+        cdef int sent
+        if self.closed:
+            return
+        self.closed = True
+        self.ready = False
+        self.closed_reason = reason
+        if self.sweeper is not None:
+            self.sweeper.cancel()
+            self.sweeper = None
+        self.on_closed(self, reason)
+        while self.head != self.tail:
+            entry = self.ring[self.head & (self.capacity - 1)]
+            self.head += 1
+            if entry.owner == NULL:
+                continue
+            command = NULL
+            sent = self.locate(&entry, &command)
+            entry.done(entry.owner, LOST_SENT if sent else LOST_UNSENT, NULL, command, entry.length)
+            Py_DECREF(<object>entry.owner)
+        self.log.clear()
+        buffer_free(&self.out)
+        buffer_free(&self.input)
+
+
+cdef inline void memcpy_down(uint8_t* data, size_t start, size_t n) noexcept:
+    """Move bytes to the front of their buffer; they may overlap."""
+    cdef size_t done = 0, piece
+    while done < n:
+        piece = start if start < n - done else n - done
+        memcpy(data + done, data + start + done, piece)
+        done += piece
+
+
+cdef bint stale_error(const resp_reply_t* reply) noexcept:
+    """Errors of a server that has become a replica, or is not up yet: another connection may find a better one."""
+    cdef const char* kind
+    cdef size_t n
+    for kind, n in ((b"READONLY", 8), (b"LOADING", 7), (b"MASTERDOWN", 10)):
+        if reply.length > n and memcmp(reply.data, kind, n) == 0 and reply.data[n] == c" ":
+            return True
+    return False
+
+
+cdef int read_command(const uint8_t* command, size_t n, int index, const uint8_t** out, size_t* length) noexcept:
+    """Argument `index` of an encoded command: 0, or -1 when it has no such argument."""
+    cdef resp_reply_t element
+    cdef size_t at = 0, end = 0, need
+    cdef int64_t children
+    cdef int i
+    memset(&element, 0, sizeof(element))
+    for i in range(index + 2):
+        if resp_element(command, n, at, &element, &end, &children, &need) != RESP_REPLY:
+            return -1
+        at = end
+    out[0] = element.data
+    length[0] = element.length
+    return 0
+
+
+cdef void future_done(void* owner, int outcome, const resp_reply_t* reply, const uint8_t* command,
+                      size_t n) noexcept:
+    future = <object>owner
+    if future.done():
+        return
+    try:
+        if outcome == ANSWERED:
+            value = to_object(reply)
+            if isinstance(value, RespError):
+                future.set_exception(value)
+            else:
+                future.set_result(value)
+        else:
+            future.set_exception(ConnectionLost("the connection to Redis was lost", outcome != LOST_UNSENT))
+    except Exception as error:
+        future.set_exception(error)
+
+
+cdef object to_object(const resp_reply_t* reply):
+    cdef size_t at = 0
+    if reply.type in b"*%~>":
+        return read_object(reply.data, reply.length, &at, 0)
+    return scalar(reply)
+
+
+cdef object scalar(const resp_reply_t* reply):
+    if reply.type == c"_":
+        return None
+    if reply.type == c":":
+        return reply.integer
+    if reply.type == c"#":
+        return reply.integer != 0
+    text = (<char*>reply.data)[:reply.length]
+    if reply.type == c"-":
+        return RespError(text.decode("utf-8", "replace"))
+    if reply.type == c",":
+        return float(text)
+    return text
+
+
+cdef object read_object(const uint8_t* data, size_t n, size_t* at, int depth):
+    """The element at `*at` of a whole reply, with all it holds."""
+    cdef resp_reply_t element
+    cdef size_t end = 0, need
+    cdef int64_t children, i
+    cdef list out
+    memset(&element, 0, sizeof(element))
+    if depth > MAX_DEPTH:
+        raise ValueError(f"a reply is nested deeper than {MAX_DEPTH}")
+    if resp_element(data, n, at[0], &element, &end, &children, &need) != RESP_REPLY:
+        raise ValueError("a reply changed while it was read")
+    at[0] = end
+    if element.type not in b"*%~>":
+        return scalar(&element)
+    out = []
+    for i in range(children):
+        out.append(read_object(data, n, at, depth + 1))
+    return out

@@ -1,0 +1,245 @@
+"""Keeps the pipelined connections to one Redis server: connects, greets, watches, and connects again.
+
+A place is one connection; places 0 to n-1 carry the commands of callers, chosen by key, and the last one what would
+hold them up: scans, batches, scripts, large values. Each place lives by itself:
+
+    resolve --> connect --> greet (HELLO or AUTH, SELECT, name) --> ready --lost--> wait, longer each time --> resolve
+
+A command finds a ready connection or fails at once, `ConnectionLost` with `sent` False: waiting and repeating is the
+slot's decision.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import ssl
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+from prism_proxy._native.keyvalue_redis import RedisStore
+from prism_proxy._native.resp import ConnectionLost, RespConnection, RespError
+from prism_proxy.telemetry import log
+
+FIRST_BACKOFF_SECONDS = 0.05
+MAX_BACKOFF_SECONDS = 5.0
+Reply = Any  # bytes, int, float, bool, None, or a list of these and of RespError
+
+
+class Endpoint(NamedTuple):
+    """Where a server listens: `path` for a Unix socket, else host and port."""
+
+    host: str = ""
+    port: int = 0
+    path: str = ""
+
+    def __str__(self) -> str:
+        return f"unix:{self.path}" if self.path else f"{self.host}:{self.port}"
+
+
+@dataclass(frozen=True, slots=True)
+class LinkOptions:
+    """`connections` is the number of places for callers' commands. Times in seconds, sizes in bytes."""
+
+    connections: int = 2
+    max_pending: int = 10_000
+    max_queued_bytes: int = 16 * 1024 * 1024
+    bulk_bytes: int = 256 * 1024
+    connect_timeout_s: float = 2.0
+    read_timeout_s: float = 3.0
+    ping_s: float = 10.0
+    username: str = ""
+    password: str = field(default="", repr=False)
+    database: int = 0
+    client_name: str = "prism-proxy"
+    tls: ssl.SSLContext | None = None
+    server_name: str = ""
+
+
+class Link:
+    """`resolve` names the server at every attempt to connect, and may fail; `store` is what native handlers use.
+
+    `on_ready` is called when a server answers again after none did, with its INFO.
+    """
+
+    def __init__(self, options: LinkOptions, resolve: Callable[[], Awaitable[Endpoint]], store: RedisStore,
+                 on_ready: Callable[[dict[str, str]], None] = lambda info: None) -> None:
+        self._options = options
+        self._resolve = resolve
+        self._on_ready = on_ready
+        self._log = log.get("prism.redis")
+        self._places: list[RespConnection | None] = [None] * (options.connections + 1)
+        self._tasks: list[asyncio.Task[None]] = []
+        self.store = store
+        self.endpoint: Endpoint | None = None
+        self.info: dict[str, str] = {}
+        self.failure = "not connected yet"
+
+    def open(self) -> None:
+        """Begin to connect; returns at once."""
+        loop = asyncio.get_running_loop()
+        self._tasks = [loop.create_task(self._keep(place)) for place in range(len(self._places))]
+
+    async def close(self) -> None:
+        """Close all connections; what waits on them fails with ConnectionLost."""
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        for place, connection in enumerate(self._places):
+            self.store.set_connection(place, None)
+            if connection is not None:
+                connection.abort("the driver was closed")
+
+    async def drained(self) -> None:
+        """Until no command waits for a reply."""
+        while self.pending:  # noqa: ASYNC110 - an event for every reply would cost more
+            await asyncio.sleep(0.01)
+
+    # --- commands -----------------------------------------------------------------------------------------------------
+
+    async def execute(self, *arguments: bytes, key: bytes = b"", bulk: bool = False) -> Reply:
+        """The reply of one command. `key` chooses the connection, so that commands of one key keep their order.
+
+        RespError, ConnectionLost, PipelineFull.
+        """
+        return await self._connection(key, sum(map(len, arguments)), bulk).execute(*arguments)
+
+    async def execute_many(self, commands: Sequence[tuple[bytes, ...]], *, bulk: bool = True) -> list[Reply]:
+        """The replies of commands sent in one piece, in order; what failed is an exception in its place."""
+        connection = self._connection(b"", 0, bulk)
+        return await asyncio.gather(*(connection.execute(*command) for command in commands), return_exceptions=True)
+
+    def _connection(self, key: bytes, size: int, bulk: bool) -> RespConnection:
+        found = self._places[-1] if bulk else self.store.connection_for(key, size)
+        if found is None or not found.usable:
+            raise ConnectionLost(self.failure, False)
+        return found
+
+    # --- state --------------------------------------------------------------------------------------------------------
+
+    @property
+    def ready(self) -> int:
+        """Places with a connection that takes commands."""
+        return sum(connection is not None and connection.usable for connection in self._places)
+
+    @property
+    def size(self) -> int:
+        return len(self._places)
+
+    @property
+    def pending(self) -> int:
+        """Commands without a reply, on all connections."""
+        return sum(connection.pending for connection in self._places if connection is not None)
+
+    # --- one place ----------------------------------------------------------------------------------------------------
+
+    async def _keep(self, place: int) -> None:
+        """Have a connection in this place, as long as the link is open."""
+        failures = 0
+        while True:
+            try:
+                connection, lost = await self._connect()
+            except (OSError, TimeoutError, RespError, ConnectionLost, ValueError) as error:
+                self._failed(place, str(error) or type(error).__name__, failures)
+                failures += 1
+            else:
+                failures = 0
+                self._set(place, connection)
+                await self._watch(connection, lost)
+                self._set(place, None)
+                self._failed(place, connection.closed_reason or "closed", 0)
+            ceiling = min(MAX_BACKOFF_SECONDS, FIRST_BACKOFF_SECONDS * 2 ** min(failures, 16))
+            await asyncio.sleep(random.uniform(ceiling / 2, ceiling))
+
+    def _set(self, place: int, connection: RespConnection | None) -> None:
+        self._places[place] = connection
+        self.store.set_connection(place, connection)
+
+    def _failed(self, place: int, reason: str, before: int) -> None:
+        where = f"{self.endpoint}: " if self.endpoint is not None else ""
+        self.failure = where + reason
+        if before == 0:
+            self._log.warning("no connection to Redis", place=place, reason=self.failure)
+
+    async def _connect(self) -> tuple[RespConnection, asyncio.Event]:
+        """A connection that has been greeted, and the event of its end."""
+        loop = asyncio.get_running_loop()
+        lost = asyncio.Event()
+        options = self._options
+
+        def protocol() -> RespConnection:
+            return RespConnection(
+                loop, lambda connection, reason: lost.set(), max_pending=options.max_pending,
+                max_queued_bytes=options.max_queued_bytes, read_timeout_s=options.read_timeout_s)
+
+        async with asyncio.timeout(options.connect_timeout_s):
+            endpoint = await self._resolve()
+            self.endpoint = endpoint
+            tls: dict[str, Any] = {}
+            if options.tls is not None:
+                tls = {"ssl": options.tls, "server_hostname": options.server_name or endpoint.host}
+            if endpoint.path:
+                _, connection = await loop.create_unix_connection(protocol, endpoint.path, **tls)
+            else:
+                _, connection = await loop.create_connection(protocol, endpoint.host, endpoint.port, **tls)
+            try:
+                await self._greet(connection)
+            except BaseException:
+                connection.abort("the greeting failed")
+                raise
+        connection.set_ready()
+        return connection, lost
+
+    async def _greet(self, connection: RespConnection) -> None:
+        """All that must be through before the first command of a caller."""
+        options = self._options
+        name = options.client_name.encode()
+        identity = [b"AUTH", (options.username or "default").encode(), options.password.encode()]
+        try:
+            await connection.execute(
+                b"HELLO", b"3", *(identity if options.password else ()), b"SETNAME", name)
+        except RespError as error:
+            if error.kind in ("WRONGPASS", "NOAUTH", "NOPERM"):
+                raise
+            if options.password:  # a server older than HELLO
+                await connection.execute(*(identity if options.username else (b"AUTH", options.password.encode())))
+        if options.database:
+            await connection.execute(b"SELECT", str(options.database).encode())
+        info = await self._read_info(connection)
+        if info.get("loading") == "1":
+            raise ConnectionLost("the server is loading its data", False)
+        returned = self.ready == 0
+        self.info = info
+        if returned:
+            self._on_ready(info)
+
+    async def _read_info(self, connection: RespConnection) -> dict[str, str]:
+        """What the server says of itself; less where it does not permit to ask."""
+        found: dict[str, str] = {}
+        for command in ((b"INFO", b"server"), (b"INFO", b"replication"), (b"INFO", b"persistence")):
+            try:
+                text = await connection.execute(*command)
+            except RespError:
+                continue
+            for line in text.decode("utf-8", "replace").splitlines():
+                name, separator, value = line.partition(":")
+                if separator:
+                    found[name] = value
+        for setting in (b"appendonly", b"appendfsync"):
+            try:
+                pair = await connection.execute(b"CONFIG", b"GET", setting)
+            except RespError:
+                continue
+            if pair and len(pair) == 2:
+                found[pair[0].decode()] = pair[1].decode()
+        return found
+
+    async def _watch(self, connection: RespConnection, lost: asyncio.Event) -> None:
+        """Until the connection is lost; an idle one is asked for a sign of life."""
+        while not lost.is_set():
+            try:
+                await asyncio.wait_for(lost.wait(), self._options.ping_s)
+            except TimeoutError:
+                if not connection.pending and connection.usable:
+                    connection.execute(b"PING").add_done_callback(lambda reply: reply.exception())

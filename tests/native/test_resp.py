@@ -1,0 +1,229 @@
+"""The pipelined RESP connection against hiredis, and what becomes of commands when a connection goes."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import hiredis
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from prism_proxy._native.resp import ConnectionLost, PipelineFull, RespConnection, RespError
+
+
+class Wire:
+    """A transport that keeps what is written."""
+
+    def __init__(self) -> None:
+        self.sent = b""
+        self.aborted = False
+
+    def write(self, data: bytes) -> None:
+        self.sent += data
+
+    def abort(self) -> None:
+        self.aborted = True
+
+
+class Setup:
+    def __init__(self, **bounds: Any) -> None:
+        self.reasons: list[str] = []
+        self.connection = RespConnection(
+            asyncio.get_running_loop(), lambda connection, reason: self.reasons.append(reason), **bounds)
+        self.wire = Wire()
+        self.connection.connection_made(self.wire)  # type: ignore[arg-type]
+        self.connection.set_ready()
+
+
+def plain(reply: Any) -> Any:
+    """Errors by their text, which can be compared; maps as pairs in a row, sets sorted, as ours and theirs differ."""
+    if isinstance(reply, (RespError, hiredis.ReplyError)):
+        return ("error", str(reply))
+    if isinstance(reply, dict):
+        return [plain(item) for pair in reply.items() for item in pair]
+    if isinstance(reply, (list, tuple)):
+        return [plain(item) for item in reply]
+    return reply
+
+
+def encode(reply: Any) -> bytes:
+    if reply is None:
+        return b"_\r\n"
+    if isinstance(reply, bool):
+        return b"#t\r\n" if reply else b"#f\r\n"
+    if isinstance(reply, int):
+        return b":%d\r\n" % reply
+    if isinstance(reply, bytes):
+        return b"$%d\r\n%b\r\n" % (len(reply), reply)
+    if isinstance(reply, str):
+        return b"+%b\r\n" % reply.encode()
+    if isinstance(reply, tuple):
+        return b"-%b\r\n" % reply[0].encode()
+    return b"*%d\r\n%b" % (len(reply), b"".join(map(encode, reply)))
+
+
+texts = st.text(st.characters(codec="ascii", exclude_characters="\r\n"), max_size=20)
+scalars = (st.none() | st.booleans() | st.integers(-(10**17), 10**17) | st.binary(max_size=60) | texts
+           | st.tuples(texts.map(lambda text: "ERR " + text)))
+replies = st.recursive(scalars, lambda children: st.lists(children, max_size=4), max_leaves=12)
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.lists(replies, min_size=1, max_size=6), st.data())
+def test_replies_are_what_hiredis_reads_however_they_are_cut(wanted: list[Any], data: st.DataObject) -> None:
+    stream = b"".join(map(encode, wanted))
+    cuts = sorted(data.draw(st.lists(st.integers(0, len(stream)), max_size=12)))
+    pieces = [stream[start:end] for start, end in zip([0, *cuts], [*cuts, len(stream)], strict=True)]
+    oracle = hiredis.Reader()
+    oracle.feed(stream)
+    expected = [oracle.gets() for _ in wanted]
+
+    async def run() -> list[Any]:
+        setup = Setup()
+        futures = [setup.connection.execute(b"PING") for _ in wanted]
+        for piece in pieces:
+            if piece:
+                setup.connection.data_received(piece)  # type: ignore[attr-defined]
+        assert not setup.reasons
+        return list(await asyncio.gather(*futures, return_exceptions=True))
+
+    assert plain(asyncio.run(run())) == plain(expected)
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.binary(min_size=1, max_size=80))
+def test_rubbish_never_answers_wrongly_and_never_breaks(rubbish: bytes) -> None:
+    """Either it was RESP, or the connection is closed and the caller knows; no more replies than commands."""
+
+    async def run() -> None:
+        setup = Setup()
+        future = setup.connection.execute(b"GET", b"key")
+        for at in range(len(rubbish)):
+            if not setup.reasons:
+                setup.connection.data_received(rubbish[at:at + 1])  # type: ignore[attr-defined]
+        assert setup.wire.aborted == bool(setup.reasons)
+        if setup.reasons:
+            assert future.done()
+        future.cancel()
+        await asyncio.sleep(0)
+
+    asyncio.run(run())
+
+
+@given(st.lists(st.lists(st.binary(max_size=40), min_size=1, max_size=10), min_size=1, max_size=5))
+def test_commands_are_what_redis_reads(commands: list[list[bytes]]) -> None:
+    async def run() -> bytes:
+        setup = Setup()
+        for command in commands:
+            setup.connection.execute(*command).cancel()
+        await asyncio.sleep(0)
+        return setup.wire.sent
+
+    oracle = hiredis.Reader()
+    oracle.feed(asyncio.run(run()))
+    assert [oracle.gets() for _ in commands] == commands
+
+
+async def test_one_write_carries_a_tick_of_commands() -> None:
+    setup = Setup()
+    for number in range(100):
+        setup.connection.execute(b"GET", b"%d" % number)
+    assert setup.wire.sent == b""
+    await asyncio.sleep(0)
+    assert setup.wire.sent.count(b"GET") == 100
+
+
+async def test_what_was_not_sent_is_told_from_what_was() -> None:
+    setup = Setup()
+    sent = setup.connection.execute(b"SET", b"a", b"1")
+    await asyncio.sleep(0)
+    unsent = setup.connection.execute(b"SET", b"b", b"2")
+    setup.connection.connection_lost(None)  # type: ignore[arg-type]
+    with pytest.raises(ConnectionLost) as first:
+        await sent
+    with pytest.raises(ConnectionLost) as second:
+        await unsent
+    assert (first.value.sent, second.value.sent) == (True, False)
+    with pytest.raises(ConnectionLost):
+        setup.connection.execute(b"PING")
+    assert len(setup.reasons) == 1
+
+
+async def test_while_the_socket_is_full_commands_stay_unsent() -> None:
+    setup = Setup()
+    setup.connection.pause_writing()
+    future = setup.connection.execute(b"SET", b"a", b"1")
+    await asyncio.sleep(0.01)
+    assert setup.wire.sent == b""
+    setup.connection.connection_lost(ConnectionResetError("reset"))
+    with pytest.raises(ConnectionLost) as caught:
+        await future
+    assert not caught.value.sent
+
+
+async def test_no_more_is_taken_than_the_bounds_allow() -> None:
+    setup = Setup(max_pending=10)
+    futures = [setup.connection.execute(b"PING") for _ in range(10)]
+    with pytest.raises(PipelineFull, match="10 commands"):
+        setup.connection.execute(b"PING")
+    setup.connection.data_received(b"+PONG\r\n" * 10)  # type: ignore[attr-defined]
+    assert await asyncio.gather(*futures) == [b"PONG"] * 10
+    setup.connection.execute(b"PING").cancel()
+    large = Setup(max_queued_bytes=1000)
+    large.connection.pause_writing()
+    large.connection.execute(b"SET", b"a", bytes(100_000)).cancel()  # one alone may be as large as it likes
+    with pytest.raises(PipelineFull):
+        large.connection.execute(b"SET", b"a", bytes(100_000))
+
+
+async def test_a_reply_nobody_asked_for_ends_the_connection() -> None:
+    setup = Setup()
+    setup.connection.data_received(b"+OK\r\n")  # type: ignore[attr-defined]
+    assert setup.wire.aborted
+    assert setup.reasons == ["the server sent a reply that nothing waits for"]
+
+
+async def test_a_caller_that_gave_up_gets_nobody_else_s_reply() -> None:
+    setup = Setup()
+    first, second = setup.connection.execute(b"GET", b"a"), setup.connection.execute(b"GET", b"b")
+    first.cancel()
+    setup.connection.data_received(b"$1\r\nA\r\n$1\r\nB\r\n")  # type: ignore[attr-defined]
+    assert await second == b"B"
+
+
+async def test_silence_over_the_read_timeout_ends_the_connection() -> None:
+    setup = Setup(read_timeout_s=0.05)
+    future = setup.connection.execute(b"GET", b"a")
+    with pytest.raises(ConnectionLost) as caught:
+        await asyncio.wait_for(future, 2)
+    assert caught.value.sent
+    assert setup.reasons == ["no reply within 0.05 s"]
+
+
+@pytest.mark.parametrize("kind", ["READONLY", "LOADING", "MASTERDOWN"])
+async def test_a_server_that_cannot_serve_is_left(kind: str) -> None:
+    setup = Setup()
+    first, second = setup.connection.execute(b"SET", b"a", b"1"), setup.connection.execute(b"GET", b"a")
+    setup.connection.data_received(f"-{kind} not now\r\n$1\r\n1\r\n".encode())  # type: ignore[attr-defined]
+    with pytest.raises(RespError, match=kind):
+        await first
+    assert await second == b"1"  # it came with it, and belongs to it
+    assert setup.wire.aborted
+
+
+async def test_replies_larger_than_the_bound_end_the_connection() -> None:
+    setup = Setup(max_reply_bytes=1000)
+    future = setup.connection.execute(b"GET", b"a")
+    setup.connection.data_received(b"$5000\r\n" + bytes(2000))  # type: ignore[attr-defined]
+    with pytest.raises(ConnectionLost):
+        await future
+    assert setup.reasons == ["a reply is larger than 1000 bytes"]
+
+
+async def test_news_of_the_server_is_not_a_reply() -> None:
+    setup = Setup()
+    future = setup.connection.execute(b"GET", b"a")
+    setup.connection.data_received(b">2\r\n+invalidate\r\n*1\r\n+x\r\n$1\r\n1\r\n")  # type: ignore[attr-defined]
+    assert await future == b"1"
