@@ -83,7 +83,6 @@ cdef int request_fields(ServerStream caller, nghttp2_nv* nva, char* timeout) noe
     cdef nghttp2_nv nv
     cdef size_t at = 0
     cdef int n = 3
-    cdef bytes name = caller.route.name
     nva[0] = fixed(":method", 7, "POST", 4)
     nva[1] = fixed(":scheme", 7, "http", 4)
     nva[2] = fixed(":path", 5, PyBytes_AS_STRING(caller.method.path), PyBytes_GET_SIZE(caller.method.path))
@@ -104,10 +103,6 @@ cdef int request_fields(ServerStream caller, nghttp2_nv* nva, char* timeout) noe
     nva[n] = fixed("te", 2, "trailers", 8)
     nva[n + 1] = fixed("x-prism-forwarded", 17, "1", 1)
     n += 2
-    if caller.namespace.length == 0:
-        nva[n] = fixed("x-namespace", 11, PyBytes_AS_STRING(name), PyBytes_GET_SIZE(name))
-        nva[n].flags = 0
-        n += 1
     if caller.deadline_ns:
         nva[n] = fixed("grpc-timeout", 12, timeout, write_timeout(caller.deadline_ns - monotonic_ns(), timeout))
         nva[n].flags = NGHTTP2_NV_FLAG_NO_INDEX

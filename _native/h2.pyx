@@ -127,7 +127,7 @@ cdef class H2Session:
     # --- life ---------------------------------------------------------------------------------------------------
     cdef void open_session(self, bint server, int64_t concurrent_streams) except *:
         """Create the nghttp2 session and queue our SETTINGS. `limits`, `scheduler` must be set."""
-        cdef nghttp2_option* options = session_options(self.limits)
+        cdef nghttp2_option* options = session_options(self.limits, server)
         if server:
             failed = nghttp2_session_server_new2(&self.h2, CALLBACKS, <void*>self, options)
         else:

@@ -91,6 +91,7 @@ cdef extern from "nghttp2/nghttp2.h" nogil:
     void nghttp2_option_set_max_continuations(nghttp2_option*, size_t)
     void nghttp2_option_set_stream_reset_rate_limit(nghttp2_option*, unsigned long long, unsigned long long)
     void nghttp2_option_set_max_send_header_block_length(nghttp2_option*, size_t)
+    void nghttp2_option_set_no_rfc9113_leading_and_trailing_ws_validation(nghttp2_option*, int)
 
     int nghttp2_session_callbacks_new(nghttp2_session_callbacks**)
     void nghttp2_session_callbacks_del(nghttp2_session_callbacks*)

@@ -5,7 +5,7 @@ from prism_proxy._native.limits cimport NativeLimits
 from prism_proxy._native.nghttp2 cimport *
 
 
-cdef nghttp2_option* session_options(NativeLimits limits) except NULL:
+cdef nghttp2_option* session_options(NativeLimits limits, bint server) except NULL:
     """The caller deletes them."""
     cdef nghttp2_option* options = NULL
     if nghttp2_option_new(&options) != 0:
@@ -17,6 +17,9 @@ cdef nghttp2_option* session_options(NativeLimits limits) except NULL:
     # Resets are counted by FloodGuard, which knows which of them are honest cancellations.
     nghttp2_option_set_stream_reset_rate_limit(options, <unsigned long long>1 << 62, <unsigned long long>1 << 62)
     nghttp2_option_set_max_send_header_block_length(options, 1 << 20)
+    if not server:
+        # A grpc-message may end with a blank, and such a reply is not worth a reset.
+        nghttp2_option_set_no_rfc9113_leading_and_trailing_ws_validation(options, 1)
     return options
 
 

@@ -15,12 +15,14 @@ from prism_proxy.testing.contracts.serving import Way, subject
 from prism_proxy.testing.contracts.subject import KeyValueSubject
 from tests.contracts.clock import FakeClock, RealClock
 
-WITHOUT_NATIVE = tuple(way for way in Way if way is not Way.NATIVE)
+# What is forwarded does not depend on the driver: one module forwards, memstore's.
+HERE = tuple(way for way in Way if way is not Way.FORWARDED)
+WITHOUT_NATIVE = tuple(way for way in HERE if way is not Way.NATIVE)
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     if "way" in metafunc.fixturenames:
-        ways = getattr(metafunc.module, "WAYS", tuple(Way))
+        ways = getattr(metafunc.module, "WAYS", HERE)
         if "layered_store" in metafunc.fixturenames:
             ways = [way for way in ways if way is not Way.DRIVER]
         metafunc.parametrize("way", ways, ids=lambda way: way.value)
@@ -28,7 +30,7 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 
 @pytest.fixture
 def clock(way: Way) -> RealClock:
-    return RealClock() if way is Way.NATIVE else FakeClock()
+    return RealClock() if way in (Way.NATIVE, Way.FORWARDED) else FakeClock()
 
 
 @pytest.fixture

@@ -15,8 +15,11 @@ from prism_proxy.testing.contracts.keyvalue_scan import KeyValueScanSuite
 from prism_proxy.testing.contracts.keyvalue_together import KeyValueTogetherSuite
 from prism_proxy.testing.contracts.keyvalue_transactional import KeyValueTransactionalSuite
 from prism_proxy.testing.contracts.keyvalue_ttl import KeyValueTTLSuite
+from prism_proxy.testing.contracts.serving import Way
 from prism_proxy.testing.contracts.stress import StressSuite
 from tests.contracts.clock import RealClock
+
+WAYS = tuple(Way)
 
 
 @pytest.fixture

@@ -11,6 +11,7 @@ from typing import Any
 
 import grpc
 
+from prism_proxy._native.metrics import MethodStats
 from prism_proxy._native.routing import NativeRoute, RouteTable
 from prism_proxy.server.limits import Limits
 from prism_proxy.server.listener import Address
@@ -27,11 +28,12 @@ def everything(path: str) -> bool:
 
 
 class Owner:
-    """A server of generic handlers on a Unix socket that can be stopped and started again."""
+    """A server on a Unix socket, and on `port` for direct calls. It can be stopped and started again."""
 
     def __init__(self, path: str, handler: grpc.GenericRpcHandler[Any, Any], limits: Limits) -> None:
         self._path, self._handler, self._limits = path, handler, limits
         self.owns = True
+        self.port = 0
         self.server = Server(limits, namespaced=everything)
 
     async def start(self) -> None:
@@ -39,6 +41,7 @@ class Owner:
         self.server.add_generic_rpc_handlers([self._handler])
         self.server.set_routes(RouteTable(1, [NativeRoute(None, NAMESPACE, None)] if self.owns else [], NAMESPACE))
         self.server.bind(Address("", 0, self._path), None, trusted=True)
+        self.port = self.server.add_insecure_port("127.0.0.1:0")
         await self.server.start()
 
     async def stop(self, grace: float = 0) -> None:
@@ -78,7 +81,8 @@ async def until(condition: Callable[[], bool], what: Callable[[], str] = lambda:
 @contextlib.asynccontextmanager
 async def forwarding(
     handler: grpc.GenericRpcHandler[Any, Any], *, limits: Limits | None = None, owner_limits: Limits | None = None,
-    options: PeerOptions | None = None, start_owner: bool = True, **peer_options: Any,
+    options: PeerOptions | None = None, start_owner: bool = True,
+    stats_for: Callable[[str | None, str, str], MethodStats] | None = None, **peer_options: Any,
 ) -> AsyncIterator[Pair]:
     """A front and an owner of `handler`; at the end nothing may be left of any call."""
     with tempfile.TemporaryDirectory() as directory:
@@ -87,7 +91,7 @@ async def forwarding(
         if start_owner:
             await owner.start()
         peer = Peer(f"unix:{path}", name="owner", limits=limits, options=options, **peer_options)
-        front = Server(limits, namespaced=everything)
+        front = Server(limits, namespaced=everything, stats_for=stats_for)
         front.add_generic_rpc_handlers([handler])  # known here, served there
         front.set_routes(RouteTable(1, [NativeRoute(None, NAMESPACE, None, forward=peer.handler)], NAMESPACE))
         port = front.add_insecure_port("127.0.0.1:0")

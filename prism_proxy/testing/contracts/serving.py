@@ -9,11 +9,13 @@ from enum import Enum
 import grpc
 
 from prism_proxy._native import keyvalue as native_keyvalue
+from prism_proxy._native.routing import NativeRoute, RouteTable
 from prism_proxy.interfaces.registry import add_interfaces, namespaced
 from prism_proxy.namespaces.model import NamespaceConfig
 from prism_proxy.namespaces.snapshot import Namespaces, Snapshot, build
 from prism_proxy.patterns.keyvalue.declaration import KeyValueOptions
 from prism_proxy.patterns.keyvalue.pattern import KeyValueStore
+from prism_proxy.server.peer import Peer
 from prism_proxy.server.server import Server
 from prism_proxy.testing.contracts.driver_subject import DriverSubject
 from prism_proxy.testing.contracts.pattern_subject import PatternSubject
@@ -26,13 +28,15 @@ Wait = Callable[[float], Awaitable[None]]
 
 
 class Way(Enum):
-    """Which layer answers. NATIVE equals SERVER where the driver offers no native store."""
+    """Which layer answers. NATIVE equals SERVER where the driver offers no native store; FORWARDED is NATIVE in
+    another server than the one that is called."""
 
     DRIVER = "driver"
     PATTERN = "pattern"
     REFERENCE = "grpc.aio"
     SERVER = "server"
     NATIVE = "native"
+    FORWARDED = "forwarded"
 
 
 @contextlib.asynccontextmanager
@@ -65,12 +69,30 @@ async def serve(way: Way, snapshot: Snapshot) -> AsyncIterator[grpc.aio.Channel]
     add_interfaces(server, namespaces.resolve)
     if isinstance(server, Server):
         namespaces.on_swap(lambda current: server.set_routes(current.table()))
-        for path, handler in native_keyvalue.handlers().items() if way is Way.NATIVE else ():
+        for path, handler in native_keyvalue.handlers().items() if way in (Way.NATIVE, Way.FORWARDED) else ():
             server.add_native_handler(path, handler)
     port = server.add_insecure_port("127.0.0.1:0")
     await server.start()
     try:
-        async with grpc.aio.insecure_channel(f"127.0.0.1:{port}", options=_LARGE) as channel:
-            yield channel
+        async with contextlib.AsyncExitStack() as stack:
+            if way is Way.FORWARDED:
+                port = await stack.enter_async_context(_front(port))
+            yield await stack.enter_async_context(grpc.aio.insecure_channel(f"127.0.0.1:{port}", options=_LARGE))
     finally:
         await server.stop(0)
+
+
+@contextlib.asynccontextmanager
+async def _front(owner_port: int) -> AsyncIterator[int]:
+    """The port of a server that forwards the namespace to another one."""
+    peer = Peer(f"127.0.0.1:{owner_port}")
+    server = Server(namespaced=namespaced)
+    add_interfaces(server, lambda name: None)
+    server.set_routes(RouteTable(1, [NativeRoute(None, NAMESPACE, None, forward=peer.handler)], ""))
+    port = server.add_insecure_port("127.0.0.1:0")
+    await server.start()
+    try:
+        yield port
+    finally:
+        await server.stop(0)
+        await peer.close()
