@@ -54,8 +54,12 @@ cdef class ServerCore:
         return method
 
     def set_routes(self, RouteTable table not None) -> None:
-        """Swap the routing table; connections notice by its identity on their next call."""
+        """Swap the routing table. A route that is out of force is then held by the calls in progress on it alone."""
+        cdef GrpcSession session
         self.routes = table
+        for session in self.connections:
+            session.last_table = None
+            session.last_route = None
 
     cdef Method find(self, RequestHead head):
         """The method of a path that the connection's last call did not have, or None."""

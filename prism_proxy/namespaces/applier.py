@@ -4,46 +4,59 @@
       open its new drivers ---------------------> refused: those that were opened are closed again
         (prepared: the other workers, if there are any, get this far as well, or all of them discard it)
         swap
-          drain and close, in the background, the drivers that only the old snapshot used
+          hand over what only one driver can have --> refused: the old configuration is put back in force
+            drain and close, in the background, the drivers that only the old snapshot used
 
-Who calls it (a file that was read again, a supervisor, a control plane) makes no difference here.
+Who calls it (a file that was read again, a supervisor, a control plane) makes no difference here. No call fails of a
+change: those in progress end on the driver they began with, and those that meet a hand-over wait for it.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from prism_proxy.contracts.driver import Driver
+from prism_proxy.errors import PrismError, StatusCode
+from prism_proxy.namespaces.departure import Departure
 from prism_proxy.namespaces.model import NamespaceConfig
 from prism_proxy.namespaces.placement import Placement
-from prism_proxy.namespaces.snapshot import Namespaces, Route, Snapshot, build
+from prism_proxy.namespaces.retirement import Retirement
+from prism_proxy.namespaces.snapshot import Namespaces, Snapshot, build
+from prism_proxy.namespaces.successor import Successor
 from prism_proxy.telemetry import log
 
-RETIRE_SECONDS = 30.0  # for calls in progress on a driver that is no longer used
+HAND_OVER_SECONDS = 2.0  # for calls in progress on a driver whose successor waits for it
 
 MakeDriver = Callable[[str, Any], Any]
 
 
 @dataclass(frozen=True, slots=True)
 class Prepared:
-    """A change that only needs to be put in force: `commit` it or `discard` it, once."""
+    """A change that only needs to be put in force: `commit` it or `discard` it, once.
+
+    `heirs` are drivers that must wait for another one to close, and that one.
+    """
 
     applier: Applier
     snapshot: Snapshot
+    heirs: Mapping[Successor, Driver]
 
-    def commit(self) -> Snapshot:
-        self.applier.commit(self.snapshot)
-        return self.snapshot
+    async def commit(self) -> None:
+        """PrismError when what only one driver can have could not be handed over: then all is as it was before."""
+        await self.applier.commit(self.snapshot, self.heirs)
 
     async def discard(self) -> None:
         await self.applier.discard(self.snapshot)
 
 
 class Applier:
-    """Changes come one at a time; `close` belongs to the end of the process."""
+    """Changes come one at a time; `close` belongs to the end of the process.
+
+    No frame that waits may hold a route that is out of force: see `departure`.
+    """
 
     def __init__(self, namespaces: Namespaces, make_driver: MakeDriver, placement: Placement | None = None) -> None:
         self._log = log.get("prism.namespaces")
@@ -51,34 +64,36 @@ class Applier:
         self._make_driver = make_driver
         self._placement = placement or Placement()
         self._one = asyncio.Lock()
-        self._retiring: set[asyncio.Task[None]] = set()
+        self._retiring: dict[Driver, Retirement] = {}
 
-    async def apply(self, configs: Sequence[NamespaceConfig]) -> Snapshot:
-        """Serve these namespaces and no others; the snapshot in force then.
+    async def apply(self, configs: Sequence[NamespaceConfig]) -> None:
+        """Serve these namespaces and no others.
 
-        A namespace that did not change keeps its driver, its data and its transactions. ValueError or PrismError, which
-        names namespace and backend, when one cannot be served as configured: then nothing has changed.
+        A namespace whose backend did not change keeps its driver, its data and its transactions. ValueError or
+        PrismError, which names namespace and backend, when one cannot be served as configured: then nothing has
+        changed.
         """
-        return (await self.prepare(configs)).commit()
+        await (await self.prepare(configs)).commit()
 
     async def prepare(self, configs: Sequence[NamespaceConfig]) -> Prepared:
         """As `apply`, up to the swap. Other changes wait until this one is committed or discarded."""
         await self._one.acquire()
         try:
-            before = self._namespaces.current
-            after = build(before.revision + 1, configs, self._make_driver, before, self._placement)
-            await self._open(_drivers(after) - _drivers(before))
+            after, heirs = self._build(configs)
+            await _open_all(_drivers(after) - _drivers(self._namespaces.current))
         except BaseException:
             self._one.release()
             raise
-        return Prepared(self, after)
+        return Prepared(self, after, heirs)
 
-    def commit(self, after: Snapshot) -> None:
-        before = self._namespaces.current
-        self._namespaces.swap(after)
-        for driver in _drivers(before) - _drivers(after):
-            self._retire(driver)
-        self._one.release()
+    async def commit(self, after: Snapshot, heirs: Mapping[Successor, Driver]) -> None:
+        try:
+            if heirs:
+                await self._hand_over(after, heirs)
+            else:
+                self._swap(after, self._namespaces.current)
+        finally:
+            self._one.release()
 
     async def discard(self, after: Snapshot) -> None:
         try:
@@ -88,35 +103,129 @@ class Applier:
             self._one.release()
 
     async def close(self) -> None:
-        """Wait for drivers that are being closed."""
-        if self._retiring:
-            await asyncio.wait(self._retiring)
+        """Close what is still being closed, at the end of the process; no call is in progress any more."""
+        await asyncio.gather(*(retirement.finish(0) for retirement in self._retiring.values()))
 
-    async def _open(self, drivers: Iterable[Driver]) -> None:
-        """Open all, or none."""
-        opened = []
+    def _build(self, configs: Sequence[NamespaceConfig]) -> tuple[Snapshot, dict[Successor, Driver]]:
+        """The next snapshot, and those of its drivers that must wait for another one to close."""
+        before = self._namespaces.current
+        holders = {driver.declaration.exclusive: driver for driver in (*_drivers(before), *self._retiring)}
+        heirs: dict[Successor, Driver] = {}
+
+        def make(backend: str, config: Any) -> Any:
+            driver = self._make_driver(backend, config)
+            holder = holders.get(driver.declaration.exclusive) if driver.declaration.exclusive else None
+            if holder is None:
+                return driver
+            heir = Successor(driver)
+            heirs[heir] = holder
+            return heir
+
+        after = build(before.revision + 1, configs, make, before, self._placement)
+        here = _drivers(after)
+        heirs = {heir: holder for heir, holder in heirs.items() if heir in here}
+        for heir, holder in heirs.items():
+            if holder in here:
+                raise ValueError(
+                    f"namespace {_name_of(heir, after)!r} needs {heir.declaration.exclusive}, which namespace "
+                    f"{_name_of(holder, after)!r} has: give it its own")
+        return after, heirs
+
+    def _swap(self, after: Snapshot, before: Snapshot) -> None:
+        """Put `after` in force and retire what it does not use of `before`."""
+        departures = _departures(before, _drivers(before) - _drivers(after))
+        if after is not self._namespaces.current:
+            self._namespaces.swap(after)
+        self._retire(departures)
+
+    def _retire(self, departures: Mapping[Driver, Departure]) -> None:
+        for driver, departure in departures.items():
+            self._retiring[driver] = Retirement(driver, departure, self._retired)
+
+    def _retired(self, driver: Driver) -> None:
+        self._retiring.pop(driver, None)
+
+    # --- what only one driver can have --------------------------------------------------------------------------------
+
+    async def _hand_over(self, after: Snapshot, heirs: Mapping[Successor, Driver]) -> None:
+        """Swap while calls of some namespaces wait: close what has what they need, then open their drivers."""
+        closing = set(heirs.values())
+        before = self._namespaces.current
+        configs = [route.config for route in before.routes.values()]
+        staying = before.without(closing)
+        departures = _departures(before, closing)
+        del before
+        self._namespaces.swap(after)
+        self._retire(departures)
+        await asyncio.gather(*(self._retiring[driver].finish(HAND_OVER_SECONDS)
+                               for driver in closing & self._retiring.keys()))
         try:
-            for driver in drivers:
-                opened.append(driver)
-                await driver.open()
-        except BaseException:
-            for driver in opened:
-                await driver.close()
+            await _open_all([heir.driver for heir in heirs])
+        except Exception:
+            await self._restore(configs, staying, heirs)
             raise
+        for heir in heirs:
+            heir.begin(heir.driver)
+        self._swap(after, staying)
 
-    def _retire(self, driver: Driver) -> None:
-        task = asyncio.get_running_loop().create_task(self._end(driver))
-        self._retiring.add(task)
-        task.add_done_callback(self._retiring.discard)
+    async def _restore(
+        self, configs: Sequence[NamespaceConfig], staying: Snapshot, heirs: Collection[Successor]
+    ) -> None:
+        """Put the old configuration back in force: drivers that stayed are used again, those that closed made anew."""
+        refused = self._namespaces.current
+        names = {heir: _name_of(heir, refused) for heir in heirs}
+        remade: list[Successor] = []
 
-    async def _end(self, driver: Driver) -> None:
-        try:
-            await driver.drain(RETIRE_SECONDS)
-            await driver.close()
-        except Exception as error:  # noqa: BLE001 - nobody waits for this, and the namespace is served by another driver
-            self._log.error("a backend did not close cleanly", backend=driver.declaration.name, exc_info=error)
+        def make(backend: str, config: Any) -> Successor:
+            remade.append(Successor(self._make_driver(backend, config)))
+            return remade[-1]
+
+        restored = build(refused.revision + 1, configs, make, staying, self._placement)
+        for driver in remade:
+            try:
+                await _open_all([driver.driver])
+                driver.begin(driver.driver)
+            except PrismError as error:
+                self._log.error("the old driver could not be opened again", namespace=_name_of(driver, restored),
+                                error=str(error))
+                driver.fail(error)
+        for heir, name in names.items():
+            route = restored.routes.get(name)
+            if route is not None:
+                heir.begin(route.driver)  # calls that waited are not the worse for it
+            else:
+                heir.fail(PrismError(StatusCode.UNAVAILABLE, "NAMESPACE_REFUSED",
+                                     f"namespace {name!r} could not be put in force", {"outcome": "not_executed"}))
+        self._swap(restored, refused.without(heirs))
 
 
 def _drivers(snapshot: Snapshot) -> set[Driver]:
-    routes: Iterable[Route] = snapshot.here().values()
-    return {route.driver for route in routes}
+    """Those that are open here."""
+    return {route.driver for route in snapshot.here().values()}
+
+
+def _name_of(driver: Driver, snapshot: Snapshot) -> str:
+    return next((name for name, route in snapshot.routes.items() if route.driver is driver), "")
+
+
+def _departures(snapshot: Snapshot, drivers: Collection[Driver]) -> dict[Driver, Departure]:
+    routes = snapshot.here().values()
+    return {driver: Departure([route for route in routes if route.driver is driver])
+            for driver in drivers if any(route.driver is driver for route in routes)}
+
+
+async def _open_all(drivers: Iterable[Driver]) -> None:
+    """Open all, or none. PrismError names the backend that cannot be opened."""
+    opened = []
+    for driver in drivers:
+        opened.append(driver)
+        try:
+            await driver.open()
+        except Exception as error:
+            for other in opened:
+                await other.close()
+            if isinstance(error, PrismError):
+                raise
+            raise PrismError(StatusCode.FAILED_PRECONDITION, "BACKEND_NOT_OPENED",
+                             f"backend {driver.declaration.name} cannot be opened: {error}",
+                             {"backend": driver.declaration.name}) from error

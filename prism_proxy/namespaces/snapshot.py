@@ -6,7 +6,7 @@ in force and tells listeners (the native server's own table) of a swap.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any
@@ -23,10 +23,12 @@ from prism_proxy.patterns.keyvalue.transactions import Transactions
 from prism_proxy.slots.slot import Slot
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, weakref_slot=True)
 class Route:
-    """Everything a call needs of its namespace. `native_store` lets native handlers serve it; None sends every call
-    through the servicers. `elsewhere` is the worker that serves it when this one does not: then `driver` stays closed.
+    """Everything a call needs of its namespace; a call holds its route to its end, which `departure` watches.
+
+    `native_store` lets native handlers serve it; None sends every call through the servicers. `elsewhere` is the worker
+    that serves it when this one does not: then `driver` stays closed.
     """
 
     namespace: str
@@ -54,6 +56,11 @@ class Snapshot:
     def here(self) -> dict[str, Route]:
         """The routes this process serves itself."""
         return {name: route for name, route in self.routes.items() if route.elsewhere is None}
+
+    def without(self, drivers: Collection[Driver]) -> Snapshot:
+        """The routes that use none of these drivers."""
+        return Snapshot(self.revision, MappingProxyType(
+            {name: route for name, route in self.routes.items() if route.driver not in drivers}))
 
     def table(self, forward: Callable[[int], Handler | None] = lambda worker: None) -> RouteTable:
         """The form the native server reads. `forward(worker)` takes the calls of namespaces served elsewhere."""

@@ -39,9 +39,13 @@ from prism_proxy.workers.restarts import Restarts
 from prism_proxy.workers.worker_process import WorkerProcess
 
 PREPARE_SECONDS = 30.0
-CONCLUDE_SECONDS = 5.0
+CONCLUDE_SECONDS = 10.0  # a file goes from driver to driver within about two
 COLLECT_SECONDS = 2.0
 COLLECT_EVERY_SECONDS = 5.0  # so that little is lost of what a worker counted before it is killed
+
+
+class _HalfwayError(ValueError):
+    """A change is in force in some workers and could not be put in force in another."""
 
 
 class Seat:
@@ -207,23 +211,33 @@ class Fleet:
         In force when all workers have confirmed it; one that does not is replaced by one that starts with it.
         """
         async with self._changing:
-            everyone = list(self._processes())
-            problems, silent = await self._ask(
-                lambda number: Prepare(number, config, namespaces), everyone, PREPARE_SECONDS)
-            if silent:
-                problems.append(f"worker {silent[0].worker} did not open the backends within {PREPARE_SECONDS:g} s")
-            if problems:
-                await self._ask(Discard, everyone, CONCLUDE_SECONDS)
-                raise ValueError(problems[0])
-            for seat in self.seats:
-                # What only a new start of the proxy changes stays as it is, so that all workers are alike.
-                kept = dataclasses.replace(
-                    seat.start.config, log_level=config.log_level, log_format=config.log_format)
-                seat.start = dataclasses.replace(seat.start, config=kept, namespaces=namespaces)
-            self.board.keep({namespace.name for namespace in namespaces})
-            _, silent = await self._ask(Commit, everyone, CONCLUDE_SECONDS)
-            for process in silent:
-                process.kill()
+            before = self.seats[0].start
+            try:
+                await self._put_in_force(config, namespaces)
+            except _HalfwayError:
+                # One worker could not take over a file, and has put everything back: so do the others.
+                await self._put_in_force(before.config, before.namespaces)
+                raise
+
+    async def _put_in_force(self, config: ProxyConfig, namespaces: tuple[NamespaceConfig, ...]) -> None:
+        everyone = list(self._processes())
+        problems, silent = await self._ask(
+            lambda number: Prepare(number, config, namespaces), everyone, PREPARE_SECONDS)
+        if silent:
+            problems.append(f"worker {silent[0].worker} did not open the backends within {PREPARE_SECONDS:g} s")
+        if problems:
+            await self._ask(Discard, everyone, CONCLUDE_SECONDS)
+            raise ValueError(problems[0])
+        for seat in self.seats:
+            # What only a new start of the proxy changes stays as it is, so that all workers are alike.
+            kept = dataclasses.replace(seat.start.config, log_level=config.log_level, log_format=config.log_format)
+            seat.start = dataclasses.replace(seat.start, config=kept, namespaces=namespaces)
+        self.board.keep({namespace.name for namespace in namespaces})
+        problems, silent = await self._ask(Commit, everyone, CONCLUDE_SECONDS)
+        for process in silent:
+            process.kill()
+        if problems:
+            raise _HalfwayError(problems[0])
 
     # --- metrics ----------------------------------------------------------------------------------------------------
 

@@ -138,15 +138,23 @@ class Worker:
 
     async def _conclude(self, number: int, *, commit: bool) -> None:
         """The end of a change that was prepared here, or not: the supervisor need not know which."""
+        problem = None
         if self._prepared is not None:
             (change, config), self._prepared = self._prepared, None
-            if commit:
-                change.commit()
+            if not commit:
+                await change.discard()
+            elif (problem := await self._commit(change)) is None:
                 log.configure(config.log_level, config.log_format, worker=self._start.worker)
                 self._report(self._app.overview.namespaces())
-            else:
-                await change.discard()
-        self._channel.send(Answer(number))
+        self._channel.send(Answer(number, problem))
+
+    async def _commit(self, change: Prepared) -> str | None:
+        """What kept the change from being put in force, if anything."""
+        try:
+            await change.commit()
+        except PrismError as error:
+            return str(error)
+        return None
 
     def _report(self, namespaces: Mapping[str, NamespaceStatus]) -> None:
         if namespaces != self._told:

@@ -1,0 +1,83 @@
+"""Stands in for a driver that cannot open before another one has closed, such as that of the same file.
+
+    waiting --begin--> the driver's own commands
+            --fail---> every command is refused
+
+Commands wait, for a moment that the caller does not notice, and are then those of the driver itself: after `begin`
+each is looked up once.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import inspect
+from typing import Any
+
+from prism_proxy.contracts.driver import Driver, Health, HealthReport
+from prism_proxy.errors import PrismError, StatusCode
+
+WAIT_SECONDS = 5.0
+
+
+class Successor:
+    """`driver` is not open yet. `begin` may be called with another one, which then takes its place."""
+
+    def __init__(self, driver: Driver) -> None:
+        self.driver = driver
+        self.declaration = driver.declaration
+        self._begun: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._begun.add_done_callback(lambda done: done.exception())  # it need not be waited for
+
+    def begin(self, driver: Driver) -> None:
+        """`driver` is open: commands go to it, those that wait first."""
+        self.driver = driver
+        self._begun.set_result(None)
+
+    def fail(self, error: PrismError) -> None:
+        """There will be no driver."""
+        self._begun.set_exception(error)
+
+    async def open(self) -> None:
+        """Its driver is opened when its predecessor has closed."""
+
+    async def drain(self, deadline_s: float) -> None:
+        if self._open:
+            await self.driver.drain(deadline_s)
+
+    async def close(self) -> None:
+        if self._open:
+            await self.driver.close()
+
+    def health(self) -> HealthReport:
+        if self._open:
+            return self.driver.health()
+        failed = self._begun.exception() if self._begun.done() else None
+        return HealthReport(Health.UNHEALTHY, str(failed) if failed else "waits for the driver before it to close")
+
+    @property
+    def _open(self) -> bool:
+        return self._begun.done() and self._begun.exception() is None
+
+    def __getattr__(self, name: str) -> Any:
+        """A command of the driver. There is no native store: native code would not wait."""
+        if name == "native_store" or name.startswith("_"):
+            raise AttributeError(name)
+        if self._open:
+            command = getattr(self.driver, name)
+            setattr(self, name, command)
+            return command
+        waiting = getattr(self.driver, name)
+        if not inspect.iscoroutinefunction(waiting):
+            return waiting
+        return functools.partial(self._later, name)
+
+    async def _later(self, name: str, *args: Any, **kwargs: Any) -> Any:
+        try:
+            await asyncio.wait_for(asyncio.shield(self._begun), WAIT_SECONDS)
+        except TimeoutError:
+            raise PrismError(
+                StatusCode.UNAVAILABLE, "HANDING_OVER",
+                f"the {self.declaration.name} driver of this namespace waits for the one before it to close: try again",
+                {"outcome": "not_executed"}, retry_after=0.5) from None
+        return await getattr(self.driver, name)(*args, **kwargs)
