@@ -91,9 +91,8 @@ cdef class KeyValueHandler(Handler):
                 out[1] = 1
             stream.reply_end()
 
-
     cdef uint8_t* reply_value_head(self, ServerStream stream, size_t inline_bytes, size_t value_bytes) noexcept:
-        """Begin the reply found=true with a value, of which `inline_bytes` follow at the place returned; NULL: failed."""
+        """Begin the reply of a found value, `inline_bytes` of which go to the place returned; NULL when it failed."""
         cdef size_t head = 3 + proto_varint_size(value_bytes)
         cdef uint8_t* out = stream.reply_begin_split(head + inline_bytes, head + value_bytes)
         if out == NULL:

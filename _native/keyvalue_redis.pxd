@@ -9,6 +9,5 @@ cdef class RedisStore:
     cdef readonly list connections      # RespConnection or None, by place
     cdef readonly object bulk           # RespConnection for large values, or None
     cdef readonly size_t bulk_bytes
-    cdef public object circuit          # asked before a command, told of its end; None has no circuit
-    cdef readonly dict describe        # "expired", "unknown": the error of a call whose command is not answered
+    cdef readonly dict describe         # "expired", "unknown": makes the error of a call without an answer
     cdef RespConnection pick(self, const uint8_t* key, size_t n, size_t value_bytes) noexcept

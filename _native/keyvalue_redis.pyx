@@ -1,15 +1,16 @@
 """Native handlers of KeyValueBasicInterface over Redis: from the request's bytes to a command, from its reply to ours.
 
 The ordinary case makes no Python object. Everything else is the servicer's, which has the slot's rules: a request that
-does not decode, no usable connection, an error of Redis, and what a lost connection surely did not execute. A write that
-may have been executed is answered here, because it must not be tried again.
+does not decode, no usable connection, an error of Redis, and what a lost connection surely did not execute. A write
+that may have been executed is answered here, because it must not be tried again.
 """
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_GET_SIZE
-from libc.stdint cimport int64_t, uint8_t, uint32_t
+from libc.stdint cimport uint8_t, uint32_t
 from libc.stdlib cimport free, malloc
 from libc.string cimport memcpy
 
 from prism_proxy._native.call cimport Handler, ServerStream
+from prism_proxy._native.circuit cimport CircuitCore
 from prism_proxy._native.keyvalue cimport KeyValueHandler, read_request
 from prism_proxy._native.protowire cimport proto_bytes_t, proto_put_varint, proto_varint_size
 from prism_proxy._native.resp cimport (
@@ -25,12 +26,11 @@ cdef enum:
 cdef class RedisStore:
     """`connections` and `bulk` are filled and emptied by the link as connections come and go."""
 
-    def __init__(self, bytes prefix not None, int connections, size_t bulk_bytes, dict describe not None, circuit=None):
+    def __init__(self, bytes prefix not None, int connections, size_t bulk_bytes, dict describe not None):
         self.prefix = prefix
         self.connections = [None] * connections
         self.bulk_bytes = bulk_bytes
         self.describe = describe
-        self.circuit = circuit
 
     def set_connection(self, int place, connection) -> None:
         """Put a connection in its place, or None; the place after the last is for large values."""
@@ -71,6 +71,7 @@ cdef class RedisHandler(KeyValueHandler):
         cdef proto_bytes_t key, value
         cdef RedisStore store = <RedisStore>stream.route.native_store
         cdef RespConnection connection
+        cdef CircuitCore circuit = stream.route.circuit
         cdef argument_t arguments[3]
         cdef bint has_value = self.has_value()
         value.data = data
@@ -79,7 +80,7 @@ cdef class RedisHandler(KeyValueHandler):
             self.decline(stream, data, n)
             return
         connection = store.pick(key.data, key.length, value.length)
-        if connection is None or (store.circuit is not None and not store.circuit.closed):
+        if connection is None or (circuit is not None and not circuit.closed):
             self.decline(stream, data, n)
             return
         arguments[0].head_length = 0
@@ -106,11 +107,14 @@ cdef class RedisHandler(KeyValueHandler):
     cdef bint over(self, ServerStream stream, int outcome, const resp_reply_t* reply, const uint8_t* command,
                    size_t n) noexcept:
         """Whether the call has ended, or is ended here, because its command has no ordinary reply."""
+        cdef CircuitCore circuit = stream.route.circuit
         if stream.answered or stream.session is None:
             stream.handler_finished()
             return True
         if outcome == ANSWERED and reply.type != c"-":
             stream.handler_finished()
+            if circuit is not None:
+                circuit.succeeded()
             return False
         if outcome == EXPIRED:
             self.fail_expired(stream)
@@ -157,13 +161,17 @@ cdef class RedisHandler(KeyValueHandler):
     cdef void fail_expired(self, ServerStream stream) noexcept:
         cdef RedisStore store = <RedisStore>stream.route.native_store
         stream.fail_with(store.describe["expired"](stream.method.operation, self.writes))
-        stream.handler_finished()
+        stream.handler_finished()   # a caller's deadline says nothing of the backend
+
+    cdef void backend_failed(self, ServerStream stream, str reason) noexcept:
+        cdef CircuitCore circuit = stream.route.circuit
+        if circuit is not None:
+            circuit.failed(reason)
 
     cdef void fail_unknown(self, ServerStream stream) noexcept:
         cdef RedisStore store = <RedisStore>stream.route.native_store
         stream.handler_finished()
-        if store.circuit is not None:
-            store.circuit.failed()
+        self.backend_failed(stream, "CONNECTION_LOST")
         stream.fail_with(store.describe["unknown"](stream.method.operation))
 
 

@@ -2,7 +2,7 @@
 
 Native callers (`send`) pay no Future, task or message object: a ring remembers who waits for the next reply, and a
 function of theirs takes it. Python callers use `execute`. A connection never reconnects: it owns its ring and dies with
-it, so that no reply can reach the caller of another connection. Life after a loss is `prism_proxy.backends.redis.link`'s.
+it, so that no reply can reach the caller of another connection. `prism_proxy.backends.redis.link` makes the next one.
 
     connected --greeting sent and answered--> ready --loss, bad protocol, silence, stale server--> closed
 
@@ -16,7 +16,7 @@ from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
 from libc.stdlib cimport free, malloc
 from libc.string cimport memcmp, memcpy, memset
 
-from prism_proxy._native.buffers cimport buffer_append, buffer_free, buffer_reserve, buffer_t
+from prism_proxy._native.buffers cimport buffer_append, buffer_free, buffer_reserve
 from prism_proxy._native.clock cimport monotonic_ns
 
 cdef enum:
@@ -386,9 +386,8 @@ cdef int read_command(const uint8_t* command, size_t n, int index, const uint8_t
     cdef resp_reply_t element
     cdef size_t at = 0, end = 0, need
     cdef int64_t children
-    cdef int i
     memset(&element, 0, sizeof(element))
-    for i in range(index + 2):
+    for _ in range(index + 2):
         if resp_element(command, n, at, &element, &end, &children, &need) != RESP_REPLY:
             return -1
         at = end
@@ -441,7 +440,7 @@ cdef object read_object(const uint8_t* data, size_t n, size_t* at, int depth):
     """The element at `*at` of a whole reply, with all it holds."""
     cdef resp_reply_t element
     cdef size_t end = 0, need
-    cdef int64_t children, i
+    cdef int64_t children
     cdef list out
     memset(&element, 0, sizeof(element))
     if depth > MAX_DEPTH:
@@ -452,6 +451,6 @@ cdef object read_object(const uint8_t* data, size_t n, size_t* at, int depth):
     if element.type not in b"*%~>":
         return scalar(&element)
     out = []
-    for i in range(children):
+    for _ in range(children):
         out.append(read_object(data, n, at, depth + 1))
     return out

@@ -15,7 +15,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 
 from prism_proxy import __version__
-from prism_proxy._native import keyvalue as native_keyvalue
+from prism_proxy._native import keyvalue, keyvalue_redis
 from prism_proxy._native.call import Handler
 from prism_proxy.config import ProxyConfig
 from prism_proxy.errors import PrismError
@@ -112,8 +112,9 @@ class App:
 
     def _add_methods(self, server: Server) -> list[str]:
         """Register everything that calls of a namespace need; the names of the services."""
-        for path, handler in native_keyvalue.handlers().items():
-            server.add_native_handler(path, handler)
+        for handlers in (keyvalue.handlers(), keyvalue_redis.handlers()):
+            for path, handler in handlers.items():
+                server.add_native_handler(path, handler)
         return add_interfaces(server, self.namespaces.resolve)
 
     async def serve(
