@@ -31,6 +31,8 @@ EXTENSIONS: dict[str, tuple[list[str], list[str]]] = {
     "crc32": ([], ["z"]),
     "flood": ([], []),
     "forward": ([], []),
+    "gate": ([], []),
+    "gated_request": ([], []),
     "h2": ([], ["nghttp2"]),
     "inspector": ([], ["nghttp2"]),
     "keyvalue": ([], []),

@@ -3,9 +3,10 @@ from libc.stdint cimport int64_t, uint8_t
 
 from prism_proxy._native.buffers cimport chunk_t
 from prism_proxy._native.core cimport GrpcSession, Method, ServerCore
+from prism_proxy._native.gated_request cimport GatedRequest
 from prism_proxy._native.messages cimport assembler_t
 from prism_proxy._native.metrics cimport MethodStats
-from prism_proxy._native.request_head cimport RequestHead, slice_t
+from prism_proxy._native.request_head cimport slice_t
 from prism_proxy._native.routing cimport NativeRoute
 
 
@@ -26,7 +27,7 @@ cdef class Handler:
 cdef Handler choose(NativeRoute route, Method method)
 
 
-cdef class ServerStream(RequestHead):
+cdef class ServerStream(GatedRequest):
     cdef GrpcSession connection
     cdef ServerCore core
     cdef Method method
@@ -51,6 +52,7 @@ cdef class ServerStream(RequestHead):
     cdef chunk_t* reply_chunk
     cdef list initial_metadata, trailers
 
+    cdef bint count_bytes(self, size_t more) noexcept
     cdef void feed(self, const uint8_t* data, size_t n) noexcept
     cdef void message_too_large(self, str what) noexcept
     cdef void deliver(self, const uint8_t* data, size_t n, bint compressed) noexcept

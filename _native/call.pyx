@@ -23,15 +23,15 @@ from prism_proxy._native.buffers cimport (
 from prism_proxy._native.core cimport GrpcSession, Method, RoutedMethod
 from prism_proxy._native.h2 cimport H2_INTERNAL_ERROR
 from prism_proxy._native.clock cimport monotonic_ns
-from prism_proxy._native.limits cimport (
-    MESSAGE_SIZE, RECEIVE_BUDGET, NativeLimits,
-)
+from prism_proxy._native.gate cimport Gate
+from prism_proxy._native.gated_request cimport GatedRequest
+from prism_proxy._native.limits cimport MESSAGE_SIZE, RECEIVE_BUDGET, NativeLimits
 from prism_proxy._native.messages cimport (
     ASSEMBLE_MESSAGE, ASSEMBLE_NO_MEMORY, ASSEMBLE_TOO_LARGE, assemble, assembler_in_message, message_length_of,
 )
 from prism_proxy._native.name_values cimport MAX_NV, add_pairs, fixed
 from prism_proxy._native.nghttp2 cimport NGHTTP2_NV_FLAG_NO_COPY_NAME, nghttp2_nv
-from prism_proxy._native.request_head cimport RequestHead, equals
+from prism_proxy._native.request_head cimport equals
 from prism_proxy._native.routing cimport NativeRoute
 from prism_proxy._native.wire cimport INFLATE_OK, INFLATE_TOO_LARGE, inflate_message, parse_timeout
 
@@ -89,7 +89,7 @@ cdef Handler choose(NativeRoute route, Method method):
 
 
 @cython.no_gc
-cdef class ServerStream(RequestHead):
+cdef class ServerStream(GatedRequest):
     def __dealloc__(self):
         buffer_free(&self.input.message)
         if self.reply_chunk != NULL:
@@ -103,7 +103,7 @@ cdef class ServerStream(RequestHead):
             self.finish(INTERNAL, "the call could not be started", None, None)
 
     cdef void start(self) noexcept:
-        """The gates, in order: HTTP form, method, size of the head, namespace, encoding, deadline."""
+        """The gates, in order: HTTP form, method, size of the head, namespace, encoding, deadline, limits."""
         cdef GrpcSession connection = self.connection
         cdef Method method = connection.last_method
         cdef RoutedMethod routed
@@ -161,7 +161,26 @@ cdef class ServerStream(RequestHead):
             if timeout == 0:
                 self.finish(DEADLINE_EXCEEDED, "Deadline Exceeded", None, None)
                 return
-        self.handler.on_start(self)
+        if self.route is None or self.route.gate is None or self.forwarded or self.enter_gate(self.route.gate):
+            self.handler.on_start(self)
+
+    cdef void refuse(self, Gate gate, int kind) noexcept:
+        """Answer a call that is over a limit of its namespace."""
+        if self.session is None or self.answered:
+            return
+        self.end_with(RESOURCE_EXHAUSTED, gate.refusal(kind, self.session.now_ns, self.core.describe_error))
+        if self.handler_active:
+            self.handler.on_cancel(self, RESOURCE_EXHAUSTED)
+
+    cdef bint count_bytes(self, size_t more) noexcept:
+        """Count `more` bytes beside those that no handler has taken yet; False: too many, and the call is refused."""
+        cdef size_t held = self.queued_bytes + more
+        cdef Handler servicer = <Handler>self.method.servicer
+        if self.inflating:
+            held = self.gated_bytes + more
+        elif self.message_complete or assembler_in_message(&self.input):
+            held += self.input.message.length
+        return self.hold_at_gate(held, self.input.message_length, servicer is None or servicer.request_streaming)
 
     # --- request messages ---------------------------------------------------------------------------------------
     cdef void on_data(self, const uint8_t* data, size_t n, bint last) noexcept:
@@ -170,6 +189,9 @@ cdef class ServerStream(RequestHead):
             self.consume(n)
             return
         if self.handler.spliced:
+            if self.gate is not None and not self.count_bytes(n):
+                self.consume(n)
+                return
             self.handler.on_bytes(self, data, n, last)
             return
         if last and n >= 5 and data[0] == 0 and self.input.prefix_length == 0:
@@ -195,6 +217,8 @@ cdef class ServerStream(RequestHead):
         cdef int rc
         cdef NativeLimits limits = self.core.limits
         self.received(n)
+        if self.gate is not None and not self.count_bytes(n):
+            return
         while n and not self.answered:
             if self.message_complete:
                 self.fail(INTERNAL, "TOO_MANY_MESSAGES", "a unary request carries exactly one message")
@@ -212,6 +236,8 @@ cdef class ServerStream(RequestHead):
                     f"Received message larger than max ({self.input.message_length} vs. {limits.max_message_bytes})")
             elif rc == ASSEMBLE_NO_MEMORY:
                 self.fail(RESOURCE_EXHAUSTED, "OUT_OF_MEMORY", "no memory for the request message")
+        if self.gate is not None:
+            self.count_bytes(0)
 
     cdef void message_too_large(self, str what) noexcept:
         self.core.limits.hits[MESSAGE_SIZE] += 1
@@ -278,7 +304,11 @@ cdef class ServerStream(RequestHead):
         buffer_free(&out)
 
     cdef void deliver_plain(self, const uint8_t* data, size_t n) noexcept:
+        if self.gate is not None and not self.hold_at_gate(self.queued_bytes + n, n, self.handler.request_streaming):
+            return
         self.handler.on_message(self, data, n)
+        if self.gate is not None and self.handler.request_streaming:
+            self.count_bytes(0)
 
     cdef void inflate_later(self, bytes data):
         self.inflating = True
@@ -329,6 +359,8 @@ cdef class ServerStream(RequestHead):
     cdef void taken(self, size_t n) noexcept:
         """The handler took `n` queued bytes."""
         self.queued_bytes -= n
+        if self.gate is not None:
+            self.count_bytes(0)
         if self.withheld_credit and self.queued_bytes <= <size_t>self.core.limits.stream_window // 2:
             self.consume(self.withheld_credit)
             self.withheld_credit = 0
@@ -345,6 +377,7 @@ cdef class ServerStream(RequestHead):
             self.handler_active = False
             self.core.handlers_running -= 1
             self.connection.handlers_running -= 1
+            self.leave_gate(self.session is None)
 
     cdef void refuse_http(self, const char* status) noexcept:
         """Answer something that is no gRPC call, once it has ended: nothing of it is used before."""
@@ -562,4 +595,5 @@ cdef class ServerStream(RequestHead):
             self.handler.on_cancel(self, CANCELLED)
         else:
             self.call = None    # breaks the cycle of a call whose handler never started
+        self.leave_gate(not self.handler_active)
         self.hold(-self.held)   # what a cancelled handler gave back just now is no longer in it

@@ -1,5 +1,6 @@
 """The native view of the namespaces snapshot."""
 from prism_proxy._native.circuit cimport CircuitCore
+from prism_proxy._native.gate cimport Gate
 
 
 cdef class NativeRoute:
@@ -10,6 +11,7 @@ cdef class NativeRoute:
     cdef readonly object forward    # the Handler of a namespace that is served elsewhere, or None
     cdef readonly bytes owner       # what replies name as x-prism-owner, or None
     cdef readonly CircuitCore circuit   # of the slot that calls the backend, or None where nothing breaks
+    cdef readonly Gate gate         # its limits, or None
     cdef list methods               # RoutedMethod by the index of its method
 
 

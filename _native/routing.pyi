@@ -1,6 +1,7 @@
 from typing import Any
 
 from prism_proxy._native.circuit import CircuitCore
+from prism_proxy._native.gate import Gate
 
 class NativeRoute:
     route: Any
@@ -9,9 +10,10 @@ class NativeRoute:
     forward: Any
     owner: bytes | None
     circuit: CircuitCore | None
+    gate: Gate | None
     def __init__(
         self, route: Any, name: str, native_store: Any, forward: Any = None, owner: str | None = None,
-        circuit: CircuitCore | None = None,
+        circuit: CircuitCore | None = None, gate: Gate | None = None,
     ) -> None: ...
 
 class RouteTable:

@@ -17,6 +17,7 @@ from collections.abc import Callable, Mapping, Sequence
 from prism_proxy import __version__
 from prism_proxy._native import keyvalue, keyvalue_redis
 from prism_proxy._native.call import Handler
+from prism_proxy._native.gate import GatePage
 from prism_proxy.config import ProxyConfig
 from prism_proxy.errors import PrismError
 from prism_proxy.interfaces.registry import add_interfaces, namespaced
@@ -55,18 +56,20 @@ Report = Callable[[Mapping[str, NamespaceStatus]], None]
 
 class App:
     """`report` is given the state of the namespaces served here every second; by default it goes straight to
-    grpc.health.v1. `peers` are the addresses at which workers take each other's calls, by worker. Those calls have a
-    server of their own: it outlasts the drain of the public one, and does not count calls a second time."""
+    grpc.health.v1. `page` holds the counts of rate and load limits; workers share the supervisor's. `peers` are the
+    addresses at which workers take each other's calls, by worker. Those calls have a server of their own: it outlasts
+    the drain of the public one, and does not count calls a second time."""
 
     def __init__(
-        self, config: ProxyConfig, *, placement: Placement | None = None, peers: Sequence[str] = (),
+        self, config: ProxyConfig, *, placement: Placement | None = None, page: GatePage | None = None,
+        peers: Sequence[str] = (),
         report: Report | None = None,
     ) -> None:
         self._log = log.get("prism.proxy")
         self._config = config
         self._report = report or self.show_health
         self.namespaces = Namespaces()
-        self.applier = Applier(self.namespaces, make_driver, placement)
+        self.applier = Applier(self.namespaces, make_driver, placement, page)
         self.metrics = Metrics(version=__version__, namespaced=namespaced)
         self.lifecycle = Lifecycle(self._state_changed)
         self._health = HealthServicer()

@@ -25,6 +25,16 @@ MAX_CAUSES = 8
 DOMAIN = "prism.proxy.v1"
 
 
+@dataclass(frozen=True, slots=True)
+class Quota:
+    """The limit a call ran into; `reset_time` (Unix seconds) is when the caller starts afresh."""
+
+    dimension: str
+    current: int
+    limit: int
+    reset_time: float
+
+
 @dataclass(eq=False)
 class PrismError(Exception):
     """A call failed.
@@ -44,6 +54,7 @@ class PrismError(Exception):
     constraint: str | None = None
     interface: str | None = None
     supported: tuple[str, ...] = ()
+    quota: Quota | None = None
     domain: str = DOMAIN
 
     def __str__(self) -> str:
@@ -117,8 +128,9 @@ def describe(
         (b"grpc-status-details-bin", b2a_base64(details, newline=False).rstrip(b"=")),
         (b"x-request-id", request_id.encode("ascii", "replace")),
     ]
-    if error.retry_after is not None:
-        trailers.append((b"grpc-retry-pushback-ms", str(int(error.retry_after * 1000)).encode()))
+    pushback = _pushback(error)
+    if pushback is not None:
+        trailers.append((b"grpc-retry-pushback-ms", pushback.encode()))
     return int(error.code.value[0]), message, trailers
 
 
@@ -130,9 +142,17 @@ def status_of(
     message = error.message[:MAX_MESSAGE_CHARS]
     trailers: list[tuple[str, str | bytes]] = [
         ("grpc-status-details-bin", _status_details(error, message, request_id)), ("x-request-id", request_id)]
-    if error.retry_after is not None:
-        trailers.append(("grpc-retry-pushback-ms", str(int(error.retry_after * 1000))))
+    pushback = _pushback(error)
+    if pushback is not None:
+        trailers.append(("grpc-retry-pushback-ms", pushback))
     return error.code, message, tuple(trailers)
+
+
+def _pushback(error: PrismError) -> str | None:
+    """What stock retry policies read: milliseconds to wait, or a negative number for calls not to be retried."""
+    if error.retry_after is not None:
+        return str(int(error.retry_after * 1000))
+    return "-1" if error.quota is not None else None
 
 
 def _status_details(error: PrismError, message: str, request_id: str) -> bytes:
@@ -163,13 +183,19 @@ def _rich_error(error: PrismError, message: str, request_id: str) -> errors_pb2.
     rich.retry_policy.retryable = error.retry_after is not None
     if error.retry_after is not None:
         rich.retry_policy.retry_after.FromNanoseconds(int(error.retry_after * 1e9))
-        rich.retry_policy.max_retries = 3
-        rich.retry_policy.backoff_strategy = errors_pb2.BACKOFF_STRATEGY_EXPONENTIAL
+        rich.retry_policy.max_retries = 3 if error.quota is None else 10
+        rich.retry_policy.backoff_strategy = (
+            errors_pb2.BACKOFF_STRATEGY_EXPONENTIAL if error.quota is None else errors_pb2.BACKOFF_STRATEGY_LINEAR)
         rich.retry_policy.backoff_multiplier = 2.0
     if error.field_name is not None:
         rich.details.add().field_violation.CopyFrom(errors_pb2.FieldViolation(
             field=error.field_name, description=message, constraint=error.constraint or "",
             invalid_value=(error.invalid_value or "")[:MAX_VALUE_CHARS]))
+    if error.quota is not None:
+        quota = errors_pb2.QuotaViolation(
+            dimension=error.quota.dimension, current=error.quota.current, limit=error.quota.limit)
+        quota.reset_time.FromMilliseconds(int(error.quota.reset_time * 1000))
+        rich.details.add().quota_violation.CopyFrom(quota)
     if error.interface is not None:
         rich.details.add().pattern_error.CopyFrom(errors_pb2.PatternError(
             interface_name=error.interface, semantic_error=message, supported_operations=error.supported))

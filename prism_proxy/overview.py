@@ -17,6 +17,8 @@ from prism_proxy.slots import view
 from prism_proxy.telemetry.loop_monitor import LoopMonitor
 from prism_proxy.telemetry.metrics import Metric, Sample, counters, gauges
 
+LIMITING_NS = 10_000_000_000  # a namespace is shown as limiting for this long after its last refusal
+
 
 class Overview:
     """The view of one serving process."""
@@ -33,8 +35,10 @@ class Overview:
         out = {}
         for name, route in self._namespaces.current.here().items():
             report, declared = view.health(route.slot), route.driver.declaration
+            limiting = route.gate.limiting(LIMITING_NS) if route.gate is not None else []
             out[name] = NamespaceStatus(
-                route.backend, report.status.value, report.message, declared.state, declared.durability, report.details)
+                route.backend, report.status.value, report.message, declared.state, declared.durability,
+                {**report.details, "limiting": limiting} if limiting else report.details)
         return out
 
     def readiness(self) -> tuple[bool, dict[str, object]]:
@@ -53,6 +57,13 @@ class Overview:
             (("namespace", name), ("backend", status.backend)): float(status.health)
             for name, status in namespaces.items()}, merge="max")
         yield from view.metrics(route.slot for route in self._namespaces.current.here().values())
+        gates = {name: route.gate for name, route in self._namespaces.current.routes.items() if route.gate is not None}
+        yield gauges("prism_namespace_limit_usage", "What counts towards a limit: calls a second, calls, bytes.", {
+            (("namespace", name), ("dimension", dimension)): value
+            for name, gate in gates.items() for dimension, value in gate.usage().items()})
+        yield Metric("prism_namespace_limited_total", "counter", "Calls refused by a limit of their namespace.", [
+            Sample((("namespace", name), ("dimension", dimension)), count)
+            for name, gate in gates.items() for dimension, count in gate.refused().items()])
         drivers = {status.backend: __version__ for status in namespaces.values()}
         yield gauges("backend_driver_info", "Drivers in use.", {
             (("name", name), ("version", version)): 1.0 for name, version in drivers.items()}, merge="max")

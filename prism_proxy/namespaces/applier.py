@@ -18,6 +18,7 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from prism_proxy._native.gate import GatePage
 from prism_proxy.contracts.driver import Driver
 from prism_proxy.errors import PrismError, StatusCode
 from prism_proxy.namespaces.departure import Departure
@@ -53,16 +54,20 @@ class Prepared:
 
 
 class Applier:
-    """Changes come one at a time; `close` belongs to the end of the process.
+    """Changes come one at a time; `close` belongs to the end of the process. `page` holds the counts of limits.
 
     No frame that waits may hold a route that is out of force: see `departure`.
     """
 
-    def __init__(self, namespaces: Namespaces, make_driver: MakeDriver, placement: Placement | None = None) -> None:
+    def __init__(
+        self, namespaces: Namespaces, make_driver: MakeDriver, placement: Placement | None = None,
+        page: GatePage | None = None,
+    ) -> None:
         self._log = log.get("prism.namespaces")
         self._namespaces = namespaces
         self._make_driver = make_driver
         self._placement = placement or Placement()
+        self._page = page if page is not None else GatePage()
         self._one = asyncio.Lock()
         self._retiring: dict[Driver, Retirement] = {}
 
@@ -121,7 +126,7 @@ class Applier:
             heirs[heir] = holder
             return heir
 
-        after = build(before.revision + 1, configs, make, before, self._placement)
+        after = build(before.revision + 1, configs, make, before, self._placement, self._page)
         here = _drivers(after)
         heirs = {heir: holder for heir, holder in heirs.items() if heir in here}
         for heir, holder in heirs.items():
@@ -180,7 +185,7 @@ class Applier:
             remade.append(Successor(self._make_driver(backend, config)))
             return remade[-1]
 
-        restored = build(refused.revision + 1, configs, make, staying, self._placement)
+        restored = build(refused.revision + 1, configs, make, staying, self._placement, self._page)
         for driver in remade:
             try:
                 await _open_all([driver.driver])

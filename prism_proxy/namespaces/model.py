@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
+from prism_proxy.namespaces.limits import LoadLimits
 from prism_proxy.patterns.keyvalue.declaration import KeyValueOptions
 from prism_proxy.slots.options import SlotOptions
 
@@ -24,6 +25,7 @@ class NamespaceConfig:
     backend_config: Any
     keyvalue: KeyValueOptions = field(default_factory=KeyValueOptions)
     resilience: SlotOptions = field(default_factory=SlotOptions)
+    limits: LoadLimits = field(default_factory=LoadLimits)
 
     def __post_init__(self) -> None:
         if not 0 < len(self.name.encode()) <= 253 or not self.name.isprintable():

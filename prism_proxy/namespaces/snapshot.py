@@ -13,8 +13,10 @@ from typing import Any
 
 from prism_proxy._native.call import Handler
 from prism_proxy._native.crc32 import partition_of
+from prism_proxy._native.gate import Gate, GatePage
 from prism_proxy._native.routing import NativeRoute, RouteTable
 from prism_proxy.contracts.driver import Driver
+from prism_proxy.namespaces.gates import make_gate
 from prism_proxy.namespaces.model import DEFAULT, NamespaceConfig
 from prism_proxy.namespaces.placement import Placement
 from prism_proxy.patterns.keyvalue.declaration import REQUIRED
@@ -40,6 +42,7 @@ class Route:
     keyvalue: KeyValuePattern
     native_store: Any
     elsewhere: int | None = None
+    gate: Gate | None = None
 
     @property
     def backend(self) -> str:
@@ -66,7 +69,7 @@ class Snapshot:
         """The form the native server reads. `forward(worker)` takes the calls of namespaces served elsewhere."""
         native = [
             NativeRoute(route, name, route.native_store, None if route.elsewhere is None else forward(route.elsewhere),
-                        circuit=route.slot.circuit)
+                        circuit=route.slot.circuit, gate=route.gate)
             for name, route in self.routes.items()]
         return RouteTable(self.revision, native, DEFAULT)
 
@@ -97,9 +100,10 @@ class Namespaces:
 
 def build(
     revision: int, configs: Sequence[NamespaceConfig], make_driver: Callable[[str, Any], Any],
-    previous: Snapshot | None = None, placement: Placement | None = None,
+    previous: Snapshot | None = None, placement: Placement | None = None, page: GatePage | None = None,
 ) -> Snapshot:
-    """The snapshot of a configuration. `make_driver(backend, config)` comes from `prism_proxy.standard`.
+    """The snapshot of a configuration. `make_driver(backend, config)` comes from `prism_proxy.standard`; `page` counts
+    for the limits of namespaces, and is needed where there are any.
 
     A namespace whose backend is configured as in `previous` keeps its driver, its data and its open transactions;
     drivers of the others are new and not yet opened. ValueError, or PrismError SLOT_ERROR, when the configuration
@@ -115,6 +119,7 @@ def build(
         if before is not None and before.config == config:
             routes[config.name] = before
             continue
+        gate = _gate(config, page)
         driver: Any
         if before is not None and (before.config.backend, before.config.backend_config) == (
                 config.backend, config.backend_config):
@@ -131,5 +136,11 @@ def build(
         direct = elsewhere is None and not config.keyvalue.narrow_keys
         native = getattr(driver, "native_store", None) if direct else None
         routes[config.name] = Route(
-            config.name, partition, revision, config, driver, slot, pattern, native, elsewhere)
+            config.name, partition, revision, config, driver, slot, pattern, native, elsewhere, gate)
     return Snapshot(revision, MappingProxyType(routes))
+
+
+def _gate(config: NamespaceConfig, page: GatePage | None) -> Gate | None:
+    if page is None and config.limits.limited:
+        raise ValueError(f"namespace {config.name!r} has limits, and there is no page to hold their counts")
+    return make_gate(page, config.name, config.limits) if page is not None else None

@@ -69,14 +69,15 @@ class Seat:
 
 
 class Fleet:
-    """`given_up` is set when a worker cannot be kept running."""
+    """`given_up` is set when a worker cannot be kept running; `on_death(worker)` takes back what one held."""
 
-    def __init__(self, starts: Sequence[Start]) -> None:
+    def __init__(self, starts: Sequence[Start], *, on_death: Callable[[int], None] = lambda worker: None) -> None:
         self._log = log.get("prism.supervisor")
         self.seats = [Seat(start) for start in starts]
         self.metrics = MergedMetrics()
         self.board = NamespaceBoard()
         self.given_up = asyncio.Event()
+        self._on_death = on_death
         self._ending = asyncio.Event()
         self._began = asyncio.get_running_loop().create_future()
         self._keepers: list[asyncio.Task[int]] = []
@@ -136,6 +137,7 @@ class Fleet:
         worker = seat.start.worker
         self.metrics.retire(str(worker))
         self.board.lost(worker)
+        self._on_death(worker)
         for (asked, _), answer in self._asked.items():
             if asked == worker and not answer.done():
                 answer.set_result(None)

@@ -29,7 +29,8 @@ from prism_proxy.namespaces.status import NamespaceStatus
 
 @dataclass(frozen=True, slots=True)
 class Start:
-    """Sockets are inherited file descriptors; `internal` is those at which each worker takes forwarded calls."""
+    """Sockets are inherited file descriptors; `internal` is those at which each worker takes forwarded calls,
+    `gates` the page of rate and load limits."""
 
     config: ProxyConfig
     namespaces: tuple[NamespaceConfig, ...]
@@ -39,6 +40,7 @@ class Start:
     sockets: tuple[int, ...]
     internal_socket: int
     internal_paths: tuple[str, ...]
+    gates: int
 
 
 @dataclass(frozen=True, slots=True)

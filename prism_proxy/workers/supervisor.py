@@ -13,6 +13,7 @@ import time
 from collections.abc import Iterator, Sequence
 
 from prism_proxy import __version__
+from prism_proxy._native.gate import GatePage
 from prism_proxy.configuration.loader import Configuration, ConfigurationSource
 from prism_proxy.configuration.reloader import Reloader
 from prism_proxy.namespaces.status import readiness
@@ -54,6 +55,7 @@ class Supervisor:
         self._namespaces = configuration.namespaces
         self._ports = ports
         self._internal = internal
+        self._page = GatePage(configuration.proxy.workers)
         self._lifecycle = Lifecycle()
         self._reloader = Reloader(source, configuration, self._apply)
         self._started = time.time()
@@ -62,7 +64,8 @@ class Supervisor:
         config = self._config
         stop = StopRequest()
         stop.on_signals()
-        self._fleet = fleet = Fleet([self._start(worker) for worker in range(config.workers)])
+        self._fleet = fleet = Fleet(
+            [self._start(worker) for worker in range(config.workers)], on_death=self._page.forget)
         telemetry = TelemetryServer(self._metrics, self._readiness, refresh=fleet.collect)
         try:
             metrics_port = await open_telemetry(telemetry, config.metrics_listen)
@@ -83,7 +86,8 @@ class Supervisor:
         return Start(
             config=self._config, namespaces=self._namespaces, worker=worker, workers=self._config.workers, epoch=0,
             sockets=tuple(sock.fileno() for sock in self._ports[worker]),
-            internal_socket=self._internal.sockets[worker].fileno(), internal_paths=self._internal.paths)
+            internal_socket=self._internal.sockets[worker].fileno(), internal_paths=self._internal.paths,
+            gates=self._page.fd)
 
     async def _apply(self, found: Configuration) -> None:
         await self._fleet.apply(found.proxy, found.namespaces)

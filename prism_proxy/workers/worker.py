@@ -9,6 +9,7 @@ import socket
 from collections.abc import Coroutine, Mapping
 from typing import Any
 
+from prism_proxy._native.gate import GatePage
 from prism_proxy._native.process import signal_at_parent_death
 from prism_proxy.app import App
 from prism_proxy.config import ProxyConfig
@@ -65,6 +66,7 @@ class Worker:
         self._tasks: set[asyncio.Task[None]] = set()
         self._app = App(
             start.config, placement=Placement(start.worker, start.workers),
+            page=GatePage(fd=start.gates, worker=start.worker),
             peers=[f"unix:{path}" for path in start.internal_paths], report=self._report)
 
     async def run(self) -> int:

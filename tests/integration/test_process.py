@@ -103,9 +103,12 @@ def documented_metrics() -> dict[str, tuple[str, set[str]]]:
     return {name.strip("`"): (kind, {label.strip("`") for label in labels.split()}) for name, kind, labels, _ in rows}
 
 
-async def test_the_reference_page_lists_just_the_metrics_there_are() -> None:
-    async with proxy() as process, grpc.aio.insecure_channel(f"127.0.0.1:{process.port}") as channel:
-        await stub(channel).Get(pb.GetRequest(key="k"))
+async def test_the_reference_page_lists_just_the_metrics_there_are(tmp_path: Path) -> None:
+    limited = tmp_path / "limited.yaml"
+    limited.write_text("namespaces: {default: {backends: {store: {driver: memstore}}, limits: {concurrent_calls: 9}}}")
+    async with proxy("--config", str(limited)) as process:
+        async with grpc.aio.insecure_channel(f"127.0.0.1:{process.port}") as channel:
+            await stub(channel).Get(pb.GetRequest(key="k"))
         _, text = await process.get("/metrics")
     found, documented = {}, documented_metrics()
     for family in text_string_to_metric_families(text):

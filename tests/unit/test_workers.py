@@ -43,7 +43,7 @@ def test_a_message_comes_out_as_it_went_in() -> None:
     configuration = load(["--listen", "127.0.0.1:0", "--listen", "unix:/x", "--tls-cert", "a", "--tls-key", "b"], {})
     config, namespaces = configuration.proxy, configuration.namespaces
     odd = Odd(Path("/p"), b"\x00\xff", ("x", "y"), {"k": [1, 2.5, None, True, {"class": "no class"}], "float": 1e300})
-    start = Start(config, namespaces, 1, 3, 7, (4, 5), 6, ("/a", "/b"))
+    start = Start(config, namespaces, 1, 3, 7, (4, 5), 6, ("/a", "/b"), 8)
     for value in (odd, start, [odd], {"a": odd}, Figures(3, [["n", 1, 2**60]])):
         back = codec.loads(codec.dumps(value))
         assert back == value

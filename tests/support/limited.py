@@ -1,0 +1,111 @@
+"""Servers whose namespaces have rate and load limits: the key-value interfaces over memory, and an echo."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import AsyncIterator
+from typing import Any
+
+import grpc
+from google.rpc import error_details_pb2
+from grpc_status import rpc_status
+
+from prism.common import errors_pb2
+from prism_proxy._native import keyvalue as native_keyvalue
+from prism_proxy._native.gate import Gate, GatePage
+from prism_proxy._native.routing import NativeRoute, RouteTable
+from prism_proxy.backends.memstore.config import MemstoreConfig
+from prism_proxy.interfaces.registry import add_interfaces, namespaced
+from prism_proxy.namespaces.gates import make_gate
+from prism_proxy.namespaces.limits import LoadLimits
+from prism_proxy.namespaces.model import NamespaceConfig
+from prism_proxy.namespaces.snapshot import Namespaces, Snapshot, build
+from prism_proxy.patterns.keyvalue.pattern import KeyValueOptions
+from prism_proxy.server.server import Server
+from prism_proxy.standard import make_driver
+from tests.support.echo import Echo
+
+Refusal = tuple[error_details_pb2.ErrorInfo, error_details_pb2.RetryInfo, errors_pb2.Error]
+
+
+class LimitedKeyValue:
+    """`native` is served by native handlers, `servicer` by servicers, both with the same limits."""
+
+    def __init__(self) -> None:
+        self.page = GatePage()
+        self.namespaces = Namespaces()
+        self.port = 0
+
+    def configure(self, limits: LoadLimits) -> Snapshot:
+        """Put a configuration in force, as a reload does."""
+        before, memory = self.namespaces.current, MemstoreConfig()
+        configs = [NamespaceConfig("native", "memstore", memory, limits=limits),
+                   NamespaceConfig("servicer", "memstore", memory, KeyValueOptions(narrow_keys=True), limits=limits)]
+        self.namespaces.swap(build(before.revision + 1, configs, make_driver, before, page=self.page))
+        return self.namespaces.current
+
+    def gate(self, namespace: str) -> Gate:
+        gate = self.namespaces.current.routes[namespace].gate
+        assert gate is not None
+        return gate
+
+
+@contextlib.asynccontextmanager
+async def keyvalue_server(limits: LoadLimits) -> AsyncIterator[LimitedKeyValue]:
+    """Serving; at the end nothing is in flight any more."""
+    served = LimitedKeyValue()
+    routes = served.configure(limits).routes.values()
+    server = Server(namespaced=namespaced)
+    add_interfaces(server, served.namespaces.resolve)
+    served.namespaces.on_swap(lambda current: server.set_routes(current.table()))
+    for path, handler in native_keyvalue.handlers().items():
+        server.add_native_handler(path, handler)
+    served.port = server.add_insecure_port("127.0.0.1:0")
+    for route in routes:
+        await route.driver.open()
+    await server.start()
+    try:
+        yield served
+        for route in served.namespaces.current.routes.values():
+            assert not in_flight(route.gate)
+    finally:
+        await server.stop(0)
+        for route in routes:
+            await route.driver.close()
+
+
+@contextlib.asynccontextmanager
+async def echo_server(**limits: float) -> AsyncIterator[tuple[Echo, Gate, int]]:
+    """(servicer, gate, port); at the end nothing is in flight any more."""
+    gate = make_gate(GatePage(), "default", LoadLimits(**limits))  # type: ignore[arg-type]
+    assert gate is not None
+    echo, server = Echo(), Server(namespaced=lambda path: True)
+    server.add_generic_rpc_handlers([echo])
+    server.set_routes(RouteTable(1, [NativeRoute(None, "default", None, gate=gate)], "default"))
+    port = server.add_insecure_port("127.0.0.1:0")
+    await server.start()
+    try:
+        yield echo, gate, port
+        echo.release.set()
+    finally:
+        echo.release.set()
+        await server.stop(5)
+    assert not in_flight(gate)
+
+
+def in_flight(gate: Gate | None) -> dict[str, float]:
+    """What is in use of calls and bytes; empty when nothing is, or nothing is limited."""
+    usage = gate.usage() if gate is not None else {}
+    usage.pop("requests_per_second", None)
+    return {name: value for name, value in usage.items() if value}
+
+
+def decoded(error: Any) -> Refusal:
+    """The details of a failed call, as a stock client reads them."""
+    info, retry, rich = error_details_pb2.ErrorInfo(), error_details_pb2.RetryInfo(), errors_pb2.Error()
+    status = rpc_status.from_call(error)
+    assert status.code == error.code().value[0] == grpc.StatusCode.RESOURCE_EXHAUSTED.value[0]
+    for detail in status.details:
+        for message in (info, retry, rich):
+            detail.Unpack(message)
+    return info, retry, rich
