@@ -349,6 +349,8 @@ cdef class ForwardCall(H2Stream):
         cdef bint lost = self.connection.lost
         cdef bint executed = self.head_framed and (lost or code != H2_REFUSED_STREAM) and (
             not self.connection.unseen(self.id))
+        if self.connection.handler.first_waiting != NULL:
+            self.connection.handler.pump()
         if self.caller is None:
             return
         if not executed and not self.incomplete and self.attempts < MAX_ATTEMPTS:

@@ -30,22 +30,29 @@ def everything(path: str) -> bool:
 class Owner:
     """A server on a Unix socket, and on `port` for direct calls. It can be stopped and started again."""
 
-    def __init__(self, path: str, handler: grpc.GenericRpcHandler[Any, Any], limits: Limits) -> None:
-        self._path, self._handler, self._limits = path, handler, limits
-        self.owns = True
+    def __init__(
+        self, path: str, handler: grpc.GenericRpcHandler[Any, Any], limits: Limits, trusted: bool
+    ) -> None:
+        self.path, self._handler, self._limits, self._trusted = path, handler, limits, trusted
         self.port = 0
         self.server = Server(limits, namespaced=everything)
 
     async def start(self) -> None:
         self.server = Server(self._limits, namespaced=everything)
         self.server.add_generic_rpc_handlers([self._handler])
-        self.server.set_routes(RouteTable(1, [NativeRoute(None, NAMESPACE, None)] if self.owns else [], NAMESPACE))
-        self.server.bind(Address("", 0, self._path), None, trusted=True)
+        self.server.set_routes(RouteTable(1, [NativeRoute(None, NAMESPACE, None)], NAMESPACE))
+        self.server.bind(Address("", 0, self.path), None, trusted=self._trusted)
         self.port = self.server.add_insecure_port("127.0.0.1:0")
         await self.server.start()
 
     async def stop(self, grace: float = 0) -> None:
         await self.server.stop(grace)
+
+    def abort(self) -> None:
+        """Cut every connection, as the death of the process would."""
+        assert self.server._core is not None
+        for connection in list(self.server._core.connections):
+            connection.close()
 
 
 class Pair:
@@ -53,6 +60,7 @@ class Pair:
 
     def __init__(self, owner: Owner, peer: Peer, front: Server, port: int) -> None:
         self.owner, self.peer, self.front, self.port = owner, peer, front, port
+        self.when_moved: Callable[[], None] = lambda: None
 
     def channel(self) -> grpc.aio.Channel:
         return grpc.aio.insecure_channel(f"127.0.0.1:{self.port}", options=FRESH)
@@ -81,16 +89,23 @@ async def until(condition: Callable[[], bool], what: Callable[[], str] = lambda:
 @contextlib.asynccontextmanager
 async def forwarding(
     handler: grpc.GenericRpcHandler[Any, Any], *, limits: Limits | None = None, owner_limits: Limits | None = None,
-    options: PeerOptions | None = None, start_owner: bool = True,
+    peer_limits: Limits | None = None, options: PeerOptions | None = None, start_owner: bool = True,
+    trusted: bool = True, moved: Callable[[str], None] = lambda namespace: None,
     stats_for: Callable[[str | None, str, str], MethodStats] | None = None, **peer_options: Any,
 ) -> AsyncIterator[Pair]:
     """A front and an owner of `handler`; at the end nothing may be left of any call."""
     with tempfile.TemporaryDirectory() as directory:
         path = str(Path(directory) / "owner.sock")
-        owner = Owner(path, handler, owner_limits or limits or Limits())
+        owner = Owner(path, handler, owner_limits or limits or Limits(), trusted)
         if start_owner:
             await owner.start()
-        peer = Peer(f"unix:{path}", name="owner", limits=limits, options=options, **peer_options)
+
+        def tell_moved(namespace: str) -> None:
+            moved(namespace)
+            pair.when_moved()
+
+        peer = Peer(f"unix:{path}", name="owner", limits=peer_limits or limits, options=options, moved=tell_moved,
+                    **peer_options)
         front = Server(limits, namespaced=everything, stats_for=stats_for)
         front.add_generic_rpc_handlers([handler])  # known here, served there
         front.set_routes(RouteTable(1, [NativeRoute(None, NAMESPACE, None, forward=peer.handler)], NAMESPACE))
