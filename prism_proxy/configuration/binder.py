@@ -7,7 +7,7 @@ ValueError is placed at the setting its message begins with, or at the whole gro
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
@@ -15,10 +15,10 @@ from prism_proxy.configuration.problems import Problems
 from prism_proxy.configuration.shapes import ByName, Field, Group, Leaf, Many, Shape, fields_of
 from prism_proxy.configuration.tree import Listing, Node, Origin, Scalar, Source, Table
 from prism_proxy.configuration.values import UnfitError, read, resolved
-from prism_proxy.settings import Setting, shown_value, violation
+from prism_proxy.settings import MASK, Setting, shown_value, violation
 
 ClassT = TypeVar("ClassT")
-_DEFAULT = Origin(Source.DEFAULT, "")
+DEFAULT_ORIGIN = Origin(Source.DEFAULT, "")
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,19 +46,24 @@ class Binder:
         values = {item.name: self._field(item, node, key) for item in fields}
         if len(self.problems.found) > before:
             return None
-        return self.make(cls, values, node, key)
+        secrets = [values[item.name] for item in fields if item.declared.secret]
+        return self.make(cls, values, node, key, secrets)
 
     def refuse_unknown(self, node: Table, key: str, names: Iterable[str]) -> None:
         allowed = list(names)
         for name in node.entries.keys() - set(allowed):
             self.problems.unknown(node.keys[name], _dotted(key, name), name, allowed)
 
-    def make(self, make: Callable[..., ClassT], values: Mapping[str, Any], node: Table, key: str) -> ClassT | None:
+    def make(
+        self, cls: Callable[..., ClassT], values: Mapping[str, Any], node: Table, key: str, secrets: Sequence[Any] = ()
+    ) -> ClassT | None:
         """Call a class with bound values. What its `__post_init__` refuses is a problem at the setting it names."""
         try:
-            return make(**values)
+            return cls(**values)
         except ValueError as error:
             message = str(error)
+            for secret in filter(None, secrets):
+                message = message.replace(str(secret), MASK)
             name, _, rest = message.partition(" ")
             if name in values:
                 place = node.entries.get(name)
@@ -140,7 +145,7 @@ class Binder:
             for item in fields_of(shape.type):
                 self._note_default(item.shape, getattr(default, item.name), item.declared, _dotted(key, item.name))
         else:
-            self.bound.append(Bound(key, shown_value(declared, default), _DEFAULT))
+            self.bound.append(Bound(key, shown_value(declared, default), DEFAULT_ORIGIN))
 
 
 def _dotted(key: str, name: str) -> str:

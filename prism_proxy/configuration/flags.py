@@ -99,9 +99,10 @@ def parser() -> argparse.ArgumentParser:
     return made
 
 
-def add_settings(to: argparse.ArgumentParser) -> None:
-    """Add --config and the flags of all settings."""
-    to.add_argument("--config", metavar="FILE", help="read settings and namespaces from a YAML file")
+def add_settings(to: argparse.ArgumentParser, *, config: bool = True) -> None:
+    """Add the flags of all settings, and --config."""
+    if config:
+        to.add_argument("--config", metavar="FILE", help="read settings and namespaces from a YAML file")
     for flag in flags():
         option = "--" + flag.name.replace("_", "-")
         if flag.leaf.kind is Kind.BOOLEAN:
@@ -117,7 +118,8 @@ def from_flags(options: Mapping[str, Any], problems: Problems) -> Table:
     out = table({}, Origin(Source.FLAG, ""))
     for flag in flags():
         value = options.get(flag.name)
-        origin = Origin(Source.FLAG, "--" + flag.name.replace("_", "-"))
+        option = flag.name.replace("_", "-")
+        origin = Origin(Source.FLAG, f"--no-{option}" if value is False else f"--{option}")
         if isinstance(value, list):
             out = _set(out, flag.key, _listing(value, origin))
         elif value is not None:

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from prism_proxy import standard
-from prism_proxy.configuration.binder import Binder, Bound
+from prism_proxy.configuration.binder import DEFAULT_ORIGIN, Binder, Bound
 from prism_proxy.configuration.problems import Problems
 from prism_proxy.configuration.shapes import Group, fields_of
 from prism_proxy.configuration.tree import Node, Scalar, Table
@@ -74,6 +74,7 @@ class NamespacesReader:
 
     def _pattern(self, node: Node | None, key: str) -> PatternDeclaration | None:
         if node is None:
+            self._binder.bound.append(Bound(key, DEFAULT_PATTERN, DEFAULT_ORIGIN))
             return standard.pattern(DEFAULT_PATTERN)
         if not isinstance(node, Scalar):
             self._problems.add(node.origin, key, "must be the name of a pattern")

@@ -3,6 +3,7 @@
     python     run as a program against a proxy; `# prints X` after a print says what must come out
     console    lines after `$ ` are run, and the lines that follow must be their output
     json, toml parsed
+    yaml       read as a configuration file of the proxy
 
 A block in another language, or in none, fails: it would be a promise nobody checks. `text` is for what is no code.
 """
@@ -23,9 +24,11 @@ from typing import NamedTuple
 
 import pytest
 
+from prism_proxy.configuration.loader import load
 from tests.services.proxy import ProxyProcess
 
 ROOT = Path(__file__).parents[2]
+VARIABLE = re.compile(r"\$\{ENV:(\w+)\}")
 BLOCK = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 PRINTS = re.compile(r"# prints (.*)$", re.MULTILINE)
 LINK = re.compile(r"\]\((?!https?://|#)([^)#]+)")
@@ -44,7 +47,9 @@ def blocks() -> list[Block]:
 
 
 @pytest.mark.parametrize("block", blocks(), ids=lambda block: block.name)
-def test_code_blocks_are_true(block: Block, proxy: ProxyProcess, tool: Callable[[str], Path]) -> None:
+def test_code_blocks_are_true(
+    block: Block, proxy: ProxyProcess, tool: Callable[[str], Path], tmp_path: Path
+) -> None:
     text = block.text.replace("127.0.0.1:8980", proxy.address).replace("127.0.0.1:9090",
                                                                       f"127.0.0.1:{proxy.metrics_port}")
     if block.language == "python":
@@ -58,6 +63,9 @@ def test_code_blocks_are_true(block: Block, proxy: ProxyProcess, tool: Callable[
         json.loads(text)
     elif block.language == "toml":
         tomllib.loads(text)
+    elif block.language == "yaml":
+        (tmp_path / "prism.yaml").write_text(text)
+        load(["--config", str(tmp_path / "prism.yaml")], dict.fromkeys(VARIABLE.findall(text), "x"))
     else:
         assert block.language == "text", f"no test knows how to check a block of {block.language or 'no language'}"
 

@@ -1,0 +1,59 @@
+"""Every setting in force and where it comes from, for people and programs. Secrets are masked before they get here."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from prism_proxy import standard
+from prism_proxy.configuration.loader import Configuration
+
+FORMS = ("table", "json", "yaml")
+
+
+def explain(configuration: Configuration, form: str) -> str:
+    """The configuration as text, in one of `FORMS`."""
+    document = _document(configuration)
+    if form == "json":
+        return json.dumps(document, indent=2, ensure_ascii=False) + "\n"
+    if form == "yaml":
+        import yaml
+
+        return str(yaml.safe_dump(document, sort_keys=False, allow_unicode=True, width=1000))
+    settings = [(row["key"], _plain(row["value"]), row["source"]) for row in document["settings"]]
+    namespaces = [(name, about["driver"], about["state"], about["durability"], ", ".join(about["interfaces"]))
+                  for name, about in document["namespaces"].items()]
+    return _table(("SETTING", "VALUE", "SOURCE"), settings) + "\n" + _table(
+        ("NAMESPACE", "DRIVER", "STATE", "DURABILITY", "INTERFACES"), namespaces)
+
+
+def _document(configuration: Configuration) -> dict[str, Any]:
+    namespaces = {}
+    for namespace in configuration.namespaces:
+        declared = standard.declaration(namespace.backend, namespace.backend_config)
+        namespaces[namespace.name] = {
+            "driver": namespace.backend, "state": declared.state, "durability": declared.durability,
+            "interfaces": sorted(declared.interfaces)}
+    return {
+        "settings": [{"key": value.key, "value": value.value, "source": str(value.origin)}
+                     for value in configuration.values],
+        "namespaces": namespaces,
+    }
+
+
+def _plain(value: Any) -> str:
+    if value is None:
+        return "-"
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, list):
+        return ", ".join(map(str, value))
+    return str(value) if str(value).isprintable() else json.dumps(value)
+
+
+def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    lines = [head, *rows]
+    widths = [max(len(line[column]) for line in lines) for column in range(len(head) - 1)]
+    return "".join("  ".join([*(cell.ljust(width) for cell, width in zip(line[:-1], widths, strict=True)), line[-1]])
+                   .rstrip() + "\n" for line in lines)

@@ -1,0 +1,157 @@
+"""The reference page of all settings, made from their classes.
+
+`python -m prism_proxy.configuration.reference > docs/reference/configuration.md`
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import sys
+from collections.abc import Iterator
+from typing import Any
+
+from prism_proxy import standard
+from prism_proxy.configuration.flags import LIMITS, flag_of, flags, variable_of
+from prism_proxy.configuration.namespaces import option_groups
+from prism_proxy.configuration.shapes import ByName, Field, Group, Kind, Leaf, Many, Shape, fields_of
+from prism_proxy.settings import shown_value
+
+PAGE = "docs/reference/configuration.md"
+_HEAD = """\
+# Configuration
+
+Made by `python -m prism_proxy.configuration.reference` from the settings classes; a test holds it true.
+
+Settings come from flags, then from environment variables `PRISM_*`, then from the file given with `--config FILE`
+(`PRISM_CONFIG`), then from the defaults below. The file is YAML:
+
+```yaml
+proxy:
+  listen: ["127.0.0.1:8980", "unix:/run/prism.sock"]
+  log_level: info
+  limits: {max_message_bytes: 33554432}
+
+namespaces:
+  sessions:
+    backends:
+      store: {driver: memstore, config: {max_bytes: 67108864, evict: true}}
+  orders:
+    pattern: keyvalue
+    backends:
+      store:
+        driver: sqlite
+        config: {path: "${ENV:DATA}/orders.db"}
+    keyvalue: {narrow_keys: true}
+```
+
+- It is read strictly: an unknown key, a wrong type, a value out of bounds, a missing setting, a key that stands twice
+  or an impossible combination is refused, each with its line, its dotted key and what is allowed, all at once.
+  `prism-proxy config check FILE` does only that.
+- `${ENV:NAME}` stands for a variable of the process's environment, wherever a value stands; a variable that is not set
+  is a mistake. `$${` is `${`. Secrets belong there: `config explain` shows the reference, never the value.
+- Text that looks like a number, `true`, `false` or `null` stands in quotes. Anchors and aliases are understood; tags
+  and merge keys are not.
+- `prism-proxy config explain` shows every setting in force and where it comes from; `prism-proxy config schema` prints
+  a JSON Schema for editors.
+- Without `namespaces:` there is one, `default`, in memory.
+
+SIGHUP reads the file again. A file with mistakes changes nothing: they are in the log, in `/ready`, and counted in
+`prism_config_reloads_total`. A namespace whose backend did not change keeps its data and its transactions; a changed
+one gets a new driver while calls in progress end on the old one. Settings of the process take effect at the next start,
+except those marked *at once*.
+"""
+
+
+def page() -> str:
+    """The whole page, as Markdown."""
+    parts = [_HEAD, "\n## proxy\n\n", *_proxy(), "\n## namespaces\n\n", *_namespaces()]
+    for name in sorted(standard.BACKENDS):
+        parts += ["\n", *_driver(name)]
+    return "".join(parts)
+
+
+def _proxy() -> Iterator[str]:
+    yield "| Key | Flag, variable | Default | Allowed | Meaning |\n|---|---|---|---|---|\n"
+    for flag in flags():
+        group, dot, _ = flag.key.partition(".")
+        if group == LIMITS:
+            continue
+        field = flag.field
+        default = _default(field) + (f" with `{group}`" if dot and field.default is dataclasses.MISSING else "")
+        doc = field.declared.doc + (" *At once.*" if field.declared.live else "")
+        given = f"`{flag_of(flag.key)}` `{variable_of(flag.name)}`"
+        yield f"| `{flag.key}` | {given} | {default} | {_allowed(field)} | {doc} |\n"
+    yield ("| `limits.*` | `--limit NAME=VALUE` `PRISM_LIMIT` | | | Limits of the server, each with its default: "
+           "[limits](limits.md). `--drain-timeout` is `limits.drain_timeout_s`. |\n")
+
+
+def _namespaces() -> Iterator[str]:
+    yield "Keys of each namespace. Names are 1 to 253 bytes of printable text.\n\n"
+    yield "| Key | Default | Allowed | Meaning |\n|---|---|---|---|\n"
+    patterns = {name: standard.pattern(name) for name in standard.PATTERNS}
+    yield f"| `pattern` | keyvalue | {', '.join(patterns)} | What the operations mean. |\n"
+    for pattern in patterns.values():
+        for slot in pattern.slots:
+            needs = ", ".join(f"`{name}`" for name in sorted(slot.required))
+            yield (f"| `backends.{slot.name}.driver` | {'-' if slot.optional_slot else 'required'} | "
+                   f"{', '.join(sorted(standard.BACKENDS))} | {slot.doc} Slot of pattern {pattern.name}, for a driver "
+                   f"with {needs}. |\n")
+            yield f"| `backends.{slot.name}.config` | | | Settings of the driver, below. |\n"
+    for name, cls in option_groups().items():
+        yield from _rows(cls, f"{name}.")
+
+
+def _driver(name: str) -> Iterator[str]:
+    cls = standard.config_class(name)
+    yield f"## driver {name}\n\n{' '.join((cls.__doc__ or '').split(chr(10) * 2)[0].split())}\n\n"
+    yield "| Key of `config` | Default | Allowed | Meaning |\n|---|---|---|---|\n"
+    yield from _rows(cls, "")
+
+
+def _rows(cls: type[Any], prefix: str) -> Iterator[str]:
+    for field in fields_of(cls):
+        if isinstance(field.shape, Group):
+            yield from _rows(field.shape.type, f"{prefix}{field.name}.")
+        else:
+            secret = " A secret: shown masked." if field.declared.secret else ""
+            yield f"| `{prefix}{field.name}` | {_default(field)} | {_allowed(field)} | {field.declared.doc}{secret} |\n"
+
+
+def _default(field: Field) -> str:
+    if field.default is dataclasses.MISSING:
+        return "required"
+    value = shown_value(field.declared, field.default)
+    if value is None or value in ("", [], {}):
+        return "-"
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    return ", ".join(map(str, value)) if isinstance(value, list) else str(value)
+
+
+def _allowed(field: Field) -> str:
+    declared, shape = field.declared, field.shape
+    choices = declared.choices or (shape.choices if isinstance(shape, Leaf) else ())
+    if choices:
+        return ", ".join(choices)
+    unit = f" {declared.unit}" if declared.unit else ""
+    least, most = declared.minimum, declared.maximum
+    if least is not None and most is not None:
+        return f"{least} to {most}{unit}"
+    if least is not None or most is not None:
+        return f"at {f'least {least}' if most is None else f'most {most}'}{unit}"
+    off = field.optional and isinstance(shape, Leaf) and shape.kind is Kind.PARSED
+    return _form(shape) + (", or off" if off else "")
+
+
+def _form(shape: Shape) -> str:
+    if isinstance(shape, Many):
+        return f"{_form(shape.item)}, or a list"
+    if isinstance(shape, ByName):
+        return f"{_form(shape.item)} by name"
+    if isinstance(shape, Leaf) and shape.kind is Kind.PARSED:
+        return str(shape.type.__doc__).strip().partition("\n")[0].rstrip(".")
+    return shape.kind.value if isinstance(shape, Leaf) else "settings"
+
+
+if __name__ == "__main__":
+    sys.stdout.write(page())

@@ -1,0 +1,116 @@
+"""The JSON Schema (draft 2020-12) of the configuration file, made from the settings classes, for editors.
+
+It refuses what the binder refuses of a single value; what does not go together only the binder knows.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+from prism_proxy import standard
+from prism_proxy.config import ProxyConfig
+from prism_proxy.configuration.namespaces import DEFAULT_PATTERN, option_groups
+from prism_proxy.configuration.shapes import ByName, Field, Group, Kind, Leaf, Many, Shape, fields_of
+from prism_proxy.contracts.pattern import PatternDeclaration
+from prism_proxy.settings import Setting, shown_value
+
+_TYPES = {Kind.BOOLEAN: "boolean", Kind.WHOLE: "integer", Kind.NUMBER: "number"}
+_REFERENCE = {"$ref": "#/$defs/reference"}
+
+
+def schema() -> dict[str, Any]:
+    """The whole schema."""
+    pattern = standard.pattern(DEFAULT_PATTERN)
+    return {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "title": "Configuration of prism-proxy",
+        "type": "object",
+        "additionalProperties": False,
+        "properties": {
+            "proxy": _group(ProxyConfig, "Settings of the process."),
+            "namespaces": {
+                "description": "Namespaces by name; without any, the proxy serves 'default' from memory.",
+                "type": "object",
+                "propertyNames": {"minLength": 1, "maxLength": 253},
+                "additionalProperties": {"$ref": "#/$defs/namespace"},
+            },
+        },
+        "$defs": {
+            "reference": {"description": "A variable of the environment of the process.", "type": "string",
+                          "pattern": r"\$\{ENV:[A-Za-z_][A-Za-z0-9_]*\}"},
+            "namespace": _namespace(pattern),
+            "driver": {"oneOf": [_driver(name) for name in sorted(standard.BACKENDS)]},
+        },
+    }
+
+
+def _namespace(pattern: PatternDeclaration) -> dict[str, Any]:
+    slots = {slot.name: {"description": slot.doc, "$ref": "#/$defs/driver"} for slot in pattern.slots}
+    needed = [slot.name for slot in pattern.slots if not slot.optional_slot]
+    return {
+        "type": "object",
+        "additionalProperties": False,
+        "required": ["backends"],
+        "properties": {
+            "pattern": {"description": "What the operations mean.", "enum": list(standard.PATTERNS),
+                        "default": DEFAULT_PATTERN},
+            "backends": {"description": "The slots of the pattern, and the drivers that fill them.", "type": "object",
+                         "additionalProperties": False, "required": needed, "properties": slots},
+            **{name: _group(cls, "") for name, cls in option_groups().items()},
+        },
+    }
+
+
+def _driver(name: str) -> dict[str, Any]:
+    config = _group(standard.config_class(name), "")
+    return {
+        "type": "object",
+        "additionalProperties": False,
+        "required": ["driver", "config"] if config.get("required") else ["driver"],
+        "properties": {"driver": {"const": name}, "config": config},
+    }
+
+
+def _group(cls: type[Any], doc: str) -> dict[str, Any]:
+    fields = list(fields_of(cls))
+    out = {"description": doc or " ".join((cls.__doc__ or "").split("\n\n")[0].split()), "type": "object",
+           "additionalProperties": False, "properties": {field.name: _field(field) for field in fields}}
+    required = [field.name for field in fields if field.default is dataclasses.MISSING]
+    return {**out, "required": required} if required else out
+
+
+def _field(field: Field) -> dict[str, Any]:
+    out = _shape(field.shape, field.declared)
+    if field.optional:
+        out = {"anyOf": [*out.get("anyOf", [out]), {"type": "null"}]}
+    about: dict[str, Any] = {"description": field.declared.doc}
+    if field.default is not dataclasses.MISSING and not isinstance(field.shape, Group | ByName):
+        about["default"] = shown_value(field.declared, field.default)
+    return {**about, **out}
+
+
+def _shape(shape: Shape, declared: Setting) -> dict[str, Any]:
+    if isinstance(shape, Leaf):
+        return _leaf(shape, declared)
+    if isinstance(shape, Many):
+        item = _shape(shape.item, declared)
+        several = {"type": "array", "items": item}
+        return {"anyOf": [item, several]} if isinstance(shape.item, Leaf) else several
+    if isinstance(shape, ByName):
+        return {"type": "object", "additionalProperties": _shape(shape.item, declared)}
+    return _group(shape.type, declared.doc)
+
+
+def _leaf(leaf: Leaf, declared: Setting) -> dict[str, Any]:
+    choices = declared.choices or leaf.choices
+    if choices:
+        return {"anyOf": [{"enum": list(choices)}, _REFERENCE]}
+    if leaf.kind not in _TYPES:
+        return {"type": "string"}
+    value: dict[str, Any] = {"type": _TYPES[leaf.kind]}
+    if declared.minimum is not None:
+        value["minimum"] = declared.minimum
+    if declared.maximum is not None:
+        value["maximum"] = declared.maximum
+    return {"anyOf": [value, _REFERENCE]}
