@@ -57,6 +57,7 @@ def _envoy(port: int) -> list[str]:
 SERVERS: Mapping[str, Server] = {
     "prism": Server("Prism, memstore", _prism()),
     "prism-1g": Server("Prism, memstore of 1 GiB", _prism("--memory-bytes", str(1 << 30))),
+    "prism-2w": Server("Prism, 2 workers, memstore in one of them", _prism("--workers", "2")),
     "prism-tls": Server("Prism, TLS 1.3", _prism_tls, tls=True),
     "prism-servicer": Server(
         "Prism, Python servicer",
