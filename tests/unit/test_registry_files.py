@@ -1,0 +1,84 @@
+"""The capability registry in `registry/` and the code say the same, both ways."""
+
+from __future__ import annotations
+
+import importlib
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from prism_proxy import standard
+from prism_proxy.configuration.binder import Binder
+from prism_proxy.configuration.document import parse
+from prism_proxy.configuration.problems import Problems
+from prism_proxy.configuration.tree import Table
+from prism_proxy.contracts.interfaces import KEYVALUE
+from prism_proxy.interfaces.registry import SERVICES
+
+ROOT = Path(__file__).parents[2]
+REGISTRY = ROOT / "registry"
+INTERFACES = {interface.name: interface for interface in KEYVALUE}
+
+
+def files(kind: str) -> dict[str, dict[str, Any]]:
+    return {file.stem: yaml.safe_load(file.read_text()) for file in sorted((REGISTRY / kind).iterdir())}
+
+
+def load(reference: str) -> Any:
+    module, _, name = reference.partition(":")
+    return getattr(importlib.import_module(module), name)
+
+
+def test_there_is_one_file_for_everything_built_and_for_nothing_else() -> None:
+    assert set(files("interfaces")) == set(INTERFACES)
+    assert set(files("backends")) == set(standard.BACKENDS), "registry/backends needs one file for each backend"
+    assert set(files("patterns")) == set(standard.PATTERNS)
+    assert {interface.service for interface in INTERFACES.values()} <= set(SERVICES)
+
+
+@pytest.mark.parametrize("name", files("interfaces"))
+def test_interfaces_are_those_of_the_code_and_the_proto_files(name: str) -> None:
+    found, interface = files("interfaces")[name], INTERFACES[name]
+    assert found.keys() == {"interface", "model", "description", "proto", "service", "methods"}
+    assert (found["interface"], found["service"], tuple(found["methods"])) == (
+        name, interface.service, interface.methods)
+    stub = importlib.import_module(found["proto"].removesuffix(".proto").replace("/", ".") + "_pb2")
+    service = stub.DESCRIPTOR.services_by_name[interface.service.rpartition(".")[2]]
+    assert (service.full_name, [method.name for method in service.methods]) == (interface.service, found["methods"])
+
+
+@pytest.mark.parametrize("name", files("backends"))
+def test_backends_declare_what_their_drivers_declare(name: str) -> None:
+    """The example is a configuration that can be used."""
+    found, problems = files("backends")[name], Problems()
+    assert found.keys() == {"backend", "description", "plugin", "state", "durability", "example", "implements"}
+    example = parse((REGISTRY / "backends" / f"{name}.yaml").read_text(), name, problems).entries["example"]
+    assert isinstance(example, Table)
+    config = Binder(problems, {}).group(standard.config_class(name), example, "example")
+    assert problems.found == []
+    declared = standard.declaration(name, config)
+    assert (found["backend"], found["plugin"]) == (name, standard.BACKENDS[name].factory)
+    assert declared.name == name
+    assert (found["state"], set(found["implements"])) == (declared.state, declared.interfaces)
+    assert declared.durability in found["durability"]
+    assert standard.make_driver(name, config).declaration == declared
+
+
+@pytest.mark.parametrize("name", files("patterns"))
+def test_patterns_declare_the_slots_of_the_code(name: str) -> None:
+    found, declared = files("patterns")[name], standard.pattern(name)
+    assert found.keys() == {"pattern", "version", "description", "executor", "api", "slots"}
+    assert (found["pattern"], found["version"], found["description"]) == (name, declared.version, declared.doc)
+    assert callable(load(found["executor"]))
+    assert set(found["api"]) == declared.interfaces <= INTERFACES.keys()
+    assert list(found["slots"]) == [slot.name for slot in declared.slots]
+    for slot in declared.slots:
+        about = found["slots"][slot.name]
+        assert (about["description"], about["optional"]) == (slot.doc, slot.optional_slot)
+        assert (set(about["required_interfaces"]), set(about["optional_interfaces"])) == (slot.required, slot.optional)
+        assert slot.required
+        assert slot.required | slot.optional <= INTERFACES.keys()
+        for backend in about["recommended_backends"]:
+            assert slot.required <= set(files("backends")[backend]["implements"])
