@@ -7,7 +7,7 @@ window of 100 ms compares the median of its calls with the baseline, the least m
     delay above the slack        shrink in proportion to the excess, at most by half
     in between                   stay: the backend is busy, and its queue is short
 
-The slack is half the baseline, and no less than 2 ms: some queue must stand or capacity is wasted. Medians, because one
+The slack is half the baseline, and no less than 5 ms: some queue must stand or capacity is wasted. Medians, because one
 slow call says nothing; delay rather than errors, because errors come when it is too late. A limit that is not in use is
 left alone.
 
@@ -30,7 +30,7 @@ WINDOW_S = 0.1
 MIN_SAMPLES = 10
 MAX_SAMPLES = 1000
 MEASURE_FIRST_S, MEASURE_EVERY_S = 1.0, 30.0
-SLACK_S = 0.002
+SLACK_S = 0.005
 
 
 class AdaptiveLimit:

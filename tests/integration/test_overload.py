@@ -1,0 +1,57 @@
+"""A backend of fixed capacity behind a real server, called at half, at once and at twice its capacity.
+
+The short form runs at a quarter of the rates, because the client needs a core of its own at the full ones.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import sys
+from dataclasses import dataclass
+
+from prism_proxy.namespaces.model import NamespaceConfig
+from prism_proxy.namespaces.snapshot import build
+from tests.support.fixed_capacity import FixedCapacity
+from tests.support.snapshot_server import served
+
+SOAK = bool(os.environ.get("PRISM_SOAK"))
+SCALE = 1.0 if SOAK else 0.25
+WARM_S, SECONDS = (2.0, 10.0) if SOAK else (1.0, 2.5)
+SERVERS = 10
+
+
+@dataclass
+class Load:
+    goodput: float
+    p99: float
+    shed: int
+
+    def __str__(self) -> str:
+        return f"{self.goodput:.0f}/s, p99 {self.p99 * 1000:.1f} ms, {self.shed} shed"
+
+
+async def measure(address: str, rate: float) -> Load:
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-m", "tests.support.open_loop_client", address, str(rate * SCALE), str(WARM_S), str(SECONDS),
+        stdout=asyncio.subprocess.PIPE)
+    output, _ = await process.communicate()
+    assert process.returncode == 0
+    seen = json.loads(output)
+    assert seen["statuses"].keys() <= {"OK", "RESOURCE_EXHAUSTED"}
+    latencies = sorted(seen["latencies"])
+    return Load(len(latencies) / SECONDS, latencies[int(len(latencies) * 0.99)],
+                seen["statuses"].get("RESOURCE_EXHAUSTED", 0))
+
+
+async def test_overload_costs_neither_goodput_nor_latency() -> None:
+    driver = FixedCapacity(2000 * SCALE, SERVERS)
+    snapshot = build(1, [NamespaceConfig("default", "fixed", None)], lambda *_: driver)
+    async with served(snapshot) as address:
+        half, full, double = [await measure(address, rate) for rate in (1000, 2000, 4000)]
+    report = f"1000/s: {half}; 2000/s: {full}; 4000/s: {double}"
+    assert half.shed == 0, report
+    assert double.shed > 0, report
+    assert double.goodput >= 0.8 * max(half.goodput, full.goodput), report
+    assert double.p99 <= 3 * max(half.p99, full.p99), report
