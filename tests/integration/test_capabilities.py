@@ -27,7 +27,7 @@ def process(file: Path) -> ProxyProcess:
                         program=PROGRAM)
 
 
-async def test_IFC_2_a_slot_filled_with_a_backend_that_lacks_an_interface_is_refused_by_name(file: Path) -> None:
+async def test_IFC_2_a_backend_that_lacks_an_interface_is_refused_by_name(file: Path) -> None:  # noqa: N802
     file.write_text("namespaces:\n  orders:\n    backends:\n      store: {driver: scan-only}\n")
     refused = process(file)
     await refused.spawn()
