@@ -47,7 +47,6 @@ cdef enum:
     UNAVAILABLE = 14
     DEADLINE_LEEWAY_NS = 100_000_000
 
-
 cdef bytes NOT_GRPC = b"This port speaks gRPC: POST /package.Service/Method with content-type application/grpc.\n"
 
 
@@ -174,13 +173,14 @@ cdef class ServerStream(GatedRequest):
 
     cdef bint count_bytes(self, size_t more) noexcept:
         """Count `more` bytes beside those that no handler has taken yet; False: too many, and the call is refused."""
-        cdef size_t held = self.queued_bytes + more
         cdef Handler servicer = <Handler>self.method.servicer
-        if self.inflating:
+        cdef bint streaming = servicer is None or servicer.request_streaming
+        cdef size_t held = self.queued_bytes + more
+        if self.inflating or (self.handler.spliced and not streaming):
             held = self.gated_bytes + more
         elif self.message_complete or assembler_in_message(&self.input):
             held += self.input.message.length
-        return self.hold_at_gate(held, self.input.message_length, servicer is None or servicer.request_streaming)
+        return self.hold_at_gate(held, self.input.message_length, streaming)
 
     # --- request messages ---------------------------------------------------------------------------------------
     cdef void on_data(self, const uint8_t* data, size_t n, bint last) noexcept:

@@ -197,6 +197,22 @@ async def test_limits_of_the_file_hold_over_workers_and_are_shown(workers: int, 
                 await asyncio.sleep(0.1)
 
 
+async def test_bytes_of_calls_that_one_worker_forwards_to_another(tmp_path: Path) -> None:
+    """Both workers refuse alike, whichever of them has the namespace."""
+    file = tmp_path / "prism.yaml"
+    file.write_text("namespaces: {default: {backends: {store: {driver: memstore}}, limits: {bytes_in_flight: 300000}}}")
+    async with proxy("--config", str(file), "--workers", "2") as process:
+        for _ in range(8):
+            async with connect(process.port) as channel:
+                stub = kv_rpc.KeyValueBasicInterfaceStub(channel)
+                await stub.Set(kv.SetRequest(key="k", value=bytes(250_000)))
+                error = await refused(stub.Set(kv.SetRequest(key="k", value=bytes(350_000))))
+                info, _, _ = decoded(error)
+                assert (info.reason, info.metadata["outcome"]) == ("TOO_MANY_BYTES", "not_executed")
+                assert "claim check" in (error.details() or "")
+                assert len((await stub.Get(kv.GetRequest(key="k"))).value) == 250_000
+
+
 # --- calls at once ------------------------------------------------------------------------------------------------
 
 
