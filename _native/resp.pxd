@@ -62,6 +62,7 @@ cdef class RespConnection:
     cdef object loop, transport, on_closed, sweeper, log
     cdef readonly str closed_reason
     cdef readonly bint ready            # past its greeting: commands of callers may be sent
+    cdef readonly bint silent           # closed because a reply was overdue
     cdef bint closed, write_paused, flush_scheduled, stale
     cdef buffer_t out, input
     cdef resp_scan_t scan

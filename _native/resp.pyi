@@ -15,6 +15,7 @@ class PipelineFull(Exception):  # noqa: N818 - a state rather than a mistake
 
 class RespConnection(asyncio.Protocol):
     ready: bool
+    silent: bool
     closed_reason: str | None
     last_reply_ns: int
     def __init__(

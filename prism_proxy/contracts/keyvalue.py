@@ -6,7 +6,7 @@ errors, which the slot classifies, or PrismError.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -35,10 +35,14 @@ def check_batch_bytes(values: int, size: int) -> None:
 
 @dataclass(frozen=True, slots=True)
 class ScanPage:
-    """Some items, and where to go on: `cursor` is None at the end. A short or empty page need not be the last one."""
+    """Some items, and where to go on: `cursor` is None at the end. A short or empty page need not be the last one.
+
+    `after(key)` is the cursor that resumes behind an item of this page.
+    """
 
     items: list[tuple[bytes, bytes | None]]
     cursor: bytes | None
+    after: Callable[[bytes], bytes]
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,10 +70,6 @@ class KeyValueBasic(Protocol):
 class KeyValueScan(Protocol):
     async def scan(self, prefix: bytes, cursor: bytes | None, count: int, *, values: bool) -> ScanPage:
         """A page of keys with `prefix`, resumed at `cursor`. ValueError for a cursor this driver did not make."""
-        ...
-
-    def cursor_after(self, key: bytes) -> bytes:
-        """The cursor that resumes behind an element of a page."""
         ...
 
     async def count(self, prefix: bytes) -> int: ...
@@ -117,7 +117,8 @@ class KeyValueTransactional(Protocol):
     """The primitive under transactions; handles, time limits and buffers belong to the pattern."""
 
     async def get_versioned(self, key: bytes) -> tuple[bytes | None, int]:
-        """A value and its version. Versions never repeat; 0 is absence."""
+        """A value and its version, 0 for absence. Different values of a key have different versions; a driver may give
+        a value that was changed and changed back its old version, for that is serializable too."""
         ...
 
     async def commit(self, reads: Mapping[bytes, int], writes: Mapping[bytes, bytes]) -> bool:

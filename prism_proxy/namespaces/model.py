@@ -30,3 +30,9 @@ class NamespaceConfig:
     def __post_init__(self) -> None:
         if not 0 < len(self.name.encode()) <= 253 or not self.name.isprintable():
             raise ValueError(f"namespace name {self.name!r} must be 1 to 253 bytes of printable text")
+
+    @property
+    def driver_config(self) -> Any:
+        """What the driver is made of. Settings of a store that namespaces share are told whose keys they are for."""
+        within = getattr(self.backend_config, "within", None)
+        return self.backend_config if within is None else within(self.name)

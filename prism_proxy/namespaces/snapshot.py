@@ -125,7 +125,7 @@ def build(
                 config.backend, config.backend_config):
             driver, transactions = before.driver, before.keyvalue.transactions
         else:
-            driver, transactions = make_driver(config.backend, config.backend_config), Transactions()
+            driver, transactions = make_driver(config.backend, config.driver_config), Transactions()
         if before is not None and before.driver is driver and before.config.resilience == config.resilience:
             slot = before.slot
         else:

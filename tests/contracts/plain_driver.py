@@ -77,10 +77,7 @@ class PlainDriver(_Life):
         after = cursor[6:] if cursor is not None else b""
         keys = sorted(key for key in list(self._entries) if key.startswith(prefix) and key > after and self._find(key))
         page = [(key, self._entries[key].value if values else None) for key in keys[:count]]
-        return ScanPage(page, self.cursor_after(page[-1][0]) if len(keys) > count else None)
-
-    def cursor_after(self, key: bytes) -> bytes:
-        return b"after:" + key
+        return ScanPage(page, _cursor_after(page[-1][0]) if len(keys) > count else None, _cursor_after)
 
     async def count(self, prefix: bytes) -> int:
         return sum(1 for key in list(self._entries) if key.startswith(prefix) and self._find(key))
@@ -168,3 +165,7 @@ class BasicDriver(_Life):
 
     async def exists(self, key: bytes) -> bool:
         return key in self._values
+
+
+def _cursor_after(key: bytes) -> bytes:
+    return b"after:" + key

@@ -50,7 +50,8 @@ class Troubled(MemstoreDriver):
 
     async def scan(self, prefix: bytes, cursor: bytes | None, count: int, *, values: bool) -> ScanPage:
         self.pages += 1
-        return ScanPage([(b"%d-%d" % (self.pages, index), bytes(100_000)) for index in range(count)], b"more")
+        return ScanPage([(b"%d-%d" % (self.pages, index), bytes(100_000)) for index in range(count)], b"more",
+                        lambda key: key)
 
     def classify(self, error: Exception) -> PrismError | None:
         if isinstance(error, ConnectionError):

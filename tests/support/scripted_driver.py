@@ -89,7 +89,4 @@ class ScriptedDriver:
     async def scan(self, prefix: bytes, cursor: bytes | None, count: int, *, values: bool) -> ScanPage:
         """Pages of one element, without end."""
         await self._meet("scan")
-        return ScanPage([(b"key", b"value")], b"cursor")
-
-    def cursor_after(self, key: bytes) -> bytes:
-        return b"cursor"
+        return ScanPage([(b"key", b"value")], b"cursor", lambda key: b"cursor")

@@ -20,12 +20,12 @@ class Source:
         first = int(cursor) + 1 if cursor is not None else 0
         last = min(first + count, self.total)
         items: list[tuple[bytes, bytes | None]] = [(b"%d" % index, bytes(self.size)) for index in range(first, last)]
-        return ScanPage(items, b"%d" % (last - 1) if last < self.total else None)
+        return ScanPage(items, b"%d" % (last - 1) if last < self.total else None, lambda key: key)
 
 
 def elements(source: Source, limit: int = 0, now: list[float] | None = None, cursor: bytes | None = None):  # type: ignore[no-untyped-def]
     times = now or [0.0]
-    return scan.elements(source.fetch, lambda key: key, cursor, limit, lambda: times[0])
+    return scan.elements(source.fetch, cursor, limit, lambda: times[0])
 
 
 @pytest.mark.parametrize("limit", [0, 1, 31, 32, 33, 1000, 5000])
@@ -83,8 +83,8 @@ async def test_empty_pages_are_no_end_but_count_towards_the_age() -> None:
 
     async def fetch(cursor: bytes | None, count: int) -> ScanPage:
         now[0] += 50.0
-        return ScanPage([], b"on")
+        return ScanPage([], b"on", lambda key: key)
 
     with pytest.raises(PrismError):
-        await anext(scan.elements(fetch, lambda key: key, None, 0, lambda: now[0]))
+        await anext(scan.elements(fetch, None, 0, lambda: now[0]))
     assert now[0] == 350.0

@@ -92,10 +92,7 @@ class MemstoreDriver:
                 raise ValueError("the cursor was not made by this namespace")
             after = cursor[1:]
         items, last = self.native_store.scan(prefix, after, count, values)
-        return ScanPage(items, None if last is None else self.cursor_after(last))
-
-    def cursor_after(self, key: bytes) -> bytes:
-        return _CURSOR_VERSION + key
+        return ScanPage(items, None if last is None else _cursor_after(last), _cursor_after)
 
     async def count(self, prefix: bytes) -> int:
         total, after = 0, None
@@ -192,6 +189,10 @@ class _Pace:
             return False
         self._items = self._bytes = 0
         return True
+
+
+def _cursor_after(key: bytes) -> bytes:
+    return _CURSOR_VERSION + key
 
 
 def _nanoseconds(seconds: float) -> int:

@@ -19,7 +19,8 @@ from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 from prism_proxy._native.keyvalue_redis import RedisStore
-from prism_proxy._native.resp import ConnectionLost, RespConnection, RespError
+from prism_proxy._native.resp import ConnectionLost, PipelineFull, RespConnection, RespError
+from prism_proxy.backends.redis.greeting import Session, fence, greet
 from prism_proxy.telemetry import log
 
 FIRST_BACKOFF_SECONDS = 0.05
@@ -40,7 +41,10 @@ class Endpoint(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class LinkOptions:
-    """`connections` is the number of places for callers' commands. Times in seconds, sizes in bytes."""
+    """`connections` is the number of places for callers' commands. Times in seconds, sizes in bytes.
+
+    `primary`: a server that is a replica is not connected to.
+    """
 
     connections: int = 2
     max_pending: int = 10_000
@@ -55,6 +59,7 @@ class LinkOptions:
     client_name: str = "prism-proxy"
     tls: ssl.SSLContext | None = None
     server_name: str = ""
+    primary: bool = False
 
 
 class Link:
@@ -71,6 +76,8 @@ class Link:
         self._log = log.get("prism.redis")
         self._places: list[RespConnection | None] = [None] * (options.connections + 1)
         self._tasks: list[asyncio.Task[None]] = []
+        self._sessions: dict[RespConnection, Session] = {}
+        self._unfenced: set[Session] = set()  # of connections that were lost
         self.store = store
         self.endpoint: Endpoint | None = None
         self.info: dict[str, str] = {}
@@ -108,7 +115,8 @@ class Link:
     async def execute_many(self, commands: Sequence[tuple[bytes, ...]], *, bulk: bool = True) -> list[Reply]:
         """The replies of commands sent in one piece, in order; what failed is an exception in its place."""
         connection = self._connection(b"", 0, bulk)
-        return await asyncio.gather(*(connection.execute(*command) for command in commands), return_exceptions=True)
+        sent = [_sent(connection, command) for command in commands]
+        return await asyncio.gather(*sent, return_exceptions=True)
 
     def _connection(self, key: bytes, size: int, bulk: bool) -> RespConnection:
         found = self._places[-1] if bulk else self.store.connection_for(key, size)
@@ -126,6 +134,12 @@ class Link:
     @property
     def size(self) -> int:
         return len(self._places)
+
+    @property
+    def idle(self) -> int:
+        """Ready connections on which nothing waits."""
+        return sum(connection is not None and connection.usable and not connection.pending
+                   for connection in self._places)
 
     @property
     def pending(self) -> int:
@@ -170,8 +184,12 @@ class Link:
 
         def protocol() -> RespConnection:
             return RespConnection(
-                loop, lambda connection, reason: lost.set(), max_pending=options.max_pending,
-                max_queued_bytes=options.max_queued_bytes, read_timeout_s=options.read_timeout_s)
+                loop, ended, max_pending=options.max_pending, max_queued_bytes=options.max_queued_bytes,
+                read_timeout_s=options.read_timeout_s)
+
+        def ended(connection: RespConnection, reason: str) -> None:
+            lost.set()
+            self._lost(connection, reason)
 
         async with asyncio.timeout(options.connect_timeout_s):
             endpoint = await self._resolve()
@@ -193,47 +211,29 @@ class Link:
 
     async def _greet(self, connection: RespConnection) -> None:
         """All that must be through before the first command of a caller."""
-        options = self._options
-        name = options.client_name.encode()
-        identity = [b"AUTH", (options.username or "default").encode(), options.password.encode()]
-        try:
-            await connection.execute(
-                b"HELLO", b"3", *(identity if options.password else ()), b"SETNAME", name)
-        except RespError as error:
-            if error.kind in ("WRONGPASS", "NOAUTH", "NOPERM"):
-                raise
-            if options.password:  # a server older than HELLO
-                await connection.execute(*(identity if options.username else (b"AUTH", options.password.encode())))
-        if options.database:
-            await connection.execute(b"SELECT", str(options.database).encode())
-        info = await self._read_info(connection)
-        if info.get("loading") == "1":
-            raise ConnectionLost("the server is loading its data", False)
+        session, info = await greet(connection, self._options)
+        lost = [old for old in self._unfenced if session is not None and old.run == session.run]
+        if not await fence(connection, lost):
+            info["fence"] = "refused"
+        self._unfenced.difference_update(lost)
+        if session is not None:
+            self._unfenced = {old for old in self._unfenced if old.run == session.run}
+            self._sessions[connection] = session
         returned = self.ready == 0
         self.info = info
         if returned:
             self._on_ready(info)
 
-    async def _read_info(self, connection: RespConnection) -> dict[str, str]:
-        """What the server says of itself; less where it does not permit to ask."""
-        found: dict[str, str] = {}
-        for command in ((b"INFO", b"server"), (b"INFO", b"replication"), (b"INFO", b"persistence")):
-            try:
-                text = await connection.execute(*command)
-            except RespError:
-                continue
-            for line in text.decode("utf-8", "replace").splitlines():
-                name, separator, value = line.partition(":")
-                if separator:
-                    found[name] = value
-        for setting in (b"appendonly", b"appendfsync"):
-            try:
-                pair = await connection.execute(b"CONFIG", b"GET", setting)
-            except RespError:
-                continue
-            if pair and len(pair) == 2:
-                found[pair[0].decode()] = pair[1].decode()
-        return found
+    def _lost(self, connection: RespConnection, reason: str) -> None:
+        """A connection takes no more commands. Its silence is that of the server: others are not better."""
+        session = self._sessions.pop(connection, None)
+        if session is not None:
+            self._unfenced.add(session)
+        if not connection.silent:
+            return
+        for other in self._places:
+            if other is not None and other is not connection and other.pending:
+                other.abort(reason)
 
     async def _watch(self, connection: RespConnection, lost: asyncio.Event) -> None:
         """Until the connection is lost; an idle one is asked for a sign of life."""
@@ -243,3 +243,13 @@ class Link:
             except TimeoutError:
                 if not connection.pending and connection.usable:
                     connection.execute(b"PING").add_done_callback(lambda reply: reply.exception())
+
+
+def _sent(connection: RespConnection, command: tuple[bytes, ...]) -> Awaitable[Reply]:
+    """The reply to come, also where the connection took the command no more."""
+    try:
+        return connection.execute(*command)
+    except (ConnectionLost, PipelineFull) as error:
+        failed = asyncio.get_running_loop().create_future()
+        failed.set_exception(error)
+        return failed

@@ -107,10 +107,7 @@ class SqliteDriver:
             after = cursor[1:]
         items, finished = await self._readers.run(partial(
             queries.scan, prefix=prefix, after=after, limit=count, values=values, now_ms=self._now_ms()))
-        return ScanPage(items, None if finished else self.cursor_after(items[-1][0]))
-
-    def cursor_after(self, key: bytes) -> bytes:
-        return _CURSOR_VERSION + key
+        return ScanPage(items, None if finished else _cursor_after(items[-1][0]), _cursor_after)
 
     async def count(self, prefix: bytes) -> int:
         return await self._readers.run(partial(queries.count, prefix=prefix, now_ms=self._now_ms()))
@@ -161,6 +158,10 @@ class SqliteDriver:
     async def commit(self, reads: Mapping[bytes, int], writes: Mapping[bytes, bytes]) -> bool:
         size = _size((*reads, *writes, *writes.values()))
         return await self._writer.submit(partial(operations.commit, reads=reads, writes=writes), size)
+
+
+def _cursor_after(key: bytes) -> bytes:
+    return _CURSOR_VERSION + key
 
 
 def _size(parts: Sequence[bytes]) -> int:

@@ -84,7 +84,7 @@ class KeyValuePattern:
                 operation = operations.SCAN_ON
             return page
 
-        return elements(fetch, self._driver.cursor_after, cursor, limit, self._clock)
+        return elements(fetch, cursor, limit, self._clock)
 
     async def count(self, prefix: str, caller: Caller | None = None) -> int:
         return await self._slot.call(operations.COUNT, caller, self._driver.count, validation.prefix(prefix))

@@ -32,8 +32,7 @@ class ScannedItem(NamedTuple):
 
 
 async def elements(
-    fetch: FetchPage, cursor_after: Callable[[bytes], bytes], cursor: bytes | None, limit: int,
-    clock: Callable[[], float],
+    fetch: FetchPage, cursor: bytes | None, limit: int, clock: Callable[[], float],
 ) -> AsyncIterator[ScannedItem]:
     """Elements behind `cursor`, at most `limit` (0 = all). `fetch(cursor, count)` gets a page; `clock` is monotonic.
 
@@ -46,7 +45,7 @@ async def elements(
         page = await fetch(cursor, min(count, left))
         for key, value in page.items:
             offered = clock()
-            yield ScannedItem(key.decode("utf-8", "replace"), value, cursor_after(key))
+            yield ScannedItem(key.decode("utf-8", "replace"), value, page.after(key))
             _check_age(clock() - began, clock() - offered)
             left -= 1
             if left == 0:

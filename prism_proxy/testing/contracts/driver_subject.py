@@ -71,7 +71,7 @@ class DriverSubject:
                 page = await self._call(self._driver.scan(prefix.encode(), cursor, count, values=values))
             except ValueError as error:
                 raise Refused(StatusCode.INVALID_ARGUMENT, "INVALID_CURSOR", "cursor") from error
-            found += [Item(key.decode(), value, self._driver.cursor_after(key)) for key, value in page.items]
+            found += [Item(key.decode(), value, page.after(key)) for key, value in page.items]
             cursor = page.cursor
             if cursor is None:
                 break

@@ -8,7 +8,7 @@ from enum import Enum
 
 import grpc
 
-from prism_proxy._native import keyvalue as native_keyvalue
+from prism_proxy._native import keyvalue, keyvalue_redis
 from prism_proxy._native.routing import NativeRoute, RouteTable
 from prism_proxy.interfaces.registry import add_interfaces, namespaced
 from prism_proxy.namespaces.model import NamespaceConfig
@@ -69,8 +69,10 @@ async def serve(way: Way, snapshot: Snapshot) -> AsyncIterator[grpc.aio.Channel]
     add_interfaces(server, namespaces.resolve)
     if isinstance(server, Server):
         namespaces.on_swap(lambda current: server.set_routes(current.table()))
-        for path, handler in native_keyvalue.handlers().items() if way in (Way.NATIVE, Way.FORWARDED) else ():
-            server.add_native_handler(path, handler)
+        if way in (Way.NATIVE, Way.FORWARDED):
+            for handlers in (keyvalue.handlers(), keyvalue_redis.handlers()):
+                for path, handler in handlers.items():
+                    server.add_native_handler(path, handler)
     port = server.add_insecure_port("127.0.0.1:0")
     await server.start()
     try:

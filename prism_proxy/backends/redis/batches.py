@@ -1,0 +1,101 @@
+"""Batches: in parts that are sent in one piece each, so that neither side holds more than a part at a time."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from prism_proxy._native.resp import ConnectionLost
+from prism_proxy.backends.redis.commands import Command, Commands, Reply
+from prism_proxy.backends.redis.errors import meaning
+from prism_proxy.contracts.keyvalue import check_batch_bytes
+from prism_proxy.errors import PrismError
+
+PART_COMMANDS = 500
+PART_BYTES = 1024 * 1024
+FIRST_READ = 16  # keys whose values may all be large
+
+
+class Batches:
+    """Keys are whole keys of Redis. Nothing here is atomic."""
+
+    def __init__(self, commands: Commands) -> None:
+        self._commands = commands
+
+    async def set(self, items: Sequence[tuple[bytes, bytes]]) -> list[PrismError | None]:
+        """One result an item; of a repeated key only the last value is sent. Raises when nothing was stored."""
+        last = dict(items)
+        results: dict[bytes, PrismError | None] = {}
+        for part in _parts([(b"SET", key, value) for key, value in last.items()]):
+            replies = await self._commands.execute_many(part)
+            if not results:
+                _raise_if_lost(replies)
+            for (_, key, _), reply in zip(part, replies, strict=True):
+                results[key] = _error(reply)
+        return [results[key] for key, _ in items]
+
+    async def get(self, keys: Sequence[bytes], *, bounded: bool = True) -> list[bytes | None]:
+        """One value a key. `bounded`: RESOURCE_EXHAUSTED when they are too many bytes for one reply."""
+        found: dict[bytes, bytes | None] = dict.fromkeys(keys)
+        wanted = list(found)
+        at, count = 0, FIRST_READ
+        while at < len(wanted):
+            part = wanted[at:at + count]
+            for key, value in zip(part, await self._read(part), strict=True):
+                found[key] = value
+            at += len(part)
+            size = sum(len(found[key] or b"") for key in part)
+            count = max(1, min(PART_COMMANDS, 2 * count, PART_BYTES * len(part) // max(1, size)))
+            if bounded:
+                check_batch_bytes(at, sum(len(value) for value in found.values() if value is not None))
+        values = [found[key] for key in keys]
+        if bounded and len(keys) > len(wanted):
+            check_batch_bytes(len(values), sum(len(value) for value in values if value is not None))
+        return values
+
+    async def _read(self, keys: Sequence[bytes]) -> list[Reply]:
+        if not self._commands.sharded:
+            values: list[Reply] = await self._commands.execute(b"MGET", *keys, key=keys[0], bulk=True)
+            return values
+        return _all_or_raise(await self._commands.execute_many([(b"GET", key) for key in keys]))
+
+    async def delete(self, keys: Sequence[bytes]) -> list[bool]:
+        existed: list[bool] = []
+        for part in _parts([(b"DEL", key) for key in keys]):
+            existed += [bool(reply) for reply in _all_or_raise(await self._commands.execute_many(part))]
+        return existed
+
+
+def _parts(commands: Sequence[Command]) -> Iterator[list[Command]]:
+    part: list[Command] = []
+    size = 0
+    for command in commands:
+        length = sum(map(len, command))
+        if part and (len(part) == PART_COMMANDS or size + length > PART_BYTES):
+            yield part
+            part, size = [], 0
+        part.append(command)
+        size += length
+    if part:
+        yield part
+
+
+def _error(reply: Reply) -> PrismError | None:
+    if not isinstance(reply, Exception):
+        return None
+    found = meaning(reply)
+    if found is None:
+        raise reply
+    return found
+
+
+def _raise_if_lost(replies: Sequence[Reply]) -> None:
+    """A part of which nothing was answered is the call's failure rather than its items'."""
+    if replies and all(isinstance(reply, ConnectionLost) for reply in replies):
+        raise next((reply for reply in replies if reply.sent), replies[0])
+
+
+def _all_or_raise(replies: list[Reply]) -> list[Reply]:
+    for reply in replies:
+        if isinstance(reply, Exception):
+            raise reply
+    return replies

@@ -1,0 +1,37 @@
+"""What the driver needs of a connection to Redis, whatever the server's form: the seam between link and cluster."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Protocol
+
+Reply = Any  # bytes, int, None, or a list of these
+Command = tuple[bytes, ...]
+
+
+class Commands(Protocol):
+    """`sharded`: keys live on several servers, and a command may name keys of one slot only.
+
+    `key` is the key a command is about. Errors: RespError for an error reply, ConnectionLost with `sent`, PipelineFull,
+    and those of redis-py in a cluster; `errors.meaning` knows them all.
+    """
+
+    @property
+    def sharded(self) -> bool: ...
+
+    @property
+    def servers(self) -> int:
+        """Servers that a scan has to visit, at present."""
+        ...
+
+    async def execute(self, *arguments: bytes, key: bytes, bulk: bool = False) -> Reply:
+        """The reply of one command. `bulk`: it is large or slow, and must not hold up others."""
+        ...
+
+    async def execute_many(self, commands: Sequence[Command]) -> list[Reply]:
+        """The replies of commands whose second argument is their key, in order; what failed is an exception."""
+        ...
+
+    async def scan(self, server: int, *arguments: bytes) -> Reply:
+        """SCAN on one of the servers."""
+        ...

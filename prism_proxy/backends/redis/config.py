@@ -1,0 +1,154 @@
+"""Settings of a Redis namespace, and what the backend declares about itself before it has met the server."""
+
+from __future__ import annotations
+
+import copy
+import dataclasses
+import ssl
+import urllib.parse
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal, NamedTuple
+
+from prism_proxy.contracts import keyvalue
+from prism_proxy.contracts.driver import Declaration
+from prism_proxy.settings import check, setting
+
+_SCHEMES = ("redis", "rediss", "unix")
+_PORT = 6379
+_ESCAPED = str.maketrans({char: f"%{ord(char):02X}" for char in "%:{}"})
+
+
+class Address(NamedTuple):
+    """Where a server listens: `path` for a Unix socket, else host and port."""
+
+    host: str = ""
+    port: int = 0
+    path: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class RedisTls:
+    """How the server is recognised, and how it recognises the proxy. Used with `rediss:`."""
+
+    ca_file: Path | None = setting("Certificates of the authorities that vouch for the server; the system's without.",
+                                   None)
+    cert_file: Path | None = setting("The proxy's certificate, where the server asks for one.", None)
+    key_file: Path | None = setting("The key of the proxy's certificate.", None)
+    server_name: str = setting("The name in the server's certificate; the host of the address without.", "")
+
+    def __post_init__(self) -> None:
+        check(self)
+        if (self.cert_file is None) != (self.key_file is None):
+            raise ValueError("cert_file and key_file belong together: give both or neither")
+
+    def context(self) -> ssl.SSLContext:
+        """ValueError or OSError when the files cannot be used."""
+        context = ssl.create_default_context(cafile=str(self.ca_file) if self.ca_file else None)
+        context.minimum_version = ssl.TLSVersion.TLSv1_2
+        if self.cert_file is not None:
+            context.load_cert_chain(self.cert_file, self.key_file)
+        return context
+
+
+@dataclass(frozen=True, slots=True)
+class RedisConfig:
+    """A Redis server, a primary that sentinels watch over, or a cluster."""
+
+    url: str = setting("The server: redis://HOST:PORT/DATABASE, rediss: for TLS, or unix:///PATH?db=DATABASE. Behind "
+                       "sentinels and in a cluster it gives scheme and database only.", f"redis://127.0.0.1:{_PORT}/0")
+    mode: Literal["standalone", "sentinel", "cluster"] = setting(
+        "What is connected to: one server, the primary that sentinels name, or a cluster.", "standalone",
+        choices=("standalone", "sentinel", "cluster"))
+    nodes: tuple[str, ...] = setting("HOST:PORT of the sentinels, or of some nodes of the cluster.", ())
+    master_name: str = setting("The name under which sentinels know the primary.", "mymaster")
+    username: str = setting("The ACL user; without it the password is that of the default user.", "")
+    password: str = setting("The password of the user.", "", secret=True)
+    sentinel_username: str = setting("The ACL user at the sentinels.", "")
+    sentinel_password: str = setting("The password at the sentinels.", "", secret=True)
+    tls: RedisTls = setting("TLS to the server.", factory=RedisTls)
+    prefix: str = setting("What the keys of all namespaces begin with, before the name of the namespace.", "prism:")
+    connections: int = setting("Pipelined connections of each worker; one more carries scans, batches and scripts.", 2,
+                               minimum=1, maximum=32, unit="connections")
+    max_pending: int = setting("Commands of one connection without a reply, before callers wait.", 10_000,
+                               minimum=1, maximum=1_000_000, unit="commands")
+    bulk_bytes: int = setting("Values above this size do not travel with other commands.", 256 * 1024,
+                              minimum=1024, unit="bytes")
+    connect_timeout_s: float = setting("Time to connect and to be greeted.", 2.0, minimum=0.01, maximum=60, unit="s")
+    read_timeout_s: float = setting("The oldest command may wait so long for its reply; then the connection is given "
+                                    "up.", 3.0, minimum=0.01, maximum=300, unit="s")
+    max_wait_s: float = setting("How long a command waits when the connections are full.", 5.0, minimum=0, maximum=60,
+                                unit="s")
+    cluster_connections: int = setting("Connections to each node of a cluster.", 50, minimum=1, maximum=1000,
+                                       unit="connections")
+    # the namespace whose keys these settings lead to: no setting, see `within`
+    namespace: str = dataclasses.field(default="", init=False)
+
+    def __post_init__(self) -> None:
+        check(self)
+        parts = urllib.parse.urlsplit(self.url)
+        if parts.scheme not in _SCHEMES:
+            raise ValueError(f"url begins with {parts.scheme!r}: it must be one of {', '.join(_SCHEMES)}")
+        if self.mode != "standalone" and (not self.nodes or parts.scheme == "unix"):
+            raise ValueError(f"mode {self.mode} needs nodes, a list of HOST:PORT, and no unix socket")
+        if self.mode == "cluster" and (self.database or self.tls.server_name):
+            raise ValueError("a cluster has database 0 only, and nodes are recognised by their own names: leave out "
+                             "the database of url, and tls.server_name")
+        if parts.password and self.password:
+            raise ValueError("password is given twice: within url and by itself")
+        for node in self.nodes:
+            _address(node)
+
+    def within(self, namespace: str) -> RedisConfig:
+        """These settings for the keys of one namespace."""
+        bound = copy.copy(self)
+        object.__setattr__(bound, "namespace", namespace)
+        return bound
+
+    @property
+    def declaration(self) -> Declaration:
+        return Declaration("redis", keyvalue.ALL, state="shared", durability="asynchronous")
+
+    @property
+    def key_prefix(self) -> bytes:
+        """What every key of the namespace begins with; no other namespace's begins with it too."""
+        return f"{self.prefix}{self.namespace.translate(_ESCAPED)}:".encode()
+
+    @property
+    def address(self) -> Address:
+        parts = urllib.parse.urlsplit(self.url)
+        if parts.scheme == "unix":
+            return Address(path=parts.path)
+        return Address(parts.hostname or "127.0.0.1", parts.port or _PORT)
+
+    @property
+    def addresses(self) -> list[Address]:
+        """Of the sentinels, or of the cluster's nodes."""
+        return [_address(node) for node in self.nodes]
+
+    @property
+    def database(self) -> int:
+        parts = urllib.parse.urlsplit(self.url)
+        text = urllib.parse.parse_qs(parts.query).get("db", ["0"])[0] if parts.scheme == "unix" else parts.path[1:]
+        if not (text or "0").isdigit():
+            raise ValueError(f"url names database {text!r}: it must be a number")
+        return int(text or "0")
+
+    @property
+    def credentials(self) -> tuple[str, str]:
+        """(user, password), either may be empty."""
+        parts = urllib.parse.urlsplit(self.url)
+        return (self.username or urllib.parse.unquote(parts.username or ""),
+                self.password or urllib.parse.unquote(parts.password or ""))
+
+    def tls_context(self) -> ssl.SSLContext | None:
+        return self.tls.context() if self.url.startswith("rediss:") else None
+
+
+def _address(text: str) -> Address:
+    host, separator, port = text.rpartition(":")
+    if not separator:
+        host, port = text, str(_PORT)
+    if not host or not port.isdigit():
+        raise ValueError(f"nodes has {text!r}: write HOST:PORT")
+    return Address(host.strip("[]"), int(port))

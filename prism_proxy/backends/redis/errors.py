@@ -1,0 +1,112 @@
+"""What Redis's errors mean to a caller, in one table. Nothing a server says is quoted: it may repeat keys and values.
+
+An error reply says that the command was not executed. A connection lost after the command left leaves a doubt.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+from prism_proxy._native.resp import ConnectionLost, PipelineFull, RespError
+from prism_proxy.errors import PrismError, StatusCode
+
+RETRY_AFTER_S = 0.5
+BACKEND = "redis"
+
+
+class _Meaning(NamedTuple):
+    code: StatusCode
+    reason: str
+    message: str
+    transient: bool = False
+
+
+_UNAVAILABLE = StatusCode.UNAVAILABLE
+_PRECONDITION = StatusCode.FAILED_PRECONDITION
+_FULL = _Meaning(StatusCode.RESOURCE_EXHAUSTED, "STORE_FULL",
+                 "Redis is full: delete keys, raise its maxmemory or change its eviction policy")
+_CREDENTIALS = _Meaning(_UNAVAILABLE, "BACKEND_AUTH_FAILED",
+                        "Redis refused the credentials of this namespace: correct username and password")
+_CLUSTER_DOWN = _Meaning(_UNAVAILABLE, "BACKEND_UNAVAILABLE", "the Redis cluster does not serve this key now", True)
+_BUSY = _Meaning(_UNAVAILABLE, "BACKEND_BUSY", "Redis runs a long script of another client", True)
+_MEANINGS = {
+    "READONLY": _Meaning(_UNAVAILABLE, "BACKEND_READ_ONLY", "this Redis is a replica now: its primary is looked for",
+                         True),
+    "LOADING": _Meaning(_UNAVAILABLE, "BACKEND_LOADING", "Redis is loading its data", True),
+    "MASTERDOWN": _Meaning(_UNAVAILABLE, "BACKEND_UNAVAILABLE", "this replica of Redis has lost its primary", True),
+    "NOREPLICAS": _Meaning(_UNAVAILABLE, "BACKEND_UNAVAILABLE", "Redis has too few replicas to accept writes", True),
+    "MISCONF": _Meaning(_UNAVAILABLE, "BACKEND_CANNOT_PERSIST",
+                        "Redis cannot write its snapshots and refuses writes: look at its disk", True),
+    "CLUSTERDOWN": _CLUSTER_DOWN,
+    "TRYAGAIN": _CLUSTER_DOWN,
+    "MOVED": _CLUSTER_DOWN,
+    "ASK": _CLUSTER_DOWN,
+    "BUSY": _BUSY,
+    "UNKILLABLE": _BUSY,
+    "NOSCRIPT": _Meaning(_UNAVAILABLE, "BACKEND_BUSY", "Redis forgot a script while it was run", True),
+    "OOM": _FULL,
+    "NOSPACE": _FULL,
+    "WRONGTYPE": _Meaning(_PRECONDITION, "WRONG_TYPE", "the key holds a Redis structure that is no plain value: "
+                          "another program wrote it"),
+    "CROSSSLOT": _Meaning(_PRECONDITION, "CROSS_SLOT", "the keys of one transaction must be in one slot of the Redis "
+                          "cluster: give them a common {hash tag}"),
+    "NOAUTH": _CREDENTIALS,
+    "WRONGPASS": _CREDENTIALS,
+    "NOPERM": _Meaning(_PRECONDITION, "BACKEND_PERMISSION",
+                       "the ACL user of this namespace may not run this command on this key: grant it"),
+}
+_OTHER = _Meaning(StatusCode.INTERNAL, "BACKEND_ERROR", "Redis refused the command")
+
+
+def meaning(error: Exception) -> PrismError | None:
+    """The caller's error; None when the error shows a defect of ours."""
+    if isinstance(error, RespError):
+        found = _MEANINGS.get(error.kind, _OTHER)
+        return _made(error, found, "execute", "not_executed", {"redis_error": _kind(error)})
+    if isinstance(error, ConnectionLost):
+        if error.sent:
+            return _made(error, _Meaning(_UNAVAILABLE, "BACKEND_UNAVAILABLE",
+                                         "the connection to Redis was lost before it answered"), "await", "unknown")
+        return _made(error, _Meaning(_UNAVAILABLE, "BACKEND_UNAVAILABLE",
+                                     "there is no connection to Redis; it is tried again all the time", True),
+                     "connect", "not_executed")
+    if isinstance(error, PipelineFull):
+        return _made(error, _Meaning(_UNAVAILABLE, "POOL_EXHAUSTED",
+                                     "too many commands wait for Redis's answer: slow down", True),
+                     "send", "not_executed", {"pool_state": str(error)})
+    return None
+
+
+def _made(
+    error: Exception, found: _Meaning, phase: str, outcome: str, more: dict[str, str] | None = None
+) -> PrismError:
+    made = PrismError(found.code, found.reason, found.message, {"phase": phase, "outcome": outcome, **(more or {})},
+                      RETRY_AFTER_S if found.transient else None)
+    made.__cause__ = error
+    return made
+
+
+def _kind(error: RespError) -> str:
+    """The first word, where it is one of the words that Redis has for errors: a proxy in between may say anything."""
+    return error.kind if error.kind in _MEANINGS or error.kind == "ERR" else "other"
+
+
+def native_errors(namespace: str) -> dict[str, Callable[..., Exception]]:
+    """What native handlers answer for commands that must not be repeated: `unknown(operation)` after a lost connection,
+    `expired(operation, writes)` at the deadline."""
+
+    def where(operation: str, outcome: str) -> dict[str, str]:
+        return {"namespace": namespace, "backend": BACKEND, "slot": "store", "operation": operation, "phase": "await",
+                "attempt": "1", "outcome": outcome}
+
+    def unknown(operation: str) -> PrismError:
+        return PrismError(_UNAVAILABLE, "BACKEND_UNAVAILABLE", "the connection to Redis was lost before it answered",
+                          where(operation, "unknown"))
+
+    def expired(operation: str, writes: bool) -> PrismError:
+        return PrismError(StatusCode.DEADLINE_EXCEEDED, "DEADLINE_EXCEEDED",
+                          "Redis did not answer before the deadline of the call",
+                          where(operation, "unknown" if writes else "not_executed"))
+
+    return {"unknown": unknown, "expired": expired}

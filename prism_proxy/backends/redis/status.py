@@ -1,0 +1,49 @@
+"""What operators are told of a Redis: its health, and what becomes of acknowledged writes when it dies."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from prism_proxy.backends.redis.config import RedisConfig
+from prism_proxy.contracts.driver import Health, HealthReport
+
+NEARLY_FULL = 0.9
+_REPLICATION = "replicated asynchronously: a failover may lose the latest writes"
+_PERSISTENCE = {
+    "always": "synced to its disk before they are acknowledged",
+    "everysec": "the last second is lost with the server",
+    "no": "what the system had not written is lost with the server",
+}
+
+
+def durability(info: Mapping[str, str]) -> str:
+    """In the server's own terms, as far as the proxy may ask."""
+    if not info:
+        return "asynchronous"
+    if info.get("aof_enabled", "0") == "0" and info.get("appendonly") != "yes":
+        return f"asynchronous: in memory, snapshots at most; {_REPLICATION}"
+    sync = info.get("appendfsync", "")
+    loss = _PERSISTENCE.get(sync, "the proxy may not ask how often its log is synced")
+    return f"asynchronous: appendonly {sync or 'yes'}, {loss}; {_REPLICATION}"
+
+
+def report(info: Mapping[str, str], config: RedisConfig, *, ready: int, size: int, idle: int, pending: int,
+           failure: str) -> HealthReport:
+    """`ready` connections of `size`, of which `idle` have nothing to do; `failure` is why the last one was lost."""
+    role = info.get("role", "unknown")
+    details = {
+        "mode": config.mode, "total_conns": str(ready), "idle_conns": str(idle), "pending": str(pending),
+        "server_version": info.get("redis_version", "unknown"), "role": role, "durability": durability(info),
+    }
+    if info.get("fence") == "refused":
+        details["anomaly"] = ("the ACL user may not CLIENT KILL: a write given up while Redis was stopped may be "
+                              "executed after a newer one")
+    if ready == 0:
+        return HealthReport(Health.UNHEALTHY, f"no connection: {failure}", details)
+    if ready < size:
+        return HealthReport(Health.DEGRADED, f"{ready} of {size} connections: {failure}", details)
+    if role not in ("master", "unknown", "cluster"):
+        return HealthReport(Health.DEGRADED, "this Redis is a replica: it refuses writes", details)
+    if pending >= NEARLY_FULL * config.max_pending * size:
+        return HealthReport(Health.DEGRADED, f"{pending} commands wait for an answer", details)
+    return HealthReport(Health.HEALTHY, f"Redis {details['server_version']}, {config.mode}, {role}", details)
