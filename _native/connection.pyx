@@ -58,6 +58,8 @@ cdef class ServerConnection(GrpcSession):
 
     cdef void on_lost(self) noexcept:
         self.core.connections.discard(self)
+        self.last_table = None  # what is left of a connection may wait for the garbage collector: see set_routes
+        self.last_route = None
         if self.core.draining and not self.core.connections and self.core.on_idle is not None:
             self.core.on_idle()
 
