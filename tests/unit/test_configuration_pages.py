@@ -74,6 +74,12 @@ def test_the_schema_takes_what_the_proxy_takes(tmp_path: Path) -> None:
     assert violations("") == []
 
 
+@pytest.mark.parametrize("file", sorted((ROOT / "examples").glob("*.yaml")), ids=lambda file: file.name)
+def test_the_examples_are_right_for_schema_and_proxy(file: Path) -> None:
+    load(["--config", str(file)], {})
+    assert violations(file.read_text()) == []
+
+
 @pytest.mark.parametrize("text", [
     "nosuch: 1", "proxy: {nosuch: 1}", "proxy: {limits: {nosuch: 1}}", "proxy: {tls: {cert: c, key: k, nosuch: 1}}",
     "proxy: {tls: {cert: c}}", "proxy: {workers: 0}", "proxy: {workers: many}", "proxy: {workers: '2'}",
