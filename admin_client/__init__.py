@@ -1,1 +1,6 @@
-"""Typed async client of the control plane. Imports no proxy code."""
+"""Typed async client of the control plane: for proxies, launchers and tools. Imports no proxy code."""
+
+from admin_client.client import AdminClient, AdminError, Credentials
+from admin_client.session import Listener, ProxySession, Timing
+
+__all__ = ["AdminClient", "AdminError", "Credentials", "Listener", "ProxySession", "Timing"]

@@ -1,0 +1,114 @@
+"""One connection to the admin, and its calls with the deadlines of the contract."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Awaitable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+import grpc
+
+from prism import control_plane_pb2 as pb
+from prism import control_plane_pb2_grpc
+
+REGISTER_SECONDS = 10.0
+CREATE_SECONDS = 10.0
+HEARTBEAT_SECONDS = 5.0
+MAX_MESSAGE_BYTES = 16 * 1024 * 1024
+# A silent admin is noticed within 15 s; a lost one is tried again at least every second: waiting is the caller's part.
+_OPTIONS = (
+    ("grpc.keepalive_time_ms", 10_000), ("grpc.keepalive_timeout_ms", 5_000), ("grpc.http2.max_pings_without_data", 0),
+    ("grpc.initial_reconnect_backoff_ms", 200), ("grpc.max_reconnect_backoff_ms", 1_000),
+    ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
+)
+AnswerT = TypeVar("AnswerT")
+
+
+class AdminError(Exception):
+    """A call failed; `code` is its gRPC status. `away` tells that the admin could not be reached, or not in time."""
+
+    def __init__(self, code: grpc.StatusCode, message: str) -> None:
+        super().__init__(f"{code.name}: {message}")
+        self.code = code
+        self.message = message
+
+    @property
+    def away(self) -> bool:
+        return self.code in (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED)
+
+
+@dataclass(frozen=True, slots=True)
+class Credentials:
+    """How to show who we are. With `ca` the connection is TLS; `certificate` and `key` are for mTLS."""
+
+    token: str = ""
+    ca: Path | None = None
+    certificate: Path | None = None
+    key: Path | None = None
+
+    def __repr__(self) -> str:
+        return f"Credentials(token={'***' if self.token else ''!r}, ca={self.ca}, certificate={self.certificate})"
+
+    def channel(self) -> grpc.ChannelCredentials | None:
+        """None is cleartext. OSError when a file cannot be read."""
+        if self.ca is None:
+            return None
+        key = self.key.read_bytes() if self.key is not None else None
+        certificate = self.certificate.read_bytes() if self.certificate is not None else None
+        return grpc.ssl_channel_credentials(self.ca.read_bytes(), key, certificate)
+
+    def metadata(self) -> tuple[tuple[str, str], ...]:
+        return (("authorization", f"Bearer {self.token}"),) if self.token else ()
+
+
+class AdminClient:
+    """`endpoint` is HOST:PORT. Made within the loop that uses it; every call raises AdminError."""
+
+    def __init__(self, endpoint: str, credentials: Credentials | None = None) -> None:
+        credentials = credentials or Credentials()
+        found = credentials.channel()
+        self.endpoint = endpoint
+        self.metadata = credentials.metadata()
+        self.channel = (grpc.aio.insecure_channel(endpoint, options=_OPTIONS) if found is None
+                        else grpc.aio.secure_channel(endpoint, found, options=_OPTIONS))
+        self._stub: Any = control_plane_pb2_grpc.ControlPlaneStub(self.channel)  # type: ignore[no-untyped-call]
+
+    async def register(self, registration: pb.ProxyRegistration) -> pb.ProxyRegistrationAck:
+        ack: pb.ProxyRegistrationAck = await _answer(
+            self._stub.RegisterProxy(registration, timeout=REGISTER_SECONDS, metadata=self.metadata))
+        if not ack.success:
+            raise AdminError(grpc.StatusCode.FAILED_PRECONDITION, ack.message or "the admin refused the registration")
+        return ack
+
+    async def heartbeat(self, heartbeat: pb.ProxyHeartbeat) -> pb.HeartbeatAck:
+        """NOT_FOUND asks for a registration."""
+        return await _answer(self._stub.Heartbeat(heartbeat, timeout=HEARTBEAT_SECONDS, metadata=self.metadata))
+
+    async def create_namespace(
+        self, request: pb.CreateNamespaceRequest, timeout_s: float = CREATE_SECONDS
+    ) -> pb.CreateNamespaceResponse:
+        return await _answer(self._stub.CreateNamespace(request, timeout=timeout_s, metadata=self.metadata))
+
+    async def watch_partitions(self, proxy_id: str, known_revision: int = 0) -> AsyncIterator[pb.PartitionMap]:
+        """The map, when it is newer than the known one, and every later one, until the connection is lost."""
+        call = self._stub.WatchPartitions(
+            pb.WatchPartitionsRequest(proxy_id=proxy_id, known_revision=known_revision), metadata=self.metadata)
+        try:
+            async for found in call:
+                yield found
+        except grpc.aio.AioRpcError as error:
+            raise AdminError(error.code(), error.details() or "") from error
+        finally:
+            call.cancel()
+        raise AdminError(grpc.StatusCode.UNAVAILABLE, "the admin ended the stream of partition maps")
+
+    async def close(self) -> None:
+        await self.channel.close(None)
+
+
+async def _answer(call: Awaitable[AnswerT]) -> AnswerT:
+    try:
+        return await call
+    except grpc.aio.AioRpcError as error:
+        raise AdminError(error.code(), error.details() or "") from error

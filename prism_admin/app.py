@@ -1,0 +1,150 @@
+"""Puts the admin together: storage, coordinator, both services on one port."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import secrets
+import signal
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+
+import grpc
+
+from prism import control_plane_pb2_grpc
+from prism.admin.v1 import admin_pb2_grpc
+from prism_admin.admin_api import AdminService
+from prism_admin.control_plane import ControlPlane
+from prism_admin.coordinator import Coordinator
+from prism_admin.membership import STALE_SECONDS, SWEEP_SECONDS, Membership
+from prism_admin.observe import Observer
+from prism_admin.pushes import Pushes
+from prism_admin.registry import Registry
+from prism_admin.security import Authentication, Security
+from prism_admin.storage.audit import Audit
+from prism_admin.storage.store import open_store
+from prism_admin.storage.urn import Database
+
+STOP_GRACE_SECONDS = 5.0
+MAX_MESSAGE_BYTES = 16 * 1024 * 1024
+_log = logging.getLogger("prism.admin")
+
+
+class StartError(RuntimeError):
+    """The admin cannot start; the message says what to change."""
+
+
+@dataclass(frozen=True, slots=True)
+class AdminConfig:
+    """`push_ca` lets the admin trust the proxies it pushes to over TLS; None pushes in cleartext."""
+
+    database: Database
+    listen: str = "127.0.0.1:8981"
+    security: Security = field(default_factory=Security)
+    insecure: bool = False
+    push_ca: Path | None = None
+    audit_key_file: Path | None = None
+    stale_s: float = STALE_SECONDS
+    sweep_s: float = SWEEP_SECONDS
+
+
+class App:
+    """One admin process: `run`, or `start` and `stop` within a loop of somebody else."""
+
+    def __init__(self, config: AdminConfig) -> None:
+        self._config = config
+        self._stop = asyncio.Event()
+        self._closing: list[Callable[[], Awaitable[None]]] = []
+        self.port = 0
+
+    async def run(self) -> None:
+        """Serve until SIGTERM or SIGINT. StartError, StorageError, OSError."""
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, self._stop.set)
+        try:
+            await self.start()
+            await self._stop.wait()
+        finally:
+            await self.stop()
+
+    async def start(self) -> None:
+        """Serve; `port` is known afterwards. Call `stop` also when this fails."""
+        config = self._config
+        store = await open_store(config.database)
+        self._closing.append(store.close)
+        audit = Audit(store.engine, _audit_key(config))
+        audit.start()
+        self._closing.append(audit.close)
+        pushes = Pushes(self._push_credentials(), _push_metadata(config.security))
+        self._closing.append(pushes.close)
+        coordinator = Coordinator(store, Membership(config.stale_s), pushes, sweep_s=config.sweep_s)
+        await coordinator.open()
+        self._closing.append(coordinator.close)
+        registry = Registry(store, coordinator, pushes)
+        server = grpc.aio.server(
+            interceptors=(Authentication(config.security, Observer(audit)),),
+            options=(("grpc.max_receive_message_length", MAX_MESSAGE_BYTES), ("grpc.so_reuseport", 0)))
+        control_plane_pb2_grpc.add_ControlPlaneServicer_to_server(  # type: ignore[no-untyped-call]
+            ControlPlane(coordinator, registry), server)
+        admin_pb2_grpc.add_AdminServiceServicer_to_server(  # type: ignore[no-untyped-call]
+            AdminService(store, coordinator, registry, audit), server)
+        self.port = self._bind(server)
+        await server.start()
+        self._closing.append(partial(server.stop, STOP_GRACE_SECONDS))
+        coordinator.start()
+        _log.info("serving on port %d, database %s", self.port, config.database.shown)
+        await audit.sweep()
+
+    async def stop(self) -> None:
+        """Finish calls, write what waits, close everything."""
+        while self._closing:
+            await self._closing.pop()()
+
+    def _bind(self, server: grpc.aio.Server) -> int:
+        config = self._config
+        host = config.listen.rpartition(":")[0].strip("[]")
+        credentials = config.security.server_credentials()
+        if host not in ("127.0.0.1", "::1", "localhost") and not config.insecure:
+            missing = "--tls-cert and --tls-key" if credentials is None else "--token-file or --tls-client-ca"
+            if credentials is None or not config.security.asks:
+                raise StartError(f"--listen {config.listen} is open to other machines: give {missing}, or --insecure")
+        try:
+            if credentials is None:
+                return int(server.add_insecure_port(config.listen))
+            return int(server.add_secure_port(config.listen, credentials))
+        except RuntimeError as error:
+            raise StartError(f"--listen {config.listen}: the port is taken, or the address is not of this machine; "
+                             "choose another") from error
+
+    def _push_credentials(self) -> grpc.ChannelCredentials | None:
+        security = self._config.security
+        if self._config.push_ca is None:
+            return None
+        key = security.key.read_bytes() if security.key is not None else None
+        certificate = security.certificate.read_bytes() if security.certificate is not None else None
+        return grpc.ssl_channel_credentials(self._config.push_ca.read_bytes(), key, certificate)
+
+
+def _push_metadata(security: Security) -> tuple[tuple[str, str], ...]:
+    return (("authorization", f"Bearer {security.token}"),) if security.token else ()
+
+
+def _audit_key(config: AdminConfig) -> bytes:
+    """The key that signs the audit log: a file of its own beside the database, made when missing."""
+    path = config.audit_key_file
+    if path is None:
+        folder = config.database.path.parent if config.database.path is not None else Path.home() / ".prism"
+        path = folder / "audit.key"
+    try:
+        return path.read_bytes()
+    except FileNotFoundError:
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        key = secrets.token_bytes(32)
+        handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        with os.fdopen(handle, "wb") as file:
+            file.write(key)
+        return key

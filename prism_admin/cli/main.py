@@ -1,0 +1,69 @@
+"""The commands of `prism-admin` and their common flags."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from prism_admin.cli.connection import Endpoint, fail
+
+app = typer.Typer(
+    name="prism-admin", help="The control plane of Prism: its server, and its tools.", no_args_is_help=True,
+    add_completion=False, pretty_exceptions_enable=False)
+
+
+@app.callback()
+def common(
+    context: typer.Context,
+    endpoint: Annotated[str, typer.Option("-e", "--endpoint", envvar="PRISM_ENDPOINT", help="HOST:PORT of the admin")
+                        ] = "localhost:8981",
+    token_file: Annotated[
+        Path | None, typer.Option(envvar="PRISM_TOKEN_FILE", help="file with the shared token")] = None,
+    tls_ca: Annotated[Path | None, typer.Option(envvar="PRISM_TLS_CA", help="CA of the admin's certificate")] = None,
+    tls_cert: Annotated[Path | None, typer.Option(envvar="PRISM_TLS_CERT", help="our certificate")] = None,
+    tls_key: Annotated[Path | None, typer.Option(envvar="PRISM_TLS_KEY", help="key of our certificate")] = None,
+) -> None:
+    context.obj = Endpoint(endpoint, token_of(token_file), tls_ca, tls_cert, tls_key)
+
+
+def token_of(path: Path | None) -> str:
+    """The token in a file; empty without one."""
+    if path is None:
+        return ""
+    try:
+        found = path.read_text(encoding="utf-8").strip()
+    except OSError as error:
+        raise fail(f"--token-file {path}: {error.strerror}") from None
+    if not found:
+        raise fail(f"--token-file {path} is empty")
+    return found
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Ends the process: 0 when done, 1 for any error."""
+    given = sys.argv[1:] if arguments is None else arguments
+    _add_commands(given)
+    try:
+        app(given, standalone_mode=True)
+    except SystemExit as end:
+        raise SystemExit(1 if end.code else 0) from None
+
+
+def _add_commands(arguments: list[str]) -> None:
+    """Only the server's command when that is asked for: it must not wait for the tools to load."""
+    from prism_admin.cli.serve import serve
+
+    for name, hidden in (("serve", False), ("server", True)):
+        app.command(name, hidden=hidden)(serve)
+    if any(word in ("serve", "server") for word in arguments):
+        return
+    from prism_admin.cli import cluster, namespaces
+
+    for names, commands in ((("namespaces", "namespace"), namespaces.commands), (("proxies", "proxy"), cluster.proxies),
+                            (("partitions", "partition"), cluster.partitions)):
+        for number, name in enumerate(names):
+            app.add_typer(commands, name=name, hidden=number > 0)
+    app.command("audit")(cluster.audit)

@@ -1,0 +1,132 @@
+"""`prism-admin namespaces …`"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from prism.admin.v1 import admin_pb2 as pb
+from prism_admin.cli.connection import Endpoint, fail
+from prism_admin.cli.manifest import ManifestError, read
+from prism_admin.cli.output import Form, show
+
+commands = typer.Typer(help="Create, show and change namespaces.", no_args_is_help=True)
+Output = Annotated[Form, typer.Option("-o", "--output", help="table, json or yaml")]
+Name = Annotated[str, typer.Argument(help="name of the namespace")]
+File = Annotated[Path, typer.Option("-f", "--file", help="YAML file with its settings; - reads standard input")]
+COLUMNS = ("NAME", "PARTITION", "PROXY", "BACKEND", "VERSION", "HEALTH", "DESCRIPTION")
+
+
+@commands.command("list")
+def list_namespaces(context: typer.Context, output: Output = Form.AUTO) -> None:
+    """All namespaces, by name."""
+    endpoint: Endpoint = context.obj
+
+    def pages(stub: Any, options: dict[str, Any]) -> pb.ListNamespacesResponse:
+        found = pb.ListNamespacesResponse()
+        token = ""
+        while True:
+            page = stub.ListNamespaces(
+                pb.ListNamespacesRequest(page_size=1000, page_token=token or None), **options)
+            found.namespaces.extend(page.namespaces)
+            token = page.next_page_token
+            if not token:
+                return found
+
+    answer = endpoint.call(pages)
+    show(output, answer, COLUMNS, (row(found) for found in answer.namespaces))
+
+
+@commands.command("show")
+def show_namespace(context: typer.Context, name: Name, output: Output = Form.AUTO) -> None:
+    """One namespace, with its configuration; secrets are masked."""
+    answer = context.obj.call(
+        lambda stub, options: stub.GetNamespace(pb.GetNamespaceRequest(name=name), **options))
+    show(output, answer.namespace, ("SETTING", "VALUE"), details(answer.namespace))
+
+
+@commands.command("create")
+def create_namespace(
+    context: typer.Context, name: Name, file: File = Path("-"),
+    description: Annotated[str, typer.Option(help="what it is for")] = "",
+    backend: Annotated[str, typer.Option(help="backend of its store, instead of a file")] = "",
+    output: Output = Form.AUTO,
+) -> None:
+    """Create a namespace from a YAML file, or with one backend and its defaults."""
+    request = pb.CreateNamespaceRequest(name=name, description=description)
+    if backend:
+        request.config.backends["store"].backend_type = backend
+        request.config.patterns["keyvalue"].pattern_name = "keyvalue"
+    else:
+        try:
+            request.config.CopyFrom(read(file))
+        except ManifestError as error:
+            raise fail(str(error)) from None
+    answer = context.obj.call(lambda stub, options: stub.CreateNamespace(request, **options))
+    show(output, answer.namespace, COLUMNS, [row(answer.namespace)])
+
+
+@commands.command("update")
+def update_namespace(
+    context: typer.Context, name: Name, file: Annotated[Path | None, typer.Option("-f", "--file")] = None,
+    description: Annotated[str | None, typer.Option(help="what it is for")] = None,
+    expected_version: Annotated[int, typer.Option(help="refuse when it has another version by now")] = 0,
+    output: Output = Form.AUTO,
+) -> None:
+    """Change what is given, and leave the rest."""
+    request = pb.UpdateNamespaceRequest(name=name, description=description, expected_version=expected_version)
+    if file is not None:
+        try:
+            request.config.CopyFrom(read(file))
+        except ManifestError as error:
+            raise fail(str(error)) from None
+    answer = context.obj.call(lambda stub, options: stub.UpdateNamespace(request, **options))
+    show(output, answer.namespace, COLUMNS, [row(answer.namespace)])
+
+
+@commands.command("delete")
+def delete_namespace(
+    context: typer.Context, name: Name,
+    force: Annotated[bool, typer.Option("--force", help="do not ask")] = False,
+) -> None:
+    """Delete a namespace; what a proxy alone keeps for it is lost."""
+    if not force and not typer.confirm(f"Delete namespace {name}?"):
+        raise fail("nothing was deleted")
+    context.obj.call(lambda stub, options: stub.DeleteNamespace(pb.DeleteNamespaceRequest(name=name), **options))
+    typer.echo(f"deleted {name}")
+
+
+@commands.command("reassign")
+def reassign_namespace(
+    context: typer.Context, name: Name,
+    proxy: Annotated[str, typer.Option(help="who gets it; else the least loaded")] = "",
+    accept_data_loss: Annotated[
+        bool, typer.Option("--accept-data-loss", help="what only the lost proxy had is gone")] = False,
+    output: Output = Form.AUTO,
+) -> None:
+    """Give a namespace whose proxy is gone for good to another, without its data."""
+    request = pb.ReassignNamespaceRequest(name=name, proxy_id=proxy, accept_data_loss=accept_data_loss)
+    answer = context.obj.call(lambda stub, options: stub.ReassignNamespace(request, **options))
+    show(output, answer.namespace, COLUMNS, [row(answer.namespace)])
+
+
+def row(found: pb.NamespaceInfo) -> tuple[Any, ...]:
+    backends = ", ".join(sorted({backend.backend_type for backend in found.config.backends.values()}))
+    return (found.name, found.partition_id, found.assigned_proxy or "-", backends, found.config_version, found.health,
+            found.description)
+
+
+def details(found: pb.NamespaceInfo) -> list[tuple[str, Any]]:
+    rows: list[tuple[str, Any]] = list(zip((name.lower() for name in COLUMNS), row(found), strict=True))
+    for slot, backend in sorted(found.config.backends.items()):
+        rows.append((f"backends.{slot}.backend_type", backend.backend_type))
+        if backend.connection_string:
+            rows.append((f"backends.{slot}.connection_string", backend.connection_string))
+        rows += [(f"backends.{slot}.options.{key}", value) for key, value in sorted(backend.options.items())]
+        rows += [(f"backends.{slot}.credentials.{key}", value) for key, value in sorted(backend.credentials.items())]
+    for pattern in found.config.patterns.values():
+        rows += [(f"patterns.{pattern.pattern_name}.{key}", value) for key, value in sorted(pattern.settings.items())]
+    created = found.created_at.ToDatetime().isoformat(sep=" ", timespec="seconds")
+    return [*rows, ("created_by", found.created_by), ("created_at", created)]

@@ -1,0 +1,69 @@
+"""prism.ControlPlane: what proxies, and clients through them, ask of the admin."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import AsyncIterator
+from typing import Any
+
+import grpc
+
+from prism import control_plane_pb2 as pb
+from prism import control_plane_pb2_grpc
+from prism_admin.coordinator import Coordinator, UnknownProxyError
+from prism_admin.layout import partition_of
+from prism_admin.registry import InvalidNamespaceError, NoOwnerError, Registry
+from prism_admin.storage.errors import AlreadyExistsError
+
+Context = Any  # grpc.aio.ServicerContext
+
+
+class ControlPlane(control_plane_pb2_grpc.ControlPlaneServicer):
+    """Thin: checks the form of requests and gives answers their form."""
+
+    def __init__(self, coordinator: Coordinator, registry: Registry) -> None:
+        self._coordinator = coordinator
+        self._registry = registry
+
+    async def RegisterProxy(  # noqa: N802 - the contract's name
+        self, request: pb.ProxyRegistration, context: Context
+    ) -> pb.ProxyRegistrationAck:
+        for name in ("proxy_id", "address"):
+            if not getattr(request, name):
+                await context.abort(grpc.StatusCode.INVALID_ARGUMENT, f"{name} is empty")
+        return await self._coordinator.register(request)
+
+    async def Heartbeat(  # noqa: N802 - the contract's name
+        self, request: pb.ProxyHeartbeat, context: Context
+    ) -> pb.HeartbeatAck:
+        if not request.proxy_id:
+            await context.abort(grpc.StatusCode.INVALID_ARGUMENT, "proxy_id is empty")
+        try:
+            revision = await self._coordinator.heartbeat(request)
+        except UnknownProxyError:
+            await context.abort(grpc.StatusCode.NOT_FOUND, f"proxy not found: {request.proxy_id}; register again")
+        await self._registry.retry_pending(request.proxy_id)
+        return pb.HeartbeatAck(success=True, server_timestamp=int(time.time()), map_revision=revision)
+
+    async def CreateNamespace(  # noqa: N802 - the contract's name
+        self, request: pb.CreateNamespaceRequest, context: Context
+    ) -> pb.CreateNamespaceResponse:
+        try:
+            created = await self._registry.create(
+                request.namespace, request.config, principal=request.principal or request.requesting_proxy)
+        except InvalidNamespaceError as error:
+            await context.abort(grpc.StatusCode.INVALID_ARGUMENT, str(error))
+        except NoOwnerError as error:
+            await context.abort(grpc.StatusCode.FAILED_PRECONDITION, str(error))
+        except AlreadyExistsError as error:
+            await context.abort(grpc.StatusCode.ALREADY_EXISTS, f"{error}, with another configuration")
+        pending = self._registry.pending(request.namespace)
+        return pb.CreateNamespaceResponse(
+            success=True, assigned_partition=partition_of(request.namespace), assigned_proxy=created.assigned_proxy,
+            message=f"activation is pending: {pending}" if pending else "created")
+
+    async def WatchPartitions(  # noqa: N802 - the contract's name
+        self, request: pb.WatchPartitionsRequest, context: Context
+    ) -> AsyncIterator[pb.PartitionMap]:
+        async for _ in self._coordinator.placement.watch(request.known_revision):
+            yield self._coordinator.partition_map()

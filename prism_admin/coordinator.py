@@ -1,0 +1,282 @@
+"""Keeps proxies and partitions together: who registers, who is silent, and what moves because of it."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+
+from prism import control_plane_pb2 as pb
+from prism_admin import layout
+from prism_admin.assignments import LOCAL_BACKENDS, assignment, is_local
+from prism_admin.handoff import Handoff
+from prism_admin.layout import Layout, Move
+from prism_admin.membership import SWEEP_SECONDS, Membership, Status
+from prism_admin.placement import Placement
+from prism_admin.pushes import Pushes
+from prism_admin.storage.clock import now
+from prism_admin.storage.namespaces import Namespace
+from prism_admin.storage.proxies import Proxy
+from prism_admin.storage.store import Store
+
+ACK_BYTES = 3 * 1024 * 1024  # below the 4 MiB a stock client takes
+LOCAL_BACKENDS_LABEL = "local_backends"  # of a registration's metadata: driver names, separated by commas
+_log = logging.getLogger("prism.admin.coordinator")
+
+
+class UnknownProxyError(LookupError):
+    """A heartbeat of a proxy that is not registered: it must register again."""
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """A planned change of the layout: `stay` names partitions, and why each is left where it is."""
+
+    before: Layout
+    after: Layout
+    moves: tuple[Move, ...]
+    stay: Mapping[int, str]
+
+
+class Coordinator:
+    """One per admin. `open` reads what storage has; `start` begins to watch for silence."""
+
+    def __init__(self, store: Store, membership: Membership, pushes: Pushes, *, sweep_s: float = SWEEP_SECONDS) -> None:
+        self._sweep_s = sweep_s
+        self._store = store
+        self._membership = membership
+        self._pushes = pushes
+        self._proxies: dict[str, Proxy] = {}
+        self._health: dict[str, pb.ProxyHeartbeat] = {}
+        self._seen: dict[str, datetime] = {}
+        self._local_backends = set(LOCAL_BACKENDS)
+        self.placement = Placement(store.proxies)
+        self.handoff = Handoff(self.placement, store.namespaces, pushes, self.address_of)
+        self._wake = asyncio.Event()
+        self._tasks: list[asyncio.Task[None]] = []
+        self.alarm = False
+
+    async def open(self) -> None:
+        await self.placement.open()
+        for proxy in await self._store.proxies.list():
+            self._learn(proxy)
+        self._membership.restore(self._proxies)
+        await self._store.proxies.set_status(self._proxies, Status.UNKNOWN.value)
+
+    def start(self) -> None:
+        loop = asyncio.get_running_loop()
+        self._tasks = [loop.create_task(self._sweep_forever()), loop.create_task(self._hand_off_forever())]
+
+    async def close(self) -> None:
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self.handoff.close()
+        await self._write_seen()
+
+    # --- what proxies say ---------------------------------------------------------------------------------------------
+
+    async def register(self, registration: pb.ProxyRegistration) -> pb.ProxyRegistrationAck:
+        """The proxy is alive at its address, and gets its share. The same again is the same again."""
+        proxy = Proxy(registration.proxy_id, registration.address, registration.region, registration.version,
+                      Status.HEALTHY.value, tuple(registration.capabilities), dict(registration.metadata))
+        async with self.placement.changing() as current:
+            before = self._proxies.get(proxy.proxy_id)
+            await self._store.proxies.upsert(proxy)
+            self._learn(proxy)
+            self._membership.heard(proxy.proxy_id)
+            self.handoff.forget(proxy.proxy_id)  # what it had in force before may be gone
+            namespaces = await self._store.namespaces.page()
+            change = self._plan(current.layout, namespaces, joining=proxy.proxy_id)
+            await self._begin(change, namespaces)
+            if before is not None and before.address != proxy.address:
+                await self._pushes.forget(before.address)
+                await self.placement.announce()
+            return self._ack(proxy.proxy_id, change.after, namespaces)
+
+    async def heartbeat(self, heartbeat: pb.ProxyHeartbeat) -> int:
+        """The revision of the map. UnknownProxyError when it must register first, as after it was declared dead."""
+        proxy = heartbeat.proxy_id
+        if proxy not in self._proxies or self._membership.status(proxy) is Status.UNHEALTHY:
+            raise UnknownProxyError(proxy)
+        self._membership.heard(proxy)
+        self._seen[proxy] = now()
+        self._health[proxy] = heartbeat
+        if self.handoff.wanted:
+            self._wake.set()
+        return self.placement.map.revision
+
+    def last_seen(self, proxy: str) -> datetime | None:
+        """When its last heartbeat came, where storage does not have it yet."""
+        return self._seen.get(proxy)
+
+    def health(self, proxy: str) -> pb.ProxyHeartbeat | None:
+        """The last heartbeat."""
+        return self._health.get(proxy)
+
+    # --- who is there -------------------------------------------------------------------------------------------------
+
+    def proxy(self, proxy_id: str) -> Proxy | None:
+        return self._proxies.get(proxy_id)
+
+    def address_of(self, proxy_id: str) -> str | None:
+        """Where a living proxy is; None for others."""
+        if self._membership.status(proxy_id) is Status.UNHEALTHY:
+            return None
+        found = self._proxies.get(proxy_id)
+        return found.address if found is not None else None
+
+    def status(self, proxy_id: str) -> Status:
+        return self._membership.status(proxy_id)
+
+    def partition_map(self) -> pb.PartitionMap:
+        """The map in the wire's form, with the addresses of the owners."""
+        current = self.placement.map
+        return pb.PartitionMap(revision=current.revision, owners=[
+            pb.PartitionOwner(start=start, end=end, proxy_id=owner, address=self._address_known(owner))
+            for start, end, owner in layout.ranges(current.layout)])
+
+    # --- changes of the layout ----------------------------------------------------------------------------------------
+
+    async def plan(self, *, joining: str = "", leaving: str = "", contiguous: bool = False) -> Change:
+        """What a change would do; nothing happens. ValueError for a proxy that is not known to leave."""
+        namespaces = await self._store.namespaces.page()
+        return self._plan(
+            self.placement.map.layout, namespaces, joining=joining, leaving=leaving, contiguous=contiguous)
+
+    async def rebalance(self, *, leaving: str = "", contiguous: bool = False, expected: int = 0) -> Change:
+        """Begin a planned change. ValueError when `expected` is given and the map has moved on."""
+        async with self.placement.changing() as current:
+            if expected and expected != current.revision:
+                raise ValueError(f"the map has revision {current.revision}, not {expected}: plan again")
+            namespaces = await self._store.namespaces.page()
+            change = self._plan(current.layout, namespaces, leaving=leaving, contiguous=contiguous)
+            await self._begin(change, namespaces)
+            return change
+
+    async def abandon(self, partition: int, target: str = "") -> None:
+        """Give up what a lost proxy alone had, and let another serve the partition. ValueError while its proxy
+        lives."""
+        async with self.placement.changing() as current:
+            owner = current.owner(partition)
+            if owner is not None and self.address_of(owner) is not None:
+                raise ValueError(f"{owner}, which has the data of partition {partition}, is alive: plan a rebalance")
+            members = [name for name in self._membership.members() if name != owner]
+            if target and target not in members:
+                raise ValueError(f"there is no living proxy {target!r}")
+            if not members:
+                raise ValueError("no proxies available")
+            chosen = target or min(members, key=lambda name: (current.layout.count(name), name))
+            namespaces = await self._store.namespaces.in_partitions([partition])
+            after = tuple(chosen if at == partition else has for at, has in enumerate(current.layout))
+            await self._begin(Change(current.layout, after, tuple(layout.moves(current.layout, after)), {}), namespaces)
+
+    async def sweep(self) -> tuple[str, ...]:
+        """Declare the silent dead and give away what others can serve; who died."""
+        found = self._membership.sweep()
+        if found.alarm and not self.alarm:
+            _log.error("most proxies are silent: nothing is moved", extra={"silent": found.silent})
+        self.alarm = found.alarm
+        if found.lost:
+            await self._store.proxies.set_status(found.lost, Status.UNHEALTHY.value)
+            async with self.placement.changing():
+                namespaces = await self._store.namespaces.page()
+                for proxy in found.lost:
+                    _log.warning("a proxy is silent", extra={"proxy": proxy})
+                    self._health.pop(proxy, None)
+                    self.handoff.forget(proxy)
+                    change = self._plan(self.placement.map.layout, namespaces, leaving=proxy)
+                    await self._begin(change, namespaces)
+        return found.lost
+
+    def _plan(self, before: Layout, namespaces: Collection[Namespace], *, joining: str = "", leaving: str = "",
+              contiguous: bool = False) -> Change:
+        members = self._membership.members()
+        local = {found.partition: found.name for found in namespaces
+                 if is_local(found, self._local_backends) and before[found.partition] is not None}
+        if leaving:
+            if leaving not in self._proxies:
+                raise ValueError(f"there is no proxy {leaving!r}")
+            members = [name for name in members if name != leaving]
+        elif joining:
+            members = sorted({*members, joining})
+        if not members:
+            after = before if local else layout.leave(before, leaving, members)
+        elif contiguous or not namespaces:
+            after = tuple(before[partition] if partition in local else owner
+                          for partition, owner in enumerate(layout.contiguous(members)))
+        elif leaving:
+            after = layout.leave(before, leaving, members, local)
+        elif joining:
+            after = layout.join(before, joining, members, local)
+        else:
+            after = before
+        stay = {partition: f"namespace {name} keeps its data on {before[partition]}"
+                for partition, name in local.items() if before[partition] == leaving or contiguous}
+        return Change(before, after, tuple(layout.moves(before, after)), stay)
+
+    async def _begin(self, change: Change, namespaces: Collection[Namespace]) -> None:
+        """Switch what nobody uses at once, and leave the rest to the hand-off."""
+        bound = {namespace.partition for namespace in namespaces}
+        await self.placement.apply(
+            [move for move in change.moves if move.partition not in bound or move.target is None])
+        self.handoff.want(move for move in change.moves if move.partition in bound)
+        self._wake.set()
+
+    # --- in the background --------------------------------------------------------------------------------------------
+
+    async def hand_off(self) -> None:
+        """One round of what is wanted."""
+        async with self.placement.changing():
+            outcome = await self.handoff.run()
+        for partition, reason in outcome.failed.items():
+            _log.warning("a partition could not be handed over yet", extra={"partition": partition, "reason": reason})
+
+    async def _hand_off_forever(self) -> None:
+        while True:
+            await self._wake.wait()
+            self._wake.clear()
+            await self.hand_off()
+
+    async def _sweep_forever(self) -> None:
+        while True:
+            await asyncio.sleep(self._sweep_s)
+            await self._write_seen()
+            await self.sweep()
+            if self.handoff.wanted:
+                self._wake.set()
+
+    async def _write_seen(self) -> None:
+        seen, self._seen = self._seen, {}
+        if seen:
+            await self._store.proxies.seen(seen)
+
+    # --- forms --------------------------------------------------------------------------------------------------------
+
+    def _learn(self, proxy: Proxy) -> None:
+        self._proxies[proxy.proxy_id] = proxy
+        labels = str(proxy.metadata.get(LOCAL_BACKENDS_LABEL, ""))
+        self._local_backends.update(name.strip() for name in labels.split(",") if name.strip())
+
+    def _address_known(self, proxy_id: str) -> str:
+        found = self._proxies.get(proxy_id)
+        return found.address if found is not None else ""
+
+    def _ack(self, proxy: str, after: Layout, namespaces: Collection[Namespace]) -> pb.ProxyRegistrationAck:
+        revision = self.placement.map.revision
+        ack = pb.ProxyRegistrationAck(success=True, message="registered", map_revision=revision)
+        ack.partition_ranges.extend(
+            pb.PartitionRange(start=start, end=end) for start, end, _ in layout.ranges(after, proxy))
+        size = 0
+        for namespace in namespaces:
+            if after[namespace.partition] != proxy:
+                continue
+            item = assignment(namespace, revision)
+            size += item.ByteSize() + 8
+            if size > ACK_BYTES:
+                ack.more_namespaces = True
+                break
+            ack.initial_namespaces.append(item)
+        return ack

@@ -1,0 +1,66 @@
+"""Calls from the admin to proxies: one channel a proxy, at the address it registered."""
+
+from __future__ import annotations
+
+import grpc
+
+from prism import control_plane_pb2 as pb
+from prism import control_plane_pb2_grpc
+
+ASSIGN_SECONDS = 5.0
+REVOKE_EXTRA_SECONDS = 5.0
+DEFAULT_GRACE_SECONDS = 30
+
+
+class PushError(RuntimeError):
+    """A proxy could not be reached, or refused; the message says which and why."""
+
+
+class Pushes:
+    """`credentials` None is cleartext; `metadata` proves the admin's identity where mTLS does not."""
+
+    def __init__(self, credentials: grpc.ChannelCredentials | None = None,
+                 metadata: tuple[tuple[str, str], ...] = ()) -> None:
+        self._credentials = credentials
+        self._metadata = metadata
+        self._channels: dict[str, grpc.aio.Channel] = {}
+
+    async def assign(self, address: str, assignment: pb.NamespaceAssignment) -> None:
+        """PushError unless the proxy has put the namespace in force."""
+        try:
+            ack = await self._stub(address).AssignNamespace(
+                assignment, timeout=ASSIGN_SECONDS, metadata=self._metadata)
+        except grpc.aio.AioRpcError as error:
+            raise PushError(f"{address}: {error.code().name}: {error.details()}") from error
+        if not ack.success:
+            raise PushError(f"{address} refused namespace {assignment.namespace}: {ack.message}")
+
+    async def revoke(self, address: str, revocation: pb.NamespaceRevocation) -> None:
+        """PushError unless the proxy has let the namespace go. Waits for its grace."""
+        grace = revocation.graceful_timeout_seconds or DEFAULT_GRACE_SECONDS
+        try:
+            ack = await self._stub(address).RevokeNamespace(
+                revocation, timeout=grace + REVOKE_EXTRA_SECONDS, metadata=self._metadata)
+        except grpc.aio.AioRpcError as error:
+            raise PushError(f"{address}: {error.code().name}: {error.details()}") from error
+        if not ack.success:
+            raise PushError(f"{address} refused to revoke {revocation.namespace}: {ack.message}")
+
+    async def forget(self, address: str) -> None:
+        """The proxy has another address now, or is gone."""
+        channel = self._channels.pop(address, None)
+        if channel is not None:
+            await channel.close(None)
+
+    async def close(self) -> None:
+        for address in list(self._channels):
+            await self.forget(address)
+
+    def _stub(self, address: str) -> control_plane_pb2_grpc.ControlPlaneStub:
+        channel = self._channels.get(address)
+        if channel is None:
+            options = (("grpc.initial_reconnect_backoff_ms", 200), ("grpc.max_reconnect_backoff_ms", 5000))
+            channel = (grpc.aio.insecure_channel(address, options=options) if self._credentials is None
+                       else grpc.aio.secure_channel(address, self._credentials, options=options))
+            self._channels[address] = channel
+        return control_plane_pb2_grpc.ControlPlaneStub(channel)  # type: ignore[no-untyped-call]

@@ -1,0 +1,129 @@
+"""Namespaces: created, changed and deleted, written down, and told to the proxy that serves them."""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+
+from prism import control_plane_pb2 as pb
+from prism_admin.assignments import assignment, to_json
+from prism_admin.coordinator import Coordinator
+from prism_admin.layout import partition_of
+from prism_admin.names import name_problem
+from prism_admin.pushes import PushError, Pushes
+from prism_admin.storage.errors import AlreadyExistsError
+from prism_admin.storage.namespaces import Namespace
+from prism_admin.storage.store import Store
+
+_log = logging.getLogger("prism.admin.registry")
+
+
+class InvalidNamespaceError(ValueError):
+    """The request cannot be carried out as it is; the message says what to change."""
+
+
+class NoOwnerError(RuntimeError):
+    """No proxy serves the partition of the namespace."""
+
+
+class Registry:
+    """One per admin."""
+
+    def __init__(self, store: Store, coordinator: Coordinator, pushes: Pushes) -> None:
+        self._store = store
+        self._coordinator = coordinator
+        self._pushes = pushes
+        self._pending: dict[str, str] = {}
+
+    def pending(self, name: str) -> str | None:
+        """Why the proxy of a namespace has not confirmed it yet; None when it has."""
+        return self._pending.get(name)
+
+    async def create(self, name: str, config: pb.NamespaceConfig, *, principal: str, description: str = "",
+                     metadata: dict[str, Any] | None = None) -> Namespace:
+        """The stored namespace, served by its proxy, or `pending`.
+
+        The same again, by the same configuration, is the same again. InvalidNamespaceError, NoOwnerError,
+        AlreadyExistsError.
+        """
+        problem = name_problem(name) or config_problem(config)
+        if problem:
+            raise InvalidNamespaceError(problem)
+        partition = partition_of(name)
+        async with self._coordinator.placement.changing() as current:
+            owner = current.owner(partition)
+            if owner is None:
+                raise NoOwnerError(f"no proxy assigned to partition {partition} of namespace {name!r}: start one with "
+                                   "--admin-endpoint")
+            wanted = Namespace(name, partition, to_json(config), description=description, assigned_proxy=owner,
+                               created_by=principal, metadata=metadata or {})
+            try:
+                created = await self._store.namespaces.create(wanted)
+            except AlreadyExistsError:
+                created = await self._store.namespaces.get(name)
+                if created.config != wanted.config:
+                    raise
+        await self._push(created)
+        return created
+
+    async def change(self, name: str, *, expected_version: int = 0, config: pb.NamespaceConfig | None = None,
+                     **values: Any) -> Namespace:
+        """The namespace as it is now. NotFoundError, ConflictError, InvalidNamespaceError."""
+        if config is not None:
+            problem = config_problem(config)
+            if problem:
+                raise InvalidNamespaceError(problem)
+            values["config"] = to_json(config)
+        changed = await self._store.namespaces.change(name, expected_version=expected_version, **values)
+        if config is not None:
+            await self._push(changed)
+        return changed
+
+    async def delete(self, name: str) -> None:
+        """Gone from storage first, then from the proxy. NotFoundError."""
+        found = await self._store.namespaces.get(name)
+        await self._store.namespaces.delete(name)
+        self._pending.pop(name, None)
+        current = self._coordinator.placement.map
+        owner = current.owner(found.partition)
+        address = self._coordinator.address_of(owner) if owner is not None else None
+        if owner is None or address is None:
+            return
+        try:
+            await self._pushes.revoke(address, pb.NamespaceRevocation(
+                proxy_id=owner, namespace=name, revision=current.revision))
+        except PushError as error:
+            _log.warning("a deleted namespace was not revoked", extra={"namespace": name, "reason": str(error)})
+
+    async def retry_pending(self, proxy: str) -> None:
+        """The proxy has been heard from: tell it again what it has not confirmed."""
+        for name in list(self._pending):
+            found = await self._store.namespaces.get(name)
+            if self._coordinator.placement.map.owner(found.partition) == proxy:
+                await self._push(found)
+
+    async def _push(self, namespace: Namespace) -> None:
+        current = self._coordinator.placement.map
+        owner = current.owner(namespace.partition)
+        address = self._coordinator.address_of(owner) if owner is not None else None
+        if address is None:
+            self._pending[namespace.name] = f"{owner or 'its proxy'} is not alive"
+            return
+        try:
+            await self._pushes.assign(address, assignment(namespace, current.revision))
+        except PushError as error:
+            self._pending[namespace.name] = str(error)
+            _log.warning("a namespace is not in force yet",
+                         extra={"namespace": namespace.name, "proxy": owner, "reason": str(error)})
+        else:
+            self._pending.pop(namespace.name, None)
+
+
+def config_problem(config: pb.NamespaceConfig) -> str | None:
+    """What the admin can tell of a configuration without knowing any driver; None when it may go to a proxy."""
+    if not config.backends:
+        return "a namespace needs a backend: set config.backends, such as store: {backend_type: memstore}"
+    for slot, backend in config.backends.items():
+        if not backend.backend_type:
+            return f"config.backends[{slot!r}] has no backend_type"
+    return None

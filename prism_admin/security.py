@@ -1,0 +1,123 @@
+"""Who calls: mTLS identity, the shared token, or, where neither is asked for, somebody on this machine."""
+
+from __future__ import annotations
+
+import hmac
+from collections.abc import Awaitable, Callable
+from contextlib import AbstractContextManager
+from contextvars import ContextVar
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import grpc
+
+Context = Any  # grpc.aio.ServicerContext
+LOCAL = "local"
+_principal: ContextVar[str] = ContextVar("principal", default="")
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """`principal` names the caller in the audit log; empty when the call has no valid credentials."""
+
+    principal: str
+    reason: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Security:
+    """What callers must show. `token` empty asks for none; with `client_ca` they must have a certificate of it."""
+
+    token: str = ""
+    certificate: Path | None = None
+    key: Path | None = None
+    client_ca: Path | None = None
+
+    @property
+    def asks(self) -> bool:
+        return bool(self.token) or self.client_ca is not None
+
+    def server_credentials(self) -> grpc.ServerCredentials | None:
+        """None without TLS. OSError when a file cannot be read."""
+        if self.certificate is None or self.key is None:
+            return None
+        pair = (self.key.read_bytes(), self.certificate.read_bytes())
+        ca = self.client_ca.read_bytes() if self.client_ca is not None else None
+        return grpc.ssl_server_credentials([pair], ca, require_client_auth=ca is not None)
+
+    def identify(self, context: Context) -> Identity:
+        """Who the caller is."""
+        metadata = {key: value for key, value in context.invocation_metadata() or () if isinstance(value, str)}
+        certified = _certified(context)
+        if certified:
+            return Identity(certified)
+        if self.token:
+            scheme, _, shown = metadata.get("authorization", "").partition(" ")
+            if scheme.lower() != "bearer" or not shown:
+                shown = metadata.get("x-admin-token", "")
+            if not shown:
+                return Identity("", "no credentials: send authorization: Bearer TOKEN, or a client certificate")
+            if not hmac.compare_digest(shown.encode(), self.token.encode()):
+                return Identity("", "the token is not valid")
+            return Identity(metadata.get("x-admin-user", "token"))
+        return Identity(metadata.get("x-admin-user", LOCAL))
+
+
+def principal_of(context: Context) -> str:
+    """The caller of the call in progress."""
+    return _principal.get()
+
+
+def _certified(context: Context) -> str:
+    """The common name, or the first alternative name, of a verified client certificate."""
+    found = context.auth_context() or {}
+    for name in ("x509_common_name", "x509_subject_alternative_name"):
+        for value in found.get(name, ()):
+            if value:
+                return bytes(value).decode(errors="replace")
+    return ""
+
+
+class Authentication(grpc.aio.ServerInterceptor):  # type: ignore[type-arg]
+    """Lets a call pass when its caller is known, within `observe(method, request, context)`."""
+
+    def __init__(self, security: Security, observe: Callable[..., AbstractContextManager[Any]]) -> None:
+        self._security = security
+        self._observe = observe
+
+    async def intercept_service(
+        self, continuation: Callable[[Any], Awaitable[Any]], details: grpc.HandlerCallDetails
+    ) -> Any:
+        handler = await continuation(details)
+        if handler is None or details.method.startswith("/grpc.health."):
+            return handler
+        wrap = self._stream if handler.response_streaming else self._unary
+        make = (grpc.unary_stream_rpc_method_handler if handler.response_streaming
+                else grpc.unary_unary_rpc_method_handler)
+        inner = handler.unary_stream if handler.response_streaming else handler.unary_unary
+        return make(wrap(details.method, inner), handler.request_deserializer, handler.response_serializer)
+
+    async def _enter(self, context: Context) -> None:
+        identity = self._security.identify(context)
+        _principal.set(identity.principal)
+        if not identity.principal:
+            await context.abort(grpc.StatusCode.UNAUTHENTICATED, identity.reason)
+
+    def _unary(self, method: str, inner: Callable[..., Awaitable[Any]]) -> Callable[..., Awaitable[Any]]:
+        async def call(request: Any, context: Context) -> Any:
+            with self._observe(method, request, context) as observed:
+                await self._enter(context)
+                observed.response = await inner(request, context)
+                return observed.response
+
+        return call
+
+    def _stream(self, method: str, inner: Callable[..., Any]) -> Callable[..., Any]:
+        async def call(request: Any, context: Context) -> Any:
+            with self._observe(method, request, context):
+                await self._enter(context)
+                async for item in inner(request, context):
+                    yield item
+
+        return call

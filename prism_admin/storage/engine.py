@@ -1,0 +1,107 @@
+"""Opens the database: connections as they must be, and a schema that is current."""
+
+from __future__ import annotations
+
+import sqlite3
+from typing import TYPE_CHECKING, Any
+
+from sqlalchemy import Connection, event, inspect, text
+from sqlalchemy.exc import DBAPIError, SQLAlchemyError
+from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
+
+from prism_admin.storage.urn import Database
+
+if TYPE_CHECKING:
+    from alembic.config import Config
+
+LATEST = 3  # of migrations/versions
+BUSY_MS = 5000
+
+
+class StorageError(RuntimeError):
+    """The database cannot be used; the message names it, without its password, and what failed."""
+
+
+async def open_engine(database: Database) -> AsyncEngine:
+    """An engine on a database with the latest schema. StorageError when it cannot be reached or migrated."""
+    engine = make_engine(database)
+    try:
+        async with engine.connect() as connection:
+            current = await connection.run_sync(version)
+            if current != LATEST:
+                await connection.run_sync(migrate, "head")
+    except (OSError, SQLAlchemyError) as error:
+        await engine.dispose()
+        raise StorageError(f"database {database.shown}: {_reason(error)}") from error
+    return engine
+
+
+def make_engine(database: Database) -> AsyncEngine:
+    if database.path is None:
+        return create_async_engine(database.url, pool_size=8, max_overflow=8, pool_pre_ping=True)
+    database.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    engine = create_async_engine(database.url)
+    event.listen(engine.sync_engine, "connect", _prepare_sqlite)
+    event.listen(engine.sync_engine, "begin", _begin_immediate)
+    return engine
+
+
+def version(connection: Connection) -> int:
+    """The version of the schema; 0 for an empty database."""
+    if not inspect(connection).has_table("schema_version"):
+        return 0
+    return int(connection.execute(text("SELECT coalesce(max(version), 0) FROM schema_version")).scalar_one())
+
+
+def migrate(connection: Connection, target: str) -> None:
+    """Bring the schema to a revision (`head`, `base`, or a number as in `0002`). StorageError names the failed step."""
+    # Imported here: a start on a current schema need not pay 0.2 s for it.
+    from alembic import command
+    from alembic.script import ScriptDirectory
+
+    config = _alembic(connection)
+    known = {script.revision for script in ScriptDirectory.from_config(config).walk_revisions()}
+    found = version(connection)
+    if found and f"{found:04}" not in known:
+        raise StorageError(
+            f"its schema has version {found}, newer than this program knows ({LATEST}): use that program")
+    connection.rollback()
+    try:
+        upward = target == "head" or (target != "base" and int(target) > found)
+        (command.upgrade if upward else command.downgrade)(config, target)
+        connection.commit()
+    except SQLAlchemyError as error:
+        connection.rollback()
+        raise StorageError(
+            f"migration to {target} failed after version {version(connection)}: {_reason(error)}") from error
+
+
+def _alembic(connection: Connection) -> Config:
+    from alembic.config import Config
+
+    config = Config()
+    config.set_main_option("script_location", "prism_admin.storage:migrations")
+    config.set_main_option("path_separator", "os")
+    config.attributes["connection"] = connection
+    return config
+
+
+def _prepare_sqlite(connection: Any, record: object) -> None:
+    connection.isolation_level = None  # transactions begin where we say, see _begin_immediate
+    cursor = connection.cursor()
+    for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON", f"busy_timeout={BUSY_MS}"):
+        cursor.execute(f"PRAGMA {pragma}")
+    cursor.close()
+
+
+def _begin_immediate(connection: Connection) -> None:
+    """A transaction that reads first and writes later cannot wait for another writer; one that locks at once can."""
+    connection.exec_driver_sql("BEGIN IMMEDIATE")
+
+
+def _reason(error: Exception) -> str:
+    if isinstance(error, DBAPIError) and error.orig is not None:
+        return str(error.orig).strip() or type(error.orig).__name__
+    if isinstance(error, sqlite3.Error | OSError):
+        return str(error)
+    return str(error).splitlines()[0]

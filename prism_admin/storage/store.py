@@ -1,0 +1,28 @@
+"""The door to storage."""
+
+from __future__ import annotations
+
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from prism_admin.storage.engine import open_engine
+from prism_admin.storage.namespaces import Namespaces
+from prism_admin.storage.proxies import Proxies
+from prism_admin.storage.urn import Database
+
+
+class Store:
+    """One open database. Opened by `open_store`."""
+
+    def __init__(self, engine: AsyncEngine, database: Database) -> None:
+        self.engine = engine
+        self.database = database
+        self.namespaces = Namespaces(engine)
+        self.proxies = Proxies(engine)
+
+    async def close(self) -> None:
+        await self.engine.dispose()
+
+
+async def open_store(database: Database) -> Store:
+    """StorageError when it cannot be reached or migrated."""
+    return Store(await open_engine(database), database)

@@ -1,0 +1,133 @@
+"""`prism-admin` as operators run it: a real server, real commands."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+import yaml
+
+from tests.services.admin import AdminProcess, run
+from tests.support.fake_proxy import FakeProxy, until
+
+MANIFEST = b"""
+backends:
+  store:
+    backend_type: redis
+    connection_string: redis://ada:s3cret@db:6379
+patterns:
+  keyvalue: {pattern_name: keyvalue, settings: {narrow_keys: "true"}}
+"""
+
+
+@pytest.fixture
+async def admin(tmp_path: Path) -> AsyncIterator[AdminProcess]:
+    started = await AdminProcess(f"sqlite:///{tmp_path / 'admin.db'}").start()
+    yield started
+    assert await started.stop() == 0
+
+
+@pytest.fixture
+async def proxy(admin: AdminProcess) -> AsyncIterator[FakeProxy]:
+    joined = await FakeProxy("proxy-01", admin.port).start()
+    await until(lambda: joined.session.joined)
+    yield joined
+    await joined.stop()
+
+
+async def command(admin: AdminProcess, *arguments: str, given: bytes = b"") -> tuple[int, str, str]:
+    return await run("--endpoint", f"127.0.0.1:{admin.port}", *arguments, given=given)
+
+
+async def test_namespaces_from_creation_to_deletion(admin: AdminProcess, proxy: FakeProxy, tmp_path: Path) -> None:
+    code, output, errors = await command(admin, "namespaces", "create", "orders", given=MANIFEST)
+    assert (code, errors) == (0, "")
+    created = json.loads(output)
+    assert (created["name"], created["assigned_proxy"], created["config_version"]) == ("orders", "proxy-01", "1")
+    assert "s3cret" not in output
+    assert proxy.configs["orders"].patterns["keyvalue"].settings["narrow_keys"] == "true"
+    _, output, _ = await command(admin, "namespace", "list", "-o", "yaml")  # the singular is understood
+    assert [found["name"] for found in yaml.safe_load(output)["namespaces"]] == ["orders"]
+    _, output, _ = await command(admin, "namespaces", "show", "orders", "-o", "table")
+    assert "redis://ada:***@db:6379" in output.replace("\n", "")
+    file = tmp_path / "orders.yaml"
+    file.write_bytes(MANIFEST.replace(b"6379", b"6380"))
+    code, output, _ = await command(admin, "namespaces", "update", "orders", "-f", str(file))
+    assert (code, json.loads(output)["config_version"]) == (0, "2")
+    code, _, errors = await command(admin, "namespaces", "delete", "orders", given=b"n\n")
+    assert (code, "nothing was deleted" in errors) == (1, True)
+    assert (await command(admin, "namespaces", "delete", "orders", "--force"))[0] == 0
+    assert proxy.serving == {}
+
+
+async def test_proxies_partitions_and_audit_are_shown(admin: AdminProcess, proxy: FakeProxy) -> None:
+    await command(admin, "namespaces", "create", "orders", "--backend", "redis")
+    _, output, _ = await command(admin, "proxies", "list")
+    assert [found["proxy_id"] for found in json.loads(output)["proxies"]] == ["proxy-01"]
+    _, output, _ = await command(admin, "proxies", "show", "proxy-01", "-o", "table")
+    assert "0-255" in output
+    _, output, _ = await command(admin, "partitions", "show")
+    assert json.loads(output)["namespaces"] == {"238": {"names": ["orders"]}}
+    _, output, _ = await command(admin, "partitions", "plan", "--join", "proxy-02")
+    assert len(json.loads(output)["moves"]) == 128
+    _, output, _ = await command(admin, "audit", "--operation", "CreateNamespace", "-o", "table")
+    assert "namespace:orders" in output
+
+
+@pytest.mark.parametrize(("arguments", "said"), [
+    (("namespaces", "show", "missing"), "NOT_FOUND: namespace not found: missing"),
+    (("proxies", "show", "missing"), "proxy not found: missing"),
+    (("namespaces", "create", "Bad_Name", "--backend", "redis"), "use 3 to 63 lower-case letters"),
+    (("namespaces", "create", "orders", "-f", "/nowhere.yaml"), "/nowhere.yaml: No such file"),
+    (("partitions", "plan"), "name one of join, leave and contiguous"),
+    (("partitions", "plan", "--leave", "missing"), "there is no proxy 'missing'"),
+    (("nonsense",), "No such command 'nonsense'"),
+])
+async def test_errors_are_sentences_and_exit_1(admin: AdminProcess, arguments: tuple[str, ...], said: str) -> None:
+    code, _, errors = await command(admin, *arguments)
+    assert code == 1
+    assert said in " ".join(errors.split())
+
+
+async def test_a_manifest_with_an_unknown_key_is_refused(admin: AdminProcess) -> None:
+    code, _, errors = await command(admin, "namespaces", "create", "orders", given=b"backendz: {}")
+    assert (code, "backendz" in errors) == (1, True)
+
+
+async def test_no_admin_is_said_so() -> None:
+    code, _, errors = await run("--endpoint", "127.0.0.1:9", "namespaces", "list")
+    assert code == 1
+    assert "no admin answers at 127.0.0.1:9" in errors
+
+
+@pytest.mark.parametrize(("arguments", "said"), [
+    (("--db", "mysql://ada:s3cret@db/x"), "unsupported database URN"),
+    (("--listen", "0.0.0.0:0"), "open to other machines"),
+    (("--tls-cert", "x.pem"), "go together"),
+    (("--token-file", "/nowhere"), "--token-file /nowhere: No such file"),
+])
+async def test_a_server_that_cannot_start_says_why(tmp_path: Path, arguments: tuple[str, ...], said: str) -> None:
+    given = arguments if "--db" in arguments else ("--db", f"sqlite:///{tmp_path / 'admin.db'}", *arguments)
+    code, _, errors = await run("serve", *given)
+    assert code == 1
+    assert said in errors
+    assert "s3cret" not in errors
+
+
+async def test_it_is_small_and_a_killed_one_keeps_what_it_knew(tmp_path: Path) -> None:
+    urn = f"sqlite:///{tmp_path / 'admin.db'}"
+    first = await AdminProcess(urn).start()
+    proxy = await FakeProxy("proxy-01", first.port).start()
+    await until(lambda: proxy.session.joined)
+    assert (await command(first, "namespaces", "create", "orders", "--backend", "redis"))[0] == 0
+    await first.kill()
+    second = await AdminProcess(urn, port=first.port).start()
+    assert second.resident_bytes() < 90e6
+    await until(lambda: proxy.registrations == 2)
+    _, output, _ = await command(second, "namespaces", "show", "orders")
+    assert json.loads(output)["assigned_proxy"] == "proxy-01"
+    assert proxy.serving == {"orders": 1}
+    await proxy.stop()
+    assert await second.stop() == 0

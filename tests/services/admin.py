@@ -1,0 +1,56 @@
+"""A real `prism-admin serve` process on a port of its own choice."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import signal
+import sys
+import time
+from pathlib import Path
+
+
+class AdminProcess:
+    """`port` and `started_s` are known once `start` returned."""
+
+    def __init__(self, urn: str, *arguments: str, port: int = 0) -> None:
+        self._command = (sys.executable, "-m", "prism_admin", "serve", "--db", urn, "--listen", f"127.0.0.1:{port}",
+                         *arguments)
+        self.port = port
+
+    async def start(self) -> AdminProcess:
+        """Wait until it serves. AssertionError with what it said when it ends instead."""
+        began = time.monotonic()
+        self.process = await asyncio.create_subprocess_exec(*self._command, stderr=asyncio.subprocess.PIPE)
+        assert self.process.stderr is not None
+        said = b""
+        while line := await self.process.stderr.readline():
+            said += line
+            if found := re.search(rb"serving on port (\d+)", line):
+                self.port = int(found[1])
+                self.started_s = time.monotonic() - began
+                self._drain = asyncio.create_task(self.process.stderr.read())
+                return self
+        raise AssertionError(f"the admin never served but said:\n{said.decode()}")
+
+    def resident_bytes(self) -> int:
+        pages = Path(f"/proc/{self.process.pid}/statm").read_text().split()[1]
+        return int(pages) * 4096
+
+    async def kill(self) -> None:
+        self.process.kill()
+        await self.process.wait()
+
+    async def stop(self) -> int:
+        self.process.send_signal(signal.SIGTERM)
+        return await self.process.wait()
+
+
+async def run(*arguments: str, given: bytes = b"") -> tuple[int, str, str]:
+    """(exit code, output, errors) of a `prism-admin` command."""
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-m", "prism_admin", *arguments, stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE)
+    output, errors = await process.communicate(given)
+    assert process.returncode is not None
+    return process.returncode, output.decode(), errors.decode()
