@@ -21,6 +21,7 @@ from prism_proxy._native.gate import GatePage
 from prism_proxy.config import ProxyConfig
 from prism_proxy.errors import PrismError
 from prism_proxy.interfaces.registry import add_interfaces, namespaced
+from prism_proxy.interfaces.transaction_relay import TransactionRelay
 from prism_proxy.namespaces.applier import Applier
 from prism_proxy.namespaces.model import NamespaceConfig
 from prism_proxy.namespaces.placement import Placement
@@ -68,8 +69,9 @@ class App:
         self._log = log.get("prism.proxy")
         self._config = config
         self._report = report or self.show_health
+        self._placement = placement or Placement()
         self.namespaces = Namespaces()
-        self.applier = Applier(self.namespaces, make_driver, placement, page)
+        self.applier = Applier(self.namespaces, make_driver, self._placement, page)
         self.metrics = Metrics(version=__version__, namespaced=namespaced)
         self.lifecycle = Lifecycle(self._state_changed)
         self._health = HealthServicer()
@@ -82,6 +84,7 @@ class App:
         self._peers: dict[int, Peer] = {}
         self.overview = Overview(self.namespaces, self.lifecycle, self._server, self._monitor)
         self.metrics.collectors.append(self.overview.collect)
+        self._relay = TransactionRelay(self._placement.worker, peers, config.limits)
         self._reflection: Reflection | None = None
         self._refresher: asyncio.Task[None] | None = None
         self._ended: int | None = None
@@ -103,8 +106,8 @@ class App:
             for worker, address in enumerate(self._peer_addresses)}
         self.namespaces.on_swap(lambda current: self._internal.set_routes(current.table()))
         self.namespaces.on_swap(lambda current: self._server.set_routes(current.table(self._forward)))
-        self._add_methods(self._internal)
-        services = self._add_methods(self._server)
+        self._add_methods(self._internal, None)
+        services = self._add_methods(self._server, self._relay)
         services.append(add_health(self._server, self._health))
         self._reflection = add_reflection(self._server, services)
 
@@ -113,12 +116,12 @@ class App:
         self._peers[worker].start()
         return self._peers[worker].handler
 
-    def _add_methods(self, server: Server) -> list[str]:
+    def _add_methods(self, server: Server, relay: TransactionRelay | None) -> list[str]:
         """Register everything that calls of a namespace need; the names of the services."""
         for handlers in (keyvalue.handlers(), keyvalue_redis.handlers()):
             for path, handler in handlers.items():
                 server.add_native_handler(path, handler)
-        return add_interfaces(server, self.namespaces.resolve)
+        return add_interfaces(server, self.namespaces.resolve, relay)
 
     async def serve(
         self, sockets: Sequence[socket.socket], *, internal: socket.socket | None = None, owned: bool = True
@@ -178,6 +181,7 @@ class App:
         problems = await close_all((route.driver for route in self.namespaces.current.here().values()),
                                    0 if forced else DRIVER_DRAIN_SECONDS)
         await self.applier.close()
+        await self._relay.close()
         await asyncio.gather(*(peer.close() for peer in self._peers.values()))
         for problem in problems:
             self._log.error("a backend did not close cleanly", exc_info=problem)

@@ -38,11 +38,20 @@ class Route(Protocol):
 Resolve = Callable[[str], Route | None]
 
 
+class Relay(Protocol):
+    """Other workers of the proxy, which hold transactions (see `transaction_relay`)."""
+
+    def elsewhere(self, transaction_id: str) -> int | None: ...
+
+    async def call(self, worker: int, path: str, request: bytes, context: Any) -> bytes: ...
+
+
 class NamespacedServicer:
     """`resolve(name)` finds the route of a namespace where the server has not done so already."""
 
-    def __init__(self, resolve: Resolve) -> None:
+    def __init__(self, resolve: Resolve, relay: Relay | None = None) -> None:
         self._resolve = resolve
+        self._relay = relay
 
     def route(self, context: Any) -> Route:
         """The route of the call. PrismError NOT_FOUND for an unknown namespace, NOT_OWNER for one served elsewhere."""

@@ -13,7 +13,7 @@ from prism.interfaces.keyvalue import (
     keyvalue_transactional_pb2_grpc,
     keyvalue_ttl_pb2_grpc,
 )
-from prism_proxy.interfaces.base import Resolve
+from prism_proxy.interfaces.base import Relay, Resolve
 from prism_proxy.interfaces.keyvalue_basic import KeyValueBasicServicer
 from prism_proxy.interfaces.keyvalue_batch import KeyValueBatchServicer
 from prism_proxy.interfaces.keyvalue_cas import KeyValueCasServicer
@@ -22,7 +22,7 @@ from prism_proxy.interfaces.keyvalue_transactional import KeyValueTransactionalS
 from prism_proxy.interfaces.keyvalue_ttl import KeyValueTTLServicer
 
 _PACKAGE = "prism.interfaces.keyvalue."
-SERVICES: dict[str, tuple[Callable[[Resolve], Any], Callable[[Any, Any], None]]] = {
+SERVICES: dict[str, tuple[Callable[[Resolve, Relay | None], Any], Callable[[Any, Any], None]]] = {
     _PACKAGE + "KeyValueBasicInterface": (
         KeyValueBasicServicer, keyvalue_basic_pb2_grpc.add_KeyValueBasicInterfaceServicer_to_server),
     _PACKAGE + "KeyValueScanInterface": (
@@ -39,10 +39,10 @@ SERVICES: dict[str, tuple[Callable[[Resolve], Any], Callable[[Any, Any], None]]]
 }
 
 
-def add_interfaces(server: Any, resolve: Resolve) -> list[str]:
-    """Register every service on `server`; returns their full names."""
+def add_interfaces(server: Any, resolve: Resolve, relay: Relay | None = None) -> list[str]:
+    """Register every service on `server`; returns their full names. `relay` leads to the other workers."""
     for servicer, register in SERVICES.values():
-        register(servicer(resolve), server)
+        register(servicer(resolve, relay), server)
     return list(SERVICES)
 
 

@@ -21,7 +21,7 @@ from prism_proxy.namespaces.model import DEFAULT, NamespaceConfig
 from prism_proxy.namespaces.placement import Placement
 from prism_proxy.patterns.keyvalue.declaration import REQUIRED
 from prism_proxy.patterns.keyvalue.pattern import KeyValuePattern
-from prism_proxy.patterns.keyvalue.transactions import Transactions
+from prism_proxy.patterns.keyvalue.transactions import Transactions, process_name
 from prism_proxy.slots.slot import Slot
 
 
@@ -125,7 +125,8 @@ def build(
                 config.backend, config.backend_config):
             driver, transactions = before.driver, before.keyvalue.transactions
         else:
-            driver, transactions = make_driver(config.backend, config.driver_config), Transactions()
+            driver = make_driver(config.backend, config.driver_config)
+            transactions = Transactions(process_name(placement.worker))
         if before is not None and before.driver is driver and before.config.resilience == config.resilience:
             slot = before.slot
         else:

@@ -27,7 +27,18 @@ DEFAULT_TIMEOUT_MS = 30_000
 MAX_TIMEOUT_MS = 300_000
 ENTRY_BYTES = 64  # counted for each key besides its bytes, so that many small ones are bounded too
 
-_HANDLE = re.compile(r".+\.[0-9a-f]{8}\.[0-9a-f]{32}")
+_HANDLE = re.compile(r".+-([0-9]{1,4})\.[0-9a-f]{8}\.[0-9a-f]{32}")
+
+
+def worker_of(handle: str) -> int | None:
+    """The number of the worker that made a handle; None for what is no handle."""
+    found = _HANDLE.fullmatch(handle)
+    return int(found[1]) if found is not None else None
+
+
+def process_name(worker: int) -> str:
+    """How handles name a process of this proxy."""
+    return f"local-{worker}"
 
 
 @dataclass
