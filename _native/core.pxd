@@ -36,9 +36,12 @@ cdef class ServerCore:
     cdef RouteTable routes
     cdef readonly set connections
     cdef readonly int streams, handlers_running
+    cdef readonly int servicer_backlog  # calls given to the loop that it has not begun
     cdef readonly int64_t bytes_held
     cdef readonly bint draining
     cdef object resolve, stats_for, describe_error, executor, on_idle
+    cdef public object encode_shed      # makes `shed_trailers`, variants of what a shed call is told
+    cdef list shed_trailers
     cdef Method find(self, RequestHead head)
     cdef NativeRoute route(self, GrpcSession session, RequestHead head)
     cdef RoutedMethod routed(self, NativeRoute route, Method method)

@@ -14,6 +14,8 @@ class ServerCore:
     streams: int
     handlers_running: int
     bytes_held: int
+    servicer_backlog: int
+    encode_shed: Callable[[], list[list[tuple[bytes, bytes]]]]
     draining: bool
     def __init__(
         self,

@@ -4,7 +4,8 @@ from libc.stdint cimport int64_t, uint64_t
 cdef enum:
     CONCURRENT_STREAMS, RESETS, HEADER_LIST, HEADER_FIELDS, CONTINUATIONS, SETTINGS_ENTRIES, CONTROL_QUEUE_PAUSE
     CONTROL_QUEUE_CLOSE, EMPTY_FRAMES, PRIORITY_FRAMES, WINDOW_UPDATES, ZERO_WINDOW, HANDSHAKE
-    HEADER_TIMEOUT, IDLE, AGE, PINGS, KEEPALIVE, MESSAGE_SIZE, RECEIVE_BUDGET, CONNECTIONS, HANDSHAKES, LIMIT_COUNT
+    HEADER_TIMEOUT, IDLE, AGE, PINGS, KEEPALIVE, MESSAGE_SIZE, RECEIVE_BUDGET, CONNECTIONS, HANDSHAKES, SERVICER_BACKLOG
+    LIMIT_COUNT
 
 
 cdef class NativeLimits:
@@ -16,5 +17,5 @@ cdef class NativeLimits:
     cdef double max_age_jitter
     cdef int64_t ping_min_interval_ns, ping_strikes, keepalive_ns, keepalive_timeout_ns
     cdef int64_t max_message_bytes, receive_budget_bytes, stream_window, connection_window
-    cdef int64_t inflate_offload_bytes
+    cdef int64_t inflate_offload_bytes, servicer_backlog
     cdef uint64_t hits[LIMIT_COUNT]

@@ -5,7 +5,7 @@ NAMES = (
     "control_queue_pause", "control_queue_close", "empty_frames", "priority_frames", "window_updates",
     "zero_window_timeout_s", "handshake_timeout_s", "header_timeout_s", "idle_timeout_s",
     "max_age_s", "ping_min_interval_s", "keepalive_timeout_s", "max_message_bytes", "receive_budget_bytes",
-    "connections", "handshakes_in_progress",
+    "connections", "handshakes_in_progress", "servicer_backlog",
 )
 assert len(NAMES) == LIMIT_COUNT
 
@@ -50,6 +50,7 @@ cdef class NativeLimits:
         self.stream_window = limits.stream_window_bytes
         self.connection_window = limits.connection_window_bytes
         self.inflate_offload_bytes = limits.inflate_offload_bytes
+        self.servicer_backlog = limits.servicer_backlog
 
     def hit_counts(self) -> dict[str, int]:
         """How often each limit was hit, by name."""

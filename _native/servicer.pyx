@@ -18,6 +18,8 @@ from libc.string cimport memcpy, memmove
 from prism_proxy._native.buffers cimport buffer_append, buffer_free, buffer_t
 from prism_proxy._native.call cimport Handler, ServerStream
 from prism_proxy._native.clock cimport monotonic_ns
+from prism_proxy._native.core cimport ServerCore
+from prism_proxy._native.limits cimport SERVICER_BACKLOG
 from prism_proxy._native.wire cimport encode_metadata
 
 from prism_proxy._native.wire import gzip_bytes
@@ -26,6 +28,7 @@ cdef enum:
     OK = 0
     CANCELLED = 1
     UNKNOWN = 2
+    RESOURCE_EXHAUSTED = 8
     INTERNAL = 13
     OUTPUT_HIGH_WATER = 1 << 18     # a writer waits above this many unsent bytes, until half of them are gone
     COMPRESS_OFF_LOOP = 1 << 16
@@ -43,6 +46,20 @@ cdef int code_number(object code) except -1:
     return UNKNOWN
 
 
+cdef void shed(ServerStream stream) noexcept:
+    """Refuse a call because the loop is behind by too many already; this must cost a fraction of serving it."""
+    cdef ServerCore core = stream.core
+    core.limits.hits[SERVICER_BACKLOG] += 1
+    try:
+        if core.shed_trailers is None:
+            core.shed_trailers = core.encode_shed()
+        stream.end_with(RESOURCE_EXHAUSTED,
+                        core.shed_trailers[core.limits.hits[SERVICER_BACKLOG] % <size_t>len(core.shed_trailers)])
+    except Exception as error:
+        _log.error("a refusal could not be encoded", exc_info=error)
+        stream.end_with(RESOURCE_EXHAUSTED, [(b"grpc-status", b"8")])
+
+
 cdef class ServicerHandler(Handler):
     """Adapts one grpc.RpcMethodHandler, all four kinds."""
     cdef object deserialize, serialize, behaviour
@@ -57,7 +74,12 @@ cdef class ServicerHandler(Handler):
         self.yields = inspect.isasyncgenfunction(behaviour) or hasattr(behaviour, "__anext__")
 
     cdef void on_start(self, ServerStream stream) noexcept:
-        cdef Context context = Context.__new__(Context)
+        cdef Context context
+        # Health checks and the like have no namespace: they must be answered when calls are not.
+        if stream.route is not None and stream.core.servicer_backlog >= stream.core.limits.servicer_backlog:
+            shed(stream)
+            return
+        context = Context.__new__(Context)
         context.stream = stream
         context.handler = self
         context.loop = stream.core.loop
@@ -72,11 +94,14 @@ cdef class ServicerHandler(Handler):
 
     cdef void launch(self, Context context, object request):
         context.stream.handler_started()
+        context.stream.core.servicer_backlog += 1
         context.task = context.loop.create_task(context.run(request))
         context.task.add_done_callback(context.ended)
 
     cdef void on_message(self, ServerStream stream, const uint8_t* data, size_t n) noexcept:
         cdef Context context = stream.call
+        if context is None:
+            return      # shed
         if not self.request_streaming:
             self.launch(context, PyBytes_FromStringAndSize(<char*>data, n))
             return
@@ -107,7 +132,7 @@ cdef class Context:
     cdef object loop, task, reader, writer
     cdef buffer_t unread            # (length, message) of each message not read yet; one buffer, as they may be tiny
     cdef size_t unread_start
-    cdef bint half_closed, transport_gone, aborted, initial_sent, finished
+    cdef bint begun, half_closed, transport_gone, aborted, initial_sent, finished
     cdef bint compression_disabled
     cdef object compression
     cdef int status
@@ -120,6 +145,7 @@ cdef class Context:
 
     async def run(self, bytes request):
         cdef ServicerHandler handler = self.handler
+        self.begin()
         try:
             if handler.request_streaming:
                 argument = RequestIterator(self)
@@ -147,6 +173,11 @@ cdef class Context:
             self.stream.fail(INTERNAL, "UNDECODABLE_REQUEST", str(error))
         except Exception as error:
             self.unexpected(error)
+
+    cdef void begin(self) noexcept:
+        if not self.begun:
+            self.begun = True
+            self.stream.core.servicer_backlog -= 1
 
     cdef object parse(self, bytes data):
         if self.handler.deserialize is None:
@@ -180,6 +211,7 @@ cdef class Context:
 
     def ended(self, task):
         """The task is over: the call no longer counts as running."""
+        self.begin()    # unless it was cancelled before
         if not task.cancelled() and task.exception() is not None:
             self.loop.call_exception_handler({"message": "a call ended by an exception", "exception": task.exception()})
         self.stream.handler_finished()

@@ -75,6 +75,8 @@ class Limits:
     connections: int = _limit(20_000, "connections", "connections open at once; more are closed on accept", least=1)
     inflate_offload_bytes: int = _limit(
         64 * 1024, "bytes", "messages that inflate beyond this are inflated off the loop", least=1024)
+    servicer_backlog: int = _limit(
+        4000, "calls", "calls on namespaces waiting for the event loop to begin them in Python; more are shed", least=1)
     servicer_threads: int = _limit(8, "threads", "threads for synchronous servicers and offloaded work", least=1)
     drain_timeout_s: float = _limit(30, "s", "calls may finish for this long once a drain began")
     drain_hard_s: float = _limit(5, "s", "forced end this long after drain_timeout_s", least=0.01)

@@ -23,13 +23,15 @@ from prism_proxy._native.limits import NativeLimits
 from prism_proxy._native.metrics import MethodStats
 from prism_proxy._native.routing import RouteTable
 from prism_proxy._native.servicer import ServicerHandler
-from prism_proxy.errors import describe
+from prism_proxy._native.wire import percent_encode
+from prism_proxy.errors import PrismError, StatusCode, describe
 from prism_proxy.server.limits import Limits
 from prism_proxy.server.listener import Address, Listener
 from prism_proxy.server.sync_servicer import adapt
 from prism_proxy.server.tls import TlsConfig, TlsContexts, TlsError
 
 TLS_RELOAD_SECONDS = 1.0
+RETRY_SHED_S, RETRY_VARIANTS = 0.5, 8
 
 
 class Server:
@@ -120,6 +122,7 @@ class Server:
         loop = asyncio.get_running_loop()
         self._stopped = asyncio.Event()
         core = ServerCore(loop, self.limits, self._counters, self._resolve, self._stats_for, describe, self._executor)
+        core.encode_shed = _shed
         self._core = core
         if self._routes is not None:
             core.set_routes(self._routes)
@@ -233,3 +236,14 @@ class _CallDetails(grpc.HandlerCallDetails):
 def _unmeasured(namespace: str | None, path: str, backend: str) -> MethodStats:
     service, _, operation = path.lstrip("/").rpartition("/")
     return MethodStats(namespace or "", service, operation, backend)
+
+
+def _shed() -> list[list[tuple[bytes, bytes]]]:
+    """The trailers of calls that are refused because the event loop is behind, in variants that spread their return."""
+    code, message, details = describe(PrismError(
+        StatusCode.RESOURCE_EXHAUSTED, "LOAD_SHED", "this proxy gets more calls than it can take: slow down",
+        {"outcome": "not_executed", "phase": "admit"}, retry_after=RETRY_SHED_S))
+    common = [(b"grpc-status", b"%d" % code), (b"grpc-message", percent_encode(message)),
+              *(pair for pair in details if pair[0] == b"grpc-status-details-bin")]
+    waits = [RETRY_SHED_S * (1 + variant / RETRY_VARIANTS) for variant in range(RETRY_VARIANTS)]
+    return [[*common, (b"grpc-retry-pushback-ms", b"%d" % (1000 * wait))] for wait in waits]
