@@ -84,6 +84,7 @@ GOALS: tuple[Goal, ...] = (
         _cpu("tls", "prism-tls")(run), _cpu("tls", "prism")(run))),
     _at_least("Python servicer, grpc.aio's CPU over ours", 4.0, _cheaper("servicer", "grpc_aio", "prism-servicer")),
     _at_most("two workers, CPU per call, forwarded ones among them", 15.0, "us", _cpu("workers", "prism-2w")),
+    _at_most("Get forwarded to another process, CPU of the first", 15.0, "us", _cpu("forward", "prism-forward")),
     _at_most("start to first answered call", 250.0, "ms", _start),
     _at_most("idle memory", 45.0, "MB", _idle),
 )

@@ -41,6 +41,9 @@ def measure(name: str, row: Row, *, rounds: int, seconds: float, quick: bool) ->
             with _skipping(cell):
                 process, port = _launch(name, server)
                 stack.enter_context(process)
+                beside = SERVERS[server].beside
+                if beside is not None:
+                    stack.enter_context(Process(f"{name}-{server}-beside", beside(port), {}))
                 process.await_listening(port)
                 cell.idle_mb = process.usage().rss_bytes / 1e6
                 _prepare(server, port, row.quick_keys if quick else row.keys)

@@ -39,6 +39,8 @@ ROWS: Mapping[str, Row] = {
     "ghz": Row("Get, ghz, 80 in flight over 8 connections", Ghz(), _MAPS),
     "tls": Row("Get over TLS 1.3, 8x10, h2load", H2Load("Get"), ("prism-tls", "prism")),
     "servicer": Row("Get, a Python servicer, 8x10, h2load", H2Load("Get"), ("prism-servicer", "grpc_aio")),
+    "forward": Row("Get, 8x10, passed on to the process that owns the namespace: CPU of the first process alone",
+                   PrismLoad(), ("prism-forward", "prism")),
     "workers": Row("Get, 8x10, one process and two workers; about half the calls are forwarded to the other worker",
                    PrismLoad(), ("prism", "prism-2w")),
     START: Row("start to first answered call, and idle memory", None, ("prism", "prism-2w", "grpc_aio", "bare")),

@@ -14,13 +14,17 @@ from benchmarks.machine import OUT
 
 @dataclass(frozen=True, slots=True)
 class Server:
-    """`command(port)` may raise toolchain.MissingToolError. A fixed server answers every call with the reply to Get."""
+    """`command(port)` may raise toolchain.MissingToolError. A fixed server answers every call with the reply to Get.
+
+    `beside(port)` is a second process that the first one needs; its CPU and memory are not counted.
+    """
 
     label: str
     command: Callable[[int], list[str]]
     environment: Mapping[str, str] = field(default_factory=dict)
     fixed: bool = False
     tls: bool = False
+    beside: Callable[[int], list[str]] | None = None
 
 
 def _python(module: str, *arguments: str) -> list[str]:
@@ -35,6 +39,10 @@ def _prism(*flags: str) -> Callable[[int], list[str]]:
 def _prism_tls(port: int) -> list[str]:
     certificate, key = self_signed()
     return _prism("--tls-cert", str(certificate), "--tls-key", str(key))(port)
+
+
+def _owner_socket(port: int) -> Path:
+    return OUT / f"owner-{port}.sock"
 
 
 def _nghttpd(port: int) -> list[str]:
@@ -58,6 +66,11 @@ SERVERS: Mapping[str, Server] = {
     "prism": Server("Prism, memstore", _prism()),
     "prism-1g": Server("Prism, memstore of 1 GiB", _prism("--memory-bytes", str(1 << 30))),
     "prism-2w": Server("Prism, 2 workers, memstore in one of them", _prism("--workers", "2")),
+    "prism-forward": Server(
+        "Prism, calls of a namespace of another process", lambda port: _python(
+            "benchmarks.peers.forwarding_front", f"127.0.0.1:{port}", f"unix:{_owner_socket(port)}"),
+        beside=lambda port: _python("prism_proxy", "--listen", f"unix:{_owner_socket(port)}", "--metrics-listen", "off",
+                                    "--log-level", "warning")),
     "prism-tls": Server("Prism, TLS 1.3", _prism_tls, tls=True),
     "prism-servicer": Server(
         "Prism, Python servicer",
