@@ -31,6 +31,8 @@ EXTENSIONS: dict[str, tuple[list[str], list[str]]] = {
     "crc32": ([], ["z"]),
     "flood": ([], []),
     "forward": ([], []),
+    "forward_head": ([], []),
+    "forward_request": ([], []),
     "gate": ([], []),
     "gated_request": ([], []),
     "h2": ([], ["nghttp2"]),

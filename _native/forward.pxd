@@ -1,13 +1,14 @@
-from libc.stdint cimport int32_t, int64_t, uint8_t
+from libc.stdint cimport int32_t, int64_t
 
-from prism_proxy._native.buffers cimport buffer_t, chunk_t
+from prism_proxy._native.buffers cimport buffer_t
 from prism_proxy._native.call cimport Handler, ServerStream
-from prism_proxy._native.h2 cimport H2Session, H2Stream, OutputScheduler
+from prism_proxy._native.forward_request cimport ForwardRequest
+from prism_proxy._native.h2 cimport H2Session, OutputScheduler
 from prism_proxy._native.limits cimport NativeLimits
 from prism_proxy._native.nghttp2 cimport nghttp2_nv
 
 
-cdef class ForwardCall(H2Stream):
+cdef class ForwardCall(ForwardRequest):
     """A call on its way to its owner. While it waits for a connection, `next` and `previous` link the queue."""
     cdef ForwardHandler handler
     cdef ForwardConnection connection
@@ -15,22 +16,11 @@ cdef class ForwardCall(H2Stream):
     cdef void* newer                    # the list of the handler's calls
     cdef void* older
     cdef buffer_t head                  # of the reply, as RequestHead keeps it
-    cdef chunk_t* kept                  # the request so far, while it may have to be sent again
-    cdef chunk_t* kept_last
-    cdef size_t kept_bytes
-    cdef uint8_t prefix[5]
-    cdef int prefix_length
-    cdef size_t message_left
     cdef int64_t waiting_since_ns
     cdef int attempts
-    cdef bint waiting, head_seen, incomplete, relocated
+    cdef bint waiting, head_seen, relocated
 
-    cdef bint fits(self, const uint8_t* data, size_t n) noexcept
-    cdef bint append(self, const uint8_t* data, size_t n) noexcept
-    cdef bint push_borrowed(self, chunk_t* kept) noexcept
-    cdef void push(self, chunk_t* chunk) noexcept
     cdef void begin_reply(self, const nghttp2_nv* status) noexcept
-    cdef int reply_fields(self, nghttp2_nv* nva, int* code, bint* not_owner) noexcept
     cdef void end_reply(self) noexcept
     cdef void return_credit(self, ServerStream caller) noexcept
     cdef void fail(self, int code, str message) noexcept

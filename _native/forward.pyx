@@ -12,203 +12,41 @@ credit of the other: each direction holds at most one and a half stream windows.
 words for a failure are the business of `prism_proxy.server.peer`.
 """
 cimport cython
-from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_GET_SIZE
 from libc.stdint cimport int32_t, int64_t, uint8_t, uint32_t
-from libc.stdio cimport snprintf
 from libc.string cimport memcpy
 
-from prism_proxy._native.buffers cimport (
-    buffer_append, buffer_free, chunk_borrow, chunk_bytes, chunk_free, chunk_new, chunk_t,
-)
+from prism_proxy._native.buffers cimport buffer_append, buffer_free, chunk_bytes, chunk_new, chunk_t
 from prism_proxy._native.call cimport Handler, ServerStream, choose
 from prism_proxy._native.clock cimport monotonic_ns
 from prism_proxy._native.core cimport RoutedMethod
+from prism_proxy._native.forward_head cimport (
+    MAX_FIELDS, TIMEOUT_BYTES, http_status_code, next_field, reply_fields, request_fields, reset_status, trailer_pairs,
+)
+from prism_proxy._native.forward_request cimport ForwardRequest
 from prism_proxy._native.h2 cimport (
-    H2_CANCEL, H2_ENHANCE_YOUR_CALM, H2_INTERNAL_ERROR, H2_REFUSED_STREAM, H2Session, H2Stream, OutputScheduler,
+    H2_CANCEL, H2_INTERNAL_ERROR, H2_REFUSED_STREAM, H2Session, OutputScheduler,
 )
 from prism_proxy._native.limits cimport HEADER_LIST, NativeLimits
-from prism_proxy._native.messages cimport message_length_of
-from prism_proxy._native.name_values cimport fixed
-from prism_proxy._native.nghttp2 cimport NGHTTP2_NV_FLAG_NO_INDEX, nghttp2_nv
+from prism_proxy._native.nghttp2 cimport nghttp2_nv
 from prism_proxy._native.request_head cimport equals
 from prism_proxy._native.routing cimport NativeRoute
 
 cdef enum:
-    CANCELLED = 1
-    UNKNOWN = 2
-    PERMISSION_DENIED = 7
     RESOURCE_EXHAUSTED = 8
     INTERNAL = 13
     UNAVAILABLE = 14
-    H2_INADEQUATE_SECURITY = 12
-    MAX_FIELDS = 160            # of a header block: header_fields allows 128 by default, and a few are ours
-    KEPT_BYTES = 16 * 1024      # of a request, to send it again if the owner did not look at it
     CREDIT_STEP = 16 * 1024     # credit is returned in steps of at least this
     MAX_ATTEMPTS = 2
     TIMER_LEEWAY_NS = 500_000   # a timer may fire this early
     KEEPALIVE_PING = 0x464F5257
 
 
-# --- header blocks --------------------------------------------------------------------------------------------------
-
-cdef inline size_t next_field(const uint8_t* head, size_t at, nghttp2_nv* nv) noexcept:
-    """The field at `at` of a kept head; where the next one starts."""
-    cdef uint32_t lengths[2]
-    memcpy(lengths, head + at, 8)
-    nv.name = <uint8_t*>head + at + 8
-    nv.namelen = lengths[0]
-    nv.value = nv.name + lengths[0]
-    nv.valuelen = lengths[1]
-    nv.flags = 0
-    return at + 8 + lengths[0] + lengths[1]
-
-
-cdef inline bint named(const nghttp2_nv* nv, const char* name, size_t n) noexcept:
-    return equals(nv.name, nv.namelen, name, n)
-
-
-cdef int write_timeout(int64_t ns, char* out) noexcept:
-    """The finest `grpc-timeout` that holds the duration in eight digits, into 16 bytes."""
-    if ns < 100_000_000:
-        return snprintf(out, 16, "%ldn", <long>(ns if ns > 0 else 0))
-    if ns < 100_000_000_000:
-        return snprintf(out, 16, "%ldu", <long>(ns // 1_000))
-    if ns < 100_000_000_000_000:
-        return snprintf(out, 16, "%ldm", <long>(ns // 1_000_000))
-    return snprintf(out, 16, "%ldS", <long>min(ns // 1_000_000_000, 99_999_999))
-
-
-cdef int request_fields(ServerStream caller, nghttp2_nv* nva, char* timeout) noexcept:
-    """The head of the caller's request as the owner gets it: the number of fields, or -1 when there are too many."""
-    cdef nghttp2_nv nv
-    cdef size_t at = 0
-    cdef int n = 3
-    nva[0] = fixed(":method", 7, "POST", 4)
-    nva[1] = fixed(":scheme", 7, "http", 4)
-    nva[2] = fixed(":path", 5, PyBytes_AS_STRING(caller.method.path), PyBytes_GET_SIZE(caller.method.path))
-    # Pseudo fields stand first in every head, so :authority is met before any other field.
-    while at < caller.head.length:
-        at = next_field(caller.head.data, at, &nv)
-        if nv.name[0] == c":":
-            if not named(&nv, ":authority", 10):
-                continue
-        elif named(&nv, "te", 2) or named(&nv, "grpc-timeout", 12):
-            continue
-        elif named(&nv, "traceparent", 11) or named(&nv, "x-request-id", 12):
-            nv.flags = NGHTTP2_NV_FLAG_NO_INDEX     # fresh on each call: they would push others out of the table
-        if n == MAX_FIELDS - 4:
-            return -1
-        nva[n] = nv
-        n += 1
-    nva[n] = fixed("te", 2, "trailers", 8)
-    nva[n + 1] = fixed("x-prism-forwarded", 17, "1", 1)
-    n += 2
-    if caller.deadline_ns:
-        nva[n] = fixed("grpc-timeout", 12, timeout, write_timeout(caller.deadline_ns - monotonic_ns(), timeout))
-        nva[n].flags = NGHTTP2_NV_FLAG_NO_INDEX
-        n += 1
-    return n
-
-
-cdef int http_status_code(const nghttp2_nv* status) noexcept:
-    """The gRPC status for the HTTP status of a reply that is no gRPC reply."""
-    if equals(status.value, status.valuelen, "400", 3):
-        return INTERNAL
-    if status.valuelen == 3 and (status.value[0] == c"5" or equals(status.value, 3, "429", 3)):
-        return UNAVAILABLE
-    return UNKNOWN
-
-
-cdef int reset_status(uint32_t code) noexcept:
-    """The gRPC status for the HTTP/2 error code of the owner's reset."""
-    if code == H2_CANCEL:
-        return CANCELLED
-    if code == H2_REFUSED_STREAM:
-        return UNAVAILABLE
-    if code == H2_ENHANCE_YOUR_CALM:
-        return RESOURCE_EXHAUSTED
-    return PERMISSION_DENIED if code == H2_INADEQUATE_SECURITY else INTERNAL
-
-
-cdef int status_number(const nghttp2_nv* status) noexcept:
-    """The number in a grpc-status field; UNKNOWN for what is none."""
-    cdef int code = 0
-    cdef size_t i
-    if status.valuelen == 0 or status.valuelen > 2:
-        return UNKNOWN
-    for i in range(status.valuelen):
-        if status.value[i] < c"0" or status.value[i] > c"9":
-            return UNKNOWN
-        code = code * 10 + (status.value[i] - c"0")
-    return code if code <= 16 else UNKNOWN
-
-
 # --- a call ---------------------------------------------------------------------------------------------------------
 
 @cython.no_gc
-cdef class ForwardCall(H2Stream):
+cdef class ForwardCall(ForwardRequest):
     def __dealloc__(self):
         buffer_free(&self.head)
-        self.discard_output()   # it may borrow from what is kept
-        free_chunks(self.kept)
-
-    # --- request ------------------------------------------------------------------------------------------------
-
-    cdef bint fits(self, const uint8_t* data, size_t n) noexcept:
-        """Follow the message prefixes in the request: whether its messages keep to max_message_bytes."""
-        cdef size_t step
-        while n:
-            if self.message_left:
-                step = self.message_left if self.message_left < n else n
-                self.message_left -= step
-            else:
-                step = <size_t>(5 - self.prefix_length) if <size_t>(5 - self.prefix_length) < n else n
-                memcpy(self.prefix + self.prefix_length, data, step)
-                self.prefix_length += <int>step
-                if self.prefix_length == 5:
-                    self.prefix_length = 0
-                    self.message_left = message_length_of(self.prefix)
-                    if self.message_left > <size_t>self.caller.core.limits.max_message_bytes:
-                        return False
-            data += step
-            n -= step
-        return True
-
-    cdef bint append(self, const uint8_t* data, size_t n) noexcept:
-        """Queue bytes of the request, also before there is a connection. False: no memory."""
-        cdef chunk_t* chunk = chunk_new(n)
-        if chunk == NULL:
-            return False
-        memcpy(chunk_bytes(chunk), data, n)
-        if self.incomplete or self.kept_bytes + n > KEPT_BYTES:
-            self.incomplete = True
-            self.push(chunk)
-            return True
-        chunk.next = NULL
-        if self.kept == NULL:
-            self.kept = chunk
-        else:
-            self.kept_last.next = chunk
-        self.kept_last = chunk
-        self.kept_bytes += n
-        return self.push_borrowed(chunk)
-
-    cdef bint push_borrowed(self, chunk_t* kept) noexcept:
-        cdef chunk_t* chunk = chunk_borrow(kept.data, kept.length, NULL, NULL)
-        if chunk == NULL:
-            return False
-        self.push(chunk)
-        return True
-
-    cdef void push(self, chunk_t* chunk) noexcept:
-        if self.out_tail == NULL:
-            self.out_head = chunk
-        else:
-            self.out_tail.next = chunk
-        self.out_tail = chunk
-        self.out_bytes += chunk.length
-        if self.waiting:
-            self.handler.waiting_bytes += chunk.length
 
     cdef void on_output_drained(self) noexcept:
         """Bytes went to the owner: the caller may send as many again."""
@@ -256,16 +94,14 @@ cdef class ForwardCall(H2Stream):
         if not equals(status.value, status.valuelen, "200", 3):
             self.fail(http_status_code(status), "its reply is no gRPC reply")
             return
-        n = self.reply_fields(nva, &code, &not_owner)
+        n = reply_fields(&self.head, nva, &code, &not_owner)
         if n < 0 or (self.remote_ended and code < 0):
             self.fail(INTERNAL, "its reply has too many fields, or no status")
             return
         if not_owner and self.relocate():
             return
         if self.out_head == NULL:
-            free_chunks(self.kept)
-            self.kept = NULL
-            self.incomplete = True
+            self.drop_kept()
         caller = self.caller
         if self.remote_ended:
             self.leave()
@@ -275,43 +111,10 @@ cdef class ForwardCall(H2Stream):
             caller.reset(H2_INTERNAL_ERROR)
         caller.session.schedule_flush()
 
-    cdef int reply_fields(self, nghttp2_nv* nva, int* code, bint* not_owner) noexcept:
-        """The block as the caller gets it: the number of fields, or -1. `code` is set when it has a grpc-status."""
-        cdef nghttp2_nv nv
-        cdef int n = 1
-        cdef size_t at = 0
-        nva[0] = fixed(":status", 7, "200", 3)
-        while at < self.head.length:
-            at = next_field(self.head.data, at, &nv)
-            if nv.name[0] == c":":
-                continue
-            if named(&nv, "x-prism-not-owner", 17):
-                not_owner[0] = True
-                continue
-            if named(&nv, "grpc-status", 11):
-                code[0] = status_number(&nv)
-            if n == MAX_FIELDS:
-                return -1
-            nva[n] = nv
-            n += 1
-        return n
-
     cdef void end_reply(self) noexcept:
-        """The trailers are there. A plain OK makes no objects."""
-        cdef nghttp2_nv nv
-        cdef size_t at = next_field(self.head.data, 0, &nv)
-        cdef list trailers = None
-        cdef int code = UNKNOWN
-        if at == self.head.length and named(&nv, "grpc-status", 11) and equals(nv.value, nv.valuelen, "0", 1):
-            code = 0
-        else:
-            at = 0
-            trailers = []
-            while at < self.head.length:
-                at = next_field(self.head.data, at, &nv)
-                if named(&nv, "grpc-status", 11):
-                    code = status_number(&nv)
-                trailers.append(((<char*>nv.name)[:nv.namelen], (<char*>nv.value)[:nv.valuelen]))
+        """The trailers are there."""
+        cdef int code = 0
+        cdef list trailers = trailer_pairs(&self.head, &code)
         self.leave().end_with(code, trailers)
         if not self.local_ended:
             self.reset(H2_CANCEL)   # the rest of the request is not wanted
@@ -380,17 +183,9 @@ cdef class ForwardCall(H2Stream):
     cdef ForwardCall successor(self, ForwardHandler handler):
         """This call from its start, by `handler`. It takes over the caller and the request."""
         cdef ForwardCall fresh = ForwardCall.__new__(ForwardCall)
-        cdef chunk_t* chunk = self.kept
-        self.discard_output()
-        fresh.kept, fresh.kept_last, fresh.kept_bytes = chunk, self.kept_last, self.kept_bytes
-        self.kept = NULL
+        fresh.take_request(self)
         fresh.attempts = self.attempts
         fresh.waiting_since_ns = self.waiting_since_ns
-        fresh.prefix, fresh.prefix_length, fresh.message_left = self.prefix, self.prefix_length, self.message_left
-        fresh.out_ended = self.out_ended
-        while chunk != NULL:
-            fresh.push_borrowed(chunk)
-            chunk = chunk.next
         caller = self.leave()
         handler.take(fresh, caller)
         return fresh
@@ -438,14 +233,6 @@ cdef class ForwardCall(H2Stream):
             caller.on_end()
 
 
-cdef void free_chunks(chunk_t* chunk) noexcept:
-    cdef chunk_t* following
-    while chunk != NULL:
-        following = chunk.next
-        chunk_free(chunk)
-        chunk = following
-
-
 # --- a connection ---------------------------------------------------------------------------------------------------
 
 cdef class ForwardConnection(H2Session):
@@ -491,7 +278,7 @@ cdef class ForwardConnection(H2Session):
     cdef bint submit(self, ForwardCall call) noexcept:
         """Send the head of a call; its queue follows. False: this connection takes no more calls."""
         cdef nghttp2_nv nva[MAX_FIELDS]
-        cdef char timeout[16]
+        cdef char timeout[TIMEOUT_BYTES]
         cdef int n = request_fields(call.caller, nva, timeout)
         if n < 0:
             call.leave().fail(RESOURCE_EXHAUSTED, "HEADERS_TOO_LARGE", "the request has too many fields to forward")
@@ -573,16 +360,18 @@ cdef class ForwardHandler(Handler):
         if call is None:
             stream.consume(n)
             return
-        if not call.fits(data, n):
+        if not call.fits(data, n, <size_t>stream.core.limits.max_message_bytes):
             call.leave()
             call.reset(H2_CANCEL)
             stream.message_too_large(
                 f"Received message larger than max ({call.message_left} vs. {stream.core.limits.max_message_bytes})")
             return
-        if not call.append(data, n) or (call.waiting and self.waiting_bytes > self.most_waiting_bytes):
+        if (call.waiting and self.waiting_bytes + <int64_t>n > self.most_waiting_bytes) or not call.append(data, n):
             self.refuse(call.leave(), "queue", False, "too many bytes wait for a connection")
             call.reset(H2_CANCEL)
             return
+        if call.waiting:
+            self.waiting_bytes += n
         stream.queued_bytes += n
         stream.hold(n)
         if last:

@@ -1,0 +1,97 @@
+"""The request of a forwarded call as bytes: queued to be sent, and kept while it may have to be sent again."""
+cimport cython
+from libc.stdint cimport uint8_t
+from libc.string cimport memcpy
+
+from prism_proxy._native.buffers cimport chunk_borrow, chunk_bytes, chunk_free, chunk_new, chunk_t
+from prism_proxy._native.h2 cimport H2Stream
+from prism_proxy._native.messages cimport message_length_of
+
+cdef enum:
+    KEPT_BYTES = 16 * 1024      # a longer request is not sent a second time
+
+
+@cython.no_gc
+cdef class ForwardRequest(H2Stream):
+    """The queue takes bytes before the stream has a connection. Its chunks may borrow from the kept ones."""
+
+    def __dealloc__(self):
+        self.discard_output()
+        self.drop_kept()
+
+    cdef bint fits(self, const uint8_t* data, size_t n, size_t most) noexcept:
+        """Follow the message prefixes in the request: whether each has at most `most` bytes."""
+        cdef size_t step
+        while n:
+            if self.message_left:
+                step = self.message_left if self.message_left < n else n
+                self.message_left -= step
+            else:
+                step = <size_t>(5 - self.prefix_length) if <size_t>(5 - self.prefix_length) < n else n
+                memcpy(self.prefix + self.prefix_length, data, step)
+                self.prefix_length += <int>step
+                if self.prefix_length == 5:
+                    self.prefix_length = 0
+                    self.message_left = message_length_of(self.prefix)
+                    if self.message_left > most:
+                        return False
+            data += step
+            n -= step
+        return True
+
+    cdef bint append(self, const uint8_t* data, size_t n) noexcept:
+        """Queue bytes of the request, also before there is a connection. False: no memory."""
+        cdef chunk_t* chunk = chunk_new(n)
+        if chunk == NULL:
+            return False
+        memcpy(chunk_bytes(chunk), data, n)
+        if self.incomplete or self.kept_bytes + n > KEPT_BYTES:
+            self.incomplete = True
+            self.push(chunk)
+            return True
+        chunk.next = NULL
+        if self.kept == NULL:
+            self.kept = chunk
+        else:
+            self.kept_last.next = chunk
+        self.kept_last = chunk
+        self.kept_bytes += n
+        return self.push_borrowed(chunk)
+
+    cdef bint push_borrowed(self, chunk_t* kept) noexcept:
+        cdef chunk_t* chunk = chunk_borrow(kept.data, kept.length, NULL, NULL)
+        if chunk == NULL:
+            return False
+        self.push(chunk)
+        return True
+
+    cdef void push(self, chunk_t* chunk) noexcept:
+        if self.out_tail == NULL:
+            self.out_head = chunk
+        else:
+            self.out_tail.next = chunk
+        self.out_tail = chunk
+        self.out_bytes += chunk.length
+
+    cdef void take_request(self, ForwardRequest other) noexcept:
+        """Queue the request of another stream from its start; that one keeps nothing."""
+        cdef chunk_t* chunk = other.kept
+        other.discard_output()
+        self.kept, self.kept_last, self.kept_bytes = chunk, other.kept_last, other.kept_bytes
+        other.kept = NULL
+        self.prefix, self.prefix_length, self.message_left = other.prefix, other.prefix_length, other.message_left
+        self.out_ended = other.out_ended
+        while chunk != NULL:
+            self.push_borrowed(chunk)
+            chunk = chunk.next
+
+    cdef void drop_kept(self) noexcept:
+        """The request will not be sent again; its queue must be empty."""
+        cdef chunk_t* chunk = self.kept
+        cdef chunk_t* following
+        while chunk != NULL:
+            following = chunk.next
+            chunk_free(chunk)
+            chunk = following
+        self.kept = NULL
+        self.incomplete = True
