@@ -26,7 +26,7 @@ static inline int buffer_reserve(buffer_t *b, size_t extra) {
 
 static inline int buffer_append(buffer_t *b, const void *bytes, size_t n) {
     if (buffer_reserve(b, n)) return -1;
-    memcpy(b->data + b->length, bytes, n);
+    if (n) memcpy(b->data + b->length, bytes, n); /* no bytes may come as NULL */
     b->length += n;
     return 0;
 }
