@@ -71,7 +71,7 @@ async def test_the_owner_sees_the_head_as_the_caller_sent_it() -> None:
         await call
         assert set(pairs) <= set(seen)
         assert any(key == "user-agent" and "grpc-python-asyncio" in value for key, value in seen)
-        assert 4 < left[0] <= 5
+        assert 4 < left[0] <= 5.1   # grpcio rounds timeouts up
         assert ("x-request-id", "r1") in list(await call.initial_metadata() or ())
 
 
