@@ -34,6 +34,7 @@ _KINDS: dict[type[Exception], str] = {
     exceptions.MasterDownError: "MASTERDOWN", exceptions.ClusterDownError: "CLUSTERDOWN",
     exceptions.TryAgainError: "TRYAGAIN",
 }
+_FAILURES = (exceptions.RedisError, exceptions.RedisClusterException, OSError)
 ResultT = TypeVar("ResultT")
 
 
@@ -84,10 +85,11 @@ class Cluster(Commands):
 
     def health(self) -> HealthReport:
         primaries = self._primaries()
-        pools = [connection for node in primaries for connection in node._connections]
-        idle = sum(len(node._free) for node in primaries)
-        return report(self._info, self._config, ready=0 if self._failure else max(1, len(pools)), size=0, idle=idle,
-                      pending=self._pending, failure=self._failure or "")
+        connections = 0 if self._failure else max(1, sum(len(node._connections) for node in primaries))
+        return report(self._info, self._config, ready=connections, size=connections,
+                      idle=sum(len(node._free) for node in primaries), pending=self._pending,
+                      capacity=max(1, len(primaries)) * self._config.cluster_connections,
+                      failure=self._failure or "")
 
     async def _watch(self) -> None:
         """Look whether every primary answers, all the time."""
@@ -95,7 +97,7 @@ class Cluster(Commands):
             try:
                 async with asyncio.timeout(self._config.connect_timeout_s + self._config.read_timeout_s):
                     await self._look()
-            except (exceptions.RedisError, OSError, TimeoutError) as error:
+            except (*_FAILURES, TimeoutError) as error:
                 reason = type(error).__name__ if isinstance(error, TimeoutError) else str(error)
                 if self._failure is None or not self._looked.is_set():
                     self._log.warning("no connection to the Redis cluster", reason=reason)
@@ -160,7 +162,8 @@ class Cluster(Commands):
 
     async def scan(self, server: int, *arguments: bytes) -> Reply:
         node = self._primaries()[server]
-        return await self._run(self._ready().execute_command("SCAN", *arguments[1:], target_nodes=node))
+        cursors, keys = await self._run(self._ready().execute_command("SCAN", *arguments[1:], target_nodes=node))
+        return cursors[node.name], keys
 
     def _ready(self) -> Any:
         if self._failure is not None:
@@ -171,7 +174,7 @@ class Cluster(Commands):
         self._pending += 1
         try:
             return await command
-        except (exceptions.RedisError, OSError) as error:
+        except _FAILURES as error:
             raise _translated(error) from error
         finally:
             self._pending -= 1

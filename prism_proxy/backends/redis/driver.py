@@ -52,11 +52,13 @@ class RedisDriver:
         """Waits a moment for the first connection; a server that is down shows in `health`."""
         self._server.open()
         with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(self._server.opened(), self._config.connect_timeout_s)
+            async with asyncio.timeout(self._config.connect_timeout_s):
+                await self._server.opened()
 
     async def drain(self, deadline_s: float) -> None:
         with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(self._server.drained(), deadline_s)
+            async with asyncio.timeout(deadline_s):
+                await self._server.drained()
 
     async def close(self) -> None:
         await self._server.close()

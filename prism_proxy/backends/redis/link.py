@@ -239,7 +239,8 @@ class Link:
         """Until the connection is lost; an idle one is asked for a sign of life."""
         while not lost.is_set():
             try:
-                await asyncio.wait_for(lost.wait(), self._options.ping_s)
+                async with asyncio.timeout(self._options.ping_s):  # wait_for may swallow a cancellation
+                    await lost.wait()
             except TimeoutError:
                 if not connection.pending and connection.usable:
                     connection.execute(b"PING").add_done_callback(lambda reply: reply.exception())

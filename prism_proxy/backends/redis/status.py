@@ -28,8 +28,9 @@ def durability(info: Mapping[str, str]) -> str:
 
 
 def report(info: Mapping[str, str], config: RedisConfig, *, ready: int, size: int, idle: int, pending: int,
-           failure: str) -> HealthReport:
-    """`ready` connections of `size`, of which `idle` have nothing to do; `failure` is why the last one was lost."""
+           capacity: int, failure: str) -> HealthReport:
+    """`ready` connections of `size`, of which `idle` have nothing to do; `pending` commands of at most `capacity` wait
+    for an answer; `failure` is why the last connection was lost."""
     role = info.get("role", "unknown")
     details = {
         "mode": config.mode, "total_conns": str(ready), "idle_conns": str(idle), "pending": str(pending),
@@ -44,6 +45,6 @@ def report(info: Mapping[str, str], config: RedisConfig, *, ready: int, size: in
         return HealthReport(Health.DEGRADED, f"{ready} of {size} connections: {failure}", details)
     if role not in ("master", "unknown", "cluster"):
         return HealthReport(Health.DEGRADED, "this Redis is a replica: it refuses writes", details)
-    if pending >= NEARLY_FULL * config.max_pending * size:
+    if pending >= NEARLY_FULL * capacity:
         return HealthReport(Health.DEGRADED, f"{pending} commands wait for an answer", details)
     return HealthReport(Health.HEALTHY, f"Redis {details['server_version']}, {config.mode}, {role}", details)
