@@ -34,6 +34,8 @@ typedef struct {
 
 /* max_bytes and max_keys: 0 = no bound. NULL without memory. */
 memstore_t *ms_new(uint64_t max_bytes, uint64_t max_keys, int evict_lru);
+/* New bounds. What is over them stays, or goes by ms_tick where the store evicts. */
+void ms_resize(memstore_t *s, uint64_t max_bytes, uint64_t max_keys);
 /* Values still held outlive this call; the last one released frees the rest. Unbounded work: ms_clear first. */
 void ms_free(memstore_t *s);
 /* Remove up to `budget` keys. True while some are left. */

@@ -32,6 +32,7 @@ cdef extern from "memstore.h":
     int ms_clear(memstore_t*, int64_t budget)
     void ms_stats(const memstore_t*, ms_stats_t*)
     int ms_is_full(const memstore_t*)
+    void ms_resize(memstore_t*, uint64_t max_bytes, uint64_t max_keys)
     blob_t* ms_get(memstore_t*, const uint8_t*, size_t, int64_t now_ns)
     int ms_set(memstore_t*, const uint8_t*, size_t, const uint8_t*, size_t, int64_t now_ns)
     int ms_delete(memstore_t*, const uint8_t*, size_t, int64_t now_ns)
@@ -205,6 +206,11 @@ cdef class MemStore:
             if monotonic_ns() >= end:
                 return True
         return False
+
+    def resize(self, int64_t max_bytes, uint64_t max_keys=0):
+        """New bounds. What is over them stays, and further writes are refused; a store that evicts drops it in upkeep.
+        """
+        ms_resize(self.store, max_bytes, max_keys)
 
     def clear(self, int64_t budget):
         """Remove up to `budget` keys; True while some are left."""

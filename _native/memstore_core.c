@@ -147,6 +147,11 @@ static inline int over(const memstore_t *s, int64_t grow, size_t keys, uint64_t 
 /* Survivors scattered over many slabs keep close to all the memory mapped that the store may map. */
 static int strained(const memstore_t *s) { return s->slabs.limit && s->slabs.reserved > s->slabs.limit - HEADROOM; }
 
+/* Over a bound: by the allowance of writes, or because the bound is new. */
+static int beyond(const memstore_t *s) {
+    return (s->max_bytes && bytes_used(s) > s->max_bytes) || (s->max_keys && s->table.count > s->max_keys);
+}
+
 static void evict_oldest(memstore_t *s) {
     entry_drop(s, s->oldest);
     s->evicted++;
@@ -191,9 +196,7 @@ memstore_t *ms_new(uint64_t max_bytes, uint64_t max_keys, int evict_lru) {
     memstore_t *s = mmap(NULL, sizeof(*s), PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     if (s == MAP_FAILED) return NULL;
     s->owner.release = blob_release;
-    s->slabs.limit = max_bytes ? 2 * (max_bytes + HEADROOM) - sizeof(*s) : 0;
-    s->max_bytes = max_bytes;
-    s->max_keys = max_keys;
+    ms_resize(s, max_bytes, max_keys);
     s->evict_lru = evict_lru;
     if (getrandom(s->seed, sizeof(s->seed), 0) != (ssize_t)sizeof(s->seed) || table_open(&s->table, &s->slabs) ||
         order_open(&s->order, &s->slabs)) {
@@ -201,6 +204,12 @@ memstore_t *ms_new(uint64_t max_bytes, uint64_t max_keys, int evict_lru) {
         return NULL;
     }
     return s;
+}
+
+void ms_resize(memstore_t *s, uint64_t max_bytes, uint64_t max_keys) {
+    s->slabs.limit = max_bytes ? 2 * (max_bytes + HEADROOM) - sizeof(*s) : 0;
+    s->max_bytes = max_bytes;
+    s->max_keys = max_keys;
 }
 
 int ms_clear(memstore_t *s, int64_t budget) {
@@ -332,8 +341,7 @@ int64_t ms_expires(memstore_t *s, const uint8_t *key, size_t klen, int64_t now_n
 int ms_tick(memstore_t *s, int64_t now_ns, int64_t budget) {
     budget = expire(s, now_ns, budget);
     if (!s->evict_lru) return budget <= 0;
-    for (; budget > 0 && s->oldest && ((s->max_bytes && bytes_used(s) > s->max_bytes) || strained(s)); budget--)
-        evict_oldest(s);
+    for (; budget > 0 && s->oldest && (beyond(s) || strained(s)); budget--) evict_oldest(s);
     return budget <= 0;
 }
 

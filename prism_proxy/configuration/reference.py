@@ -57,8 +57,9 @@ namespaces:
 
 SIGHUP reads the file again. A file with mistakes changes nothing: they are in the log, in `/ready`, and counted in
 `prism_config_reloads_total`. A namespace whose backend did not change keeps its data and its transactions; a changed
-one gets a new driver while calls in progress end on the old one. Settings of the process take effect at the next start,
-except those marked *at once*.
+one gets a new driver while calls in progress end on the old one. A memory store takes new bounds as it is, and starts
+empty when `evict` or its driver changes; the log warns. Settings of the process take effect at the next start, except
+those marked *at once*.
 """
 
 

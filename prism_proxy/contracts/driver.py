@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from enum import Enum
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
     from prism_proxy.errors import PrismError
@@ -41,6 +41,16 @@ class Declaration:
     state: str
     durability: str
     exclusive: str = ""
+
+
+class Adaptable(Protocol):
+    """What a driver may offer beside `Driver`: to take another configuration while it serves."""
+
+    def adapts(self, config: Any) -> bool:
+        """Whether `adapt` would do; nothing changes."""
+        ...
+
+    def adapt(self, config: Any) -> None: ...
 
 
 class Driver(Protocol):

@@ -16,10 +16,10 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 from prism_proxy._native.gate import GatePage
-from prism_proxy.contracts.driver import Driver
+from prism_proxy.contracts.driver import Adaptable, Driver
 from prism_proxy.errors import PrismError, StatusCode
 from prism_proxy.namespaces.departure import Departure
 from prism_proxy.namespaces.model import NamespaceConfig
@@ -140,8 +140,23 @@ class Applier:
         """Put `after` in force and retire what it does not use of `before`."""
         departures = _departures(before, _drivers(before) - _drivers(after))
         if after is not self._namespaces.current:
-            self._namespaces.swap(after)
+            self._put(after)
         self._retire(departures)
+
+    def _put(self, after: Snapshot) -> None:
+        """Put `after` in force; drivers that stay learn their new settings."""
+        current = self._namespaces.current.here()
+        for name, route in after.here().items():
+            before = current.get(name)
+            if before is None:
+                continue
+            if before.driver is not route.driver:
+                if before.driver.declaration.durability == "volatile":
+                    self._log.warning("a namespace lost what it held in memory, because its backend changed",
+                                      namespace=name)
+            elif before.config.backend_config != route.config.backend_config:
+                cast(Adaptable, route.driver).adapt(route.config.backend_config)
+        self._namespaces.swap(after)
 
     def _retire(self, departures: Mapping[Driver, Departure]) -> None:
         for driver, departure in departures.items():
@@ -160,7 +175,7 @@ class Applier:
         staying = before.without(closing)
         departures = _departures(before, closing)
         del before
-        self._namespaces.swap(after)
+        self._put(after)
         self._retire(departures)
         await asyncio.gather(*(self._retiring[driver].finish(HAND_OVER_SECONDS)
                                for driver in closing & self._retiring.keys()))
@@ -168,6 +183,7 @@ class Applier:
             await _open_all([heir.driver for heir in heirs])
         except Exception:
             await self._restore(configs, staying, heirs)
+            del staying  # the error holds this frame
             raise
         for heir in heirs:
             heir.begin(heir.driver)
@@ -220,17 +236,23 @@ def _departures(snapshot: Snapshot, drivers: Collection[Driver]) -> dict[Driver,
 
 
 async def _open_all(drivers: Iterable[Driver]) -> None:
-    """Open all, or none. PrismError names the backend that cannot be opened."""
-    opened = []
-    for driver in drivers:
-        opened.append(driver)
+    """Open all, at the same time, or none. PrismError names the backend that cannot be opened."""
+    opening = list(drivers)
+    results = await asyncio.gather(*(_open(driver) for driver in opening), return_exceptions=True)
+    if any(results):
+        await asyncio.gather(*(driver.close() for driver in opening))
         try:
-            await driver.open()
-        except Exception as error:
-            for other in opened:
-                await other.close()
-            if isinstance(error, PrismError):
-                raise
-            raise PrismError(StatusCode.FAILED_PRECONDITION, "BACKEND_NOT_OPENED",
-                             f"backend {driver.declaration.name} cannot be opened: {error}",
-                             {"backend": driver.declaration.name}) from error
+            raise next(filter(None, results))
+        finally:
+            del results  # an error that this frame holds would hold this frame, and those of callers with their routes
+
+
+async def _open(driver: Driver) -> None:
+    try:
+        await driver.open()
+    except PrismError:
+        raise
+    except Exception as error:
+        raise PrismError(StatusCode.FAILED_PRECONDITION, "BACKEND_NOT_OPENED",
+                         f"backend {driver.declaration.name} cannot be opened: {error}",
+                         {"backend": driver.declaration.name}) from error

@@ -121,8 +121,7 @@ def build(
             continue
         gate = _gate(config, page)
         driver: Any
-        if before is not None and (before.config.backend, before.config.backend_config) == (
-                config.backend, config.backend_config):
+        if before is not None and _serves(before, config):
             driver, transactions = before.driver, before.keyvalue.transactions
         else:
             driver = make_driver(config.backend, config.driver_config)
@@ -139,6 +138,16 @@ def build(
         routes[config.name] = Route(
             config.name, partition, revision, config, driver, slot, pattern, native, elsewhere, gate)
     return Snapshot(revision, MappingProxyType(routes))
+
+
+def _serves(before: Route, config: NamespaceConfig) -> bool:
+    """Whether the driver of a route is right for another configuration of its namespace, as it is or adapted."""
+    if before.config.backend != config.backend:
+        return False
+    if before.config.backend_config == config.backend_config:
+        return True
+    adapts = getattr(before.driver, "adapts", None)
+    return adapts is not None and bool(adapts(config.backend_config))
 
 
 def _gate(config: NamespaceConfig, page: GatePage | None) -> Gate | None:

@@ -49,6 +49,36 @@ def test_a_full_store_still_reads_deletes_and_overwrites() -> None:
     assert store.counters()["keys"] == 0
 
 
+def test_new_bounds_are_those_of_the_next_write() -> None:
+    store = MemStore(200_000)
+    keys = fill(store)
+    store.resize(400_000)
+    assert not store.is_full()
+    assert fill(store) > keys
+    store.resize(100_000)
+    assert store.is_full()
+    with pytest.raises(StoreFull):
+        store.set(b"new", b"")
+    assert store.get(b"fill000000") == b"z" * 50
+    store.resize(0, 5)
+    with pytest.raises(StoreFull):
+        store.set(b"new", b"")
+
+
+@pytest.mark.parametrize("bounds", [(100_000, 0), (0, 100)])
+def test_a_store_that_evicts_falls_to_its_new_bounds_in_upkeep(bounds: tuple[int, int]) -> None:
+    store = MemStore(400_000, lru=True)
+    for i in range(3000):
+        store.set(b"%06d" % i, b"z" * 50)
+    store.resize(*bounds)
+    while store.tick(100):
+        pass
+    counters = store.counters()
+    assert counters["bytes"] <= (bounds[0] or 400_000)
+    assert 0 < counters["keys"] <= (bounds[1] or 3000)
+    assert store.get(b"002999") is not None
+
+
 @pytest.mark.parametrize("growing_first", [True, False])
 def test_commit_at_the_bound_whose_sum_shrinks(growing_first: bool) -> None:
     """Room is a matter of the whole commit, not of each write in turn."""

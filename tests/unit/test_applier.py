@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import gc
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
@@ -10,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from prism_proxy.backends.memstore.config import MemstoreConfig
 from prism_proxy.contracts.driver import Declaration, Health, HealthReport
 from prism_proxy.contracts.keyvalue import ALL
 from prism_proxy.errors import PrismError
@@ -19,6 +21,7 @@ from prism_proxy.namespaces.model import NamespaceConfig
 from prism_proxy.namespaces.placement import Placement
 from prism_proxy.namespaces.snapshot import Namespaces
 from prism_proxy.patterns.keyvalue.declaration import KeyValueOptions
+from prism_proxy.standard import make_driver
 
 
 @dataclass(frozen=True)
@@ -134,6 +137,23 @@ async def test_options_change_without_a_new_driver(world: World) -> None:
     assert after.keyvalue.transactions is before.keyvalue.transactions
     with pytest.raises(PrismError):
         after.keyvalue.key("ä")
+
+
+async def test_a_memstore_takes_new_bounds_and_keeps_its_data() -> None:
+    namespaces = Namespaces()
+    applier = Applier(namespaces, make_driver)
+    for size in (4, 2, 8):
+        settings = MemstoreConfig(max_bytes=size << 20)
+        await applier.apply([NamespaceConfig("a", "memstore", settings)])
+        route = namespaces.current.routes["a"]
+        if size == 4:
+            await route.keyvalue.set("k", bytes(3 << 20))
+        with pytest.raises(PrismError) if size == 2 else contextlib.nullcontext():
+            await route.keyvalue.set(f"k{size}", b"")
+        assert route.driver.health().details["max_bytes"] == str(size << 20)
+        assert await route.keyvalue.get("k") == bytes(3 << 20)
+    await applier.apply([])
+    await applier.close()
 
 
 async def test_a_call_in_progress_ends_on_the_driver_it_began_with(world: World) -> None:

@@ -37,12 +37,20 @@ def test_narrow_keys_are_served_by_the_servicer() -> None:
 
 def test_what_did_not_change_keeps_its_driver_and_open_transactions() -> None:
     first = build(1, [config("a"), config("b"), config("c")], make_driver)
-    second = build(2, [config("a"), config("b", backend_config=MemstoreConfig(max_keys=5)), config("d")], make_driver,
+    second = build(2, [config("a"), config("b", backend_config=MemstoreConfig(evict=True)), config("d")], make_driver,
                    first)
     assert second.routes["a"] is first.routes["a"]
     assert second.routes["b"].driver is not first.routes["b"].driver
     assert set(second.routes) == {"a", "b", "d"}
     assert set(first.routes) == {"a", "b", "c"}
+
+
+def test_a_driver_that_adapts_to_its_new_settings_is_kept() -> None:
+    first = build(1, [config("a"), config("b")], make_driver)
+    second = build(2, [config("a", backend_config=MemstoreConfig(max_keys=5)),
+                       config("b", backend_config=MemstoreConfig(evict=True))], make_driver, first)
+    assert second.routes["a"].driver is first.routes["a"].driver
+    assert second.routes["b"].driver is not first.routes["b"].driver
 
 
 def test_a_snapshot_cannot_be_changed() -> None:

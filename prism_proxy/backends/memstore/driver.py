@@ -54,6 +54,14 @@ class MemstoreDriver:
             while self.native_store.keep_up(SLICE_NS):  # noqa: ASYNC110 - yields between slices, waits for nothing
                 await asyncio.sleep(0)
 
+    def adapts(self, config: MemstoreConfig) -> bool:
+        """New bounds need no new store, which would be an empty one."""
+        return config.evict == self._config.evict
+
+    def adapt(self, config: MemstoreConfig) -> None:
+        self.native_store.resize(config.max_bytes, config.max_keys)
+        self._config = config
+
     def health(self) -> HealthReport:
         counters = self.native_store.counters()
         details = {name: str(value) for name, value in counters.items()} | {"max_bytes": str(self._config.max_bytes)}
