@@ -63,7 +63,7 @@ class ConcurrencyOptions:
 class ReconnectOptions:
     """What calls do while a driver says that it has lost its backend and is reconnecting."""
 
-    wait_s: float = setting("How long after the loss calls wait for the connection instead of failing.", 1.0,
+    wait_s: float = setting("How long after the loss calls wait for the connection instead of failing.", 2.0,
                             minimum=0, maximum=60, unit="seconds")
     max_waiting: int = setting("Calls that may wait for it.", 2000, minimum=0, maximum=1_000_000)
 

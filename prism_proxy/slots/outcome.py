@@ -1,7 +1,7 @@
 """What a driver's error means to a slot: whose fault it is, whether the call may be repeated, what callers are told.
 
-A driver's `classify` says by the code whether the backend failed, and by `outcome` whether the command may have taken
-effect. Nothing here looks at reasons or products.
+A driver's `classify` says by the code whether the backend failed, by `outcome` whether the command may have taken
+effect, and by the phase `admit` that the driver itself had no room for it. Nothing here looks at reasons or products.
 """
 
 from __future__ import annotations
@@ -18,16 +18,16 @@ _OF_THE_BACKEND = frozenset({StatusCode.UNAVAILABLE, StatusCode.DEADLINE_EXCEEDE
 
 
 def backend_failed(error: PrismError) -> bool:
-    """Whether the backend is at fault, rather than the caller, or a full store.
+    """Whether the backend is at fault, rather than the caller, a full store, or the driver's own queue.
 
     A caller's own deadline ends its call by cancellation, so DEADLINE_EXCEEDED is a driver's word on its backend.
     """
-    return error.code in _OF_THE_BACKEND
+    return error.code in _OF_THE_BACKEND and error.metadata.get("phase") != "admit"
 
 
 def repeatable(error: PrismError, operation: Operation, *, writes: bool) -> bool:
     """Whether the call may be made again. `writes`: also those that may have been executed, where that is harmless."""
-    if not operation.repeated or not backend_failed(error):
+    if not operation.repeated or error.code not in _OF_THE_BACKEND:
         return False
     return (operation.effect is Effect.READ or error.metadata.get("outcome") == NOT_EXECUTED
             or (writes and operation.effect is Effect.OVERWRITE))
@@ -44,7 +44,7 @@ def settled(error: PrismError, operation: Operation, retry_after: float) -> Pris
 
     A read leaves no doubt; of a write that the driver says nothing about, it is unknown.
     """
-    if not backend_failed(error):
+    if error.code not in _OF_THE_BACKEND:
         return error
     outcome = NOT_EXECUTED if operation.effect is Effect.READ else error.metadata.get("outcome", UNKNOWN)
     after = None if outcome == UNKNOWN else error.retry_after if error.retry_after is not None else retry_after

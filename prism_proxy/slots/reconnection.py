@@ -1,8 +1,9 @@
 """Waiting for a driver that has lost its backend and is reconnecting.
 
-A driver says so in its health, and reconnects by itself. For a moment after the loss calls wait here rather than fail,
-because most losses are restarts and failovers; later ones fail at once. When the driver has its backend again, an open
-circuit need not sit out its time.
+A driver says so in its health, and reconnects by itself; DEGRADED may mean that it has some of its connections again.
+For a moment after the loss calls wait here rather than fail, because most losses are restarts and failovers; later ones
+fail at once. When the driver is better than it was, those who wait try again, and an open circuit need not sit out its
+time.
 
 Health is looked at when a call failed or is refused, and every 20 ms while calls wait; never while all is well.
 """
@@ -28,7 +29,7 @@ class Reconnection:
         self._circuit = circuit
         self._options = options
         self._clock = clock
-        self._down = False
+        self._status = Health.HEALTHY
         self._worth_until = 0.0
         self._look_at = 0.0
         self._waiters: dict[asyncio.Future[None], None] = {}  # in the order of their coming
@@ -43,18 +44,17 @@ class Reconnection:
         now = self._clock()
         if now >= self._look_at:
             self.look()
-        return now < self._worth_until and (self._down or not self._circuit.closed)
+        return now < self._worth_until and (
+            self._status is not Health.HEALTHY or not self._circuit.closed)
 
     def look(self) -> None:
         """Ask the driver how it is."""
         now = self._clock()
         self._look_at = now + LOOK_S
-        down = self._health().status is Health.UNHEALTHY
-        if down and not self._down:
+        before, self._status = self._status, self._health().status
+        if before is Health.HEALTHY and self._status is not Health.HEALTHY:
             self._worth_until = now + self._options.wait_s
-        returned = self._down and not down
-        self._down = down
-        if returned:
+        if self._status.value < before.value:
             self._circuit.backend_returned()
             self._wake()
 

@@ -77,12 +77,14 @@ class Resilience:
 
     async def again(self, error: PrismError, operation: Operation, attempt: int, caller: Caller | None) -> bool:
         """Whether to make a call again that failed, after waiting as long as is fit within the caller's deadline."""
-        if attempt >= self._retries.max_attempts or not repeatable(error, operation, writes=self._retries.retry_writes):
+        if not repeatable(error, operation, writes=self._retries.retry_writes):
             return False
         remaining = _remaining(caller)
         if self.reconnection.expected():
-            # What waits for the link adds nothing to the backend's load, so it is not charged to the budget.
+            # What waits for the link adds nothing to the backend's load: time bounds it, not attempts or the budget.
             again = await self.reconnection.wait(remaining)
+        elif attempt >= self._retries.max_attempts:
+            again = False
         else:
             pause = self._jitter(0, self._ceiling(attempt))
             again = ((remaining is None or pause < remaining) and self.circuit.allows() and self.budget.retry())

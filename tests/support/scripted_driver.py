@@ -25,6 +25,10 @@ class FullError(Exception):
     """The store is full: nobody's fault but the caller's."""
 
 
+class BusyError(Exception):
+    """The driver's own queue is full."""
+
+
 class TimedOutError(Exception):
     """The backend did not answer in time."""
 
@@ -33,6 +37,7 @@ _ERRORS = {
     RefusedError: (StatusCode.UNAVAILABLE, "BACKEND_UNAVAILABLE", {"outcome": "not_executed", "phase": "connect"}),
     LostError: (StatusCode.UNAVAILABLE, "BACKEND_UNAVAILABLE", {"outcome": "unknown", "phase": "await"}),
     TimedOutError: (StatusCode.DEADLINE_EXCEEDED, "BACKEND_TIMEOUT", {"outcome": "unknown", "phase": "await"}),
+    BusyError: (StatusCode.UNAVAILABLE, "POOL_EXHAUSTED", {"outcome": "not_executed", "phase": "admit"}),
     FullError: (StatusCode.RESOURCE_EXHAUSTED, "STORE_FULL", {"outcome": "not_executed"}),
 }
 

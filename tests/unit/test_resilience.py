@@ -18,7 +18,7 @@ from prism_proxy.slots.operation import Operation
 from prism_proxy.slots.options import CircuitOptions, ConcurrencyOptions, ReconnectOptions, RetryOptions, SlotOptions
 from prism_proxy.slots.resilience import Resilience
 from prism_proxy.slots.slot import Slot
-from tests.support.scripted_driver import FullError, LostError, RefusedError, ScriptedDriver, TimedOutError
+from tests.support.scripted_driver import BusyError, FullError, LostError, RefusedError, ScriptedDriver, TimedOutError
 from tests.support.virtual_time import run
 
 PATIENT = SlotOptions(circuit=CircuitOptions(max_failures=1000))
@@ -162,6 +162,19 @@ async def test_retries_stay_within_the_budget() -> None:
     assert under.guard.budget.exhausted > 0
 
 
+@in_virtual_time
+async def test_a_driver_without_room_is_tried_again_and_opens_no_circuit() -> None:
+    under = Under(ScriptedDriver([BusyError()]))
+    await under.set()
+    assert under.driver.calls == ["set"] * 2
+    under = Under(ScriptedDriver(always=BusyError()))
+    for _ in range(20):
+        error = await under.refused(under.set)
+    assert (error.reason, error.metadata["outcome"]) == ("POOL_EXHAUSTED", "not_executed")
+    assert error.retry_after is not None
+    assert under.guard.circuit.closed
+
+
 @pytest.mark.parametrize("operation", [GET, SET], ids=lambda it: it.name)
 @in_virtual_time
 async def test_what_is_the_callers_fault_is_neither_repeated_nor_counted(operation: Operation) -> None:
@@ -282,7 +295,7 @@ async def test_calls_wait_no_longer_than_set_and_later_ones_not_at_all() -> None
     under.driver.status = Health.UNHEALTHY
     began = now()
     errors = await asyncio.gather(*(under.set() for _ in range(50)), return_exceptions=True)
-    assert now() - began == pytest.approx(1.0)
+    assert now() - began == pytest.approx(2.0)
     assert {error.metadata["outcome"] for error in errors if isinstance(error, PrismError)} == {"not_executed"}
     assert len(errors) == 50
     began = now()
@@ -291,6 +304,31 @@ async def test_calls_wait_no_longer_than_set_and_later_ones_not_at_all() -> None
     under.driver.always, under.driver.status = None, Health.HEALTHY
     await asyncio.sleep(0.02)
     await under.set()
+
+
+@in_virtual_time
+async def test_a_driver_that_has_some_of_its_connections_again() -> None:
+    """Calls wait through every step, whatever the number of attempts."""
+    options = SlotOptions(retries=RetryOptions(max_attempts=1), reconnect=ReconnectOptions(wait_s=10))
+    under = Under(ScriptedDriver(always=RefusedError()), options)
+    under.driver.status = Health.UNHEALTHY
+    calls = [asyncio.ensure_future(under.set()) for _ in range(20)]
+    await asyncio.sleep(1)
+    under.driver.status = Health.DEGRADED  # but not those that these calls need
+    await asyncio.sleep(1)
+    assert not any(call.done() for call in calls)
+    under.driver.always, under.driver.status = None, Health.HEALTHY
+    await asyncio.gather(*calls)
+    under.driver.status = Health.DEGRADED
+    await under.set()
+    under.driver.script = iter([RefusedError()] * 100)
+    await asyncio.sleep(20)
+    began = now()
+    await under.refused(under.set)
+    await asyncio.sleep(20)
+    began = now()
+    await under.refused(under.set)
+    assert now() == pytest.approx(began), "a lasting degradation makes nobody wait"
 
 
 @in_virtual_time

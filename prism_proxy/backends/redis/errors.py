@@ -74,7 +74,7 @@ def meaning(error: Exception) -> PrismError | None:
     if isinstance(error, PipelineFull):
         return _made(error, _Meaning(_UNAVAILABLE, "POOL_EXHAUSTED",
                                      "too many commands wait for Redis's answer: slow down", True),
-                     "send", "not_executed", {"pool_state": str(error)})
+                     "admit", "not_executed", {"pool_state": str(error)})
     return None
 
 
