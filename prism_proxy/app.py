@@ -12,7 +12,7 @@ from __future__ import annotations
 import asyncio
 import socket
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from prism_proxy import __version__
 from prism_proxy._native import keyvalue, keyvalue_redis
@@ -46,11 +46,16 @@ from prism_proxy.server.tls import TlsError
 from prism_proxy.standard import make_driver
 from prism_proxy.telemetry import log
 from prism_proxy.telemetry.loop_monitor import LoopMonitor
-from prism_proxy.telemetry.metrics import Metrics
+from prism_proxy.telemetry.metrics import Metric, Metrics, gauges
 
 HEALTH_REFRESH_SECONDS = 1.0
 DRIVER_DRAIN_SECONDS = 3.0  # for writes under way in a driver once the last call has ended
 FORCED_END_SECONDS = 1.0  # for closing what is left once the end is forced
+
+_FORWARDING = {
+    "connections": "Connections to other workers that take forwarded calls.", "calls": "Forwarded calls in progress.",
+    "waiting": "Of these, calls that wait for a connection.", "waiting_bytes": "Request bytes of calls that wait.",
+}
 
 Report = Callable[[Mapping[str, NamespaceStatus]], None]
 
@@ -83,7 +88,7 @@ class App:
         self._peer_addresses = peers
         self._peers: dict[int, Peer] = {}
         self.overview = Overview(self.namespaces, self.lifecycle, self._server, self._monitor)
-        self.metrics.collectors.append(self.overview.collect)
+        self.metrics.collectors += [self.overview.collect, self._collect_forwarding]
         self._relay = TransactionRelay(self._placement.worker, peers, config.limits)
         self._reflection: Reflection | None = None
         self._refresher: asyncio.Task[None] | None = None
@@ -152,6 +157,11 @@ class App:
     def show_health(self, namespaces: Mapping[str, NamespaceStatus]) -> None:
         """Put the states of all namespaces into grpc.health.v1, as `namespace/<name>`."""
         self._health.follow({f"namespace/{name}": status.serving for name, status in namespaces.items()})
+
+    def _collect_forwarding(self) -> Iterable[Metric]:
+        for name, text in _FORWARDING.items() if self._peers else ():
+            total = sum(peer.stats()[name] for peer in self._peers.values())
+            yield gauges(f"prism_forward_{name}", text, {(): float(total)})
 
     # --- stop -------------------------------------------------------------------------------------------------------
 

@@ -41,6 +41,7 @@ from prism_proxy.workers.worker_process import WorkerProcess
 PREPARE_SECONDS = 30.0
 CONCLUDE_SECONDS = 10.0  # a file goes from driver to driver within about two
 COLLECT_SECONDS = 2.0
+SILENT_SECONDS = 15.0  # of a worker that runs and answers nothing: it serves nobody either
 COLLECT_EVERY_SECONDS = 5.0  # so that little is lost of what a worker counted before it is killed
 
 
@@ -56,6 +57,7 @@ class Seat:
         self.restarts = Restarts()
         self.process: WorkerProcess | None = None
         self.killed = False
+        self.silent_since: float | None = None
 
     @property
     def serving(self) -> bool:
@@ -100,6 +102,8 @@ class Fleet:
         """Start all workers and wait until they serve. StartError with what one of them says."""
         loop = asyncio.get_running_loop()
         self._keepers = [loop.create_task(self._keep(seat)) for seat in self.seats]
+        for keeper in self._keepers:
+            keeper.add_done_callback(self._kept)
         gone = loop.create_task(self.given_up.wait())
         await asyncio.wait({self._began, gone}, return_when=asyncio.FIRST_COMPLETED)
         gone.cancel()
@@ -112,17 +116,11 @@ class Fleet:
     async def _keep(self, seat: Seat) -> int:
         """Run the worker of a seat until the proxy ends; the exit code of the last one."""
         while True:
-            async with self._changing:  # a new worker gets the configuration before or after a change, never between
-                process = seat.process = await WorkerProcess.start(seat.start, self._heard)
-            if self._ending.is_set():
-                process.send(Drain())
-            code = await process.watch()
-            seat.process = None
-            self._left(seat, code)
+            pid, code = await self._run(seat)
             if self._ending.is_set():
                 return EXIT_FORCED if seat.killed else EXIT_ERROR if code < 0 else code
             delay = seat.restarts.died()
-            self._log.error("a worker ended", worker=seat.start.worker, pid=process.pid, code=code, restart_in=delay)
+            self._log.error("a worker ended", worker=seat.start.worker, pid=pid, code=code, restart_in=delay)
             if delay is None:
                 self.given_up.set()
                 return EXIT_ERROR
@@ -132,6 +130,27 @@ class Fleet:
             except TimeoutError:
                 continue
             return EXIT_CLEAN
+
+    async def _run(self, seat: Seat) -> tuple[int | None, int]:
+        """Run one process in a seat, to its end; its id, if there was one, and its exit code."""
+        try:
+            async with self._changing:  # a new worker gets the configuration before or after a change, never between
+                process = seat.process = await WorkerProcess.start(seat.start, self._heard)
+        except OSError as error:
+            self._log.error("no process for a worker", worker=seat.start.worker, problem=str(error))
+            return None, EXIT_ERROR
+        if self._ending.is_set():
+            process.send(Drain())
+        code = await process.watch()
+        seat.process = seat.silent_since = None
+        self._left(seat, code)
+        return process.pid, code
+
+    def _kept(self, keeper: asyncio.Task[int]) -> None:
+        """A defect in keeping one worker must not leave the others without it for good."""
+        if not keeper.cancelled() and keeper.exception() is not None:
+            self._log.error("a worker cannot be kept running", exc_info=keeper.exception())
+            self.given_up.set()
 
     def _left(self, seat: Seat, code: int) -> None:
         worker = seat.start.worker
@@ -245,7 +264,18 @@ class Fleet:
 
     async def collect(self) -> None:
         """Bring `metrics` up to date; a worker that does not answer in time counts with what it said last."""
-        await self._ask(Collect, [process for process in self._processes() if process.ready], COLLECT_SECONDS)
+        _, silent = await self._ask(Collect, [seat.process for seat in self.seats if seat.process and seat.serving],
+                                    COLLECT_SECONDS)
+        now = asyncio.get_running_loop().time()
+        for seat in self.seats:
+            if seat.process not in silent:
+                seat.silent_since = None
+            elif seat.silent_since is None:
+                seat.silent_since = now
+            elif now - seat.silent_since > SILENT_SECONDS and seat.process is not None:
+                self._log.error("a worker does not answer, and is killed", worker=seat.start.worker,
+                                pid=seat.process.pid, seconds=round(now - seat.silent_since, 1))
+                seat.process.kill()
 
     async def _collect_regularly(self) -> None:
         while True:
@@ -273,7 +303,8 @@ class Fleet:
         await asyncio.wait(self._keepers, timeout=max(0.0, deadline - loop.time()))
         forced.cancel()
         self.kill()
-        return max(await asyncio.gather(*self._keepers), default=EXIT_CLEAN)
+        codes = await asyncio.gather(*self._keepers, return_exceptions=True)
+        return max((EXIT_ERROR if isinstance(code, BaseException) else code for code in codes), default=EXIT_CLEAN)
 
     async def _force(self, force: asyncio.Event) -> None:
         await force.wait()

@@ -12,17 +12,27 @@ import socket
 import tempfile
 from pathlib import Path
 
+from prism_proxy.server.lifecycle import StartError
 from prism_proxy.server.listener import Address
 
 
 class InternalSockets:
-    """Makes the directory (mode 0700) and the sockets; `close` removes both."""
+    """Makes the directory (mode 0700) and the sockets; `close` removes both. StartError when there is no place."""
 
     def __init__(self, workers: int) -> None:
-        self._directory = Path(tempfile.mkdtemp(prefix="prism-"))
-        self.paths = tuple(str(self._directory / f"{worker}.sock") for worker in range(workers))
-        self.sockets: list[socket.socket] = [
-            Address("", 0, path).bind(share_port=False) for path in self.paths]
+        try:
+            directory = Path(tempfile.mkdtemp(prefix="prism-"))
+        except OSError as error:
+            raise StartError(f"no directory for the sockets between workers: {error}; set TMPDIR") from error
+        self.paths = tuple(str(directory / f"{worker}.sock") for worker in range(workers))
+        self.sockets: list[socket.socket] = []
+        try:
+            for path in self.paths:
+                self.sockets.append(Address("", 0, path).bind(share_port=False))
+        except OSError as error:
+            self.close()
+            raise StartError(
+                f"no sockets between workers in {directory}: {error}; set TMPDIR to a short path") from error
 
     def close(self) -> None:
         for sock in self.sockets:

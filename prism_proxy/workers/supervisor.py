@@ -7,6 +7,7 @@ by exec and inherit what they serve.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import socket
 import time
@@ -34,13 +35,12 @@ def run(source: ConfigurationSource, configuration: Configuration) -> int:
     begin."""
     config = configuration.proxy
     log.configure(config.log_level, config.log_format)
-    ports = open_ports(config.listen, workers=config.workers, share_port=config.reuse_port)
-    internal = InternalSockets(config.workers)
-    try:
+    with contextlib.ExitStack() as opened:
+        ports = open_ports(config.listen, workers=config.workers, share_port=config.reuse_port)
+        opened.callback(close_ports, ports)
+        internal = InternalSockets(config.workers)
+        opened.callback(internal.close)
         return asyncio.run(Supervisor(source, configuration, ports, internal).run())
-    finally:
-        close_ports(ports)
-        internal.close()
 
 
 class Supervisor:

@@ -12,6 +12,7 @@ import grpc
 import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
+from prism_proxy._native.crc32 import partition_of
 from tests.integration.test_process import OpenCall, in_progress, refused, until_draining
 from tests.services.proxy import proxy
 from tests.services.workers import WorkersProcess, alive, workers
@@ -203,6 +204,53 @@ async def test_counts_of_a_dead_worker_stay() -> None:
         restarts = {dict(labels)["worker"]: value for (name, labels), value in (await process.metrics()).items()
                     if name == "prism_worker_restarts_total"}
         assert restarts == {"0": 1, "1": 1}
+
+
+async def test_all_workers_show_that_an_owner_is_gone_and_back() -> None:
+    async with workers() as process:
+        victim = partition_of("default") % 3
+        channels = [grpc.aio.insecure_channel(process.address, OWN_CHANNEL) for _ in range(12)]
+        request = health_pb2.HealthCheckRequest(service="namespace/default")
+        watches = [health_pb2_grpc.HealthStub(channel).Watch(request) for channel in channels]
+        assert [(await watch.read()).status for watch in watches] == [1] * 12
+        await process.kill(victim)
+        cut = 0
+        for watch in watches:
+            try:
+                assert [(await watch.read()).status, (await watch.read()).status] == [2, 1]
+            except grpc.aio.AioRpcError as error:
+                assert error.code() is grpc.StatusCode.UNAVAILABLE  # noqa: PT017 - it was connected to the victim
+                cut += 1
+        assert cut < 12
+        shown = (await process.ready())["namespaces"]["default"]
+        assert (shown["health"], shown["restarts"], shown["volatile"]) == ("healthy", 1, True)
+        assert "lost_at" in shown
+        assert (await process.process.get("/ready"))[0] == 200
+        for channel in channels:
+            await channel.close()
+
+
+@pytest.mark.skipif(os.environ.get("PRISM_SOAK") != "1", reason="takes 20 s: in the long form only")
+async def test_a_worker_that_hangs_is_replaced() -> None:
+    async with workers(count=2) as process:
+        pid = (await process.pids())[1]
+        assert pid is not None
+        os.kill(pid, signal.SIGSTOP)
+        async with asyncio.timeout(40):
+            while pid in await process.pids():
+                await asyncio.sleep(0.2)
+        await process.until_serving(restarts=1)
+        assert await process.process.stop() == 0
+
+
+async def test_without_a_place_for_the_sockets_between_workers_nothing_starts(tmp_path: Path) -> None:
+    folder = tmp_path / ("long" * 30)
+    folder.mkdir()
+    said = await refused("--workers", "2", "--listen", "127.0.0.1:0", "--metrics-listen", "off",
+                         environment={"TMPDIR": str(folder)})
+    assert "set TMPDIR" in said
+    assert said.count("\n") == 1
+    assert os.listdir(folder) == []
 
 
 # --- configuration ------------------------------------------------------------------------------------------------
