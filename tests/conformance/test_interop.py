@@ -9,6 +9,8 @@ between.
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import ssl
 import subprocess
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
@@ -17,6 +19,8 @@ from typing import Any
 import grpc
 import pytest
 
+from prism_proxy._native.routing import NativeRoute, RouteTable
+from prism_proxy.server.peer import Peer
 from prism_proxy.server.server import Server
 from prism_proxy.server.tls import TlsConfig
 from tests.conformance.interop_service import add_to_server, stubs
@@ -35,13 +39,22 @@ CLIENT_RACES = {"cancel_after_begin": "CloseAndRecv() got error code 0, want 1"}
 ATTEMPTS = 3
 
 
-@pytest.fixture(params=["cleartext", "tls"])
+@pytest.fixture(params=["cleartext", "tls", "forwarded"])
 async def endpoint(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[tuple[int, Path | None]]:
-    """(port, CA file or None) of a server with the interop service."""
+    """(port, CA file or None) of a server with the interop service, or of one that forwards to it over TLS."""
     server = Server()
     add_to_server(server)
+    authority = Authority(tmp_path)
+    if request.param == "forwarded":
+        certificate, key = authority.issue("server", "owner")
+        owner_port = server.add_secure_port("127.0.0.1:0", TlsConfig(certificate, key))
+        await server.start()
+        async with forwarding_to(owner_port, authority) as port:
+            yield port, None
+        await server.stop(0)
+        assert server.stats()["streams"] == 0
+        return
     if request.param == "tls":
-        authority = Authority(tmp_path)
         certificate, key = authority.issue("server", "foo.test.google.fr")
         port = server.add_secure_port("127.0.0.1:0", TlsConfig(certificate, key))
         ca: Path | None = authority.ca_file
@@ -51,6 +64,25 @@ async def endpoint(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncItera
     yield port, ca
     await server.stop(0)
     assert server.stats()["streams"] == 0
+
+
+@contextlib.asynccontextmanager
+async def forwarding_to(owner_port: int, authority: Authority) -> AsyncIterator[int]:
+    """The port of a server that passes every call on to the owner."""
+    context = ssl.create_default_context(cafile=str(authority.ca_file))
+    context.set_alpn_protocols(["h2"])
+    peer = Peer(f"127.0.0.1:{owner_port}", tls=context)
+    front = Server(namespaced=lambda path: True)
+    add_to_server(front)    # the methods are known here, and served there
+    front.set_routes(RouteTable(1, [NativeRoute(None, "default", None, forward=peer.handler)], "default"))
+    port = front.add_insecure_port("127.0.0.1:0")
+    await front.start()
+    try:
+        yield port
+        assert peer.stats()["calls"] == 0
+    finally:
+        await front.stop(0)
+        await peer.close()
 
 
 @pytest.mark.parametrize("case", GO_CASES)
