@@ -60,7 +60,7 @@ lint: build ## ruff, mypy, cython-lint, import-linter
 	cython-lint _native
 	lint-imports
 
-debug: build tools ## native, contract and conformance tests under the address and undefined-behaviour sanitizers
+debug: build tools ## native, contract, conformance and fuzz tests under the address and undefined-behaviour sanitizers
 	$(PY) -m scripts.sanitize
 
 clean: ## remove what the build made; keep .venv and .tools

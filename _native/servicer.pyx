@@ -154,7 +154,7 @@ cdef class Context:
             if handler.response_streaming:
                 if handler.yields:
                     async for response in handler.behaviour(argument, self):
-                        if self.aborted or self.transport_gone:
+                        if self.aborted or self.transport_gone or self.stream.answered:
                             break
                         await self.write(response)
                 else:

@@ -1,4 +1,4 @@
-"""Runs the native, contract, conformance and forwarding tests under the address and undefined-behaviour sanitizers.
+"""Runs the tests of native code under the address and undefined-behaviour sanitizers.
 
 The instrumented modules are built in a copy of the tree, `build/debug/`, so that they never mix with the ordinary
 ones. Leaks are judged by counters in the tests, not by the sanitizer: the interpreter itself keeps memory at its end.
@@ -17,7 +17,7 @@ from pathlib import Path
 ROOT = Path(__file__).parent.parent
 COPY = ROOT / "build" / "debug"
 LAYERS = (
-    "tests/native", "tests/contracts", "tests/conformance",
+    "tests/native", "tests/contracts", "tests/conformance", "tests/fuzz", "tests/integration/test_namespace_limits.py",
     *(f"tests/integration/test_forward{part}.py" for part in ("", "_differential", "_failures", "_flow")))
 OWN = {COPY / name for name in ("build", "prism", "prism_proxy/_native", ".tools")}  # not from the sources
 SLOWER = 4  # the sanitizers' cost, for time limits
