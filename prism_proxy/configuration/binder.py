@@ -41,7 +41,7 @@ class Binder:
     def group(self, cls: type[ClassT], node: Table, key: str, *, known: Iterable[str] = ()) -> ClassT | None:
         """An instance of a settings class; None when the problems say why not. `known` are keys of another reader."""
         before = len(self.problems.found)
-        fields = list(fields_of(cls))
+        fields = fields_of(cls)
         self.refuse_unknown(node, key, [*(item.name for item in fields), *known])
         values = {item.name: self._field(item, node, key) for item in fields}
         if len(self.problems.found) > before:

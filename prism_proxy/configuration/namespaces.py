@@ -19,7 +19,7 @@ from prism_proxy.namespaces.model import NamespaceConfig
 
 SECTION = "namespaces"
 DEFAULT_PATTERN = "keyvalue"
-_READ_HERE = ("name", "backend", "backend_config")
+_READ_HERE = frozenset({"name", "backend", "backend_config"})
 _SLOT = "store"  # the one that NamespaceConfig holds
 
 

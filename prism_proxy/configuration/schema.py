@@ -73,7 +73,7 @@ def _driver(name: str) -> dict[str, Any]:
 
 
 def _group(cls: type[Any], doc: str) -> dict[str, Any]:
-    fields = list(fields_of(cls))
+    fields = fields_of(cls)
     out = {"description": doc or " ".join((cls.__doc__ or "").split("\n\n")[0].split()), "type": "object",
            "additionalProperties": False, "properties": {field.name: _field(field) for field in fields}}
     required = [field.name for field in fields if field.default is dataclasses.MISSING]

@@ -7,9 +7,10 @@ with a `parse(text)` class method, a tuple of these, a dict by name of these, or
 from __future__ import annotations
 
 import dataclasses
+import functools
 import types
 import typing
-from collections.abc import Container, Iterator
+from collections.abc import Hashable, Iterator
 from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
@@ -73,8 +74,17 @@ class Field:
     default: Any
 
 
-def fields_of(cls: type[Any], *, skip: Container[str] = ()) -> Iterator[Field]:
+def fields_of(cls: type[Any], *, skip: frozenset[str] = frozenset()) -> tuple[Field, ...]:
     """The settings of a class, in the order of their declaration. TypeError for a type that cannot be configured."""
+    return _known(typing.cast(Hashable, cls), skip)
+
+
+@functools.cache  # a file may have a thousand namespaces, all of the same few classes
+def _known(cls: Any, skip: frozenset[str]) -> tuple[Field, ...]:
+    return tuple(_fields(cls, skip))
+
+
+def _fields(cls: type[Any], skip: frozenset[str]) -> Iterator[Field]:
     hints = typing.get_type_hints(cls)
     for field in dataclasses.fields(cls):
         if not field.init or field.name in skip:

@@ -23,6 +23,7 @@ from prism.interfaces.keyvalue import keyvalue_scan_pb2_grpc as scan_grpc
 from prism.interfaces.keyvalue import keyvalue_transactional_pb2 as tx_pb
 from prism.interfaces.keyvalue import keyvalue_transactional_pb2_grpc as tx_grpc
 from tests.services.proxy import ProxyProcess, proxy
+from tests.services.redis import RedisServer, binary
 
 TURNS = 300 if os.environ.get("PRISM_SOAK") else 12
 
@@ -36,9 +37,11 @@ class Configured:
         self.process: ProxyProcess
 
     def write(self, proxy_settings: dict[str, Any] | None = None, **namespaces: Any) -> None:
-        """Namespaces are `memstore`, or the settings of a SQLite namespace. JSON is YAML."""
+        """Namespaces are `memstore`, or the settings of another backend. JSON is YAML."""
         def backend(value: Any) -> dict[str, Any]:
-            return {"driver": "memstore"} if value == "memstore" else {"driver": "sqlite", "config": value}
+            if value == "memstore":
+                return {"driver": "memstore"}
+            return {"driver": "redis" if "url" in value else "sqlite", "config": value}
 
         self.file.write_text(json.dumps({"proxy": proxy_settings or {}, "namespaces": {
             name: {"backends": {"store": backend(value)}} for name, value in namespaces.items()}}))
@@ -70,6 +73,16 @@ def stub(channel: grpc.aio.Channel) -> pb_grpc.KeyValueBasicInterfaceStub:
 
 def of(namespace: str) -> list[tuple[str, str]]:
     return [("x-namespace", namespace)]
+
+
+@pytest.fixture
+async def redis() -> AsyncIterator[RedisServer | None]:
+    """None where Redis is not to be had: the rest of a test is worth running."""
+    if binary() is None:
+        yield None
+        return
+    async with RedisServer() as server:
+        yield server
 
 
 def open_files(pid: int) -> Iterator[str]:
@@ -185,9 +198,14 @@ async def test_a_scan_goes_on_while_its_namespace_is_removed(configured: Configu
 
 
 @pytest.mark.parametrize("configured", [(), ("--workers", "2")], indirect=True, ids=["alone", "two-workers"])
-async def test_no_call_fails_while_namespaces_come_go_and_change(configured: Configured) -> None:
-    """Also of the namespace whose file goes from driver to driver, and whose every acknowledged write is found."""
+async def test_no_call_fails_while_namespaces_come_go_and_change(
+    configured: Configured, redis: RedisServer | None
+) -> None:
+    """Also of the namespaces whose driver changes each time, and whose every acknowledged write is found."""
     path, stop, written = f"{configured.folder}/b.db", asyncio.Event(), dict[str, int]()
+    shared = {"r": {"url": redis.url}} if redis is not None else {}
+    configured.write(a="memstore", b={"path": path}, **shared)
+    await configured.reload()
     calls, slowest = 0, 0.0
 
     async def load(namespace: str, worker: int) -> None:
@@ -207,12 +225,14 @@ async def test_no_call_fails_while_namespaces_come_go_and_change(configured: Con
 
     async with asyncio.TaskGroup() as group:
         for worker in range(4):
-            for namespace in "ab":
+            for namespace in ("a", "b", *shared):
                 group.create_task(load(namespace, worker))
         for turn in range(TURNS):
             durability = ("synced", "checkpointed")[turn % 2]
+            if shared:
+                shared["r"]["max_pending"] = 1000 + turn
             extra = {f"extra{turn}": "memstore", f"file{turn % 3}": {"path": f"{configured.folder}/{turn % 2}.db"}}
-            configured.write(a="memstore", b={"path": path, "durability": durability}, **extra)
+            configured.write(a="memstore", b={"path": path, "durability": durability}, **shared, **extra)
             await configured.reload()
         stop.set()
     assert calls > 100
@@ -222,8 +242,8 @@ async def test_no_call_fails_while_namespaces_come_go_and_change(configured: Con
         for key, number in written.items():
             got = await stub(channel).Get(pb.GetRequest(key=key), metadata=of(key[0]))
             assert got.value == str(number).encode()
-    assert (await configured.ready())["configuration"]["reloads"] == {"ok": TURNS, "failed": 0}
-    configured.write(a="memstore", b={"path": path})
+    assert (await configured.ready())["configuration"]["reloads"] == {"ok": TURNS + 1, "failed": 0}
+    configured.write(a="memstore", b={"path": path}, **shared)
     await configured.reload()
     async with asyncio.timeout(5):  # what is no longer used does not stay open
         while any(file.endswith(("/0.db", "/1.db")) for file in open_files(configured.process.process.pid)):

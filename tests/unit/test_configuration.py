@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import pickle
+import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from prism_proxy.backends.memstore.config import MemstoreConfig
 from prism_proxy.backends.sqlite.config import SqliteConfig
@@ -193,3 +197,43 @@ def test_a_file_that_cannot_be_read_is_named(tmp_path: Path, make: Callable[[Pat
         with pytest.raises(ConfigurationError, match=expected) as caught:
             load(arguments, environment)
         assert str(caught.value).startswith(f"{name} {path}")
+
+
+# --- whatever is written ------------------------------------------------------------------------------------------
+
+WHOLE = """\
+proxy:
+  listen: ["127.0.0.1:0", "unix:/x"]
+  tls: {cert: c.pem, key: k.pem}
+  limits: {max_message_bytes: 33554432, idle_timeout_s: 2.5}
+namespaces:
+  sessions: {backends: {store: {driver: memstore, config: {evict: true}}}}
+  orders:
+    backends: {store: {driver: sqlite, config: {path: "${ENV:A}/x.db", durability: checkpointed}}}
+    resilience: {retries: {max_attempts: 2}, concurrency: {min_limit: 8, max_limit: 9}}
+  cache:
+    backends: {store: {driver: redis, config: {url: redis://h:1/0, mode: cluster, nodes: [a:1]}}}
+"""
+WORDS = st.sampled_from((
+    "", "proxy", "a", "backends", "store", "driver", "config", "path", ": ", ":\n  ", "\n", "\n    ", "- ", "[", "]",
+    "{", "}", ", ", "'", '"', "&x ", "*x", "!t ", "|\n", "? ", "---\n", "...", "#", "${ENV:A}", "${", "$${", "1", "-1",
+    "1e9", ".nan", "true", "~", "\t", "\x00", "\u2028", "é"))
+PLACES = st.integers(0, len(WHOLE))
+
+
+@given(PLACES, PLACES, st.lists(WORDS, max_size=4).map("".join))
+@settings(deadline=None, max_examples=250, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_any_text_is_a_configuration_or_a_list_of_mistakes(tmp_path: Path, one: int, two: int, word: str) -> None:
+    file = tmp_path / "prism.yaml"
+    file.write_text(WHOLE[:min(one, two)] + word + WHOLE[max(one, two):])
+    with contextlib.suppress(ConfigurationError):
+        load(["--config", str(file)], {"A": "1"})
+
+
+def test_a_thousand_namespaces_are_read_in_a_moment(tmp_path: Path) -> None:
+    file = tmp_path / "prism.yaml"
+    file.write_text("namespaces:\n" + "".join(
+        f"  n{number}: {{backends: {{store: {{driver: memstore}}}}}}\n" for number in range(1000)))
+    began = time.process_time()
+    assert len(load(["--config", str(file)], {}).namespaces) == 1000
+    assert time.process_time() - began < 2.0
