@@ -36,7 +36,7 @@ cdef class ForwardConnection(H2Session):
     cdef object opened
     cdef int64_t stream_limit, ping_sent_ns
     cdef int32_t last_seen
-    cdef bint ready, lost
+    cdef bint ready, retired, lost
 
     cdef bint submit(self, ForwardCall call) noexcept
     cdef bint unseen(self, int32_t stream_id) noexcept

@@ -263,12 +263,14 @@ cdef class ForwardConnection(H2Session):
         self.abort()
 
     def tick(self) -> None:
-        """Ping an owner that has calls and is silent, and give it up when it does not answer."""
+        """Ping an owner that has calls and is silent, and give it up when it does not answer; end what is used up."""
         cdef int64_t now = monotonic_ns()
         self.now_ns = now
         if self.h2 == NULL or self.closing or self.last_read_ns > self.ping_sent_ns:
             self.ping_sent_ns = 0
-        if self.ping_sent_ns:
+        if self.retired and self.streams == 0:
+            self.abort()
+        elif self.ping_sent_ns:
             if now - self.ping_sent_ns > self.limits.keepalive_timeout_ns:
                 self.abort()
         elif self.streams and now - self.last_read_ns > self.limits.keepalive_ns:
@@ -450,6 +452,7 @@ cdef class ForwardHandler(Handler):
 
     cdef void retire(self, ForwardConnection connection) noexcept:
         """The connection takes no more calls; those on it go on if it lives."""
+        connection.retired = True
         if connection in self.connections:
             self.connections.remove(connection)
         if not self.closed:
@@ -540,7 +543,8 @@ cdef class ForwardHandler(Handler):
             if call.caller.deadline_ns and call.caller.deadline_ns <= now:
                 call.caller.deadline_passed()
             else:
-                self.refuse(call.leave(), "connect", False, "there is no connection to it")
+                self.refuse(call.leave(), "queue" if self.connections else "connect", False,
+                            "it has as many calls as it takes" if self.connections else "there is no connection to it")
         if earliest:
             self.watch(earliest)
 

@@ -142,6 +142,7 @@ class Peer:
                 self._connections.add(connection)
                 await opened
         except BaseException:
+            opened.cancel()     # nobody asks any more what becomes of it
             self._connections.discard(connection)
             connection.close()
             raise

@@ -239,6 +239,18 @@ async def test_calls_beyond_the_streams_of_a_connection_take_more_connections_th
         assert await asyncio.gather(*calls) == [b"1"] * 15
 
 
+async def test_a_call_that_finds_no_room_in_time_is_refused() -> None:
+    echo = Echo()
+    options = PeerOptions(connections=1, wait_s=0.1)
+    async with (forwarding(echo, owner_limits=Limits(concurrent_streams=1), trusted=False, options=options) as pair,
+                pair.channel() as channel):
+        call = asyncio.ensure_future(_stall(channel))
+        await until(lambda: pair.owner.server.stats()["handlers_running"] == 1)
+        assert await refused(channel.unary_unary(UNARY)(b"")) == down("OWNER_DOWN", "queue")
+        echo.release.set()
+        assert await call == b"1"
+
+
 async def _stall(channel: grpc.aio.Channel) -> bytes:
     return bytes(await channel.stream_unary(STALL)(iter([b"x"])))
 
