@@ -11,6 +11,9 @@ import os
 import sys
 from dataclasses import dataclass
 
+import pytest
+import uvloop
+
 from prism_proxy.namespaces.model import NamespaceConfig
 from prism_proxy.namespaces.snapshot import build
 from tests.support.fixed_capacity import FixedCapacity
@@ -20,6 +23,12 @@ SOAK = bool(os.environ.get("PRISM_SOAK"))
 SCALE = 1.0 if SOAK else 0.25
 WARM_S, SECONDS = (2.0, 10.0) if SOAK else (1.0, 2.5)
 SERVERS = 10
+
+
+@pytest.fixture
+def event_loop_policy() -> asyncio.AbstractEventLoopPolicy:
+    """The loop that the proxy runs on."""
+    return uvloop.EventLoopPolicy()
 
 
 @dataclass

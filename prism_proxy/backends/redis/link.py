@@ -12,6 +12,7 @@ slot's decision.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import random
 import ssl
 from collections.abc import Awaitable, Callable, Sequence
@@ -76,6 +77,7 @@ class Link:
         self._log = log.get("prism.redis")
         self._places: list[RespConnection | None] = [None] * (options.connections + 1)
         self._tasks: list[asyncio.Task[None]] = []
+        self._returned = asyncio.Event()
         self._sessions: dict[RespConnection, Session] = {}
         self._unfenced: set[Session] = set()  # of connections that were lost
         self.store = store
@@ -160,11 +162,19 @@ class Link:
             else:
                 failures = 0
                 self._set(place, connection)
+                self._returned.set()
+                self._returned.clear()
                 await self._watch(connection, lost)
                 self._set(place, None)
                 self._failed(place, connection.closed_reason or "closed", 0)
             ceiling = min(MAX_BACKOFF_SECONDS, FIRST_BACKOFF_SECONDS * 2 ** min(failures, 16))
-            await asyncio.sleep(random.uniform(ceiling / 2, ceiling))
+            await self._pause(random.uniform(ceiling / 2, ceiling))
+
+    async def _pause(self, seconds: float) -> None:
+        """Wait before the next attempt, and no longer once another place has found the server back."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await self._returned.wait()
 
     def _set(self, place: int, connection: RespConnection | None) -> None:
         self._places[place] = connection
