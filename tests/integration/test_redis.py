@@ -10,13 +10,14 @@ from pathlib import Path
 
 import pytest
 
-from prism_proxy._native.resp import RespError
+from prism_proxy._native.resp import ConnectionLost, RespError
 from prism_proxy.backends.redis.config import RedisConfig, RedisTls
 from prism_proxy.backends.redis.driver import RedisDriver
 from prism_proxy.contracts.driver import Health
 from prism_proxy.errors import PrismError, StatusCode
 from tests.services.certificates import Authority
 from tests.services.redis import RedisCluster, RedisServer, Replicas, binary
+from tests.services.shim import Shim
 
 pytestmark = pytest.mark.skipif(binary() is None, reason="there is no redis-server: run `make tools`")
 
@@ -250,3 +251,19 @@ async def test_a_cluster() -> None:
         assert await driver.batch_delete([key for key, _ in items]) == [True] * 600
         assert await driver.expire(b"{tag}a", 100)
         assert 99 < (await driver.ttl(b"{tag}a") or 0) <= 100
+
+
+async def test_a_write_that_was_given_up_is_not_executed_after_a_newer_one() -> None:
+    """It waits somewhere on its way; the new connection has the server forget the one it would arrive on."""
+    async with RedisServer() as server, Shim("127.0.0.1", server.port) as shim, opened(
+            RedisConfig(f"redis://127.0.0.1:{shim.port}", read_timeout_s=0.3)) as driver:
+        await driver.set(b"key", b"first")
+        shim.hold()
+        with pytest.raises(ConnectionLost) as caught:
+            await driver.set(b"key", b"old")
+        assert meaning(driver, caught.value).metadata["outcome"] == "unknown"
+        await until(driver, Health.HEALTHY)
+        await driver.set(b"key", b"new")
+        shim.release()
+        await asyncio.sleep(0.2)  # time for what must not happen
+        assert await driver.get(b"key") == b"new"
