@@ -60,7 +60,7 @@ class Overview:
         gates = {name: route.gate for name, route in self._namespaces.current.routes.items() if route.gate is not None}
         yield gauges("prism_namespace_limit_usage", "What counts towards a limit: calls a second, calls, bytes.", {
             (("namespace", name), ("dimension", dimension)): value
-            for name, gate in gates.items() for dimension, value in gate.usage().items()}, merge="max")
+            for name, gate in gates.items() for dimension, value in gate.usage().items()})  # its own share
         yield Metric("prism_namespace_limited_total", "counter", "Calls refused by a limit of their namespace.", [
             Sample((("namespace", name), ("dimension", dimension)), count)
             for name, gate in gates.items() for dimension, count in gate.refused().items()])
