@@ -80,8 +80,10 @@ async def kill_and_check(process: WorkersProcess, clients: list[Client], kill: i
     reasons: Counter[str] = Counter()
     for client, failures in zip(clients, before, strict=True):
         new = client.failures[failures:]
-        assert len(new) <= 1, f"calls that were not in progress failed: {new}"
-        assert client.owner == victim or new in ([], [CONNECTION]), f"a call of another owner failed: {new}"
+        # The sockets of a process that ends close one after the other: a client that lost its connection, and is quick,
+        # may meet another one of them.
+        assert len(new) <= 2, f"calls that were not in progress failed: {new}"
+        assert client.owner == victim or set(new) <= {CONNECTION}, f"a call of another owner failed: {new}"
         reasons.update(new)
     assert set(reasons) <= {CONNECTION, "OWNER_LOST"}, reasons
     assert body["namespaces"][namespace_of(victim)]["restarts"] == kill // WORKERS + 1

@@ -14,7 +14,7 @@ from prism_proxy.namespaces.status import NamespaceStatus
 from prism_proxy.workers import codec
 from prism_proxy.workers.channel import Channel
 from prism_proxy.workers.internal_sockets import InternalSockets
-from prism_proxy.workers.messages import Figures, Start
+from prism_proxy.workers.messages import Figures, Prepare, Start
 from prism_proxy.workers.namespace_board import NamespaceBoard
 from prism_proxy.workers.restarts import Restarts
 
@@ -48,6 +48,26 @@ def test_a_message_comes_out_as_it_went_in() -> None:
         back = codec.loads(codec.dumps(value))
         assert back == value
         assert type(back) is type(value)
+
+
+NAMESPACES = """\
+namespaces:
+  memory:
+    backends: {store: {driver: memstore, config: {max_keys: 5}}}
+    keyvalue: {narrow_keys: true}
+    limits: {requests_per_second: 10, concurrent_calls: 3}
+  file: {backends: {store: {driver: sqlite, config: {path: /tmp/x.db}}}}
+  redis: {backends: {store: {driver: redis, config: {url: "redis://:secret@127.0.0.1/3"}}}}
+"""
+
+
+def test_every_configuration_reaches_a_worker_as_it_was_read(tmp_path: Path) -> None:
+    file = tmp_path / "prism.yaml"
+    file.write_text(NAMESPACES)
+    found = load(["--config", str(file), "--listen", "unix:/x", "--limit", "connections=7"], {})
+    assert len(found.namespaces) == 3
+    message = Prepare(1, found.proxy, found.namespaces)
+    assert codec.loads(codec.dumps(message)) == message
 
 
 def test_what_has_no_exact_form_is_refused() -> None:
