@@ -27,6 +27,7 @@ async def run(source: ConfigurationSource, configuration: Configuration) -> int:
         log.configure(found.proxy.log_level, found.proxy.log_format)
 
     reloader = Reloader(source, configuration, apply)
+    reloader.on_signal()
     app.metrics.collectors.append(reloader.collect)
 
     def readiness() -> tuple[bool, dict[str, object]]:
@@ -39,7 +40,7 @@ async def run(source: ConfigurationSource, configuration: Configuration) -> int:
     ports = [port_of(sock) for sock in sockets]
     await app.serve(sockets)
     metrics_port = await open_telemetry(telemetry, config.metrics_listen)
-    reloader.on_signal()
+    reloader.start()
     log.get("prism.proxy").info("serving", version=__version__, ports=ports, metrics_port=metrics_port,
                                 pid=os.getpid(), namespaces=list(app.namespaces.current.routes))
     await stop.drain.wait()

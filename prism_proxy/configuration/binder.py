@@ -72,6 +72,14 @@ class Binder:
                 self.problems.add(node.origin, key, f": {message}" if key else message)
             return None
 
+    def text(self, node: Scalar, key: str) -> Scalar | None:
+        """The text with its references resolved, or a problem."""
+        try:
+            return resolved(node, self.environment)
+        except UnfitError as error:
+            self.problems.add(node.origin, key, str(error))
+            return None
+
     def table(self, node: Node | None, key: str) -> Table | None:
         """The node as a mapping, or a problem."""
         if isinstance(node, Table) or node is None:

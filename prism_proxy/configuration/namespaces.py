@@ -78,12 +78,15 @@ class NamespacesReader:
             return standard.pattern(DEFAULT_PATTERN)
         if not isinstance(node, Scalar):
             self._problems.add(node.origin, key, "must be the name of a pattern")
-        elif node.text not in standard.PATTERNS:
-            self._problems.unknown(node.origin, key, node.text, standard.PATTERNS, "pattern")
-        else:
-            self._binder.bound.append(Bound(key, node.text, node.origin))
-            return standard.pattern(node.text)
-        return None
+            return None
+        name = self._binder.text(node, key)
+        if name is None:
+            return None
+        if name.text not in standard.PATTERNS:
+            self._problems.unknown(node.origin, key, name.text, standard.PATTERNS, "pattern")
+            return None
+        self._binder.bound.append(Bound(key, name.text, node.origin))
+        return standard.pattern(name.text)
 
     def _slots(self, namespace: str, node: Table, key: str, pattern: PatternDeclaration) -> dict[str, tuple[str, Any]]:
         key = f"{key}.backends"
@@ -110,15 +113,9 @@ class NamespacesReader:
         if table is None:
             return None
         self._binder.refuse_unknown(table, key, ("driver", "config"))
-        driver = table.entries.get("driver")
-        if not isinstance(driver, Scalar):
-            self._problems.add(driver.origin if driver is not None else table.origin, f"{key}.driver",
-                               f"is missing: write one of {', '.join(standard.backends())}")
+        driver = self._driver_name(table, f"{key}.driver")
+        if driver is None:
             return None
-        if driver.text not in standard.BACKENDS and driver.text not in standard.backends():
-            self._problems.unknown(driver.origin, f"{key}.driver", driver.text, standard.backends(), "driver")
-            return None
-        self._binder.bound.append(Bound(f"{key}.driver", driver.text, driver.origin))
         config_table = self._binder.table(table.entries.get("config", Table({}, {}, driver.origin)), f"{key}.config")
         if config_table is None:
             return None
@@ -127,6 +124,21 @@ class NamespacesReader:
             return None
         self._check(namespace, slot, driver, config, key)
         return driver.text, config
+
+    def _driver_name(self, table: Table, key: str) -> Scalar | None:
+        node = table.entries.get("driver")
+        if not isinstance(node, Scalar):
+            self._problems.add(node.origin if node is not None else table.origin, key,
+                               f"is missing: write one of {', '.join(standard.backends())}")
+            return None
+        driver = self._binder.text(node, key)
+        if driver is None:
+            return None
+        if driver.text not in standard.BACKENDS and driver.text not in standard.backends():
+            self._problems.unknown(driver.origin, key, driver.text, standard.backends(), "driver")
+            return None
+        self._binder.bound.append(Bound(key, driver.text, driver.origin))
+        return driver
 
     def _check(self, namespace: str, slot: SlotDeclaration, driver: Scalar, config: Any, key: str) -> None:
         """The driver has the interfaces that the slot needs, and nobody else has what it needs alone."""

@@ -34,15 +34,18 @@ class Reloader:
         self._task: asyncio.Task[None] | None = None
         self._results = {"ok": 0, "failed": 0}
         self._problems: tuple[str, ...] = ()
-        self.current = current
+        self._started = current.proxy
+        self._later: list[str] = []
         self.revision = 1
 
     def on_signal(self) -> None:
-        """Reload at SIGHUP from now on, where there is a file to read again."""
+        """From now on SIGHUP asks for a reload, where there is a file; `start` lets it happen."""
         if self._source.file is not None:
-            loop = asyncio.get_running_loop()
-            loop.add_signal_handler(signal.SIGHUP, self._asked.set)
-            self._task = loop.create_task(self._follow())
+            asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, self._asked.set)
+
+    def start(self) -> None:
+        """Do what was asked for, and will be: the first configuration is in force."""
+        self._task = asyncio.get_running_loop().create_task(self._follow())
 
     async def close(self) -> None:
         if self._task is not None:
@@ -59,21 +62,26 @@ class Reloader:
                 return self._refused([str(problem) for problem in error.problems])
             except (ValueError, PrismError) as error:
                 return self._refused([str(error)])
-            later = restart_needed(self.current.proxy, found.proxy)
-            self.current = found
-            self.revision += 1
-            self._results["ok"] += 1
-            self._problems = ()
-            self._log.info("configuration reloaded", file=str(self._source.file), revision=self.revision,
-                           namespaces=len(found.namespaces))
-            if later:
-                self._log.warning("these settings changed, and take effect at the next start only", settings=later)
+            except Exception as error:  # noqa: BLE001 - a defect of ours must not end what reads the next file
+                self._log.error("reading the configuration failed unexpectedly", exc_info=error)
+                return self._refused([repr(error)])
+            self._accepted(found)
             return True
+
+    def _accepted(self, found: Configuration) -> None:
+        self.revision += 1
+        self._results["ok"] += 1
+        self._problems = ()
+        self._later = restart_needed(self._started, found.proxy)
+        self._log.info("configuration reloaded", file=str(self._source.file), revision=self.revision,
+                       namespaces=len(found.namespaces))
+        if self._later:
+            self._log.warning("these settings changed, and take effect at the next start only", settings=self._later)
 
     def status(self) -> dict[str, Any]:
         """For `/ready`."""
         return {"file": str(self._source.file) if self._source.file is not None else None, "revision": self.revision,
-                "reloads": dict(self._results), "problems": list(self._problems)}
+                "reloads": dict(self._results), "problems": list(self._problems), "restart_needed": self._later}
 
     def collect(self) -> Iterable[Metric]:
         """The metrics of reloading."""

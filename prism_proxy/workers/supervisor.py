@@ -64,6 +64,7 @@ class Supervisor:
         config = self._config
         stop = StopRequest()
         stop.on_signals()
+        self._reloader.on_signal()
         self._fleet = fleet = Fleet(
             [self._start(worker) for worker in range(config.workers)], on_death=self._page.forget)
         telemetry = TelemetryServer(self._metrics, self._readiness, refresh=fleet.collect)
@@ -71,7 +72,7 @@ class Supervisor:
             metrics_port = await open_telemetry(telemetry, config.metrics_listen)
             await fleet.start()
             self._lifecycle.enter(State.RUNNING)
-            self._reloader.on_signal()
+            self._reloader.start()
             self._log.info("serving", version=__version__, ports=[port_of(sock) for sock in self._ports[0]],
                            metrics_port=metrics_port, pid=os.getpid(), workers=config.workers,
                            namespaces=list(fleet.board.states()))

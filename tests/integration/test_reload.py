@@ -131,7 +131,8 @@ async def test_sighup_adds_changes_and_removes_namespaces(configured: Configured
         assert {name: state["durability"] for name, state in body["namespaces"].items()} == {
             "a": "volatile", "b": "checkpointed", "c": "volatile"}
         assert body["configuration"] == {
-            "file": str(configured.file), "revision": 2, "reloads": {"ok": 1, "failed": 0}, "problems": []}
+            "file": str(configured.file), "revision": 2, "reloads": {"ok": 1, "failed": 0}, "problems": [],
+            "restart_needed": []}
         configured.write(renamed={"path": path}, a="memstore")
         await configured.reload()
         assert (await keyvalue.Get(pb.GetRequest(key="k"), metadata=of("renamed"))).value == b"b"
@@ -165,11 +166,13 @@ async def test_what_needs_a_restart_is_named_and_what_does_not_is_done(configure
     await configured.reload()
     line = await configured.process.line("these settings changed, and take effect at the next start only")
     assert line["settings"] == ["workers", "limits.header_fields"]
+    assert (await configured.ready())["configuration"]["restart_needed"] == line["settings"]
     configured.write({"log_level": "error"}, a="memstore")
     configured.process.signal(signal.SIGHUP)  # nothing is said at level error
     async with asyncio.timeout(10):
         while (await configured.ready())["configuration"]["revision"] != 3:
             await asyncio.sleep(0.01)
+    assert (await configured.ready())["configuration"]["restart_needed"] == []
 
 
 async def test_an_unchanged_namespace_keeps_data_and_transactions(configured: Configured) -> None:

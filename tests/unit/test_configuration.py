@@ -97,9 +97,9 @@ namespaces:
   events:
     backends:
       store:
-        driver: sqlite
+        driver: ${ENV:DRIVER}
         config: {path: "${ENV:DATA}/events.db", busy_timeout_s: 1e1}
-""", environment={"DATA": "/data"})
+""", environment={"DATA": "/data", "DRIVER": "sqlite"})
     assert [str(address) for address in found.proxy.listen] == ["127.0.0.1:1", "unix:/x"]
     assert (found.proxy.metrics_listen, found.proxy.limits.idle_timeout_s) == (None, 7.0)
     assert found.namespaces == (
