@@ -267,3 +267,33 @@ async def test_a_write_that_was_given_up_is_not_executed_after_a_newer_one() -> 
         shim.release()
         await asyncio.sleep(0.2)  # time for what must not happen
         assert await driver.get(b"key") == b"new"
+
+
+async def test_POL_1_more_calls_than_the_pool_takes_wait_and_then_fail() -> None:  # noqa: N802 - the scenario's name
+    async with RedisServer() as server, Shim("127.0.0.1", server.port) as shim, opened(RedisConfig(
+            f"redis://127.0.0.1:{shim.port}", max_pending=20, max_wait_s=0.5, connections=2)) as driver:
+        shim.hold()
+        calls = [asyncio.ensure_future(driver.set(b"key%d" % index, b"value")) for index in range(1000)]
+        most = 0
+        while not any(call.done() for call in calls):
+            most = max(most, int(driver.health().details["pending"]))
+            await asyncio.sleep(0.01)
+        assert 20 <= most <= 3 * 20
+        assert driver.health().status is Health.DEGRADED
+        shim.release()
+        ended = await asyncio.gather(*calls, return_exceptions=True)
+        failed = [meaning(driver, error) for error in ended if isinstance(error, Exception)]
+        assert len(failed) > 900
+        assert {(error.code, error.reason, error.metadata["outcome"]) for error in failed} == {
+            (StatusCode.UNAVAILABLE, "POOL_EXHAUSTED", "not_executed")}
+        assert all("20 commands" in error.metadata["pool_state"] for error in failed)
+
+
+async def test_POL_2_a_restart_heals_without_one_of_the_caller() -> None:  # noqa: N802
+    async with RedisServer() as server, opened(RedisConfig(server.url)) as driver:
+        for turn in range(3):
+            assert (await driver.compare_and_swap(b"key", None, b"%d" % turn)).done  # scripts are forgotten too
+            await server.kill()
+            await until(driver, Health.UNHEALTHY)
+            await server.start()
+            await until(driver, Health.HEALTHY)

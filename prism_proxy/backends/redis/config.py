@@ -91,7 +91,8 @@ class RedisConfig:
             raise ValueError(f"url begins with {parts.scheme!r}: it must be one of {', '.join(_SCHEMES)}")
         if self.mode != "standalone" and (not self.nodes or parts.scheme == "unix"):
             raise ValueError(f"mode {self.mode} needs nodes, a list of HOST:PORT, and no unix socket")
-        if self.mode == "cluster" and (self.database or self.tls.server_name):
+        database = self.database
+        if self.mode == "cluster" and (database or self.tls.server_name):
             raise ValueError("a cluster has database 0 only, and nodes are recognised by their own names: leave out "
                              "the database of url, and tls.server_name")
         if parts.password and self.password:

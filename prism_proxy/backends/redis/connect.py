@@ -79,7 +79,7 @@ class LinkedServer:
     def health(self) -> HealthReport:
         link = self._link
         return report(link.info, self._config, ready=link.ready, size=link.size, idle=link.idle, pending=link.pending,
-                      capacity=link.size * self._config.max_pending, failure=link.failure)
+                      capacity=self._config.connections * self._config.max_pending, failure=link.failure)
 
     def open(self) -> None:
         self._link.open()

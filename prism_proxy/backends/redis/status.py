@@ -34,7 +34,7 @@ def report(info: Mapping[str, str], config: RedisConfig, *, ready: int, size: in
     role = info.get("role", "unknown")
     details = {
         "mode": config.mode, "total_conns": str(ready), "idle_conns": str(idle), "pending": str(pending),
-        "server_version": info.get("redis_version", "unknown"), "role": role, "durability": durability(info),
+        "server_version": info.get("redis_version", "unknown"), "role": role,
     }
     if info.get("fence") == "refused":
         details["anomaly"] = ("the ACL user may not CLIENT KILL: a write given up while Redis was stopped may be "
