@@ -24,6 +24,7 @@ SOURCE_SUFFIXES = {".py", ".pyi", ".pyx", ".pxd", ".c", ".h"}
 # extension name -> (extra C sources, libraries)
 EXTENSIONS: dict[str, tuple[list[str], list[str]]] = {
     "call": ([], []),
+    "call_watch": ([], []),
     "circuit": ([], []),
     "client": ([], []),
     "connection": ([], []),

@@ -573,15 +573,16 @@ cdef class ServerStream(GatedRequest):
         """
         cdef int64_t timeout = self.deadline_ns - self.opened_ns
         cdef int64_t leeway = timeout // 2 if timeout // 2 < DEADLINE_LEEWAY_NS else DEADLINE_LEEWAY_NS
-        if self.answered or now_ns - self.opened_ns >= self.core.limits.reset_young_ns:
-            return False
-        return not (self.deadline_ns and timeout >= 10_000_000 and now_ns >= self.deadline_ns - leeway)
+        return not (self.answered or now_ns - self.opened_ns >= self.core.limits.reset_young_ns or (
+            self.deadline_ns and timeout >= 10_000_000 and now_ns >= self.deadline_ns - leeway))
 
     cdef void record(self, int code) noexcept:
-        if not self.recorded:
+        cdef int64_t now = monotonic_ns()
+        if self.stats is not None and not self.recorded:
             self.recorded = True
-            if self.stats is not None:
-                self.stats.record(code, monotonic_ns() - self.opened_ns)
+            self.stats.record(code, now - self.opened_ns)
+            if self.core.watch is not None:
+                self.core.watch.ended(self, self.stats, self.call, code, now - self.opened_ns, now)
 
     cdef void on_close(self, uint32_t code) noexcept:
         self.core.streams -= 1

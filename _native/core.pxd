@@ -1,6 +1,7 @@
 """What all calls of a server share: the method table, the routes in force, the gauges. Knows no single call."""
 from libc.stdint cimport int64_t
 
+from prism_proxy._native.call_watch cimport CallWatch
 from prism_proxy._native.h2 cimport H2Session, OutputScheduler
 from prism_proxy._native.limits cimport NativeLimits
 from prism_proxy._native.metrics cimport MethodStats
@@ -39,6 +40,7 @@ cdef class ServerCore:
     cdef readonly int servicer_backlog  # calls given to the loop that it has not begun
     cdef readonly int64_t bytes_held
     cdef readonly bint draining
+    cdef public CallWatch watch         # hears of the end of calls, or None
     cdef object resolve, stats_for, describe_error, executor, on_idle
     cdef public object encode_shed      # makes `shed_trailers`, variants of what a shed call is told
     cdef list shed_trailers

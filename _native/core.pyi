@@ -3,6 +3,7 @@ from concurrent.futures import Executor
 from typing import Any
 
 from prism_proxy._native.call import Handler
+from prism_proxy._native.call_watch import CallWatch
 from prism_proxy._native.limits import NativeLimits
 from prism_proxy._native.metrics import MethodStats
 from prism_proxy._native.routing import RouteTable
@@ -17,6 +18,7 @@ class ServerCore:
     servicer_backlog: int
     encode_shed: Callable[[], list[list[tuple[bytes, bytes]]]]
     draining: bool
+    watch: CallWatch | None
     def __init__(
         self,
         loop: Any,

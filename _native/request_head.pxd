@@ -20,7 +20,7 @@ cdef class RequestHead(H2Stream):
     cdef int64_t header_bytes
     cdef int overflow
     cdef bint trusted, forwarded     # the peer is one of our processes; and it passes a caller's call on
-    cdef slice_t path, verb, namespace, timeout, encoding, accept_encoding, request_id, content_type
+    cdef slice_t path, verb, namespace, timeout, encoding, accept_encoding, request_id, content_type, traceparent
 
     cdef void classify(self, const uint8_t* name, size_t n, slice_t where) noexcept
     cdef bint encoding_known(self) noexcept

@@ -52,8 +52,11 @@ cdef class RequestHead(H2Stream):
             self.path = where
         elif n == 7 and equals(name, n, ":method", 7):
             self.verb = where
-        elif n == 11 and equals(name, n, "x-namespace", 11):
-            self.namespace = where
+        elif n == 11:
+            if equals(name, n, "x-namespace", 11):
+                self.namespace = where
+            elif equals(name, n, "traceparent", 11):
+                self.traceparent = where
         elif n == 12:
             if equals(name, n, "content-type", 12):
                 self.content_type = where

@@ -86,6 +86,8 @@ cdef class ServicerHandler(Handler):
         context.status = OK
         context.status_details = ""
         stream.call = context
+        if stream.core.watch is not None and stream.core.watch.spans:
+            context.spans = []
         if stream.deadline_ns:
             delay = (stream.deadline_ns - monotonic_ns()) / 1e9
             stream.deadline_timer = context.loop.call_later(delay if delay > 0 else 0, context.deadline_reached)
@@ -139,6 +141,7 @@ cdef class Context:
     cdef object status_details
     cdef object trailing
     cdef object callbacks
+    cdef readonly list spans        # of what happens within the call, where somebody may want to see them
     cdef object __weakref__
 
     # --- the call -----------------------------------------------------------------------------------------------

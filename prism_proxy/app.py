@@ -13,10 +13,12 @@ import asyncio
 import socket
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING
 
 from prism_proxy import __version__
 from prism_proxy._native import keyvalue, keyvalue_redis
 from prism_proxy._native.call import Handler
+from prism_proxy._native.call_watch import CallWatch
 from prism_proxy._native.gate import GatePage
 from prism_proxy.config import ProxyConfig
 from prism_proxy.errors import PrismError
@@ -45,8 +47,12 @@ from prism_proxy.server.server import Server
 from prism_proxy.server.tls import TlsError
 from prism_proxy.standard import make_driver
 from prism_proxy.telemetry import log
+from prism_proxy.telemetry.calls import make_watch
 from prism_proxy.telemetry.loop_monitor import LoopMonitor
 from prism_proxy.telemetry.metrics import Metric, Metrics, gauges
+
+if TYPE_CHECKING:
+    from prism_proxy.telemetry.otel import Telemetry
 
 HEALTH_REFRESH_SECONDS = 1.0
 DRIVER_DRAIN_SECONDS = 3.0  # for writes under way in a driver once the last call has ended
@@ -91,6 +97,7 @@ class App:
         self.metrics.collectors += [self.overview.collect, self._collect_forwarding]
         self._relay = TransactionRelay(self._placement.worker, peers, config.limits)
         self._reflection: Reflection | None = None
+        self._telemetry: Telemetry | None = None
         self._refresher: asyncio.Task[None] | None = None
         self._ended: int | None = None
         self._drain_began = 0.0
@@ -102,6 +109,7 @@ class App:
 
         StartError when a namespace cannot be served as configured.
         """
+        self._server.watch = self._watch()
         try:
             await self.applier.apply(namespaces)
         except (ValueError, PrismError) as error:
@@ -127,6 +135,20 @@ class App:
             for path, handler in handlers.items():
                 server.add_native_handler(path, handler)
         return add_interfaces(server, self.namespaces.resolve, relay)
+
+    def _watch(self) -> CallWatch | None:
+        """What logs and traces single calls."""
+        config = self._config
+        export = None
+        if config.trace.exporter != "none":
+            from prism_proxy.telemetry.otel import MissingExtraError, Telemetry
+
+            try:
+                self._telemetry = Telemetry(config.trace, self.metrics.figures)
+            except MissingExtraError as error:
+                raise StartError(str(error)) from error
+            export = self._telemetry.export
+        return make_watch(config.log_calls, config.slow_call_s, config.trace.sample_ratio, export)
 
     async def serve(
         self, sockets: Sequence[socket.socket], *, internal: socket.socket | None = None, owned: bool = True
@@ -193,6 +215,8 @@ class App:
         await self.applier.close()
         await self._relay.close()
         await asyncio.gather(*(peer.close() for peer in self._peers.values()))
+        if self._telemetry is not None:
+            await self._telemetry.close()
         for problem in problems:
             self._log.error("a backend did not close cleanly", exc_info=problem)
         self.lifecycle.enter(State.STOPPED)

@@ -12,6 +12,7 @@ from prism_proxy.server.limits import Limits
 from prism_proxy.server.listener import Address
 from prism_proxy.server.tls import TlsConfig
 from prism_proxy.settings import check, setting
+from prism_proxy.telemetry.tracing_options import TraceOptions
 
 DEFAULT_LISTEN = Address("127.0.0.1", 8980)
 DEFAULT_METRICS = Address("127.0.0.1", 9090)
@@ -35,6 +36,12 @@ class ProxyConfig:
         "Memory the default namespace may use for keys, values and overhead, where no namespaces are configured.",
         256 * 1024 * 1024, minimum=1024 * 1024, unit="bytes", live=True)
     limits: Limits = setting("Limits of the server against floods, stalls and oversized input.", factory=Limits)
+    log_calls: str = setting(
+        "Which calls get a log line of their own: errors are failures of ours and slow calls, a few lines a second.",
+        "errors", choices=("none", "errors", "all"))
+    slow_call_s: float = setting(
+        "Calls that take longer are slow: they are logged and traced.", 0.1, minimum=0, maximum=3600, unit="seconds")
+    trace: TraceOptions = setting("Spans by OpenTelemetry; needs the extra prism-proxy[otel].", factory=TraceOptions)
     log_level: str = setting(
         "The least level that is logged.", "info", choices=("debug", "info", "warning", "error"), live=True)
     log_format: str = setting(

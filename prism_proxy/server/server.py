@@ -17,6 +17,7 @@ from typing import Any
 import grpc
 
 from prism_proxy._native.call import Handler
+from prism_proxy._native.call_watch import CallWatch
 from prism_proxy._native.connection import ServerConnection, begin_drain, statistics
 from prism_proxy._native.core import Method, ServerCore
 from prism_proxy._native.limits import NativeLimits
@@ -35,7 +36,10 @@ RETRY_SHED_S, RETRY_VARIANTS = 0.5, 8
 
 
 class Server:
-    """`stats_for(namespace, path, backend)` makes the statistics of a method; by default they go nowhere."""
+    """`stats_for(namespace, path, backend)` makes the statistics of a method; by default they go nowhere.
+
+    `watch` hears of the end of calls, when it is set before `start`.
+    """
 
     def __init__(
         self,
@@ -51,6 +55,7 @@ class Server:
         self._stats_for = stats_for or _unmeasured
         self._namespaced = namespaced
         self._on_tls_error = on_tls_error
+        self.watch: CallWatch | None = None
         self._generic: list[grpc.GenericRpcHandler[Any, Any]] = []
         self._native: dict[str, list[Handler]] = {}
         self._servicers: dict[str, grpc.RpcMethodHandler[Any, Any]] = {}
@@ -123,6 +128,7 @@ class Server:
         self._stopped = asyncio.Event()
         core = ServerCore(loop, self.limits, self._counters, self._resolve, self._stats_for, describe, self._executor)
         core.encode_shed = _shed
+        core.watch = self.watch
         self._core = core
         if self._routes is not None:
             core.set_routes(self._routes)

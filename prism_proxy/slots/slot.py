@@ -18,6 +18,7 @@ from prism_proxy.slots.operation import Caller, Operation
 from prism_proxy.slots.options import SlotOptions
 from prism_proxy.slots.outcome import located, settled
 from prism_proxy.slots.resilience import Resilience
+from prism_proxy.slots.spans import begin, end
 
 DriverT = TypeVar("DriverT", bound=Driver)
 ResultT = TypeVar("ResultT")
@@ -66,13 +67,17 @@ class Slot(Generic[DriverT]):
         """
         if self.resilience is not None:
             return await self._resilient(self.resilience, operation, caller, command, *args, **kwargs)
+        span = begin(caller, self._where, operation, 1)
         try:
-            return await command(*args, **kwargs)
+            result = await command(*args, **kwargs)
         except Exception as raw:
             error = self._meaning(raw)
+            end(span, error)
             if error is None:
                 raise
             raise located(error, self._where, operation, 1) from _cause(raw)
+        end(span)
+        return result
 
     async def _resilient(
         self, guard: Resilience, operation: Operation, caller: Caller | None,
@@ -87,10 +92,12 @@ class Slot(Generic[DriverT]):
             except PrismError as refusal:
                 raise failure or located(refusal, self._where, operation, attempt) from _cause(failure)
             began = guard.clock()
+            span = begin(caller, self._where, operation, attempt)
             try:
                 result = await command(*args, **kwargs)
             except Exception as raw:
                 error = self._meaning(raw)
+                end(span, error)
                 if error is None:
                     guard.abandoned(permit)
                     raise
@@ -104,6 +111,7 @@ class Slot(Generic[DriverT]):
                 guard.abandoned(permit)
                 raise
             else:
+                end(span)
                 guard.succeeded(permit, began)
                 return result
 

@@ -92,6 +92,12 @@ class Metrics:
             self._by_operation.setdefault((key[0], _operation(found)), []).append(found)
         return found
 
+    def figures(self) -> Iterator[tuple[str, str, str, str, list[int], float]]:
+        """(service, operation, namespace, backend, calls by gRPC status, seconds in all) of each method."""
+        for row in list(self._methods.values()):
+            yield (row.service, row.operation, row.namespace, row.backend, row.status_counts(),
+                   row.latency.snapshot()[1])
+
     def render(self) -> Iterator[str]:
         """The exposition in Prometheus text format 0.0.4, in pieces of at most one histogram."""
         return text_of(self.families())

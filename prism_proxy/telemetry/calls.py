@@ -1,0 +1,84 @@
+"""Single calls worth a word: the failures that are ours, and the slow ones, as log lines; and as spans, when traced.
+
+The native watch picks them when they end; what it does not pick is never seen here. Payloads and keys are never logged.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Any
+
+from prism_proxy._native.call_watch import CallWatch, EndedCall
+from prism_proxy.errors import StatusCode
+from prism_proxy.telemetry import log, trace
+
+REPORTS_PER_S = 1000
+LINES_PER_S = 10.0
+_OURS = (StatusCode.UNKNOWN, StatusCode.DEADLINE_EXCEEDED, StatusCode.INTERNAL, StatusCode.UNAVAILABLE,
+         StatusCode.DATA_LOSS)
+_NAMES = {code.value[0]: code.name for code in StatusCode}
+Export = Callable[[EndedCall, trace.TraceContext | None], None]
+
+
+def make_watch(log_calls: str, slow_s: float, sample_ratio: float, export: Export | None) -> CallWatch | None:
+    """The watch of a server; None when nobody wants to hear of any call.
+
+    `log_calls` is none, errors or all; `export` is given what is traced.
+    """
+    if log_calls == "none" and export is None:
+        return None
+    reports = CallReports(log_calls, slow_s, export)
+    statuses = range(1, 17) if export is not None else [code.value[0] for code in _OURS]
+    return CallWatch(
+        reports.ended, range(17) if log_calls == "all" else statuses, slow_s=slow_s,
+        share=sample_ratio if export is not None else 0, parents=export is not None, spans=export is not None,
+        reports_per_s=REPORTS_PER_S)
+
+
+class CallReports:
+    """Log lines are bounded in number; those left out are counted and told with the next one."""
+
+    def __init__(self, log_calls: str, slow_s: float, export: Export | None,
+                 clock: Callable[[], float] = time.monotonic) -> None:
+        self._log = log.get("prism.calls")
+        self._log_calls = log_calls
+        self._slow_ns = slow_s * 1e9
+        self._export = export
+        self._clock = clock
+        self._tokens = LINES_PER_S
+        self._refilled = clock()
+        self._suppressed = 0
+
+    def ended(self, call: EndedCall) -> None:
+        """A call the watch picked."""
+        context = trace.from_metadata(call.metadata)
+        if self._export is not None:
+            self._export(call, context)
+        failed = call.code in _OURS_NUMBERS
+        slow = call.elapsed_ns > self._slow_ns
+        if self._log_calls == "all" or (self._log_calls == "errors" and (failed or slow)):
+            self._write(call, context, failed=failed, slow=slow)
+
+    def _write(self, call: EndedCall, context: trace.TraceContext | None, *, failed: bool, slow: bool) -> None:
+        now = self._clock()
+        if self._log_calls != "all":
+            self._tokens = min(LINES_PER_S, self._tokens + (now - self._refilled) * LINES_PER_S)
+            self._refilled = now
+            if self._tokens < 1:
+                self._suppressed += 1
+                return
+            self._tokens -= 1
+        fields: dict[str, Any] = {
+            "request_id": next((value for name, value in call.metadata if name == "x-request-id"), None),
+            "namespace": call.namespace, "operation": f"{call.service}/{call.operation}", "backend": call.backend,
+            "status": _NAMES[call.code], "latency_ms": round(call.elapsed_ns / 1e6, 3)}
+        if context is not None:
+            fields |= {"trace_id": context.trace_id, "span_id": context.span_id}
+        if self._suppressed:
+            fields["suppressed"], self._suppressed = self._suppressed, 0
+        event = "a call failed" if failed else "a call was slow" if slow else "a call ended"
+        (self._log.warning if failed or slow else self._log.info)(event, **fields)
+
+
+_OURS_NUMBERS = frozenset(code.value[0] for code in _OURS)

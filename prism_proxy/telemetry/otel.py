@@ -1,0 +1,171 @@
+"""Spans and metrics by OpenTelemetry: the extra `prism-proxy[otel]`, imported when it is switched on.
+
+Which calls become spans is decided before (`telemetry.calls`), so every span that is made here is sent. The SDK's queue
+is bounded and drops what a collector does not take; nothing here waits for a collector.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import threading
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from prism_proxy import __version__
+from prism_proxy._native.call_watch import EndedCall
+from prism_proxy.telemetry.trace import TraceContext
+from prism_proxy.telemetry.tracing_options import TraceOptions
+
+FLUSH_MS = 5000
+METRICS_INTERVAL_MS = 15_000
+SERVICE = "prism-proxy"
+
+
+class MissingExtraError(RuntimeError):
+    """Tracing is switched on, and what it needs is not installed."""
+
+
+class Telemetry:
+    """Sends spans, and metrics where asked for. `figures` gives (service, operation, namespace, backend, calls by
+    status, seconds in all) of each method."""
+
+    def __init__(self, options: TraceOptions, figures: Callable[[], Iterable[MethodFigures]]) -> None:
+        try:
+            from opentelemetry.sdk.resources import SERVICE_NAME, SERVICE_VERSION, OTELResourceDetector, Resource
+            from opentelemetry.sdk.trace import TracerProvider
+            from opentelemetry.sdk.trace.export import BatchSpanProcessor
+            from opentelemetry.sdk.trace.sampling import ALWAYS_ON
+        except ModuleNotFoundError as error:
+            raise MissingExtraError(
+                f"trace.exporter is {options.exporter!r} and needs {error.name}: pip install 'prism-proxy[otel]'"
+            ) from error
+        resource = Resource({SERVICE_NAME: SERVICE, SERVICE_VERSION: __version__}).merge(
+            OTELResourceDetector().detect())
+        self._provider = TracerProvider(resource=resource, sampler=ALWAYS_ON, shutdown_on_exit=False)
+        self._provider.add_span_processor(BatchSpanProcessor(_span_exporter(options)))
+        self._tracer = self._provider.get_tracer(SERVICE, __version__)
+        self._metrics = _meter_provider(options, resource, figures) if options.metrics else None
+
+    def export(self, call: EndedCall, parent: TraceContext | None) -> None:
+        """Make the spans of a call that has ended."""
+        from opentelemetry import trace
+        from opentelemetry.trace import SpanKind, Status, StatusCode
+
+        began = call.ended_ns - call.elapsed_ns
+        span = self._tracer.start_span(
+            f"{call.service}/{call.operation}", context=_context(parent), kind=SpanKind.SERVER, start_time=began,
+            attributes=_attributes(call))
+        if call.code:
+            span.set_status(Status(StatusCode.ERROR))
+        inside = trace.set_span_in_context(span)
+        for name, child_began, child_ended, attributes, error in call.spans:
+            child = self._tracer.start_span(name, context=inside, kind=SpanKind.CLIENT, start_time=child_began,
+                                            attributes=attributes)
+            if error:
+                child.set_status(Status(StatusCode.ERROR, error))
+            child.end(child_ended)
+        span.end(call.ended_ns)
+
+    async def close(self) -> None:
+        """Send what waits, for at most 5 s; what a collector does not take by then is lost."""
+        loop = asyncio.get_running_loop()
+        done = asyncio.Event()
+
+        def finish() -> None:
+            if self._metrics is not None:
+                self._metrics.shutdown(FLUSH_MS)
+            self._provider.force_flush(FLUSH_MS)
+            self._provider.shutdown()
+            with contextlib.suppress(RuntimeError):  # the loop has not waited
+                loop.call_soon_threadsafe(done.set)
+
+        # A daemon, because the SDK's own limits of time do not hold while its exporter retries.
+        threading.Thread(target=finish, daemon=True).start()
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(done.wait(), FLUSH_MS / 1000)
+
+
+MethodFigures = tuple[str, str, str, str, "list[int]", float]
+
+
+def _context(parent: TraceContext | None) -> Any:
+    from opentelemetry import trace
+    from opentelemetry.context import Context
+    from opentelemetry.trace import NonRecordingSpan, SpanContext, TraceFlags, TraceState
+
+    if parent is None:
+        return Context()
+    remote = SpanContext(int(parent.trace_id, 16), int(parent.span_id, 16), is_remote=True,
+                         trace_flags=TraceFlags(TraceFlags.SAMPLED),
+                         trace_state=TraceState.from_header([parent.state]) if parent.state else None)
+    return trace.set_span_in_context(NonRecordingSpan(remote), Context())
+
+
+def _attributes(call: EndedCall) -> dict[str, str | int]:
+    """By OpenTelemetry's conventions for RPC servers, and what is ours under `prism.`."""
+    found: dict[str, str | int] = {
+        "rpc.system": "grpc", "rpc.service": call.service, "rpc.method": call.operation,
+        "rpc.grpc.status_code": call.code, "prism.namespace": call.namespace, "prism.backend": call.backend}
+    kind, _, where = call.peer.partition(":")
+    if kind in ("ipv4", "ipv6"):
+        address, _, port = where.rpartition(":")
+        found["network.peer.address"] = address.removeprefix("%5B").removesuffix("%5D")
+        if port.isdigit():
+            found["network.peer.port"] = int(port)
+    request_id = next((value for name, value in call.metadata if name == "x-request-id"), None)
+    if isinstance(request_id, str):
+        found["prism.request_id"] = request_id
+    return found
+
+
+def _span_exporter(options: TraceOptions) -> Any:
+    if options.exporter == "stdout":
+        from opentelemetry.sdk.trace.export import ConsoleSpanExporter
+
+        return ConsoleSpanExporter()
+    from opentelemetry.exporter.otlp.proto.grpc.trace_exporter import OTLPSpanExporter
+
+    return OTLPSpanExporter(**_target(options))
+
+
+def _target(options: TraceOptions) -> dict[str, Any]:
+    if not options.endpoint:
+        return {}
+    return {"endpoint": options.endpoint, "insecure": not options.endpoint.startswith("https:")}
+
+
+def _meter_provider(options: TraceOptions, resource: Any, figures: Callable[[], Iterable[MethodFigures]]) -> Any:
+    from opentelemetry.metrics import CallbackOptions, Observation
+    from opentelemetry.sdk.metrics import MeterProvider
+    from opentelemetry.sdk.metrics.export import ConsoleMetricExporter, PeriodicExportingMetricReader
+
+    if options.exporter == "stdout":
+        exporter: Any = ConsoleMetricExporter()
+    else:
+        from opentelemetry.exporter.otlp.proto.grpc.metric_exporter import OTLPMetricExporter
+
+        exporter = OTLPMetricExporter(**_target(options))
+
+    def calls(_: CallbackOptions) -> Iterable[Observation]:
+        for service, method, namespace, backend, statuses, _seconds in figures():
+            for code, count in enumerate(statuses):
+                if count:
+                    yield Observation(count, {
+                        "rpc.system": "grpc", "rpc.service": service, "rpc.method": method,
+                        "rpc.grpc.status_code": code, "prism.namespace": namespace, "prism.backend": backend})
+
+    def seconds(_: CallbackOptions) -> Iterable[Observation]:
+        for service, method, namespace, backend, _statuses, spent in figures():
+            yield Observation(spent, {"rpc.system": "grpc", "rpc.service": service, "rpc.method": method,
+                                      "prism.namespace": namespace, "prism.backend": backend})
+
+    provider = MeterProvider(
+        [PeriodicExportingMetricReader(exporter, export_interval_millis=METRICS_INTERVAL_MS)], resource=resource,
+        shutdown_on_exit=False)
+    meter = provider.get_meter(SERVICE, __version__)
+    meter.create_observable_counter("prism.rpc.server.calls", [calls], "{call}", "Calls that have ended, by status.")
+    meter.create_observable_counter("prism.rpc.server.time", [seconds], "s", "Time of all calls together.")
+    return provider
+
+
