@@ -35,6 +35,7 @@ from prism_proxy.workers.messages import (
     Stop,
 )
 from prism_proxy.workers.namespace_board import NamespaceBoard
+from prism_proxy.workers.questions import Questions
 from prism_proxy.workers.restarts import Restarts
 from prism_proxy.workers.worker_process import WorkerProcess
 
@@ -85,8 +86,7 @@ class Fleet:
         self._keepers: list[asyncio.Task[int]] = []
         self._collector: asyncio.Task[None] | None = None
         self._changing = asyncio.Lock()
-        self._asked: dict[tuple[int, int], asyncio.Future[str | None]] = {}
-        self._number = 0
+        self._questions = Questions()
         self._known: dict[str, NamespaceStatus] = {}
 
     def _processes(self) -> Iterator[WorkerProcess]:
@@ -157,9 +157,7 @@ class Fleet:
         self.metrics.retire(str(worker))
         self.board.lost(worker)
         self._on_death(worker)
-        for (asked, _), answer in self._asked.items():
-            if asked == worker and not answer.done():
-                answer.set_result(None)
+        self._questions.gone(worker)
         self._publish()
 
     # --- what workers say -------------------------------------------------------------------------------------------
@@ -179,9 +177,9 @@ class Fleet:
                     self._began.set_exception(StartError(text))
             case Figures(number, metrics):
                 self.metrics.put(str(process.worker), metrics)
-                self._answered(process, number, None)
+                self._questions.answered(process.worker, number)
             case Answer(number, problem):
-                self._answered(process, number, problem)
+                self._questions.answered(process.worker, number, problem)
             case States(namespaces):
                 self.board.put(process.worker, namespaces)
                 self._publish()
@@ -196,33 +194,6 @@ class Fleet:
         if states != self._known:
             self._known = states
             self._tell(Known(states))
-
-    async def _ask(
-        self, make: Callable[[int], Any], processes: list[WorkerProcess], limit_s: float
-    ) -> tuple[list[str], list[WorkerProcess]]:
-        """Send workers a request with a number; the problems they name, and who did not answer in time.
-
-        A worker that ends meanwhile counts as having answered.
-        """
-        self._number += 1
-        number, loop = self._number, asyncio.get_running_loop()
-        answers = {process: loop.create_future() for process in processes}
-        self._asked |= {(process.worker, number): answer for process, answer in answers.items()}
-        try:
-            for process in processes:
-                process.send(make(number))
-            if answers:
-                await asyncio.wait(answers.values(), timeout=limit_s)
-        finally:
-            for process in processes:
-                del self._asked[process.worker, number]
-        problems = [answer.result() for answer in answers.values() if answer.done()]
-        return [text for text in problems if text], [process for process in processes if not answers[process].done()]
-
-    def _answered(self, process: WorkerProcess, number: int, problem: str | None) -> None:
-        answer = self._asked.get((process.worker, number))
-        if answer is not None and not answer.done():
-            answer.set_result(problem)
 
     # --- configuration ----------------------------------------------------------------------------------------------
 
@@ -242,19 +213,19 @@ class Fleet:
 
     async def _put_in_force(self, config: ProxyConfig, namespaces: tuple[NamespaceConfig, ...]) -> None:
         everyone = list(self._processes())
-        problems, silent = await self._ask(
+        problems, silent = await self._questions.ask(
             lambda number: Prepare(number, config, namespaces), everyone, PREPARE_SECONDS)
         if silent:
             problems.append(f"worker {silent[0].worker} did not open the backends within {PREPARE_SECONDS:g} s")
         if problems:
-            await self._ask(Discard, everyone, CONCLUDE_SECONDS)
+            await self._questions.ask(Discard, everyone, CONCLUDE_SECONDS)
             raise ValueError(problems[0])
         for seat in self.seats:
             # What only a new start of the proxy changes stays as it is, so that all workers are alike.
             kept = dataclasses.replace(seat.start.config, log_level=config.log_level, log_format=config.log_format)
             seat.start = dataclasses.replace(seat.start, config=kept, namespaces=namespaces)
         self.board.keep({namespace.name for namespace in namespaces})
-        problems, silent = await self._ask(Commit, everyone, CONCLUDE_SECONDS)
+        problems, silent = await self._questions.ask(Commit, everyone, CONCLUDE_SECONDS)
         for process in silent:
             process.kill()
         if problems:
@@ -264,8 +235,8 @@ class Fleet:
 
     async def collect(self) -> None:
         """Bring `metrics` up to date; a worker that does not answer in time counts with what it said last."""
-        _, silent = await self._ask(Collect, [seat.process for seat in self.seats if seat.process and seat.serving],
-                                    COLLECT_SECONDS)
+        serving = [process for process in self._processes() if process.ready]
+        _, silent = await self._questions.ask(Collect, serving, COLLECT_SECONDS)
         now = asyncio.get_running_loop().time()
         for seat in self.seats:
             if seat.process not in silent:
