@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import asyncio
 import itertools
-import threading
 from collections.abc import AsyncIterator, Iterator
 
 import pytest
@@ -23,7 +21,7 @@ from prism_proxy.testing.contracts.keyvalue_transactional import KeyValueTransac
 from prism_proxy.testing.contracts.keyvalue_ttl import KeyValueTTLSuite
 from prism_proxy.testing.contracts.stress import StressSuite
 from tests.contracts.clock import RealClock
-from tests.services.redis import RedisServer, binary, given
+from tests.services.redis import RedisServer, binary, given, running
 
 _NUMBERS = itertools.count()
 _PASS = """
@@ -47,28 +45,15 @@ class KeysClock(RealClock):
 
 @pytest.fixture(scope="module")
 def url() -> Iterator[str]:
-    """Of a server that runs for the module, watched by a loop in a thread."""
+    """Of a server that runs for the module."""
     found = given()
     if found:
         yield found
         return
     if binary() is None:
         pytest.skip("there is no redis-server: run `make tools`")
-    loop = asyncio.new_event_loop()
-    thread = threading.Thread(target=loop.run_forever, daemon=True)
-    thread.start()
-
-    async def make() -> RedisServer:
-        return await RedisServer().start()
-
-    server = asyncio.run_coroutine_threadsafe(make(), loop).result(30)
-    try:
+    with running(RedisServer()) as server:
         yield server.url
-    finally:
-        asyncio.run_coroutine_threadsafe(server.__aexit__(), loop).result(30)
-        loop.call_soon_threadsafe(loop.stop)
-        thread.join()
-        loop.close()
 
 
 @pytest.fixture

@@ -14,9 +14,10 @@ import shutil
 import signal
 import socket
 import tempfile
-from collections.abc import AsyncIterator, Sequence
+import threading
+from collections.abc import AsyncIterator, Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
@@ -25,6 +26,7 @@ from scripts import tools
 
 READY_SECONDS = 20.0
 HOST = "127.0.0.1"
+ServerT = TypeVar("ServerT")
 
 
 def binary() -> Path | None:
@@ -180,6 +182,21 @@ class RedisCluster:
     async def __aexit__(self, *_: object) -> None:
         for node in self.nodes:
             await node.__aexit__()
+
+
+@contextlib.contextmanager
+def running(server: contextlib.AbstractAsyncContextManager[ServerT]) -> Iterator[ServerT]:
+    """A server for fixtures that outlive the loop of a test: a loop in a thread watches it."""
+    loop = asyncio.new_event_loop()
+    thread = threading.Thread(target=loop.run_forever, daemon=True)
+    thread.start()
+    try:
+        yield asyncio.run_coroutine_threadsafe(server.__aenter__(), loop).result(60)
+    finally:
+        asyncio.run_coroutine_threadsafe(server.__aexit__(None, None, None), loop).result(60)
+        loop.call_soon_threadsafe(loop.stop)
+        thread.join()
+        loop.close()
 
 
 async def _is(asked: Any, name: str, value: str) -> bool:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import AsyncIterator, Iterator, Sequence
 
 from prism_proxy._native.resp import ConnectionLost
 from prism_proxy.backends.redis.commands import Command, Commands, Reply
@@ -33,28 +33,42 @@ class Batches:
                 results[key] = _error(reply)
         return [results[key] for key, _ in items]
 
-    async def get(self, keys: Sequence[bytes], *, bounded: bool = True) -> list[bytes | None]:
-        """One value a key. `bounded`: RESOURCE_EXHAUSTED when they are too many bytes for one reply."""
-        found: dict[bytes, bytes | None] = dict.fromkeys(keys)
-        wanted = list(found)
-        at, count = 0, FIRST_READ
-        while at < len(wanted):
-            part = wanted[at:at + count]
-            for key, value in zip(part, await self._read(part), strict=True):
-                found[key] = value
-            at += len(part)
-            size = sum(len(found[key] or b"") for key in part)
-            count = max(1, min(PART_COMMANDS, 2 * count, PART_BYTES * len(part) // max(1, size)))
-            if bounded:
-                check_batch_bytes(at, sum(len(value) for value in found.values() if value is not None))
+    async def get(self, keys: Sequence[bytes]) -> list[bytes | None]:
+        """One value a key. RESOURCE_EXHAUSTED when they are too many bytes for one reply."""
+        wanted = list(dict.fromkeys(keys))
+        found: dict[bytes, bytes | None] = {}
+        size = 0
+        async for part in self._parts_of(wanted):
+            found.update(zip(wanted[len(found):], part, strict=False))
+            size += _size(part)
+            check_batch_bytes(len(found), size)
         values = [found[key] for key in keys]
-        if bounded and len(keys) > len(wanted):
-            check_batch_bytes(len(values), sum(len(value) for value in values if value is not None))
+        check_batch_bytes(len(values), _size(values))
         return values
 
-    async def _read(self, keys: Sequence[bytes]) -> list[Reply]:
+    async def first(self, keys: Sequence[bytes], enough: int) -> list[bytes | None]:
+        """The values of the first keys, until they are `enough` bytes."""
+        values: list[bytes | None] = []
+        size = 0
+        async for part in self._parts_of(keys):
+            values += part
+            size += _size(part)
+            if size >= enough:
+                break
+        return values
+
+    async def _parts_of(self, keys: Sequence[bytes]) -> AsyncIterator[list[bytes | None]]:
+        """Values in order, in parts that are made small where values are large."""
+        at, count = 0, FIRST_READ
+        while at < len(keys):
+            part = await self._read(keys[at:at + count])
+            yield part
+            at += len(part)
+            count = max(1, min(PART_COMMANDS, 2 * count, PART_BYTES * len(part) // max(1, _size(part))))
+
+    async def _read(self, keys: Sequence[bytes]) -> list[bytes | None]:
         if not self._commands.sharded:
-            values: list[Reply] = await self._commands.execute(b"MGET", *keys, key=keys[0], bulk=True)
+            values: list[bytes | None] = await self._commands.execute(b"MGET", *keys, key=keys[0], bulk=True)
             return values
         return _all_or_raise(await self._commands.execute_many([(b"GET", key) for key in keys]))
 
@@ -77,6 +91,10 @@ def _parts(commands: Sequence[Command]) -> Iterator[list[Command]]:
         size += length
     if part:
         yield part
+
+
+def _size(values: Sequence[bytes | None]) -> int:
+    return sum(len(value) for value in values if value is not None)
 
 
 def _error(reply: Reply) -> PrismError | None:

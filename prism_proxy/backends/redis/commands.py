@@ -12,8 +12,8 @@ Command = tuple[bytes, ...]
 class Commands(Protocol):
     """`sharded`: keys live on several servers, and a command may name keys of one slot only.
 
-    `key` is the key a command is about. Errors: RespError for an error reply, ConnectionLost with `sent`, PipelineFull,
-    and those of redis-py in a cluster; `errors.meaning` knows them all.
+    `key` is the key a command is about, without the namespace's prefix. Errors: RespError for an error reply,
+    ConnectionLost with `sent`, PipelineFull; `errors.meaning` knows them all.
     """
 
     @property

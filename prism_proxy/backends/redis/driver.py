@@ -26,6 +26,7 @@ from prism_proxy.errors import PrismError
 _MOST_MS = 10**15  # thirty thousand years; Redis refuses what its clock cannot add
 _ROOM_S = 0.005  # between two looks whether a full connection has room
 _EMPTY_PAGES = 32  # of other namespaces' keys, in one call, before the slot may look at its deadline
+_PAGE_BYTES = 4 * 1024 * 1024  # of values, before a page ends early
 _COUNTED_ONCE = 1_000_000  # keys remembered by Count; beyond them one that Redis reports twice counts twice
 
 
@@ -73,11 +74,10 @@ class RedisDriver:
 
     async def _run(self, command: bytes, key: bytes, *arguments: bytes) -> Reply:
         """One command about one key. Waits, within bounds, while the connections are full."""
-        full = self._prefix + key
         left = self._config.max_wait_s
         while True:
             try:
-                return await self._commands.execute(command, full, *arguments, key=full)
+                return await self._commands.execute(command, self._prefix + key, *arguments, key=key)
             except PipelineFull:
                 if left <= 0:
                     raise
@@ -113,10 +113,13 @@ class RedisDriver:
         if len(keys) > count:
             keys = keys[:count]
             following = page.after(keys[-1])
-        found: Sequence[bytes | None] = [None] * len(keys)
-        if values and keys:
-            found = await self._batches.get([self._prefix + key for key in keys], bounded=False)
-        items = [(key, value) for key, value in zip(keys, found, strict=True) if value is not None or not values]
+        if not values:
+            return ScanPage([(key, None) for key in keys], following, page.after)
+        found = await self._batches.first([self._prefix + key for key in keys], _PAGE_BYTES)
+        if len(found) < len(keys):
+            following = page.after(keys[len(found) - 1])
+        items: list[tuple[bytes, bytes | None]] = [
+            (key, value) for key, value in zip(keys, found, strict=False) if value is not None]
         return ScanPage(items, following, page.after)
 
     async def count(self, prefix: bytes) -> int:
@@ -172,10 +175,10 @@ class RedisDriver:
 
     async def compare_and_swap(self, key: bytes, expected: bytes | None, value: bytes) -> CasResult:
         wanted = (b"0", b"") if expected is None else (b"1", expected)
-        return _compared(await scripts.COMPARE_AND_SWAP.run(self._commands, [self._prefix + key], *wanted, value))
+        return _compared(await scripts.COMPARE_AND_SWAP.run(self._commands, self._prefix, [key], *wanted, value))
 
     async def compare_and_delete(self, key: bytes, expected: bytes) -> CasResult:
-        return _compared(await scripts.COMPARE_AND_DELETE.run(self._commands, [self._prefix + key], expected))
+        return _compared(await scripts.COMPARE_AND_DELETE.run(self._commands, self._prefix, [key], expected))
 
     # --- keyvalue_transactional -------------------------------------------------------------------------------------
 
@@ -187,10 +190,9 @@ class RedisDriver:
         """In a cluster all keys must be in one slot."""
         if not reads and not writes:
             return True
-        keys = [self._prefix + key for key in (*reads, *writes)]
         done = await scripts.COMMIT.run(
-            self._commands, keys, self._salt, b"%d" % len(reads), *map(scripts.digest_of, reads.values()),
-            *writes.values())
+            self._commands, self._prefix, [*reads, *writes], self._salt, b"%d" % len(reads),
+            *map(scripts.digest_of, reads.values()), *writes.values())
         return bool(done)
 
 

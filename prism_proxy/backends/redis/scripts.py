@@ -9,6 +9,7 @@ digest is salted, so that nobody can prepare two values with one version.
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 
 from prism_proxy._native.resp import RespError
 from prism_proxy.backends.redis.commands import Commands, Reply
@@ -21,8 +22,9 @@ class Script:
         self._source = source.encode()
         self._digest = hashlib.sha1(self._source, usedforsecurity=False).hexdigest().encode()
 
-    async def run(self, commands: Commands, keys: list[bytes], *arguments: bytes) -> Reply:
-        rest = (b"%d" % len(keys), *keys, *arguments)
+    async def run(self, commands: Commands, prefix: bytes, keys: Sequence[bytes], *arguments: bytes) -> Reply:
+        """The script's reply. `prefix` is that of the namespace, whose keys these are."""
+        rest = (b"%d" % len(keys), *(prefix + key for key in keys), *arguments)
         bulk = len(keys) > 1
         try:
             return await commands.execute(b"EVALSHA", self._digest, *rest, key=keys[0], bulk=bulk)
