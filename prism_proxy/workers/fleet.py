@@ -174,6 +174,7 @@ class Fleet:
                 if self._began.done():
                     self._log.error("a worker cannot start", worker=process.worker, problem=text)
                 else:
+                    self._ending.set()  # the others will say the same
                     self._began.set_exception(StartError(text))
             case Figures(number, metrics):
                 self.metrics.put(str(process.worker), metrics)
