@@ -10,4 +10,4 @@ cdef class RedisStore:
     cdef readonly object bulk           # RespConnection for large values, or None
     cdef readonly size_t bulk_bytes
     cdef readonly dict describe         # "expired", "unknown": makes the error of a call without an answer
-    cdef RespConnection pick(self, const uint8_t* key, size_t n, size_t value_bytes) noexcept
+    cdef RespConnection pick(self, const uint8_t* key, size_t n, size_t value_bytes)

@@ -43,7 +43,7 @@ cdef class RedisStore:
         """The usable connection for a key, or None."""
         return self.pick(<const uint8_t*>PyBytes_AS_STRING(key), PyBytes_GET_SIZE(key), value_bytes)
 
-    cdef RespConnection pick(self, const uint8_t* key, size_t n, size_t value_bytes) noexcept:
+    cdef RespConnection pick(self, const uint8_t* key, size_t n, size_t value_bytes):
         """By key, so that the commands of one key are executed in the order they were sent."""
         cdef uint32_t hash = 0
         cdef size_t i
