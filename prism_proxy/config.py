@@ -52,6 +52,8 @@ class ProxyConfig:
         check(self)
         if self.metrics_listen is not None and self.metrics_listen.unix_path is not None:
             raise ValueError(f"metrics_listen is '{self.metrics_listen}': it must be HOST:PORT or 'off'")
+        if not self.listen:
+            raise ValueError("listen is empty: name at least one address")
         for address in self.listen:
             if self.tls is None and not address.loopback and not self.insecure:
                 raise ValueError(

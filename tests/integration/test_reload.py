@@ -239,8 +239,7 @@ async def test_no_call_fails_while_namespaces_come_go_and_change(
             await configured.reload()
         stop.set()
     assert calls > 100
-    assert slowest < 2.0
-    print(f"{calls} calls, the slowest pair {slowest * 1000:.0f} ms")  # noqa: T201
+    assert slowest < 5.0
     async with grpc.aio.insecure_channel(configured.process.address) as channel:
         for key, number in written.items():
             got = await stub(channel).Get(pb.GetRequest(key=key), metadata=of(key[0]))
