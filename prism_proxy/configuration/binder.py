@@ -32,17 +32,17 @@ class Bound:
 
 @dataclass
 class Binder:
-    """`bound` lists the values in force, when asked for; secrets in it are masked."""
+    """`bound` lists the values in force, in the order of their declaration; secrets in it are masked."""
 
     problems: Problems
     environment: Mapping[str, str]
     bound: list[Bound] = field(default_factory=list)
 
-    def group(self, cls: type[ClassT], node: Table, key: str, *, known: Iterable[str] = ()) -> ClassT | None:
-        """An instance of a settings class; None when the problems say why not. `known` are keys of another reader."""
+    def group(self, cls: type[ClassT], node: Table, key: str) -> ClassT | None:
+        """An instance of a settings class; None when the problems say why not."""
         before = len(self.problems.found)
         fields = fields_of(cls)
-        self.refuse_unknown(node, key, [*(item.name for item in fields), *known])
+        self.refuse_unknown(node, key, (item.name for item in fields))
         values = {item.name: self._field(item, node, key) for item in fields}
         if len(self.problems.found) > before:
             return None
@@ -69,7 +69,7 @@ class Binder:
                 place = node.entries.get(name)
                 self.problems.add(place.origin if place is not None else node.origin, _dotted(key, name), rest)
             else:
-                self.problems.add(node.origin, key, f": {message}" if key else message)
+                self.problems.add(node.origin, key, f"cannot be used: {message}")
             return None
 
     def text(self, node: Scalar, key: str) -> Scalar | None:

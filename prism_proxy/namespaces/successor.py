@@ -10,6 +10,7 @@ each is looked up once.
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import functools
 import inspect
 from typing import Any
@@ -80,4 +81,6 @@ class Successor:
                 StatusCode.UNAVAILABLE, "HANDING_OVER",
                 f"the {self.declaration.name} driver of this namespace waits for the one before it to close: try again",
                 {"outcome": "not_executed"}, retry_after=0.5) from None
+        except PrismError as error:
+            raise dataclasses.replace(error) from None  # each call its own, with its own traceback
         return await getattr(self.driver, name)(*args, **kwargs)
