@@ -54,10 +54,20 @@ def worker_of(transaction: str) -> str:
     return transaction.partition(".")[0]
 
 
-async def test_a_transaction_is_one_from_whichever_worker_it_is_used(store: WireSubject) -> None:
+async def begun_anew(process: ProxyProcess) -> str:
+    """A transaction begun over a new connection, so in any of the workers."""
+    channel = RotatingChannel(process.address)
+    try:
+        subject = WireSubject(channel, "shared", DECLARATION, RealClock().wait)  # type: ignore[arg-type]
+        return await subject.begin()
+    finally:
+        await channel.close()
+
+
+async def test_a_transaction_is_one_from_whichever_worker_it_is_used(process: ProxyProcess, store: WireSubject) -> None:
     seen = set()
-    for attempt in range(ATTEMPTS):
-        transaction = await store.begin()
+    for attempt in range(2 * ATTEMPTS):
+        transaction = await begun_anew(process)
         seen.add(worker_of(transaction))
         for index in range(6):
             await store.set_in_transaction(transaction, f"key-{attempt}-{index}", b"value")
