@@ -42,6 +42,7 @@ from prism_proxy.workers.worker_process import WorkerProcess
 PREPARE_SECONDS = 30.0
 CONCLUDE_SECONDS = 10.0  # a file goes from driver to driver within about two
 COLLECT_SECONDS = 2.0
+FORCED_SECONDS = 2.0  # for workers to end at once by themselves
 SILENT_SECONDS = 15.0  # of a worker that runs and answers nothing: it serves nobody either
 COLLECT_EVERY_SECONDS = 5.0  # so that little is lost of what a worker counted before it is killed
 
@@ -141,6 +142,7 @@ class Fleet:
             return None, EXIT_ERROR
         if self._ending.is_set():
             process.send(Drain())
+            process.send(Stop())
         code = await process.watch()
         seat.process = seat.silent_since = None
         self._left(seat, code)
@@ -281,6 +283,8 @@ class Fleet:
     async def _force(self, force: asyncio.Event) -> None:
         await force.wait()
         self._tell(Force())
+        await asyncio.sleep(FORCED_SECONDS)
+        self.kill()
 
     def kill(self) -> None:
         """End what is left of the workers, now."""

@@ -70,18 +70,32 @@ class Supervisor:
         telemetry = TelemetryServer(self._metrics, self._readiness, refresh=fleet.collect)
         try:
             metrics_port = await open_telemetry(telemetry, config.metrics_listen)
-            await fleet.start()
-            self._lifecycle.enter(State.RUNNING)
-            self._reloader.start()
-            self._log.info("serving", version=__version__, ports=[port_of(sock) for sock in self._ports[0]],
-                           metrics_port=metrics_port, pid=os.getpid(), workers=config.workers,
-                           namespaces=list(fleet.board.states()))
-            gave_up = await self._until_stopped(stop)
+            gave_up = await self._serve(stop, metrics_port)
             code = await self._drain(stop)
             return EXIT_ERROR if gave_up and code != EXIT_FORCED else code
         finally:
             fleet.kill()
             await telemetry.close()
+
+    async def _serve(self, stop: StopRequest, metrics_port: int | None) -> bool:
+        """Start the workers and wait for a signal; True when it is the workers that cannot go on."""
+        starting = asyncio.ensure_future(self._fleet.start())
+        stopped = asyncio.ensure_future(stop.drain.wait())
+        await asyncio.wait({starting, stopped}, return_when=asyncio.FIRST_COMPLETED)
+        if not starting.done():
+            starting.cancel()
+            return False
+        starting.result()
+        self._lifecycle.enter(State.RUNNING)
+        self._reloader.start()
+        self._log.info("serving", version=__version__, ports=[port_of(sock) for sock in self._ports[0]],
+                       metrics_port=metrics_port, pid=os.getpid(), workers=self._config.workers,
+                       namespaces=list(self._fleet.board.states()))
+        gone = asyncio.ensure_future(self._fleet.given_up.wait())
+        await asyncio.wait({stopped, gone}, return_when=asyncio.FIRST_COMPLETED)
+        if gone.done():
+            self._log.error("giving up: a worker ended five times within a minute")
+        return gone.done()
 
     def _start(self, worker: int) -> Start:
         return Start(
@@ -94,21 +108,13 @@ class Supervisor:
         await self._fleet.apply(found.proxy, found.namespaces)
         log.configure(found.proxy.log_level, found.proxy.log_format)
 
-    async def _until_stopped(self, stop: StopRequest) -> bool:
-        """Wait for a signal; True when it is the workers that cannot go on."""
-        signalled = asyncio.ensure_future(stop.drain.wait())
-        gone = asyncio.ensure_future(self._fleet.given_up.wait())
-        await asyncio.wait({signalled, gone}, return_when=asyncio.FIRST_COMPLETED)
-        if gone.done():
-            self._log.error("giving up: a worker ended five times within a minute")
-        return gone.done()
-
     async def _drain(self, stop: StopRequest) -> int:
         limits = self._config.limits
         began = time.monotonic()
         seconds = limits.drain_timeout_s + limits.drain_hard_s + MARGIN_SECONDS
         end_after(seconds + MARGIN_SECONDS)
-        self._lifecycle.enter(State.DRAINING)
+        if self._lifecycle.state is State.RUNNING:
+            self._lifecycle.enter(State.DRAINING)
         await self._reloader.close()
         close_ports(self._ports)  # workers hold theirs until they have accepted what waits there
         code = await self._fleet.drain(stop.force, seconds)

@@ -1,6 +1,8 @@
 """Several workers behind one port, from outside: starts, ends, deaths, and what operators see."""
 
 import asyncio
+import contextlib
+import json
 import os
 import signal
 import socket
@@ -14,8 +16,9 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from prism_proxy._native.crc32 import partition_of
 from tests.integration.test_process import OpenCall, in_progress, refused, until_draining
-from tests.services.proxy import proxy
-from tests.services.workers import WorkersProcess, alive, workers
+from tests.services.proxy import ProxyProcess, proxy
+from tests.services.redis import free_port
+from tests.services.workers import WorkersProcess, alive, install_backend, workers
 
 OWN_CHANNEL = [("grpc.use_local_subchannel_pool", 1)]
 
@@ -144,6 +147,45 @@ async def test_a_second_signal_ends_all_workers_at_once() -> None:
         assert await process.process.wait() == 2
         assert time.monotonic() - began < 4
         assert not any(alive(pid) for pid in pids if pid is not None)
+
+
+HANGING = """
+import time
+from prism_proxy.backends.memstore.config import MemstoreConfig
+from prism_proxy.backends.memstore.driver import MemstoreDriver
+
+class Hanging(MemstoreDriver):
+    config_class = MemstoreConfig
+
+    async def open(self):
+        time.sleep(60)
+"""
+
+
+async def test_a_start_that_hangs_can_be_ended(tmp_path: Path) -> None:
+    """By one signal in good order, where the workers can hear it; by a second one in any case."""
+    install_backend(tmp_path, "hanging", HANGING, "Hanging")
+    file = tmp_path / "prism.yaml"
+    file.write_text(configuration("default", driver="hanging"))
+    metrics = free_port()
+    process = ProxyProcess("--workers", "2", "--listen", "127.0.0.1:0", "--metrics-listen", f"127.0.0.1:{metrics}",
+                           "--config", str(file), environment={"PYTHONPATH": str(tmp_path)})
+    await process.spawn()
+    process.metrics_port = metrics
+    async with asyncio.timeout(20):
+        while True:
+            with contextlib.suppress(OSError):
+                status, body = await process.get("/ready")
+                if all(worker["pid"] for worker in json.loads(body)["workers"]):
+                    break
+            await asyncio.sleep(0.05)
+    assert status == 503
+    process.signal(signal.SIGTERM)
+    await asyncio.sleep(0.2)
+    began = time.monotonic()
+    process.signal(signal.SIGTERM)
+    assert await process.wait() == 2
+    assert time.monotonic() - began < 10
 
 
 async def test_workers_end_when_their_supervisor_is_killed() -> None:

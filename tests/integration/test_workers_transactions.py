@@ -12,7 +12,7 @@ from prism_proxy.testing.contracts.wire_subject import WireSubject
 from tests.contracts.clock import RealClock
 from tests.integration.test_workers_contracts import RotatingChannel
 from tests.services.proxy import ProxyProcess, proxy
-from tests.services.workers import WorkersProcess, running
+from tests.services.workers import WorkersProcess, install_backend, running
 
 DECLARATION = Declaration("pretend", keyvalue.ALL, state="shared", durability="volatile")
 # A backend of someone else's that says its state is shared. It is not, so a key tells which worker was asked.
@@ -32,11 +32,7 @@ ATTEMPTS = 8  # over connections to different workers
 @pytest.fixture(scope="module")
 def process(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ProxyProcess]:
     folder = tmp_path_factory.mktemp("pretend")
-    (folder / "pretend.py").write_text(DRIVER)
-    metadata = folder / "pretend-1.dist-info"
-    metadata.mkdir()
-    (metadata / "METADATA").write_text("Metadata-Version: 2.1\nName: pretend\nVersion: 1\n")
-    (metadata / "entry_points.txt").write_text("[prism.backends]\npretend = pretend:Pretend\n")
+    install_backend(folder, "pretend", DRIVER, "Pretend")
     file = folder / "prism.yaml"
     file.write_text("namespaces: {shared: {backends: {store: {driver: pretend}}}}\n")
     with running(proxy("--workers", "3", "--config", str(file), environment={"PYTHONPATH": str(folder)})) as found:

@@ -86,6 +86,15 @@ def alive(pid: int) -> bool:
         return False
 
 
+def install_backend(folder: Path, name: str, code: str, cls: str) -> None:
+    """Make `folder` a place in PYTHONPATH that offers a third party's backend."""
+    (folder / f"{name}.py").write_text(code)
+    metadata = folder / f"{name}-1.dist-info"
+    metadata.mkdir()
+    (metadata / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: 1\n")
+    (metadata / "entry_points.txt").write_text(f"[prism.backends]\n{name} = {name}:{cls}\n")
+
+
 @contextlib.contextmanager
 def running(process: ProxyProcess) -> Iterator[ProxyProcess]:
     """A process watched by a loop in a thread, so that it can outlive the loop of a test."""
