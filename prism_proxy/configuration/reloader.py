@@ -14,7 +14,6 @@ from typing import Any
 from prism_proxy.config import ProxyConfig
 from prism_proxy.configuration.loader import Configuration, ConfigurationSource
 from prism_proxy.configuration.problems import ConfigurationError
-from prism_proxy.errors import PrismError
 from prism_proxy.settings import setting_of
 from prism_proxy.telemetry import log
 from prism_proxy.telemetry.metrics import Metric, counters, gauges
@@ -53,6 +52,8 @@ class Reloader:
 
     async def reload(self) -> bool:
         """Read and apply. False when it is refused: then everything is as before, and the log says why."""
+        from prism_proxy.errors import PrismError  # brings grpc, which a supervisor of workers starts without
+
         async with self._one:
             try:
                 # In a thread: a file of a thousand namespaces takes longer to read than a call may wait.

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
-from prism_proxy.errors import PrismError, StatusCode
+if TYPE_CHECKING:  # errors bring grpc, which a supervisor of workers does without
+    from prism_proxy.errors import PrismError
 
 BASIC = "keyvalue_basic"
 SCAN = "keyvalue_scan"
@@ -29,6 +30,8 @@ def check_batch_bytes(values: int, size: int) -> None:
     A request that repeats one large key thousands of times would fill the memory otherwise. One value always fits.
     """
     if size > MAX_BATCH_BYTES and values > 1:
+        from prism_proxy.errors import PrismError, StatusCode
+
         raise PrismError(StatusCode.RESOURCE_EXHAUSTED, "MESSAGE_TOO_LARGE",
                          f"the values of one BatchGet may have {MAX_BATCH_BYTES} bytes together: ask for fewer keys")
 
