@@ -83,6 +83,12 @@ GOALS: tuple[Goal, ...] = (
     _at_most("TLS 1.3, CPU over cleartext", 1.6, "x", lambda run: _ratio(
         _cpu("tls", "prism-tls")(run), _cpu("tls", "prism")(run))),
     _at_least("Python servicer, grpc.aio's CPU over ours", 4.0, _cheaper("servicer", "grpc_aio", "prism-servicer")),
+    _at_most("Get over Redis, CPU per call", 8.0, "us", _cpu("redis-get", "prism-redis")),
+    _at_most("Set over Redis, CPU per call", 8.0, "us", _cpu("redis-set", "prism-redis")),
+    _at_least("Get over Redis, CPU of grpc.aio with redis-py over ours", 30.0,
+              _cheaper("redis-get", "redis_py", "prism-redis")),
+    _at_most("Get over Redis, CPU per call of 2 workers over that of 1", 1.25, "x",
+             _cheaper("redis-get", "prism-redis-2w", "prism-redis")),
     _at_most("two workers, CPU per call, forwarded ones among them", 15.0, "us", _cpu("workers", "prism-2w")),
     _at_most("Get forwarded to another process, CPU of the first", 15.0, "us", _cpu("forward", "prism-forward")),
     _at_most("start to first answered call", 250.0, "ms", _start),

@@ -41,6 +41,33 @@ def _prism_tls(port: int) -> list[str]:
     return _prism("--tls-cert", str(certificate), "--tls-key", str(key))(port)
 
 
+def redis_port(port: int) -> int:
+    """Of the Redis beside the server at `port`."""
+    return port + 200
+
+
+def redis_server(port: int) -> list[str]:
+    """A Redis that keeps nothing on disk."""
+    return [toolchain.program("redis-server", "apt: redis-server"), "--port", str(port), "--bind", "127.0.0.1",
+            "--save", "", "--appendonly", "no"]
+
+
+def configured(name: str, namespace: str) -> list[str]:
+    """Flags that give the namespace `default` the settings of a YAML flow mapping."""
+    OUT.mkdir(exist_ok=True)
+    path = OUT / f"{name}.yaml"
+    path.write_text(f"namespaces: {{default: {namespace}}}\n")
+    return ["--config", str(path)]
+
+
+def _over_redis(*flags: str) -> Callable[[int], list[str]]:
+    def command(port: int) -> list[str]:
+        store = f"{{driver: redis, config: {{url: 'redis://127.0.0.1:{redis_port(port)}/0'}}}}"
+        return _prism(*configured(f"redis-{port}", f"{{backends: {{store: {store}}}}}"), *flags)(port)
+
+    return command
+
+
 def _owner_socket(port: int) -> Path:
     return OUT / f"owner-{port}.sock"
 
@@ -71,6 +98,13 @@ SERVERS: Mapping[str, Server] = {
             "benchmarks.peers.forwarding_front", f"127.0.0.1:{port}", f"unix:{_owner_socket(port)}"),
         beside=lambda port: _python("prism_proxy", "--listen", f"unix:{_owner_socket(port)}", "--metrics-listen", "off",
                                     "--log-level", "warning")),
+    "prism-redis": Server("Prism over Redis", _over_redis(), beside=lambda port: redis_server(redis_port(port))),
+    "prism-redis-2w": Server("Prism over Redis, 2 workers", _over_redis("--workers", "2"),
+                             beside=lambda port: redis_server(redis_port(port))),
+    "redis_py": Server(
+        "grpc.aio on uvloop with redis-py",
+        lambda port: _python("benchmarks.peers.redis_servicer", f"127.0.0.1:{port}", str(redis_port(port))),
+        beside=lambda port: redis_server(redis_port(port))),
     "prism-tls": Server("Prism, TLS 1.3", _prism_tls, tls=True),
     "prism-servicer": Server(
         "Prism, Python servicer",
