@@ -97,7 +97,7 @@ def durable_writes() -> None:
 def _details(port: int) -> dict[str, str]:
     """What the driver of the namespace `default` says of itself."""
     with urllib.request.urlopen(f"http://127.0.0.1:{port}/ready", timeout=5) as answer:
-        found: dict[str, str] = json.load(answer)["namespaces"]["default"]["details"]
+        found: dict[str, str] = json.load(answer)["namespaces"]["default"]
     return found
 
 

@@ -152,7 +152,8 @@ def _pushback(error: PrismError) -> str | None:
     """What stock retry policies read: milliseconds to wait, or a negative number for calls not to be retried."""
     if error.retry_after is not None:
         return str(int(error.retry_after * 1000))
-    return "-1" if error.quota is not None else None
+    never = error.quota is not None or error.metadata.get("outcome") == "unknown"
+    return "-1" if never else None
 
 
 def _status_details(error: PrismError, message: str, request_id: str) -> bytes:

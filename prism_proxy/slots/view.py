@@ -13,10 +13,11 @@ from prism_proxy.telemetry.metrics import Labels, Metric, Sample, gauges
 
 
 def health(slot: Slot[Any]) -> HealthReport:
-    """The driver's word, unless the circuit knows better; `details` of shared backends are the driver's and its."""
-    report, circuit = slot.driver.health(), slot.circuit
+    """The driver's word, unless the circuit knows better; `details` are the driver's, and the circuit's."""
+    report: HealthReport = slot.driver.health()
+    circuit = slot.circuit
     if circuit is None:
-        return HealthReport(report.status, report.message)
+        return report
     details = {**report.details, "circuit": circuit.state.name.lower()}
     if circuit.state is State.CLOSED:
         return HealthReport(report.status, report.message, details)
