@@ -69,8 +69,9 @@ class RedisServer:
         return f"{'rediss' if self._tls else 'redis'}://{self.address}"
 
     async def start(self) -> RedisServer:
-        """Wait until it accepts connections."""
-        await self.spawn()
+        """Wait until it accepts connections. Without effect while it runs."""
+        if self.process is None or self.process.returncode is not None:
+            await self.spawn()
         async with asyncio.timeout(READY_SECONDS):
             while True:
                 assert self.process is not None

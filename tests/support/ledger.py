@@ -119,7 +119,8 @@ class Ledger:
             return "unknown"
         status.details[0].Unpack(info)
         self.failures[code.name, info.reason] += 1
-        assert code in (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED), error
+        assert code in (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED) or (
+            info.reason == "LOAD_SHED"), error
         if code is grpc.StatusCode.UNAVAILABLE:
             assert info.metadata["backend"] == "redis", error
             assert info.metadata["phase"] in ("connect", "send", "await", "decode", "execute", "admit"), error

@@ -5,6 +5,7 @@ An error reply says that the command was not executed. A connection lost after t
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -56,14 +57,16 @@ _MEANINGS = {
     "NOPERM": _Meaning(_PRECONDITION, "BACKEND_PERMISSION",
                        "the ACL user of this namespace may not run this command on this key: grant it"),
 }
+_IN_A_SCRIPT = re.compile(
+    r"ERR Error running script \(call to f_[0-9a-f]+\): (?:@user_script: ?\d+: )+-?([A-Z]+) ")
 _OTHER = _Meaning(StatusCode.INTERNAL, "BACKEND_ERROR", "Redis refused the command")
 
 
 def meaning(error: Exception) -> PrismError | None:
     """The caller's error; None when the error shows a defect of ours."""
     if isinstance(error, RespError):
-        found = _MEANINGS.get(error.kind, _OTHER)
-        return _made(error, found, "execute", "not_executed", {"redis_error": _kind(error)})
+        kind = _kind(error)
+        return _made(error, _MEANINGS.get(kind, _OTHER), "execute", "not_executed", {"redis_error": kind})
     if isinstance(error, ConnectionLost):
         if error.sent:
             return _made(error, _Meaning(_UNAVAILABLE, "BACKEND_UNAVAILABLE",
@@ -88,8 +91,13 @@ def _made(
 
 
 def _kind(error: RespError) -> str:
-    """The first word, where it is one of the words that Redis has for errors: a proxy in between may say anything."""
-    return error.kind if error.kind in _MEANINGS or error.kind == "ERR" else "other"
+    """One of the words that Redis has for errors. What failed within a script is wrapped by servers before 7.0."""
+    if error.kind in _MEANINGS:
+        return error.kind
+    wrapped = _IN_A_SCRIPT.match(str(error))
+    if wrapped is not None and wrapped[1] in _MEANINGS:
+        return wrapped[1]
+    return "ERR" if error.kind == "ERR" else "other"
 
 
 def native_errors(namespace: str) -> dict[str, Callable[..., Exception]]:
