@@ -74,6 +74,7 @@ cdef class RespConnection:
     cdef uint32_t max_pending
     cdef size_t max_queued_bytes, max_reply_bytes
     cdef int64_t read_timeout_ns
+    cdef int64_t swept_ns               # when deadlines were looked at last
     cdef readonly int64_t last_reply_ns    # monotonic; 0 before the first
     cdef int send(self, reply_fn done, object owner, int64_t deadline_ns, int count,
                   const argument_t* arguments) noexcept

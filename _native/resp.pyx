@@ -14,7 +14,7 @@ from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes
 from cpython.ref cimport Py_DECREF, Py_INCREF
 from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
 from libc.stdlib cimport free, malloc
-from libc.string cimport memcmp, memcpy, memset
+from libc.string cimport memcmp, memcpy, memmove, memset
 
 from prism_proxy._native.buffers cimport buffer_append, buffer_free, buffer_reserve
 from prism_proxy._native.clock cimport monotonic_ns
@@ -183,6 +183,7 @@ cdef class RespConnection:
             self.flush_scheduled = True
             self.loop.call_soon(self.flush)
         if self.sweeper is None:
+            self.swept_ns = monotonic_ns()
             self.sweeper = self.loop.call_later(SWEEP_MS / 1000, self.sweep)
 
     def flush(self):
@@ -216,7 +217,7 @@ cdef class RespConnection:
         used = self.consume(at, n)
         if self.closed:
             return
-        if n - used > self.max_reply_bytes:
+        if n - used > self.max_reply_bytes or self.scan.need > self.max_reply_bytes:
             self.abort(f"a reply is larger than {self.max_reply_bytes} bytes")
         elif at != self.input.data:
             if n > used and buffer_append(&self.input, at + used, n - used):
@@ -227,7 +228,7 @@ cdef class RespConnection:
                 buffer_free(&self.input)
         elif used:
             self.input.length = n - used
-            memcpy_down(self.input.data, used, n - used)
+            memmove(self.input.data, self.input.data + used, n - used)
         if self.stale and not self.closed:
             self.abort("the server cannot serve now (READONLY, LOADING or MASTERDOWN)")
 
@@ -247,8 +248,8 @@ cdef class RespConnection:
             used += end
             if reply.type == c">":
                 continue        # news, not a reply
-            if self.head == self.tail:
-                self.abort("the server sent a reply that nothing waits for")
+            if self.head == self.tail or self.ring[self.head & (self.capacity - 1)].start >= self.handed:
+                self.abort("the server sent a reply that nothing waits for")   # nor to what has not been sent yet
                 break
             self.deliver(&reply)
         return used
@@ -293,14 +294,17 @@ cdef class RespConnection:
     def sweep(self):
         """End what is over its deadline, and the connection when its oldest reply is overdue. Called by the loop."""
         cdef int64_t now = monotonic_ns()
+        # when this process stood still, replies may lie in the socket unread
+        cdef bint stood_still = now - self.swept_ns > self.read_timeout_ns // 2
         cdef pending_t* entry
         cdef const uint8_t* command = NULL
         cdef void* owner
         cdef uint64_t i
         self.sweeper = None
+        self.swept_ns = now
         if self.closed or self.head == self.tail:
             return
-        if now - self.ring[self.head & (self.capacity - 1)].sent_ns > self.read_timeout_ns:
+        if not stood_still and now - self.ring[self.head & (self.capacity - 1)].sent_ns > self.read_timeout_ns:
             self.silent = True
             self.abort(f"no reply within {self.read_timeout_ns / 1e9:g} s")
             return
@@ -311,6 +315,8 @@ cdef class RespConnection:
                 entry.owner = NULL
                 entry.done(owner, EXPIRED, NULL, command, 0)
                 Py_DECREF(<object>owner)
+                if self.closed:
+                    return
         self.sweeper = self.loop.call_later(SWEEP_MS / 1000, self.sweep)
 
     # --- end ----------------------------------------------------------------------------------------------------
@@ -361,15 +367,6 @@ cdef class RespConnection:
         self.log.clear()
         buffer_free(&self.out)
         buffer_free(&self.input)
-
-
-cdef inline void memcpy_down(uint8_t* data, size_t start, size_t n) noexcept:
-    """Move bytes to the front of their buffer; they may overlap."""
-    cdef size_t done = 0, piece
-    while done < n:
-        piece = start if start < n - done else n - done
-        memcpy(data + done, data + start + done, piece)
-        done += piece
 
 
 cdef bint stale_error(const resp_reply_t* reply) noexcept:
