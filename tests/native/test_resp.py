@@ -117,6 +117,7 @@ def test_rubbish_never_answers_wrongly_and_never_breaks(rubbish: bytes) -> None:
     asyncio.run(run())
 
 
+@settings(deadline=None)
 @given(st.lists(st.lists(st.binary(max_size=40), min_size=1, max_size=10), min_size=1, max_size=5))
 def test_commands_are_what_redis_reads(commands: list[list[bytes]]) -> None:
     async def run() -> bytes:
