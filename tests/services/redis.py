@@ -92,8 +92,9 @@ class RedisServer:
             command: Sequence[str] = [str(found), str(file), "--sentinel"]
         else:
             command = [str(found), *self._options]
+        environment = {name: value for name, value in os.environ.items() if name != "LD_PRELOAD"}  # no sanitizer
         self.process = await asyncio.create_subprocess_exec(
-            *command, stdout=asyncio.subprocess.DEVNULL, stderr=asyncio.subprocess.DEVNULL)
+            *command, env=environment, stdout=asyncio.subprocess.DEVNULL, stderr=asyncio.subprocess.DEVNULL)
 
     def signal(self, number: signal.Signals) -> None:
         assert self.process is not None
