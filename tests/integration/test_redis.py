@@ -253,9 +253,10 @@ async def test_a_cluster() -> None:
         assert 99 < (await driver.ttl(b"{tag}a") or 0) <= 100
 
 
-async def test_a_write_that_was_given_up_is_not_executed_after_a_newer_one() -> None:
+@pytest.mark.parametrize("options", [(), ("--rename-command", "HELLO", "")], ids=["resp3", "resp2"])
+async def test_a_write_that_was_given_up_is_not_executed_after_a_newer_one(options: tuple[str, ...]) -> None:
     """It waits somewhere on its way; the new connection has the server forget the one it would arrive on."""
-    async with RedisServer() as server, Shim("127.0.0.1", server.port) as shim, opened(
+    async with RedisServer(*options) as server, Shim("127.0.0.1", server.port) as shim, opened(
             RedisConfig(f"redis://127.0.0.1:{shim.port}", read_timeout_s=0.3)) as driver:
         await driver.set(b"key", b"first")
         shim.hold()

@@ -69,9 +69,19 @@ async def _introduce(connection: RespConnection, identity: Identity) -> int | No
             raise
         if password:  # a server older than HELLO
             await connection.execute(b"AUTH", *(names if identity.username else (password,)))
-        return None
+        return await _introduce_in_steps(connection, identity)
     facts = dict(zip(reply[::2], reply[1::2], strict=False)) if isinstance(reply, list) else {}
     number = facts.get(b"id")
+    return number if isinstance(number, int) else None
+
+
+async def _introduce_in_steps(connection: RespConnection, identity: Identity) -> int | None:
+    """What HELLO does at once, where there is none."""
+    try:
+        await connection.execute(b"CLIENT", b"SETNAME", identity.client_name.encode())
+        number = await connection.execute(b"CLIENT", b"ID")
+    except RespError:  # not permitted, or older still
+        return None
     return number if isinstance(number, int) else None
 
 
