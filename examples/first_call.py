@@ -1,7 +1,7 @@
 """A first call: Set and Get through a stock grpcio client.
 
     python examples/first_call.py            call a proxy that runs on 127.0.0.1:8980
-    python examples/first_call.py --serve    start one, call it, and keep it running until Ctrl-C
+    python examples/first_call.py --serve    start one with examples/run.yaml, call it, and keep it running until Ctrl-C
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import socket
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import grpc
 
@@ -19,6 +20,8 @@ from prism.interfaces.keyvalue import keyvalue_basic_pb2_grpc as rpc
 
 ADDRESS = "127.0.0.1:8980"
 METRICS = "127.0.0.1:9090"
+CONFIG = Path(__file__).with_name("run.yaml")
+DATA = Path(".prism")  # where run.yaml keeps its file
 SERVICE = "prism.interfaces.keyvalue.KeyValueBasicInterface"
 
 
@@ -38,6 +41,21 @@ def first_call(address: str = ADDRESS) -> str:
     ])
 
 
+def durable_call(address: str = ADDRESS) -> str:
+    """Read what the last start left in the namespace `durable`, and leave something for the next one."""
+    metadata = [("x-namespace", "durable")]
+    with grpc.insecure_channel(address) as channel:
+        keyvalue = rpc.KeyValueBasicInterfaceStub(channel)
+        last = keyvalue.Get(pb.GetRequest(key="started"), metadata=metadata, timeout=5)
+        now = time.strftime("%Y-%m-%d %H:%M:%S")
+        keyvalue.Set(pb.SetRequest(key="started", value=now.encode()), metadata=metadata, timeout=5)
+    return "\n".join([
+        f"The namespace 'durable' keeps its data in {DATA}/durable.db; there, the last start was: "
+        f"{last.value.decode() if last.found else 'none before this one'}",
+        f"  grpcurl -plaintext -H 'x-namespace: durable' -d '{{\"key\": \"started\"}}' {address} {SERVICE}/Get",
+    ])
+
+
 def serve() -> int:
     """Start a proxy, make the first call, and wait for the proxy to end; its exit code."""
     for name, address in (("the proxy", ADDRESS), ("metrics", METRICS)):
@@ -45,15 +63,16 @@ def serve() -> int:
             return _fail(f"{address} is taken, and {name} needs it: stop what listens there, or start "
                          ".venv/bin/prism-proxy with other addresses (--listen, --metrics-listen)")
     # In a session of its own, so that Ctrl-C and a kill of this process reach it the same way, and once.
-    proxy = subprocess.Popen([sys.executable, "-m", "prism_proxy", "--listen", ADDRESS, "--metrics-listen", METRICS],
-                             start_new_session=True)
+    DATA.mkdir(mode=0o700, exist_ok=True)
+    proxy = subprocess.Popen([sys.executable, "-m", "prism_proxy", "--config", str(CONFIG), "--listen", ADDRESS,
+                              "--metrics-listen", METRICS], start_new_session=True)
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         while not _answers(ADDRESS):
             if proxy.poll() is not None:
                 return proxy.returncode  # it has said why
             time.sleep(0.02)
-        print(first_call())
+        print(f"{first_call()}\n\n{durable_call()}")
         print(f"\nServing on {ADDRESS}, metrics on http://{METRICS}/metrics. Ctrl-C stops.", flush=True)
         return proxy.wait()
     except grpc.RpcError as error:

@@ -1,0 +1,78 @@
+"""Every configuration in examples/, served by a real proxy, and what `make run` does with its own."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import re
+import signal
+import sys
+from pathlib import Path
+
+import grpc
+import pytest
+
+from prism.interfaces.keyvalue import keyvalue_basic_pb2 as pb
+from prism.interfaces.keyvalue import keyvalue_basic_pb2_grpc as rpc
+from tests.services import redis
+from tests.services.proxy import ProxyProcess
+
+ROOT = Path(__file__).parents[2]
+EXAMPLES = sorted((ROOT / "examples").glob("*.yaml"))
+
+
+async def serve_and_call(file: Path, folder: Path, *, redis_url: str = "") -> None:
+    """Set and Get in every namespace of the file."""
+    (folder / ".prism").mkdir()
+    text = file.read_text().replace("redis://127.0.0.1:6379/0", redis_url).replace('path: "', f'path: "{folder}/')
+    configured = folder / "example.yaml"
+    configured.write_text(re.sub(r"path: (?=[\w.])", f"path: {folder}/", text))
+    async with (
+        ProxyProcess("--config", str(configured), "--listen", "127.0.0.1:0", "--metrics-listen", "127.0.0.1:0") as proxy,
+        grpc.aio.insecure_channel(proxy.address) as channel,
+    ):
+        stub = rpc.KeyValueBasicInterfaceStub(channel)
+        for namespace in proxy.lines[-1]["namespaces"]:
+            metadata = (("x-namespace", namespace),)
+            await stub.Set(pb.SetRequest(key="k", value=namespace.encode()), metadata=metadata, timeout=10)
+            found = await stub.Get(pb.GetRequest(key="k"), metadata=metadata, timeout=10)
+            assert found.value == namespace.encode()
+
+
+@pytest.mark.parametrize("file", EXAMPLES, ids=lambda file: file.name)
+async def test_the_examples_serve(file: Path, tmp_path: Path) -> None:
+    if "driver: redis" not in file.read_text():
+        await serve_and_call(file, tmp_path)
+        return
+    if redis.binary() is None:
+        pytest.skip("no redis-server")
+    async with redis.RedisServer() as server:
+        await serve_and_call(file, tmp_path, redis_url=server.url)
+
+
+async def test_make_run_finds_what_it_left(tmp_path: Path) -> None:
+    """Two starts: the second one tells of the first."""
+    said = [await run(tmp_path), await run(tmp_path)]
+    assert "the last start was: none before this one" in said[0]
+    assert "the last start was: 20" in said[1]
+    assert all("Set hello=world   -> success: True" in text for text in said)
+
+
+async def run(folder: Path) -> str:
+    """What `make run` prints until it serves."""
+    ports = [redis.free_port(), redis.free_port()]
+    program = ("from examples import first_call as f; "
+               f"f.ADDRESS, f.METRICS = '127.0.0.1:{ports[0]}', '127.0.0.1:{ports[1]}'; "
+               "f.first_call.__defaults__ = f.durable_call.__defaults__ = (f.ADDRESS,); raise SystemExit(f.serve())")
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-c", program, cwd=folder, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.DEVNULL,
+        env={**os.environ, "PYTHONPATH": str(ROOT)})
+    assert process.stdout is not None
+    said = ""
+    while "Serving on" not in said:
+        line = (await process.stdout.readline()).decode()
+        assert line, f"it ended and had said: {said}"
+        said += line
+    process.send_signal(signal.SIGTERM)
+    assert await process.wait() == 0
+    return said
