@@ -27,8 +27,9 @@ async def serve_and_call(file: Path, folder: Path, *, redis_url: str = "") -> No
     text = file.read_text().replace("redis://127.0.0.1:6379/0", redis_url).replace('path: "', f'path: "{folder}/')
     configured = folder / "example.yaml"
     configured.write_text(re.sub(r"path: (?=[\w.])", f"path: {folder}/", text))
+    anywhere = ("--listen", "127.0.0.1:0", "--metrics-listen", "127.0.0.1:0")
     async with (
-        ProxyProcess("--config", str(configured), "--listen", "127.0.0.1:0", "--metrics-listen", "127.0.0.1:0") as proxy,
+        ProxyProcess("--config", str(configured), *anywhere) as proxy,
         grpc.aio.insecure_channel(proxy.address) as channel,
     ):
         stub = rpc.KeyValueBasicInterfaceStub(channel)
