@@ -48,6 +48,9 @@ class Overview:
         yield counters("prism_limit_hits_total", "Limits hit, by name.", "limit", self._server.limit_hits())
         yield Metric("prism_loop_long_stalls_total", "counter", "Timers of the event loop that fired over 2 ms late.",
                      [Sample((), self._monitor.long_stalls)])
+        unheard = self._server.watch.unheard if self._server.watch is not None else 0
+        yield Metric("prism_call_reports_dropped_total", "counter",
+                     "Calls that were to be logged or traced, beyond what a second allows.", [Sample((), unheard)])
         yield gauges("prism_ready", "1 while this process should get calls.", {(): float(self.readiness()[0])},
                      merge="min")
         for name, value in self._server.stats().items():
