@@ -15,10 +15,10 @@ class KeyValueTTLSuite:
         assert [await store.get_ttl(key) for key in ("short", "long", "never")] == [1, 10, -1]
         assert await store.get("short") == b"first"
         await store.wait(0.6)
-        await driver.set_with_ttl(b"short", b"second", 1)
-        await store.wait(0.6)
+        await driver.set_with_ttl(b"short", b"second", 2)
+        await store.wait(0.6)  # over the end of the first, far from that of the second
         assert await store.get("short") == b"second"
-        await store.wait(0.5)
+        await store.wait(1.5)
         assert [await store.exists(key) for key in ("short", "long", "never")] == [False, True, True]
 
     async def test_KVT_readable_before_expiry(self, store: KeyValueSubject) -> None:
