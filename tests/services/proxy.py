@@ -11,6 +11,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+UNREAD_BYTES = 64 * 1024 * 1024  # of a test's log that nobody reads; beyond it the process would block at its next line
+
 
 class ProxyProcess:
     """`lines` are the log lines so far; `port` and `metrics_port` are known once `start` returned."""
@@ -32,7 +34,8 @@ class ProxyProcess:
 
     async def spawn(self) -> None:
         self.process = await asyncio.create_subprocess_exec(
-            *self._command, env=self._environment, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE)
+            *self._command, env=self._environment, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
+            limit=UNREAD_BYTES)
 
     async def line(self, event: str) -> dict[str, Any]:
         """The next log line about `event`."""
