@@ -74,7 +74,9 @@ def serve() -> int:
             time.sleep(0.02)
         print(f"{first_call()}\n\n{durable_call()}")
         print(f"\nServing on {ADDRESS}, metrics on http://{METRICS}/metrics. Ctrl-C stops.", flush=True)
-        return proxy.wait()
+        while proxy.poll() is None:
+            time.sleep(0.1)  # not wait(): a signal that comes just before it would be seen only after the proxy's end
+        return proxy.returncode
     except grpc.RpcError as error:
         proxy.terminate()
         proxy.wait()
