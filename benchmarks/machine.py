@@ -78,13 +78,14 @@ class Usage:
 class Process:
     """A server under measurement: started pinned, its output kept in a file, stopped on exit."""
 
-    def __init__(self, name: str, command: Sequence[str], environment: Mapping[str, str]) -> None:
+    def __init__(self, name: str, command: Sequence[str], environment: Mapping[str, str],
+                 core: int = SERVER_CORE) -> None:
         OUT.mkdir(exist_ok=True)
         self.log = OUT / f"{name}.log"
         self._sink: IO[bytes] = self.log.open("wb")
         self.started = time.perf_counter()
         self._child = subprocess.Popen(
-            pinned(SERVER_CORE, command), stdout=self._sink, stderr=subprocess.STDOUT, cwd=ROOT,
+            pinned(core, command), stdout=self._sink, stderr=subprocess.STDOUT, cwd=ROOT,
             env={**os.environ, **environment})
 
     def __enter__(self) -> Process:

@@ -43,7 +43,8 @@ def measure(name: str, row: Row, *, rounds: int, seconds: float, quick: bool) ->
                 stack.enter_context(process)
                 beside = SERVERS[server].beside
                 if beside is not None:
-                    stack.enter_context(Process(f"{name}-{server}-beside", beside(port), {}))
+                    stack.enter_context(Process(
+                        f"{name}-{server}-beside", beside(port), {}, SERVERS[server].beside_core))
                 process.await_listening(port)
                 cell.idle_mb = process.usage().rss_bytes / 1e6
                 _prepare(server, port, row.quick_keys if quick else row.keys)

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from benchmarks import toolchain, workload
-from benchmarks.machine import OUT
+from benchmarks.machine import LOAD_CORE, OUT, SERVER_CORE
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,6 +25,7 @@ class Server:
     fixed: bool = False
     tls: bool = False
     beside: Callable[[int], list[str]] | None = None
+    beside_core: int = SERVER_CORE
 
 
 def _python(module: str, *arguments: str) -> list[str]:
@@ -98,13 +99,15 @@ SERVERS: Mapping[str, Server] = {
             "benchmarks.peers.forwarding_front", f"127.0.0.1:{port}", f"unix:{_owner_socket(port)}"),
         beside=lambda port: _python("prism_proxy", "--listen", f"unix:{_owner_socket(port)}", "--metrics-listen", "off",
                                     "--log-level", "warning")),
-    "prism-redis": Server("Prism over Redis", _over_redis(), beside=lambda port: redis_server(redis_port(port))),
-    "prism-redis-2w": Server("Prism over Redis, 2 workers", _over_redis("--workers", "2"),
-                             beside=lambda port: redis_server(redis_port(port))),
+    "prism-redis": Server(
+        "Prism over Redis", _over_redis(), beside=lambda port: redis_server(redis_port(port)), beside_core=LOAD_CORE),
+    "prism-redis-2w": Server(
+        "Prism over Redis, 2 workers", _over_redis("--workers", "2"),
+        beside=lambda port: redis_server(redis_port(port)), beside_core=LOAD_CORE),
     "redis_py": Server(
         "grpc.aio on uvloop with redis-py",
         lambda port: _python("benchmarks.peers.redis_servicer", f"127.0.0.1:{port}", str(redis_port(port))),
-        beside=lambda port: redis_server(redis_port(port))),
+        beside=lambda port: redis_server(redis_port(port)), beside_core=LOAD_CORE),
     "prism-tls": Server("Prism, TLS 1.3", _prism_tls, tls=True),
     "prism-servicer": Server(
         "Prism, Python servicer",

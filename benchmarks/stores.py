@@ -1,6 +1,7 @@
 """What lies behind the proxy: Redis asked directly, latency the proxy adds to it, and how SQLite shares its syncs.
 
-`python -m benchmarks.stores` prints a line a figure. Server and load have a core each, as in `python -m benchmarks`.
+`python -m benchmarks.stores` prints a line a figure. Server and load have a core each, as in `python -m benchmarks`;
+Redis is on the load's.
 """
 
 from __future__ import annotations
@@ -30,7 +31,7 @@ WRITERS = 64
 def over_redis() -> Iterator[tuple[Process, int]]:
     """A proxy over a Redis of its own, with the keys of the workload in it."""
     port = free_port()
-    with (Process("stores-redis", redis_server(redis_port(port)), {}) as redis,
+    with (Process("stores-redis", redis_server(redis_port(port)), {}, LOAD_CORE) as redis,
           Process("stores-proxy", SERVERS["prism-redis"].command(port), {}) as proxy):
         redis.await_listening(redis_port(port))
         proxy.await_listening(port)
