@@ -52,6 +52,7 @@ from prism_proxy.telemetry.loop_monitor import LoopMonitor
 from prism_proxy.telemetry.metrics import Metric, Metrics, gauges
 
 if TYPE_CHECKING:
+    from prism_proxy.joining.servicer import Ask
     from prism_proxy.telemetry.otel import Telemetry
 
 HEALTH_REFRESH_SECONDS = 1.0
@@ -70,12 +71,13 @@ class App:
     """`report` is given the state of the namespaces served here every second; by default it goes straight to
     grpc.health.v1. `page` holds the counts of rate and load limits; workers share the supervisor's. `peers` are the
     addresses at which workers take each other's calls, by worker. Those calls have a server of their own: it outlasts
-    the drain of the public one, and does not count calls a second time."""
+    the drain of the public one, and does not count calls a second time. `ask` answers calls of the control plane, where
+    this proxy belongs to an admin."""
 
     def __init__(
         self, config: ProxyConfig, *, placement: Placement | None = None, page: GatePage | None = None,
         peers: Sequence[str] = (),
-        report: Report | None = None,
+        report: Report | None = None, ask: Ask | None = None,
     ) -> None:
         self._log = log.get("prism.proxy")
         self._config = config
@@ -91,6 +93,7 @@ class App:
             config.limits, stats_for=self.metrics.stats_for, namespaced=namespaced,
             on_tls_error=lambda error: self._log.error("TLS files were not reloaded", error=str(error)))
         self._internal = Server(config.limits, namespaced=namespaced)
+        self._ask = ask
         self._peer_addresses = peers
         self._peers: dict[int, Peer] = {}
         self.overview = Overview(self.namespaces, self.lifecycle, self._server, self._monitor)
@@ -122,6 +125,8 @@ class App:
         self._add_methods(self._internal, None)
         services = self._add_methods(self._server, self._relay)
         services.append(add_health(self._server, self._health))
+        if self._ask is not None:
+            services.append(self._add_control_plane(self._ask))
         self._reflection = add_reflection(self._server, services)
 
     def _forward(self, worker: int) -> Handler:
@@ -135,6 +140,11 @@ class App:
             for path, handler in handlers.items():
                 server.add_native_handler(path, handler)
         return add_interfaces(server, self.namespaces.resolve, relay)
+
+    def _add_control_plane(self, ask: Ask) -> str:
+        from prism_proxy.joining.servicer import add_control_plane  # a proxy of its own needs none
+
+        return add_control_plane(self._server, self._config.admin, ask)
 
     def _watch(self) -> CallWatch | None:
         """What logs and traces single calls."""

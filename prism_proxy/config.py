@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from prism_proxy.admin_options import AdminOptions
 from prism_proxy.server.limits import Limits
 from prism_proxy.server.listener import Address
 from prism_proxy.server.tls import TlsConfig
@@ -36,6 +37,7 @@ class ProxyConfig:
         "Memory the default namespace may use for keys, values and overhead, where no namespaces are configured.",
         256 * 1024 * 1024, minimum=1024 * 1024, unit="bytes", live=True)
     limits: Limits = setting("Limits of the server against floods, stalls and oversized input.", factory=Limits)
+    admin: AdminOptions = setting("The control plane, for a proxy that is one of several.", factory=AdminOptions)
     log_calls: str = setting(
         "Which calls get a log line of their own: errors are failures of ours and slow calls, a few lines a second.",
         "errors", choices=("none", "errors", "all"))
@@ -48,12 +50,20 @@ class ProxyConfig:
         "How log lines are written; auto is text on a terminal and JSON elsewhere.", "auto",
         choices=("auto", "json", "text"), live=True)
 
+    @property
+    def reachable(self) -> Address | None:
+        """The first address of `listen` that names one host and a port; its port may be 0."""
+        return next((found for found in self.listen if found.unix_path is None and not found.wildcard), None)
+
     def __post_init__(self) -> None:
         check(self)
         if self.metrics_listen is not None and self.metrics_listen.unix_path is not None:
             raise ValueError(f"metrics_listen is '{self.metrics_listen}': it must be HOST:PORT or 'off'")
         if not self.listen:
             raise ValueError("listen is empty: name at least one address")
+        if self.admin.joined and not self.admin.advertise and self.reachable is None:
+            raise ValueError(
+                f"admin needs advertise (--advertise HOST:PORT): nobody can dial {', '.join(map(str, self.listen))}")
         for address in self.listen:
             if self.tls is None and not address.loopback and not self.insecure:
                 raise ValueError(

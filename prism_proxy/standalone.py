@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from typing import TYPE_CHECKING
 
 from prism_proxy import __version__
 from prism_proxy.app import App
@@ -13,6 +14,10 @@ from prism_proxy.server.ports import open_ports, open_telemetry, port_of
 from prism_proxy.telemetry import log
 from prism_proxy.telemetry.http import TelemetryServer
 
+if TYPE_CHECKING:
+    from prism_proxy.joining.member import Member
+    from prism_proxy.joining.servicer import Reply, Request
+
 
 async def run(source: ConfigurationSource, configuration: Configuration) -> int:
     """Serve until told to stop; the exit code. StartError when a port, a file or a namespace cannot be used."""
@@ -20,10 +25,16 @@ async def run(source: ConfigurationSource, configuration: Configuration) -> int:
     log.configure(config.log_level, config.log_format)
     stop = StopRequest()
     stop.on_signals()
-    app = App(config)
+    member: Member | None = None
+
+    async def ask(request: Request) -> Reply:
+        assert member is not None  # calls are served once it has joined
+        return await member.answer(request)
+
+    app = App(config, ask=ask if config.admin.joined else None)
 
     async def apply(found: Configuration) -> None:
-        await app.applier.apply(found.namespaces)
+        await (app.applier.apply(found.namespaces) if member is None else member.set_file(found.namespaces))
         log.configure(found.proxy.log_level, found.proxy.log_format)
 
     reloader = Reloader(source, configuration, apply)
@@ -32,12 +43,20 @@ async def run(source: ConfigurationSource, configuration: Configuration) -> int:
 
     def readiness() -> tuple[bool, dict[str, object]]:
         ready, details = app.overview.readiness()
-        return ready, {**details, "configuration": reloader.status()}
+        return ready, {**details, "configuration": reloader.status(),
+                       **({"admin": member.status()} if member is not None else {})}
 
     telemetry = TelemetryServer(app.metrics.render, readiness)
     await app.open(configuration.namespaces)
     sockets = open_ports(config.listen, share_port=config.reuse_port)[0]
     ports = [port_of(sock) for sock in sockets]
+    if config.admin.joined:
+        from prism_proxy.joining.member import make_member  # a proxy of its own needs no client of the admin
+
+        member = make_member(config, ports, configuration.namespaces, app.applier.apply, app.metrics.families,
+                             app.overview.namespaces)
+        app.metrics.collectors.append(member.collect)
+        await member.start()
     await app.serve(sockets)
     metrics_port = await open_telemetry(telemetry, config.metrics_listen)
     reloader.start()
@@ -45,6 +64,8 @@ async def run(source: ConfigurationSource, configuration: Configuration) -> int:
                                 pid=os.getpid(), namespaces=list(app.namespaces.current.routes))
     await stop.drain.wait()
     await reloader.close()
+    if member is not None:
+        await member.close()
     await app.drain(stop.force)
     await telemetry.close()
     return await app.close()

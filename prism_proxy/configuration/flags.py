@@ -19,6 +19,7 @@ from prism_proxy.configuration.tree import Listing, Node, Origin, Scalar, Source
 
 LIMITS = "limits"
 _ALIASES = {"drain_timeout": f"{LIMITS}.drain_timeout_s"}
+_SHORT = {f"admin.{name}": name for name in ("proxy_id", "region", "advertise")}  # flags without their group's name
 _VARIABLES = {"drain_timeout": "PRISM_DRAIN_TIMEOUT_SECONDS"}
 _EPILOG = """\
 Without further settings one namespace, 'default', keeps its data in memory.
@@ -63,7 +64,7 @@ def flag_of(key: str) -> str:
     group, _, limit = key.partition(".")
     if group == LIMITS:
         return f"--limit {limit}"
-    return "--" + key.replace(".", "-").replace("_", "-")
+    return "--" + _SHORT.get(key, key).replace(".", "-").replace("_", "-")
 
 
 def variable_of(name: str) -> str:
@@ -80,7 +81,7 @@ def flags(cls: type[Any] = ProxyConfig, prefix: str = "") -> Iterator[Flag]:
             if key != LIMITS:
                 yield from flags(shape.type, f"{key}.")
         elif isinstance(shape, Leaf) or (isinstance(shape, Many) and isinstance(shape.item, Leaf)):
-            yield Flag(key.replace(".", "_"), key, field)
+            yield Flag(_SHORT.get(key, key).replace(".", "_"), key, field)
     if not prefix:
         limits = {field.name: field for field in fields_of(cls) if field.name == LIMITS}
         for field in fields_of(limits[LIMITS].shape.type):  # type: ignore[union-attr]

@@ -64,7 +64,7 @@ class ConfigurationSource:
             namespaces = reader.read(_section(written, NAMESPACES, problems))
             bound += reader.bound
             self._refuse_memory_bytes(overlay(section, given), problems)
-        elif proxy is not None:
+        elif proxy is not None and not proxy.admin.joined:
             namespaces = (NamespaceConfig(DEFAULT, "memstore", MemstoreConfig(max_bytes=proxy.memory_bytes)),)
         problems.found = [_placed(problem) for problem in problems.found]
         problems.check()

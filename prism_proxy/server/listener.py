@@ -64,6 +64,14 @@ class Address:
         except ValueError:
             return False
 
+    @property
+    def wildcard(self) -> bool:
+        """Whether it stands for all addresses of the machine, and so is none that others could dial."""
+        try:
+            return self.unix_path is None and ipaddress.ip_address(self.host).is_unspecified
+        except ValueError:
+            return False
+
     def bind(self, *, share_port: bool) -> socket.socket:
         """A listening, non-blocking socket. OSError when the address is taken or not ours."""
         if self.unix_path is not None:

@@ -1,0 +1,101 @@
+"""Namespaces as the admin sends them, in the proxy's own form.
+
+A message has the same content as an entry of the configuration file, so it is laid out as one and goes through the same
+reader: names, types and bounds are checked in one place. The environment is never read: its secrets are not the
+admin's.
+
+    patterns.<any>.pattern_name, .settings   pattern, and its options: `narrow_keys`, or of a group: `limits.<name>`
+    backends.<slot>.backend_type             driver
+                   .connection_string        its `url`, or its `path`
+                   .options, .credentials    its other settings; dots lead into groups: `tls.ca`
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterable
+
+from prism import control_plane_pb2 as pb
+from prism_proxy import standard
+from prism_proxy.configuration.namespaces import DEFAULT_PATTERN, NamespacesReader, option_groups
+from prism_proxy.configuration.problems import Problems
+from prism_proxy.configuration.tree import Node, Origin, Scalar, Source, Table, overlay, table
+from prism_proxy.namespaces.model import NamespaceConfig
+
+_ORIGIN = Origin(Source.FLAG, "the admin's configuration")
+_ADDRESSES = ("url", "path")  # the setting of a driver that a connection string fills
+
+
+class TranslationError(ValueError):
+    """The configuration cannot be served by this proxy; the message has every reason, and no secret."""
+
+
+def translate(name: str, config: pb.NamespaceConfig) -> NamespaceConfig:
+    """TranslationError when this proxy cannot serve it as it is."""
+    mistakes = list(_unsupported(config))
+    settings: dict[str, str] = {}
+    pattern = DEFAULT_PATTERN
+    for found in config.patterns.values():
+        pattern = found.pattern_name or pattern
+        settings.update(found.settings)
+    groups = option_groups()
+    options = ((key if key.partition(".")[0] in groups else f"{pattern}.{key}", text) for key, text in settings.items())
+    slots: dict[str, Node] = {slot: _slot(backend) for slot, backend in config.backends.items()}
+    entry = overlay(_nested(options), table({
+        "pattern": _scalar(pattern), "backends": table(slots, _ORIGIN)}, _ORIGIN))
+    problems = Problems()
+    read = NamespacesReader(problems, {}).read(table({name: entry}, _ORIGIN))
+    mistakes += [f"{problem.key} {problem.message}" for problem in problems.found]
+    if not mistakes:
+        mistakes += _missing_interfaces(config, read[0])
+    if mistakes:
+        raise TranslationError("; ".join(mistakes))
+    return read[0]
+
+
+def _unsupported(config: pb.NamespaceConfig) -> Iterable[str]:
+    if config.auth.enabled:
+        yield "auth.enabled is true: this version does not authenticate callers of a namespace"
+    if len({found.pattern_name for found in config.patterns.values()}) > 1:
+        yield "patterns has more than one pattern: a namespace has one"
+
+
+def _slot(backend: pb.BackendConfig) -> Table:
+    """A driver and its settings."""
+    settings = _nested([*backend.options.items(), *backend.credentials.items()])
+    if backend.connection_string:
+        settings = overlay(settings, table(
+            {_address(backend.backend_type): _scalar(backend.connection_string)}, _ORIGIN))
+    return table({"driver": _scalar(backend.backend_type), "config": settings}, _ORIGIN)
+
+
+def _address(backend: str) -> str:
+    """The setting of a backend that its connection string fills; for one without, a name that the reader refuses."""
+    try:
+        fields = {field.name for field in dataclasses.fields(standard.config_class(backend))}
+    except ValueError:
+        fields = set()  # there is no such backend, which the reader says
+    return next((name for name in _ADDRESSES if name in fields), "connection_string")
+
+
+def _nested(settings: Iterable[tuple[str, str]]) -> Table:
+    """Settings by dotted name as a tree."""
+    out = table({}, _ORIGIN)
+    for key, text in settings:
+        node: Node = _scalar(text)
+        for part in reversed(key.split(".")):
+            node = table({part: node}, _ORIGIN)
+        assert isinstance(node, Table)
+        out = overlay(out, node)
+    return out
+
+
+def _scalar(text: str) -> Scalar:
+    return Scalar(text, _ORIGIN, loose=True)
+
+
+def _missing_interfaces(config: pb.NamespaceConfig, found: NamespaceConfig) -> list[str]:
+    """The interfaces that a pattern asks for and the driver lacks."""
+    wanted = {name for pattern in config.patterns.values() for name in pattern.required_interfaces}
+    missing = sorted(wanted - standard.declaration(found.backend, found.driver_config).interfaces)
+    return [f"backend {found.backend} does not implement {', '.join(missing)}"] if missing else []

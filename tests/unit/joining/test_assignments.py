@@ -1,0 +1,70 @@
+"""What is assigned: versions and revisions decide, in whatever order messages come."""
+
+from __future__ import annotations
+
+import pytest
+
+from prism_proxy._native.crc32 import partition_of
+from prism_proxy.backends.memstore.config import MemstoreConfig
+from prism_proxy.joining.assignments import Assignment, Assignments
+from prism_proxy.namespaces.model import NamespaceConfig
+
+
+def assignment(name: str, version: int = 1, revision: int = 1) -> Assignment:
+    return Assignment(NamespaceConfig(name, "memstore", MemstoreConfig()), version, revision)
+
+
+def test_a_version_that_is_not_newer_is_no_news() -> None:
+    found = Assignments()
+    assert found.news("orders", 2, 1)
+    found.put([assignment("orders", version=2)])
+    assert not found.news("orders", 2, 1)
+    assert not found.news("orders", 1, 9)
+    assert found.news("orders", 3, 1)
+
+
+def test_an_assignment_overtaken_by_its_revocation_is_refused() -> None:
+    found = Assignments()
+    found.put([assignment("orders", version=3, revision=10)])
+    assert found.revocable("orders", 11)
+    found.drop(["orders"], 11)
+    with pytest.raises(ValueError, match="revoked by map 11"):
+        found.news("orders", 3, 10)
+    assert found.news("orders", 3, 12), "the partition has come back"
+    assert found.news("orders", 4, 11), "it was deleted and created again"
+
+
+def test_a_revocation_overtaken_by_a_newer_assignment_is_refused() -> None:
+    found = Assignments()
+    found.put([assignment("orders", revision=12)])
+    with pytest.raises(ValueError, match="older than map 12"):
+        found.revocable("orders", 11)
+    assert not found.revocable("unknown", 11)
+
+
+def test_confirming_raises_the_revision_only() -> None:
+    found = Assignments()
+    found.put([assignment("orders", version=2, revision=5)])
+    found.confirm("orders", 9)
+    found.confirm("orders", 7)
+    current = found.get("orders")
+    assert current is not None
+    assert (current.version, current.revision) == (2, 9)
+
+
+def test_only_partitions_that_were_ours_are_lost() -> None:
+    """A hand-over assigns a namespace before the map gives its partition to us."""
+    found = Assignments()
+    found.put([assignment("orders"), assignment("default")])
+    orders, default = partition_of("orders"), partition_of("default")
+    assert found.lost({default}) == []
+    assert found.lost({default, orders}) == []
+    assert found.lost({default}) == ["orders"]
+
+
+def test_what_the_admin_does_not_list_is_left_over() -> None:
+    found = Assignments()
+    found.put([assignment("orders"), assignment("default")])
+    assert found.left_over({"orders"}, range(256), complete=True) == ["default"]
+    assert found.left_over({"orders"}, range(256), complete=False) == []
+    assert found.left_over({"orders"}, {partition_of("orders")}, complete=False) == ["default"]

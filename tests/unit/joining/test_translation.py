@@ -1,0 +1,66 @@
+"""Namespaces of the wire in the proxy's form."""
+
+from __future__ import annotations
+
+import pytest
+
+from prism import control_plane_pb2 as pb
+from prism_proxy.backends.redis.config import RedisConfig
+from prism_proxy.backends.sqlite.config import SqliteConfig
+from prism_proxy.joining.translation import TranslationError, translate
+
+
+def config(backend: pb.BackendConfig, **patterns: pb.PatternConfig) -> pb.NamespaceConfig:
+    return pb.NamespaceConfig(backends={"store": backend}, patterns=patterns)
+
+
+def test_a_memstore_with_options_limits_and_pattern_settings() -> None:
+    found = translate("orders", config(
+        pb.BackendConfig(backend_type="memstore", options={"max_keys": "10", "evict": "true"}),
+        kv=pb.PatternConfig(pattern_name="keyvalue", required_interfaces=["keyvalue_basic"], settings={
+            "narrow_keys": "true", "limits.requests_per_second": "50"})))
+    assert found.name == "orders"
+    assert (found.backend_config.max_keys, found.backend_config.evict) == (10, True)
+    assert found.keyvalue.narrow_keys
+    assert found.limits.requests_per_second == 50
+
+
+def test_a_connection_string_is_a_url_or_a_path() -> None:
+    redis = translate("a", config(pb.BackendConfig(
+        backend_type="redis", connection_string="redis://cache:6379/1", credentials={"password": "s3cret"})))
+    assert isinstance(redis.backend_config, RedisConfig)
+    assert redis.backend_config.url == "redis://cache:6379/1"
+    assert redis.backend_config.password == "s3cret"
+    sqlite = translate("b", config(pb.BackendConfig(backend_type="sqlite", connection_string="/data/b.db")))
+    assert isinstance(sqlite.backend_config, SqliteConfig)
+    assert str(sqlite.backend_config.path) == "/data/b.db"
+
+
+@pytest.mark.parametrize(("wrong", "said"), [
+    (config(pb.BackendConfig(backend_type="memstor")), "did you mean 'memstore'"),
+    (config(pb.BackendConfig(backend_type="memstore", options={"max_key": "1"})), "max_key is no setting"),
+    (config(pb.BackendConfig(backend_type="memstore", options={"max_keys": "many"})), "max_keys"),
+    (config(pb.BackendConfig(backend_type="memstore", connection_string="x:1")), "connection_string is no setting"),
+    (config(pb.BackendConfig(backend_type="sqlite")), "path is missing"),
+    (pb.NamespaceConfig(backends={"cache": pb.BackendConfig(backend_type="memstore")}), "slot of pattern keyvalue"),
+    (pb.NamespaceConfig(), "store is missing"),
+    (config(pb.BackendConfig(backend_type="memstore"), a=pb.PatternConfig(pattern_name="pubsub")), "'pubsub'"),
+    (config(pb.BackendConfig(backend_type="memstore"),
+            a=pb.PatternConfig(required_interfaces=["keyvalue_time_travel"])), "keyvalue_time_travel"),
+    (pb.NamespaceConfig(backends={"store": pb.BackendConfig(backend_type="memstore")},
+                        auth=pb.AuthConfig(enabled=True)), "auth.enabled"),
+])
+def test_what_cannot_be_served_says_why(wrong: pb.NamespaceConfig, said: str) -> None:
+    with pytest.raises(TranslationError, match=said):
+        translate("orders", wrong)
+
+
+def test_the_environment_is_not_read_and_secrets_are_not_shown(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OURS", "host")
+    found = translate("a", config(pb.BackendConfig(
+        backend_type="redis", connection_string="redis://cache", credentials={"password": "${OURS}"})))
+    assert found.backend_config.password == "${OURS}"
+    with pytest.raises(TranslationError) as error:
+        translate("a", config(pb.BackendConfig(
+            backend_type="redis", connection_string="redis://cache", credentials={"passwort": "hunter2"})))
+    assert "hunter2" not in str(error.value)
