@@ -23,6 +23,7 @@ cdef class ForwardCall(ForwardRequest):
     cdef void begin_reply(self, const nghttp2_nv* status) noexcept
     cdef void end_reply(self) noexcept
     cdef void return_credit(self, ServerStream caller) noexcept
+    cdef bint repeatable(self) noexcept
     cdef void fail(self, int code, str message) noexcept
     cdef ServerStream leave(self)
     cdef ForwardCall successor(self, ForwardHandler handler)

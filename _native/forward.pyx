@@ -4,8 +4,8 @@ State of a `ForwardCall`:
 
     on_start --> [waiting] --connection--> [sent] --reply head--> [answering] --trailers--> over
                   |     ^                    |  |                      |
-     wait_s, deadline   +- never processed --+  +--- reset, lost ------+--> a status of ours
-                              (once)
+     wait_s, deadline   +- never processed, -+  +--- reset, lost ------+--> a status of ours
+                           lost read (once)
 
 Messages are neither assembled nor inflated; nothing but the call's stream is made for it. A slow side withholds the
 credit of the other: each direction holds at most one and a half stream windows. Connecting, backoff and the
@@ -148,7 +148,8 @@ cdef class ForwardCall(ForwardRequest):
             self.fail(INTERNAL, "its reply ended without a status")
 
     cdef void on_close(self, uint32_t code) noexcept:
-        """Reset or lost, unless the caller has its answer. What the owner never processed is sent once more."""
+        """Reset or lost, unless the caller has its answer. Sent once more is what the owner never processed, and a read
+        that was lost with it before the reply began."""
         cdef bint lost = self.connection.lost
         cdef bint executed = self.head_framed and (lost or code != H2_REFUSED_STREAM) and (
             not self.connection.unseen(self.id))
@@ -156,13 +157,18 @@ cdef class ForwardCall(ForwardRequest):
             self.connection.handler.pump()
         if self.caller is None:
             return
-        if not executed and not self.incomplete and self.attempts < MAX_ATTEMPTS:
+        if (not executed or (lost and not self.head_seen and self.repeatable())) and (
+                not self.incomplete and self.attempts < MAX_ATTEMPTS):
             self.handler.dispatch(self.successor(self.handler))
         elif lost or not executed:
             self.handler.refuse(self.leave(), "await" if executed else "send", executed,
                                 "the connection was lost" if lost else "the call was refused")
         else:
             self.fail(reset_status(code), f"it reset the call (HTTP/2 error {code})")
+
+    cdef bint repeatable(self) noexcept:
+        """Whether the call may run a second time."""
+        return self.caller.route is not None and self.caller.method.path in self.caller.route.repeated
 
     cdef void fail(self, int code, str message) noexcept:
         """End the call with a status of ours, which the owner's behaviour is the reason for."""

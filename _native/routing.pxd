@@ -12,6 +12,7 @@ cdef class NativeRoute:
     cdef readonly bytes owner       # what replies name as x-prism-owner, or None
     cdef readonly CircuitCore circuit   # of the slot that calls the backend, or None where nothing breaks
     cdef readonly Gate gate         # its limits, or None
+    cdef readonly frozenset repeated    # paths of forwarded methods that may run again when the owner is lost
     cdef list methods               # RoutedMethod by the index of its method
 
 

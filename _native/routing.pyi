@@ -11,9 +11,10 @@ class NativeRoute:
     owner: bytes | None
     circuit: CircuitCore | None
     gate: Gate | None
+    repeated: frozenset[bytes]
     def __init__(
         self, route: Any, name: str, native_store: Any, forward: Any = None, owner: str | None = None,
-        circuit: CircuitCore | None = None, gate: Gate | None = None,
+        circuit: CircuitCore | None = None, gate: Gate | None = None, repeated: frozenset[bytes] = frozenset(),
     ) -> None: ...
 
 class RouteTable:

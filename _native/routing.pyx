@@ -5,7 +5,7 @@ from prism_proxy._native.gate cimport Gate
 
 cdef class NativeRoute:
     def __cinit__(self, route, str name not None, native_store, forward=None, str owner=None,
-                  CircuitCore circuit=None, Gate gate=None):
+                  CircuitCore circuit=None, Gate gate=None, frozenset repeated not None=frozenset()):
         self.route = route
         self.name = name.encode()
         self.native_store = native_store
@@ -13,6 +13,7 @@ cdef class NativeRoute:
         self.owner = owner.encode() if owner is not None else None
         self.circuit = circuit
         self.gate = gate
+        self.repeated = repeated
         self.methods = []
 
 

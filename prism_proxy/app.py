@@ -22,7 +22,7 @@ from prism_proxy._native.call_watch import CallWatch
 from prism_proxy._native.gate import GatePage
 from prism_proxy.config import ProxyConfig
 from prism_proxy.errors import PrismError
-from prism_proxy.interfaces.registry import add_interfaces, namespaced
+from prism_proxy.interfaces.registry import READS, add_interfaces, namespaced
 from prism_proxy.interfaces.transaction_relay import TransactionRelay
 from prism_proxy.namespaces.applier import Applier
 from prism_proxy.namespaces.model import NamespaceConfig
@@ -121,7 +121,7 @@ class App:
             worker: Peer(address, name=f"worker {worker}", limits=self._config.limits, down_reason="OWNER_RESTARTING")
             for worker, address in enumerate(self._peer_addresses)}
         self.namespaces.on_swap(lambda current: self._internal.set_routes(current.table()))
-        self.namespaces.on_swap(lambda current: self._server.set_routes(current.table(self._forward)))
+        self.namespaces.on_swap(lambda current: self._server.set_routes(current.table(self._forward, READS)))
         self._add_methods(self._internal, None)
         services = self._add_methods(self._server, self._relay)
         services.append(add_health(self._server, self._health))

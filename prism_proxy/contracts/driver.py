@@ -10,6 +10,9 @@ if TYPE_CHECKING:
     from prism_proxy.errors import PrismError
 
 
+VOLATILE = "volatile"  # the durability of what ends with the process
+
+
 class Health(Enum):
     """Values are those of prism.interfaces.HealthStatus."""
 

@@ -38,6 +38,11 @@ SERVICES: dict[str, tuple[Callable[[Resolve, Relay | None], Any], Callable[[Any,
         keyvalue_transactional_pb2_grpc.add_KeyValueTransactionalInterfaceServicer_to_server),
 }
 
+# Paths of methods that change nothing, and need nothing of the process that serves them but the data.
+READS = frozenset(f"/{_PACKAGE}KeyValue{name}".encode() for name in (
+    "BasicInterface/Get", "BasicInterface/Exists", "ScanInterface/Scan", "ScanInterface/ScanKeys",
+    "ScanInterface/Count", "TTLInterface/GetTTL", "BatchInterface/BatchGet"))
+
 
 def add_interfaces(server: Any, resolve: Resolve, relay: Relay | None = None) -> list[str]:
     """Register every service on `server`; returns their full names. `relay` leads to the other workers."""

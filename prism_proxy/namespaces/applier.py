@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from typing import Any, cast
 
 from prism_proxy._native.gate import GatePage
-from prism_proxy.contracts.driver import Adaptable, Driver
+from prism_proxy.contracts.driver import VOLATILE, Adaptable, Driver
 from prism_proxy.errors import PrismError, StatusCode
 from prism_proxy.namespaces.departure import Departure
 from prism_proxy.namespaces.model import NamespaceConfig
@@ -151,7 +151,7 @@ class Applier:
             if before is None:
                 continue
             if before.driver is not route.driver:
-                if before.driver.declaration.durability == "volatile":
+                if before.driver.declaration.durability == VOLATILE:
                     self._log.warning("a namespace lost what it held in memory, because its backend changed",
                                       namespace=name)
             elif before.config.backend_config != route.config.backend_config:

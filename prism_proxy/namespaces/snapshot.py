@@ -15,7 +15,7 @@ from prism_proxy._native.call import Handler
 from prism_proxy._native.crc32 import partition_of
 from prism_proxy._native.gate import Gate, GatePage
 from prism_proxy._native.routing import NativeRoute, RouteTable
-from prism_proxy.contracts.driver import Driver
+from prism_proxy.contracts.driver import VOLATILE, Driver
 from prism_proxy.namespaces.gates import make_gate
 from prism_proxy.namespaces.model import DEFAULT, NamespaceConfig
 from prism_proxy.namespaces.placement import Placement
@@ -65,11 +65,18 @@ class Snapshot:
         return Snapshot(self.revision, MappingProxyType(
             {name: route for name, route in self.routes.items() if route.driver not in drivers}))
 
-    def table(self, forward: Callable[[int], Handler | None] = lambda worker: None) -> RouteTable:
-        """The form the native server reads. `forward(worker)` takes the calls of namespaces served elsewhere."""
+    def table(
+        self, forward: Callable[[int], Handler | None] = lambda worker: None, reads: frozenset[bytes] = frozenset(),
+    ) -> RouteTable:
+        """The form the native server reads. `forward(worker)` takes the calls of namespaces served elsewhere.
+
+        Calls of `reads` (paths) that are lost with their owner run again in its successor, unless the data are lost
+        too: a caller must not take an empty store for the answer to what it asked the full one.
+        """
         native = [
             NativeRoute(route, name, route.native_store, None if route.elsewhere is None else forward(route.elsewhere),
-                        circuit=route.slot.circuit, gate=route.gate)
+                        circuit=route.slot.circuit, gate=route.gate,
+                        repeated=reads if route.driver.declaration.durability != VOLATILE else frozenset())
             for name, route in self.routes.items()]
         return RouteTable(self.revision, native, DEFAULT)
 

@@ -1,7 +1,7 @@
 """The workers there are: each is kept running, started again when it ends, and told what all of them must know.
 
     start --> ready --> ends --> (backoff) --> start, with the same sockets
-                         \\--> given up, after five deaths in a minute
+                         \\--> given up, after its fifth death in a minute
 """
 
 from __future__ import annotations
@@ -168,6 +168,7 @@ class Fleet:
         match message:
             case Ready():
                 process.ready = True
+                self.seats[process.worker].restarts.serves()
                 self._log.debug("a worker serves", worker=process.worker, pid=process.pid, epoch=process.epoch)
                 process.send(Known(self._known))
                 if not self._began.done() and all(seat.serving for seat in self.seats):

@@ -7,10 +7,8 @@ import time
 from collections.abc import Callable, Mapping, Set
 from dataclasses import dataclass, field
 
-from prism_proxy.contracts.driver import Health
+from prism_proxy.contracts.driver import VOLATILE, Health
 from prism_proxy.namespaces.status import NamespaceStatus
-
-VOLATILE = "volatile"
 
 
 @dataclass

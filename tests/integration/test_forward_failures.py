@@ -15,7 +15,7 @@ from google.rpc import error_details_pb2, status_pb2
 from prism_proxy._native.routing import NativeRoute, RouteTable
 from prism_proxy.server.limits import Limits
 from prism_proxy.server.peer import Peer, PeerOptions
-from tests.support.echo import HANG, SINK, STALL, UNARY, Echo
+from tests.support.echo import CHAT, HANG, SINK, STALL, UNARY, Echo
 from tests.support.forwarding import NAMESPACE, Pair, forwarding, until
 from tests.support.h2peer import GOAWAY, RST_STREAM, frame
 from tests.support.raw_owner import Answer, RawOwner, nothing, raw_owner
@@ -129,6 +129,49 @@ async def test_a_call_in_progress_is_lost_with_its_owner_and_the_next_is_served_
         await until(lambda: pair.peer.stats()["waiting"] == 1)
         await pair.owner.start()
         assert await later == b"later"
+
+
+async def test_a_lost_read_runs_again_in_the_successor_of_its_owner() -> None:
+    async with forwarding(Echo(), start_owner=False) as pair, pair.channel() as channel:
+        pair.repeat(UNARY)
+        async with raw_owner(pair.owner.path) as raw:
+            read = asyncio.ensure_future(_unary(channel, b"read"))
+            write = asyncio.ensure_future(refused(channel.stream_unary(SINK)(iter([b"write"]))))
+            await until(lambda: len(raw.heads) == 2)
+        assert await write == LOST
+        assert not read.done()
+        await pair.owner.start()
+        assert await read == b"read"
+
+
+async def test_a_lost_read_runs_a_second_time_and_no_third() -> None:
+    async with against() as (pair, channel, raw):
+        pair.repeat(UNARY)
+        call = asyncio.ensure_future(refused(channel.unary_unary(UNARY)(b"")))
+        for attempt in (1, 2):
+            await until(lambda attempt=attempt: len(raw.heads) == attempt)  # type: ignore[misc]
+            raw.cut()
+        assert await call == LOST
+        assert len(raw.heads) == 2
+
+
+async def test_a_lost_read_waits_for_a_successor_no_longer_than_other_calls() -> None:
+    async with forwarding(Echo(), start_owner=False, options=QUICK) as pair, pair.channel() as channel:
+        pair.repeat(UNARY)
+        async with raw_owner(pair.owner.path) as raw:
+            read = asyncio.ensure_future(refused(channel.unary_unary(UNARY)(b"")))
+            await until(lambda: len(raw.heads) == 1)
+        assert await read == down("OWNER_DOWN", "connect")
+
+
+async def test_a_read_whose_reply_has_begun_does_not_run_again() -> None:
+    async with forwarding(Echo()) as pair, pair.channel() as channel:
+        pair.repeat(CHAT)
+        chat = channel.stream_stream(CHAT)()
+        await chat.write(b"one")
+        assert await chat.read() == b"one"
+        pair.owner.abort()
+        assert await refused(chat.read()) == LOST
 
 
 async def test_a_stream_that_is_lost_ends_after_what_arrived() -> None:

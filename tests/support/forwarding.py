@@ -62,6 +62,12 @@ class Pair:
         self.owner, self.peer, self.front, self.port = owner, peer, front, port
         self.when_moved: Callable[[], None] = lambda: None
 
+    def repeat(self, *paths: str) -> None:
+        """Let these methods run again when they are lost with the owner."""
+        repeated = frozenset(path.encode() for path in paths)
+        route = NativeRoute(None, NAMESPACE, None, forward=self.peer.handler, repeated=repeated)
+        self.front.set_routes(RouteTable(2, [route], NAMESPACE))
+
     def channel(self) -> grpc.aio.Channel:
         return grpc.aio.insecure_channel(f"127.0.0.1:{self.port}", options=FRESH)
 

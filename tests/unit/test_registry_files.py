@@ -15,7 +15,7 @@ from prism_proxy.configuration.document import parse
 from prism_proxy.configuration.problems import Problems
 from prism_proxy.configuration.tree import Table
 from prism_proxy.contracts.interfaces import KEYVALUE
-from prism_proxy.interfaces.registry import SERVICES
+from prism_proxy.interfaces.registry import READS, SERVICES
 
 ROOT = Path(__file__).parents[2]
 REGISTRY = ROOT / "registry"
@@ -36,6 +36,9 @@ def test_there_is_one_file_for_everything_built_and_for_nothing_else() -> None:
     assert set(files("backends")) == set(standard.BACKENDS), "registry/backends needs one file for each backend"
     assert set(files("patterns")) == set(standard.PATTERNS)
     assert {interface.service for interface in INTERFACES.values()} <= set(SERVICES)
+    paths = {f"/{interface.service}/{method}".encode() for interface in INTERFACES.values()
+             for method in interface.methods}
+    assert paths >= READS
 
 
 @pytest.mark.parametrize("name", files("interfaces"))

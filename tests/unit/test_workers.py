@@ -119,6 +119,25 @@ def test_restarts_back_off_and_the_fifth_death_in_a_minute_is_the_last() -> None
     assert [restarts.died() for _ in range(5)] == [0.0, 0.25, 0.5, 1.0, None]
 
 
+def test_a_worker_that_served_steadily_is_started_again_at_once() -> None:
+    clock = Clock()
+    restarts = Restarts(clock)
+    delays = []
+    for served in (0.0, 6.0, 1.0, 6.0):
+        restarts.serves()
+        clock.now += served
+        delays.append(restarts.died())
+    assert delays == [0.0, 0.0, 0.5, 0.0]
+
+
+def test_a_worker_that_never_served_again_has_not_served_steadily() -> None:
+    clock = Clock()
+    restarts = Restarts(clock)
+    restarts.serves()
+    clock.now += 6.0
+    assert [restarts.died() for _ in range(3)] == [0.0, 0.25, 0.5]
+
+
 def test_deaths_of_more_than_a_minute_ago_are_forgotten() -> None:
     clock = Clock()
     restarts = Restarts(clock)
