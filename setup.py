@@ -45,6 +45,7 @@ EXTENSIONS: dict[str, tuple[list[str], list[str]]] = {
     "metrics": ([], []),
     "process": ([], []),
     "request_head": ([], []),
+    "refusal": ([], []),
     "resp": ([], []),
     "routing": ([], []),
     "servicer": ([], []),

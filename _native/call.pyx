@@ -31,7 +31,7 @@ from prism_proxy._native.messages cimport (
 )
 from prism_proxy._native.name_values cimport MAX_NV, add_pairs, fixed
 from prism_proxy._native.nghttp2 cimport NGHTTP2_NV_FLAG_NO_COPY_NAME, nghttp2_nv
-from prism_proxy._native.request_head cimport equals
+from prism_proxy._native.request_head cimport BY_WORKER, equals
 from prism_proxy._native.routing cimport NativeRoute
 from prism_proxy._native.wire cimport INFLATE_OK, INFLATE_TOO_LARGE, inflate_message, parse_timeout
 
@@ -133,7 +133,7 @@ cdef class ServerStream(GatedRequest):
         routed = self.core.routed(self.route, method)
         self.stats = routed.stats
         if method.namespaced and self.route is None:
-            if self.forwarded:
+            if self.forwarded == BY_WORKER:
                 self.not_owner()
                 return
             self.fail(5, "NAMESPACE_NOT_FOUND",
@@ -160,7 +160,8 @@ cdef class ServerStream(GatedRequest):
             if timeout == 0:
                 self.finish(DEADLINE_EXCEEDED, "Deadline Exceeded", None, None)
                 return
-        if self.route is None or self.route.gate is None or self.forwarded or self.enter_gate(self.route.gate):
+        if (self.route is None or self.route.gate is None or self.forwarded == BY_WORKER
+                or self.enter_gate(self.route.gate)):
             self.handler.on_start(self)
 
     cdef void refuse(self, Gate gate, int kind) noexcept:
@@ -507,8 +508,7 @@ cdef class ServerStream(GatedRequest):
             trailers = [(b"grpc-status", str(code).encode())]
             if message:
                 trailers.append((b"grpc-message", percent_encode(message)))
-            if trailing:
-                trailers.extend(trailing)
+            trailers.extend(trailing or ())
             if details is not None:
                 trailers.append((b"grpc-status-details-bin", details))
         self.end_with(code, trailers)

@@ -1,6 +1,7 @@
 """The life of a server connection: admission, time limits, keepalive, graceful end."""
 import random
 
+from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_GET_SIZE
 from libc.stdint cimport int64_t, uint64_t
 
 from prism_proxy._native.call cimport ServerStream
@@ -11,6 +12,7 @@ from prism_proxy._native.clock cimport monotonic_ns
 from prism_proxy._native.limits cimport (
     AGE, HANDSHAKE, HEADER_TIMEOUT, IDLE, KEEPALIVE, ZERO_WINDOW, NativeLimits,
 )
+from prism_proxy._native.request_head cimport BY_PROXY, BY_WORKER, belief_t
 
 cdef enum:
     RESOURCE_EXHAUSTED = 8
@@ -28,6 +30,7 @@ cdef class ServerConnection(GrpcSession):
     cdef bint graceful, final_pending, final_due
     cdef str local_address
     cdef bint trusted
+    cdef belief_t belief
     cdef int64_t stream_limit
 
     def __init__(self, ServerCore core not None, bint trusted=False):
@@ -38,6 +41,7 @@ cdef class ServerConnection(GrpcSession):
         self.scheduler = core.scheduler
         self.guard = FloodGuard(core.limits, trusted)
         self.trusted = trusted
+        self.belief.level = BY_WORKER if trusted else 0
         self.stream_limit = TRUSTED_STREAMS if trusted else core.limits.concurrent_streams
         self.open_session(True, self.stream_limit)
         if trusted:
@@ -48,6 +52,11 @@ cdef class ServerConnection(GrpcSession):
     def connection_made(self, transport):
         self.peer = format_peer(transport)
         self.ssl_object = transport.get_extra_info("ssl_object")
+        if self.core.peer_proof:
+            self.belief.proof = PyBytes_AS_STRING(self.core.peer_proof)
+            self.belief.proof_length = PyBytes_GET_SIZE(self.core.peer_proof)
+        elif self.core.peer_proof is not None and not self.trusted and is_local(self.peer):
+            self.belief.level = BY_PROXY
         self.core.connections.add(self)
         if self.ssl_object is not None and self.ssl_object.selected_alpn_protocol() != "h2":
             transport.abort()
@@ -71,7 +80,7 @@ cdef class ServerConnection(GrpcSession):
         stream = ServerStream.__new__(ServerStream)
         stream.connection = self
         stream.core = self.core
-        stream.trusted = self.trusted
+        stream.belief = &self.belief
         self.core.streams += 1
         return stream
 
@@ -160,6 +169,8 @@ cdef class ServerConnection(GrpcSession):
                 self.abort()
             return
         self.now_ns = now
+        if self.belief.proven and not self.trusted:
+            self.trusted = self.guard.trusted = True    # another proxy: what its callers cancel is not its fault
         if not self.settings_seen and now - self.connected_ns > limits.handshake_ns:
             self.cut(HANDSHAKE, b"no SETTINGS within handshake_timeout_s")
         elif self.headers_began_ns and now - self.headers_began_ns > limits.header_ns:
@@ -223,6 +234,11 @@ cdef str format_peer(object transport):
         host, port = address[0], address[1]
         return f"ipv6:%5B{host}%5D:{port}" if ":" in host else f"ipv4:{host}:{port}"
     return f"unix:{address or ''}"
+
+
+def is_local(str peer not None) -> bool:
+    """Whether a peer in grpcio's notation is on this machine."""
+    return peer.startswith(("unix:", "ipv4:127.", "ipv6:%5B::1%5D", "ipv6:%5B::ffff:127."))
 
 
 def begin_drain(ServerCore core not None, on_idle) -> None:

@@ -40,12 +40,14 @@ cdef class ServerCore:
     cdef readonly int servicer_backlog  # calls given to the loop that it has not begun
     cdef readonly int64_t bytes_held
     cdef readonly bint draining
+    cdef public bytes peer_proof        # what other proxies show; empty believes this machine, None nobody
     cdef public CallWatch watch         # hears of the end of calls, or None
     cdef object resolve, stats_for, describe_error, executor, on_idle
     cdef public object encode_shed      # makes `shed_trailers`, variants of what a shed call is told
     cdef list shed_trailers
     cdef Method find(self, RequestHead head)
     cdef NativeRoute route(self, GrpcSession session, RequestHead head)
+    cdef NativeRoute lookup(self, RequestHead head)
     cdef RoutedMethod routed(self, NativeRoute route, Method method)
 
 

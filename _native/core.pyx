@@ -5,10 +5,18 @@ of the routing table is noticed by its identity.
 """
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_GET_SIZE
 
+from libc.stdint cimport uint8_t
+
+from prism_proxy._native.crc32 cimport crc32_of
 from prism_proxy._native.h2 cimport H2Session, OutputScheduler
 from prism_proxy._native.limits cimport NativeLimits
 from prism_proxy._native.request_head cimport RequestHead, equals
 from prism_proxy._native.routing cimport NativeRoute, RouteTable
+
+cdef enum:
+    PARTITIONS = 256
+
+cdef str FORWARDED = "_forwarded"   # the label of namespaces that other proxies serve: we do not know their names
 
 
 cdef class Method:
@@ -79,13 +87,26 @@ cdef class ServerCore:
             elif equals(head.head.data + head.namespace.offset, head.namespace.length,
                         PyBytes_AS_STRING(known.name), PyBytes_GET_SIZE(known.name)):
                 return known
-        if head.namespace.length == 0:
-            known = self.routes.default
-        else:
-            known = self.routes.by_name.get((<char*>head.head.data + head.namespace.offset)[:head.namespace.length])
+        known = self.lookup(head)
         session.last_table = self.routes
         session.last_route = known
         return known
+
+    cdef NativeRoute lookup(self, RequestHead head):
+        """The route of the call's namespace, or of its partition where another proxy serves that; None: nowhere."""
+        cdef const uint8_t* name = head.head.data + head.namespace.offset
+        cdef RouteTable routes = self.routes
+        cdef NativeRoute found
+        cdef size_t length
+        if head.namespace.length == 0:
+            found = routes.default
+            name, length = <const uint8_t*>PyBytes_AS_STRING(routes.default_name), PyBytes_GET_SIZE(routes.default_name)
+        else:
+            length = head.namespace.length
+            found = routes.by_name.get((<char*>name)[:length])
+        if found is None and routes.by_partition is not None:
+            found = routes.by_partition[crc32_of(name, length) % PARTITIONS]
+        return found
 
     cdef RoutedMethod routed(self, NativeRoute route, Method method):
         """The method on the route, or on no route."""
@@ -98,7 +119,7 @@ cdef class ServerCore:
             found = route.methods[method.index]
         if found is None:
             found = RoutedMethod.__new__(RoutedMethod)
-            namespace = route.name.decode() if route is not None else None
+            namespace = (route.name.decode() or FORWARDED) if route is not None else None
             backend = getattr(route.route, "backend", "") if route is not None else ""
             found.stats = self.stats_for(namespace, method.path.decode(), backend)
             if route is None:

@@ -18,7 +18,8 @@ cdef class ForwardCall(ForwardRequest):
     cdef buffer_t head                  # of the reply, as RequestHead keeps it
     cdef int64_t waiting_since_ns
     cdef int attempts
-    cdef bint waiting, head_seen, relocated
+    cdef int64_t denied_since_ns        # when an owner first said that it is none
+    cdef bint waiting, head_seen
 
     cdef void begin_reply(self, const nghttp2_nv* status) noexcept
     cdef void end_reply(self) noexcept
@@ -28,6 +29,7 @@ cdef class ForwardCall(ForwardRequest):
     cdef ServerStream leave(self)
     cdef ForwardCall successor(self, ForwardHandler handler)
     cdef bint relocate(self) noexcept
+    cdef bint follow(self, bint again) noexcept
     cdef void serve_here(self) noexcept
 
 
@@ -45,6 +47,8 @@ cdef class ForwardConnection(H2Session):
 
 cdef class ForwardHandler(Handler):
     cdef readonly str peer
+    cdef bytes proof
+    cdef int level
     cdef object loop, want, failure, moved, timer
     cdef OutputScheduler scheduler
     cdef list connections               # those that take calls
@@ -66,4 +70,4 @@ cdef class ForwardHandler(Handler):
     cdef void pump(self) noexcept
     cdef void watch(self, int64_t at_ns) noexcept
     cdef void refuse(self, ServerStream caller, str phase, bint executed, str message) noexcept
-    cdef void tell_moved(self, bytes namespace) noexcept
+    cdef void tell_moved(self, str namespace) noexcept

@@ -28,7 +28,7 @@ from prism_proxy._native.h2 cimport (
 )
 from prism_proxy._native.limits cimport HEADER_LIST, NativeLimits
 from prism_proxy._native.nghttp2 cimport nghttp2_nv
-from prism_proxy._native.request_head cimport equals
+from prism_proxy._native.request_head cimport BY_PROXY, BY_WORKER, equals
 from prism_proxy._native.routing cimport NativeRoute
 
 cdef enum:
@@ -39,6 +39,8 @@ cdef enum:
     MAX_ATTEMPTS = 2
     TIMER_LEEWAY_NS = 500_000   # a timer may fire this early
     KEEPALIVE_PING = 0x464F5257
+    DENIED_NS = 1_000_000_000   # for how long an owner is looked for that several processes disagree about
+    DENIED_WAIT_MS = 20
 
 
 # --- a call ---------------------------------------------------------------------------------------------------------
@@ -98,8 +100,12 @@ cdef class ForwardCall(ForwardRequest):
         if n < 0 or (self.remote_ended and code < 0):
             self.fail(INTERNAL, "its reply has too many fields, or no status")
             return
-        if not_owner and self.relocate():
-            return
+        if not_owner:
+            if self.relocate():
+                return
+            if self.caller.forwarded:
+                self.leave().not_owner()    # who passed it on to us looks again
+                return
         if self.out_head == NULL:
             self.drop_kept()
         caller = self.caller
@@ -191,22 +197,45 @@ cdef class ForwardCall(ForwardRequest):
         cdef ForwardCall fresh = ForwardCall.__new__(ForwardCall)
         fresh.take_request(self)
         fresh.attempts = self.attempts
+        fresh.denied_since_ns = self.denied_since_ns
         fresh.waiting_since_ns = self.waiting_since_ns
         caller = self.leave()
         handler.take(fresh, caller)
         return fresh
 
     cdef bint relocate(self) noexcept:
-        """The owner is another by now: serve the call where its namespace is, once. False: we know no better."""
+        """The owner says that it is none: serve the call where its namespace is by now. False: nobody knows better,
+        for a second: a map reaches one process before the other."""
+        cdef int64_t now = monotonic_ns()
+        cdef bint first = self.denied_since_ns == 0
+        cdef ForwardCall fresh
+        if self.incomplete:
+            return False
+        if first:
+            self.denied_since_ns = now
+            self.handler.tell_moved(self.caller.header_text(self.caller.namespace) or "default")
+        if not (first and self.follow(False)):
+            if self.caller.forwarded or now - self.denied_since_ns > DENIED_NS:
+                return False
+            fresh = self.successor(self.handler)
+            self.handler.loop.call_later(DENIED_WAIT_MS / 1e3, fresh.look_again)
+        if not self.local_ended:
+            self.reset(H2_CANCEL)
+        return True
+
+    def look_again(self):
+        if self.caller is not None:
+            self.follow(True)
+
+    cdef bint follow(self, bint again) noexcept:
+        """Give the call to whoever the table names now; False: that has not changed, and `again` does not matter."""
         cdef ServerStream caller = self.caller
-        cdef NativeRoute route
+        cdef NativeRoute route = caller.core.lookup(caller)
         cdef RoutedMethod routed
         cdef ForwardCall fresh
-        if self.relocated or self.incomplete:
-            return False
-        self.handler.tell_moved(caller.route.name)
-        route = caller.core.routes.by_name.get(caller.route.name)
-        if route is None or route is caller.route:
+        if route is None or (route is caller.route and not again):
+            if again:
+                self.leave().fail(5, "NAMESPACE_NOT_FOUND", "there is no such namespace")
             return False
         routed = caller.core.routed(route, caller.method)
         if routed.handler is None:
@@ -217,12 +246,9 @@ cdef class ForwardCall(ForwardRequest):
         caller.handler = <Handler>routed.handler
         if isinstance(routed.handler, ForwardHandler):
             fresh = self.successor(<ForwardHandler>routed.handler)
-            fresh.relocated = True
             fresh.handler.dispatch(fresh)
         else:
             self.serve_here()
-        if not self.local_ended:
-            self.reset(H2_CANCEL)
         return True
 
     cdef void serve_here(self) noexcept:
@@ -287,7 +313,7 @@ cdef class ForwardConnection(H2Session):
         """Send the head of a call; its queue follows. False: this connection takes no more calls."""
         cdef nghttp2_nv nva[MAX_FIELDS]
         cdef char timeout[TIMEOUT_BYTES]
-        cdef int n = request_fields(call.caller, nva, timeout)
+        cdef int n = request_fields(call.caller, nva, timeout, self.handler.proof)
         if n < 0:
             call.leave().fail(RESOURCE_EXHAUSTED, "HEADERS_TOO_LARGE", "the request has too many fields to forward")
             return True
@@ -322,12 +348,15 @@ cdef class ForwardHandler(Handler):
     """Forwards every call of the namespaces of one peer. Made by `prism_proxy.server.peer.Peer`.
 
     `want()` is called when a connection is missing; `failure(phase, executed, message)` makes the error of a call that
-    could not be forwarded; `moved(namespace)` is told that the peer does not own a namespace any more.
+    could not be forwarded; `moved(namespace)` is told that the peer does not own a namespace any more. `proof` is what
+    the peer believes us for; `worker` peers are of this proxy, and take calls that other proxies forwarded to it.
     """
 
     def __init__(self, loop, str peer not None, int64_t wait_ns, int64_t most_waiting, int64_t most_waiting_bytes,
-                 want, failure, moved):
+                 want, failure, moved, bytes proof not None, bint worker):
         self.loop = loop
+        self.proof = proof
+        self.level = BY_WORKER if worker else BY_PROXY
         self.peer = peer
         self.wait_ns = wait_ns
         self.most_waiting = most_waiting
@@ -356,7 +385,7 @@ cdef class ForwardHandler(Handler):
 
     cdef void on_start(self, ServerStream stream) noexcept:
         cdef ForwardCall call
-        if stream.forwarded:
+        if stream.forwarded >= self.level:
             stream.not_owner()
             return
         call = ForwardCall.__new__(ForwardCall)
@@ -564,8 +593,8 @@ cdef class ForwardHandler(Handler):
             self.loop.call_exception_handler({"message": "a failure could not be told", "exception": error})
             caller.fail(UNAVAILABLE, "FORWARDING_FAILED", message)
 
-    cdef void tell_moved(self, bytes namespace) noexcept:
+    cdef void tell_moved(self, str namespace) noexcept:
         try:
-            self.moved(namespace.decode())
+            self.moved(namespace)
         except Exception as error:
             self.loop.call_exception_handler({"message": "a moved namespace could not be told", "exception": error})

@@ -9,7 +9,7 @@ cdef enum:
     TIMEOUT_BYTES = 16
 
 cdef size_t next_field(const uint8_t* head, size_t at, nghttp2_nv* nv) noexcept
-cdef int request_fields(ServerStream caller, nghttp2_nv* nva, char* timeout) noexcept
+cdef int request_fields(ServerStream caller, nghttp2_nv* nva, char* timeout, bytes proof) noexcept
 cdef int reply_fields(const buffer_t* head, nghttp2_nv* nva, int* code, bint* not_owner) noexcept
 cdef list trailer_pairs(const buffer_t* head, int* code)
 cdef int http_status_code(const nghttp2_nv* status) noexcept

@@ -49,8 +49,11 @@ cdef int write_timeout(int64_t ns, char* out) noexcept:
     return snprintf(out, TIMEOUT_BYTES, "%ldS", <long>min(ns // 1_000_000_000, 99_999_999))
 
 
-cdef int request_fields(ServerStream caller, nghttp2_nv* nva, char* timeout) noexcept:
-    """The head of the caller's request as the owner gets it: the number of fields, or -1 when there are too many."""
+cdef int request_fields(ServerStream caller, nghttp2_nv* nva, char* timeout, bytes proof) noexcept:
+    """The head of the caller's request as the owner gets it: the number of fields, or -1 when there are too many.
+
+    `proof` shows the owner that this is a process of ours.
+    """
     cdef nghttp2_nv nv
     cdef size_t at = 0
     cdef int n = 3
@@ -72,7 +75,7 @@ cdef int request_fields(ServerStream caller, nghttp2_nv* nva, char* timeout) noe
         nva[n] = nv
         n += 1
     nva[n] = fixed("te", 2, "trailers", 8)
-    nva[n + 1] = fixed("x-prism-forwarded", 17, "1", 1)
+    nva[n + 1] = fixed("x-prism-forwarded", 17, PyBytes_AS_STRING(proof), PyBytes_GET_SIZE(proof))
     n += 2
     if caller.deadline_ns:
         nva[n] = fixed("grpc-timeout", 12, timeout, write_timeout(caller.deadline_ns - monotonic_ns(), timeout))

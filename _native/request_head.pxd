@@ -10,6 +10,32 @@ cdef struct slice_t:
     uint32_t length
 
 
+cdef enum:
+    BY_PROXY = 1    # how far a forwarded call has come: a worker may take it to another of its proxy,
+    BY_WORKER = 2   # and that is the end of the way
+
+
+cdef struct belief_t:   # what a connection is believed when it says that it passes on a caller's call
+    int level           # BY_PROXY, BY_WORKER, or 0: nothing, unless it shows the proof
+    const char* proof   # what makes it BY_PROXY, or NULL
+    size_t proof_length
+    bint proven         # it has been shown
+
+
+cdef inline int forwarding_level(belief_t* belief, const uint8_t* shown, size_t n) noexcept:
+    """How far the call of a peer that shows these bytes has come. Takes as long whatever bytes are wrong."""
+    cdef uint8_t differ = 0
+    cdef size_t i
+    if belief.proof == NULL or belief.level or n != belief.proof_length:
+        return belief.level
+    for i in range(n):
+        differ |= shown[i] ^ <uint8_t>belief.proof[i]
+    if differ:
+        return 0
+    belief.proven = True
+    return BY_PROXY
+
+
 cdef inline bint equals(const uint8_t* name, size_t n, const char* literal, size_t literal_length) noexcept:
     return n == literal_length and memcmp(name, literal, n) == 0
 
@@ -19,7 +45,8 @@ cdef class RequestHead(H2Stream):
     cdef int fields
     cdef int64_t header_bytes
     cdef int overflow
-    cdef bint trusted, forwarded     # the peer is one of our processes; and it passes a caller's call on
+    cdef belief_t* belief       # of the connection
+    cdef int forwarded          # how far the call has come: 0, BY_PROXY or BY_WORKER
     cdef slice_t path, verb, namespace, timeout, encoding, accept_encoding, request_id, content_type, traceparent
 
     cdef void classify(self, const uint8_t* name, size_t n, slice_t where) noexcept

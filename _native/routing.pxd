@@ -21,3 +21,5 @@ cdef class RouteTable:
     cdef readonly object revision
     cdef dict by_name
     cdef NativeRoute default
+    cdef bytes default_name
+    cdef list by_partition          # the route of each partition of another proxy, None of ours; None: there are none

@@ -19,4 +19,7 @@ class NativeRoute:
 
 class RouteTable:
     revision: Any
-    def __init__(self, revision: Any, routes: list[NativeRoute], default: str) -> None: ...
+    def __init__(
+        self, revision: Any, routes: list[NativeRoute], default: str,
+        by_partition: list[NativeRoute | None] | None = None,
+    ) -> None: ...

@@ -2,6 +2,9 @@
 from prism_proxy._native.circuit cimport CircuitCore
 from prism_proxy._native.gate cimport Gate
 
+cdef enum:
+    PARTITIONS = 256
+
 
 cdef class NativeRoute:
     def __cinit__(self, route, str name not None, native_store, forward=None, str owner=None,
@@ -18,10 +21,14 @@ cdef class NativeRoute:
 
 
 cdef class RouteTable:
-    def __cinit__(self, object revision, list routes not None, str default not None):
+    def __cinit__(self, object revision, list routes not None, str default not None, list by_partition=None):
         cdef NativeRoute route
         self.revision = revision
         self.by_name = {}
         for route in routes:
             self.by_name[route.name] = route
-        self.default = self.by_name.get(default.encode())
+        self.default_name = default.encode()
+        self.default = self.by_name.get(self.default_name)
+        if by_partition is not None and len(by_partition) != PARTITIONS:
+            raise ValueError(f"{len(by_partition)} partitions: there are {PARTITIONS}")
+        self.by_partition = by_partition

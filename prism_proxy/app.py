@@ -24,10 +24,12 @@ from prism_proxy.config import ProxyConfig
 from prism_proxy.errors import PrismError
 from prism_proxy.interfaces.registry import READS, add_interfaces, namespaced
 from prism_proxy.interfaces.transaction_relay import TransactionRelay
+from prism_proxy.joining.identity import read_token
 from prism_proxy.namespaces.applier import Applier
 from prism_proxy.namespaces.model import NamespaceConfig
+from prism_proxy.namespaces.ownership import Owner, Ownership, PartitionMap, proof_of
 from prism_proxy.namespaces.placement import Placement
-from prism_proxy.namespaces.snapshot import Namespaces
+from prism_proxy.namespaces.snapshot import Namespaces, Snapshot
 from prism_proxy.namespaces.status import NamespaceStatus
 from prism_proxy.overview import Overview
 from prism_proxy.server.health import HealthServicer, add_health
@@ -44,7 +46,7 @@ from prism_proxy.server.lifecycle import (
 from prism_proxy.server.peer import Peer
 from prism_proxy.server.reflection import Reflection, add_reflection
 from prism_proxy.server.server import Server
-from prism_proxy.server.tls import TlsError
+from prism_proxy.server.tls import TlsError, peer_context
 from prism_proxy.standard import make_driver
 from prism_proxy.telemetry import log
 from prism_proxy.telemetry.calls import make_watch
@@ -60,7 +62,8 @@ DRIVER_DRAIN_SECONDS = 3.0  # for writes under way in a driver once the last cal
 FORCED_END_SECONDS = 1.0  # for closing what is left once the end is forced
 
 _FORWARDING = {
-    "connections": "Connections to other workers that take forwarded calls.", "calls": "Forwarded calls in progress.",
+    "connections": "Connections to other workers and proxies that take forwarded calls.",
+    "calls": "Forwarded calls in progress.",
     "waiting": "Of these, calls that wait for a connection.", "waiting_bytes": "Request bytes of calls that wait.",
 }
 
@@ -81,6 +84,7 @@ class App:
     ) -> None:
         self._log = log.get("prism.proxy")
         self._config = config
+        self._proof = proof_of(read_token(config.admin.token_file)) if config.admin.joined else ""
         self._report = report or self.show_health
         self._placement = placement or Placement()
         self.namespaces = Namespaces()
@@ -91,9 +95,11 @@ class App:
         self._monitor = LoopMonitor(self.metrics.loop_stall)
         self._server = Server(
             config.limits, stats_for=self.metrics.stats_for, namespaced=namespaced,
-            on_tls_error=lambda error: self._log.error("TLS files were not reloaded", error=str(error)))
+            on_tls_error=lambda error: self._log.error("TLS files were not reloaded", error=str(error)),
+            peer_proof=self._proof if config.admin.joined else None)
         self._internal = Server(config.limits, namespaced=namespaced)
         self._ask = ask
+        self._ownership: Ownership | None = None
         self._peer_addresses = peers
         self._peers: dict[int, Peer] = {}
         self.overview = Overview(self.namespaces, self.lifecycle, self._server, self._monitor)
@@ -118,16 +124,35 @@ class App:
         except (ValueError, PrismError) as error:
             raise StartError(str(error)) from error
         self._peers = {
-            worker: Peer(address, name=f"worker {worker}", limits=self._config.limits, down_reason="OWNER_RESTARTING")
+            worker: Peer(address, name=f"worker {worker}", limits=self._config.limits, down_reason="OWNER_RESTARTING",
+                         worker=True)
             for worker, address in enumerate(self._peer_addresses)}
-        self.namespaces.on_swap(lambda current: self._internal.set_routes(current.table()))
-        self.namespaces.on_swap(lambda current: self._server.set_routes(current.table(self._forward, READS)))
+        if self._config.admin.joined:
+            self._ownership = Ownership(self._config.admin.proxy_id, self._make_peer)
+        self.namespaces.on_swap(self._route)
         self._add_methods(self._internal, None)
         services = self._add_methods(self._server, self._relay)
         services.append(add_health(self._server, self._health))
         if self._ask is not None:
             services.append(self._add_control_plane(self._ask))
         self._reflection = add_reflection(self._server, services)
+
+    def _route(self, current: Snapshot) -> None:
+        """Let both servers follow the namespaces and the partitions in force."""
+        owner = self._ownership.proxy_id if self._ownership is not None else None
+        self._internal.set_routes(current.table(owner=owner))
+        self._server.set_routes(current.table(
+            self._forward, READS, owner, self._ownership.routes if self._ownership is not None else None))
+
+    def set_partition_map(self, found: PartitionMap) -> None:
+        """Forward the calls of partitions that other proxies own, where this proxy belongs to an admin."""
+        if self._ownership is not None and self._ownership.set(found):
+            self._route(self.namespaces.current)
+
+    def _make_peer(self, owner: Owner) -> Peer:
+        config = self._config
+        tls = peer_context(config.admin.ca, config.admin.cert, config.admin.key) if config.tls is not None else None
+        return Peer(owner.address, name=owner.proxy_id, tls=tls, limits=config.limits, proof=self._proof)
 
     def _forward(self, worker: int) -> Handler:
         """What takes the calls of namespaces that another worker serves. Its connection is kept from then on."""
@@ -191,9 +216,12 @@ class App:
         self._health.follow({f"namespace/{name}": status.serving for name, status in namespaces.items()})
 
     def _collect_forwarding(self) -> Iterable[Metric]:
-        for name, text in _FORWARDING.items() if self._peers else ():
-            total = sum(peer.stats()[name] for peer in self._peers.values())
-            yield gauges(f"prism_forward_{name}", text, {(): float(total)})
+        kinds = {"worker": list(self._peers.values()),
+                 "proxy": list(self._ownership.peers) if self._ownership is not None else []}
+        kinds = {kind: peers for kind, peers in kinds.items() if peers}
+        for name, text in _FORWARDING.items() if kinds else ():
+            yield gauges(f"prism_forward_{name}", text, {
+                (("to", kind),): float(sum(peer.stats()[name] for peer in peers)) for kind, peers in kinds.items()})
 
     # --- stop -------------------------------------------------------------------------------------------------------
 
@@ -225,6 +253,8 @@ class App:
         await self.applier.close()
         await self._relay.close()
         await asyncio.gather(*(peer.close() for peer in self._peers.values()))
+        if self._ownership is not None:
+            await self._ownership.close()
         if self._telemetry is not None:
             await self._telemetry.close()
         for problem in problems:

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import hmac
-import ipaddress
 from pathlib import Path
 from typing import Any
 
+from prism_proxy._native.connection import is_local
 from prism_proxy.errors import PrismError, StatusCode
 from prism_proxy.server.lifecycle import StartError
 
@@ -45,19 +45,9 @@ class Gatekeeper:
             return certified[0] if certified else claimed or "token"
         if certified:
             return certified[0]
-        if not _is_local(context.peer()):
+        if not is_local(context.peer()):
             raise PrismError(StatusCode.UNAUTHENTICATED, "UNAUTHENTICATED",
                              "the proxy has no token: callers from other machines are not believed; give it "
                              "--admin-token-file, or a client CA")
         return claimed or LOCAL
 
-
-def _is_local(peer: str) -> bool:
-    """Whether a peer in gRPC's form (`ipv4:HOST:PORT`, `ipv6:[HOST]:PORT`, `unix:PATH`) is on this machine."""
-    kind, _, rest = peer.partition(":")
-    if kind == "unix":
-        return True
-    try:
-        return ipaddress.ip_address(rest.rpartition(":")[0].strip("[]")).is_loopback
-    except ValueError:
-        return False

@@ -25,9 +25,10 @@ from prism_proxy.joining.assignments import Assignment, Assignments
 from prism_proxy.joining.changes import Apply, Change, Changes, RefusedError
 from prism_proxy.joining.identity import read_token
 from prism_proxy.joining.servicer import Reply, Request
-from prism_proxy.joining.translation import TranslationError, translate
+from prism_proxy.joining.translation import TranslationError, partition_map, translate
 from prism_proxy.joining.vitals import Vitals
 from prism_proxy.namespaces.model import NamespaceConfig
+from prism_proxy.namespaces.ownership import PartitionMap
 from prism_proxy.namespaces.status import NamespaceStatus
 from prism_proxy.server.lifecycle import StartError
 from prism_proxy.telemetry import log
@@ -38,7 +39,7 @@ MAP_SECONDS = 2.0  # that a revocation waits for the map which names the new own
 TRANSLATED_AT_ONCE = 50  # of the namespaces of a registration, which may be ten thousand
 
 Heartbeat = Callable[[], pb.ProxyHeartbeat]
-MapChanged = Callable[[pb.PartitionMap], None]
+MapChanged = Callable[[PartitionMap], None]
 
 
 class Member:
@@ -68,7 +69,8 @@ class Member:
     # --- life -------------------------------------------------------------------------------------------------------
 
     async def start(self) -> None:
-        """Begin, and return when the first assignments are in force, or the admin proved to be away."""
+        """Begin, and return when the first assignments and the first map are in force, or the admin proved to be
+        away."""
         self._task = asyncio.get_running_loop().create_task(self._stay())
         try:
             await asyncio.wait_for(self._heard.wait(), FIRST_SECONDS)
@@ -128,15 +130,15 @@ class Member:
         self._away, self._since = "", time.time()
         self._log.info("joined the admin", endpoint=self._options.endpoint, proxy_id=self._options.proxy_id,
                        partitions=len(owned), namespaces=len(self._assignments), dropped=len(gone))
-        self._heard.set()
 
     async def partitions(self, found: pb.PartitionMap) -> None:
         """A newer map. What it took from us is served by others by now."""
+        self._heard.set()
         if found.revision <= self._map.revision:
             return
         async with self._map_newer:
             self._map = found
-            self._map_changed(found)
+            self._map_changed(partition_map(found))
             self._map_newer.notify_all()
         lost = self._assignments.lost(
             {partition for owner in found.owners if owner.proxy_id == self._options.proxy_id

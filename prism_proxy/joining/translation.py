@@ -21,6 +21,7 @@ from prism_proxy.configuration.namespaces import DEFAULT_PATTERN, NamespacesRead
 from prism_proxy.configuration.problems import Problems
 from prism_proxy.configuration.tree import Node, Origin, Scalar, Source, Table, overlay, table
 from prism_proxy.namespaces.model import NamespaceConfig
+from prism_proxy.namespaces.ownership import PARTITIONS, Owner, PartitionMap
 
 _ORIGIN = Origin(Source.FLAG, "the admin's configuration")
 _ADDRESSES = ("url", "path")  # the setting of a driver that a connection string fills
@@ -51,6 +52,16 @@ def translate(name: str, config: pb.NamespaceConfig) -> NamespaceConfig:
     if mistakes:
         raise TranslationError("; ".join(mistakes))
     return read[0]
+
+
+def partition_map(found: pb.PartitionMap) -> PartitionMap:
+    """A map of the wire."""
+    owners: list[Owner | None] = [None] * PARTITIONS
+    for item in found.owners:
+        owner = Owner(item.proxy_id, item.address) if item.proxy_id else None
+        for partition in range(max(item.start, 0), min(item.end, PARTITIONS - 1) + 1):
+            owners[partition] = owner
+    return PartitionMap(found.revision, tuple(owners))
 
 
 def _unsupported(config: pb.NamespaceConfig) -> Iterable[str]:

@@ -67,18 +67,20 @@ class Snapshot:
 
     def table(
         self, forward: Callable[[int], Handler | None] = lambda worker: None, reads: frozenset[bytes] = frozenset(),
+        owner: str | None = None, by_partition: list[NativeRoute | None] | None = None,
     ) -> RouteTable:
-        """The form the native server reads. `forward(worker)` takes the calls of namespaces served elsewhere.
+        """The form the native server reads. `forward(worker)` takes the calls of namespaces that another worker serves,
+        `by_partition` those of other proxies; `owner` is what replies name as the proxy they come from.
 
         Calls of `reads` (paths) that are lost with their owner run again in its successor, unless the data are lost
         too: a caller must not take an empty store for the answer to what it asked the full one.
         """
         native = [
             NativeRoute(route, name, route.native_store, None if route.elsewhere is None else forward(route.elsewhere),
-                        circuit=route.slot.circuit, gate=route.gate,
-                        repeated=reads if route.driver.declaration.durability != VOLATILE else frozenset())
+                        owner, route.slot.circuit, route.gate,
+                        reads if route.driver.declaration.durability != VOLATILE else frozenset())
             for name, route in self.routes.items()]
-        return RouteTable(self.revision, native, DEFAULT)
+        return RouteTable(self.revision, native, DEFAULT, by_partition)
 
 
 class Namespaces:

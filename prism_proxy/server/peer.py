@@ -50,7 +50,8 @@ class Peer:
     """Make it on the running loop. `tls` must offer ALPN h2.
 
     `name` stands in errors; `down_reason` is the reason of calls that found no connection in time. `moved(namespace)`
-    is called when the peer answers that it does not own a namespace, before its route is looked up again.
+    is called when the peer answers that it does not own a namespace, before its route is looked up again. A `worker` is
+    of this proxy; another proxy must be shown `proof`, unless it believes callers of this machine.
     """
 
     def __init__(
@@ -62,6 +63,8 @@ class Peer:
         limits: Limits | None = None,
         options: PeerOptions | None = None,
         down_reason: str = "OWNER_DOWN",
+        proof: str = "",
+        worker: bool = False,
         moved: Callable[[str], None] = lambda namespace: None,
     ) -> None:
         self._loop = asyncio.get_running_loop()
@@ -76,7 +79,7 @@ class Peer:
         self._tasks: tuple[asyncio.Task[None], ...] = ()
         self.handler = ForwardHandler(
             self._loop, self._name, int(options.wait_s * 1e9), options.waiting_calls, options.waiting_bytes,
-            self._want, self._failure, moved)
+            self._want, self._failure, moved, proof.encode() or b"1", worker)
 
     def start(self) -> None:
         """Connect now rather than with the first call. From then on a connection is kept."""

@@ -77,3 +77,16 @@ class TlsContexts:
         """OpenSSL would ask on the terminal, and the process would stand still until someone answers."""
         raise TlsError(f"key {self._config.key} is protected by a passphrase: store it without one, readable by the "
                        "proxy alone")
+
+
+def peer_context(ca: Path | None, cert: Path | None, key: Path | None) -> ssl.SSLContext:
+    """How another proxy is reached by TLS; without `ca` the system's authorities are trusted. TlsError."""
+    context = ssl.create_default_context(ssl.Purpose.SERVER_AUTH, cafile=str(ca) if ca is not None else None)
+    context.minimum_version = ssl.TLSVersion.TLSv1_3
+    context.set_alpn_protocols(["h2"])
+    if cert is not None:
+        try:
+            context.load_cert_chain(cert, key)
+        except (OSError, ssl.SSLError) as error:
+            raise TlsError(f"certificate {cert} with key {key} cannot be loaded: {error}") from error
+    return context

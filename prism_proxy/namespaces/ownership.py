@@ -1,0 +1,126 @@
+"""Which proxy serves which partition, and the way to the others.
+
+    map --> one route a partition of another proxy, which forwards there
+        --> one `Peer` a proxy, kept as long as a map names it and calls are in progress on it
+
+A call of a namespace that this process knows never looks here.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import hmac
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+
+from prism_proxy._native.refusal import Refusal
+from prism_proxy._native.routing import NativeRoute
+from prism_proxy.errors import PrismError, StatusCode
+from prism_proxy.server.peer import Peer
+from prism_proxy.telemetry import log
+
+PARTITIONS = 256
+RETRY_SECONDS = 1.0
+LEAVING_SECONDS = 300.0  # for calls in progress to a proxy that no map names any more
+_POLL_SECONDS = 0.1
+
+
+@dataclass(frozen=True, slots=True)
+class Owner:
+    """A proxy, and HOST:PORT where it is reached; empty while nobody knows."""
+
+    proxy_id: str
+    address: str
+
+
+@dataclass(frozen=True, slots=True)
+class PartitionMap:
+    """The owner of each partition; None where there is none. Can be pickled."""
+
+    revision: int
+    owners: tuple[Owner | None, ...]
+
+
+def proof_of(token: str) -> str:
+    """What proxies that share a token show each other; it does not tell the token. Empty without one."""
+    return hmac.new(token.encode(), b"prism peer", hashlib.sha256).hexdigest() if token else ""
+
+
+class Ownership:
+    """`make_peer(owner)` makes the way to another proxy. `routes` stand in the routing table by partition."""
+
+    def __init__(self, proxy_id: str, make_peer: Callable[[Owner], Peer]) -> None:
+        self._log = log.get("prism.ownership")
+        self.proxy_id = proxy_id
+        self._make_peer = make_peer
+        self._peers: dict[Owner, Peer] = {}
+        self._leaving: dict[Peer, asyncio.Task[None]] = {}
+        self.map: PartitionMap | None = None
+        self.routes: list[NativeRoute | None] = [_refusing("", _unheard)] * PARTITIONS
+
+    @property
+    def peers(self) -> Iterable[Peer]:
+        """Those with calls in progress, or to come."""
+        return (*self._peers.values(), *self._leaving)
+
+    def set(self, found: PartitionMap) -> bool:
+        """Put a newer map in force; False for an older one."""
+        if self.map is not None and found.revision <= self.map.revision:
+            return False
+        self.map = found
+        others = {owner for owner in found.owners if owner is not None and owner.proxy_id != self.proxy_id}
+        ways = {owner: self._way(owner) for owner in others}
+        nobody = _refusing("", _nobody)
+        self.routes = [nobody if owner is None else ways.get(owner) for owner in found.owners]
+        for owner in self._peers.keys() - others:
+            peer = self._peers.pop(owner)
+            self._leaving[peer] = asyncio.get_running_loop().create_task(self._leave(peer))
+        return True
+
+    def _way(self, owner: Owner) -> NativeRoute:
+        if not owner.address:
+            return _refusing(owner.proxy_id, lambda: _down(owner))
+        peer = self._peers.get(owner)
+        if peer is None:
+            peer = self._peers[owner] = self._make_peer(owner)
+            peer.start()
+        return NativeRoute(None, "", None, peer.handler, owner.proxy_id)
+
+    async def _leave(self, peer: Peer) -> None:
+        for _ in range(int(LEAVING_SECONDS / _POLL_SECONDS)):
+            if not peer.stats()["calls"]:
+                break
+            await asyncio.sleep(_POLL_SECONDS)
+        else:
+            self._log.warning("calls to a proxy that is gone did not end", calls=peer.stats()["calls"])
+        await peer.close()
+        self._leaving.pop(peer, None)
+
+    async def close(self) -> None:
+        """After the server has drained."""
+        for task in self._leaving.values():
+            task.cancel()
+        await asyncio.gather(*self._leaving.values(), return_exceptions=True)
+        await asyncio.gather(*(peer.close() for peer in self.peers))
+
+
+def _refusing(owner: str, make: Callable[[], PrismError]) -> NativeRoute:
+    return NativeRoute(None, "", None, Refusal(make), owner or None)
+
+
+def _unheard() -> PrismError:
+    return _unavailable("OWNER_UNKNOWN", "this proxy has not heard from the admin yet, so it does not know who serves "
+                                         "the namespace")
+
+
+def _nobody() -> PrismError:
+    return _unavailable("NO_OWNER", "no proxy serves the partition of the namespace")
+
+
+def _down(owner: Owner) -> PrismError:
+    return _unavailable("OWNER_DOWN", f"the owner of the namespace, {owner.proxy_id}, is not there")
+
+
+def _unavailable(reason: str, message: str) -> PrismError:
+    return PrismError(StatusCode.UNAVAILABLE, reason, message, {"outcome": "not_executed"}, retry_after=RETRY_SECONDS)
