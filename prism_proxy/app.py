@@ -27,7 +27,8 @@ from prism_proxy.interfaces.transaction_relay import TransactionRelay
 from prism_proxy.joining.identity import read_token
 from prism_proxy.namespaces.applier import Applier
 from prism_proxy.namespaces.model import NamespaceConfig
-from prism_proxy.namespaces.ownership import Owner, Ownership, PartitionMap, proof_of
+from prism_proxy.namespaces.ownership import Ownership, proof_of
+from prism_proxy.namespaces.partitions import Owner, PartitionMap
 from prism_proxy.namespaces.placement import Placement
 from prism_proxy.namespaces.snapshot import Namespaces, Snapshot
 from prism_proxy.namespaces.status import NamespaceStatus
@@ -54,7 +55,7 @@ from prism_proxy.telemetry.loop_monitor import LoopMonitor
 from prism_proxy.telemetry.metrics import Metric, Metrics, gauges
 
 if TYPE_CHECKING:
-    from prism_proxy.joining.servicer import Ask
+    from prism_proxy.joining.request import Ask
     from prism_proxy.telemetry.otel import Telemetry
 
 HEALTH_REFRESH_SECONDS = 1.0
@@ -84,7 +85,7 @@ class App:
     ) -> None:
         self._log = log.get("prism.proxy")
         self._config = config
-        self._proof = proof_of(read_token(config.admin.token_file)) if config.admin.joined else ""
+        self._token = ""
         self._report = report or self.show_health
         self._placement = placement or Placement()
         self.namespaces = Namespaces()
@@ -95,8 +96,7 @@ class App:
         self._monitor = LoopMonitor(self.metrics.loop_stall)
         self._server = Server(
             config.limits, stats_for=self.metrics.stats_for, namespaced=namespaced,
-            on_tls_error=lambda error: self._log.error("TLS files were not reloaded", error=str(error)),
-            peer_proof=self._proof if config.admin.joined else None)
+            on_tls_error=lambda error: self._log.error("TLS files were not reloaded", error=str(error)))
         self._internal = Server(config.limits, namespaced=namespaced)
         self._ask = ask
         self._ownership: Ownership | None = None
@@ -128,6 +128,8 @@ class App:
                          worker=True)
             for worker, address in enumerate(self._peer_addresses)}
         if self._config.admin.joined:
+            self._token = read_token(self._config.admin.token_file)
+            self._server.peer_proof = proof_of(self._token)
             self._ownership = Ownership(self._config.admin.proxy_id, self._make_peer)
         self.namespaces.on_swap(self._route)
         self._add_methods(self._internal, None)
@@ -152,7 +154,7 @@ class App:
     def _make_peer(self, owner: Owner) -> Peer:
         config = self._config
         tls = peer_context(config.admin.ca, config.admin.cert, config.admin.key) if config.tls is not None else None
-        return Peer(owner.address, name=owner.proxy_id, tls=tls, limits=config.limits, proof=self._proof)
+        return Peer(owner.address, name=owner.proxy_id, tls=tls, limits=config.limits, proof=proof_of(self._token))
 
     def _forward(self, worker: int) -> Handler:
         """What takes the calls of namespaces that another worker serves. Its connection is kept from then on."""
@@ -169,7 +171,7 @@ class App:
     def _add_control_plane(self, ask: Ask) -> str:
         from prism_proxy.joining.servicer import add_control_plane  # a proxy of its own needs none
 
-        return add_control_plane(self._server, self._config.admin, ask)
+        return add_control_plane(self._server, self._token, ask)
 
     def _watch(self) -> CallWatch | None:
         """What logs and traces single calls."""

@@ -16,7 +16,7 @@ from prism_proxy.telemetry.http import TelemetryServer
 
 if TYPE_CHECKING:
     from prism_proxy.joining.member import Member
-    from prism_proxy.joining.servicer import Reply, Request
+    from prism_proxy.joining.request import Reply, Request
 
 
 async def run(source: ConfigurationSource, configuration: Configuration) -> int:

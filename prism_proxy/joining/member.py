@@ -24,11 +24,11 @@ from prism_proxy.errors import StatusCode
 from prism_proxy.joining.assignments import Assignment, Assignments
 from prism_proxy.joining.changes import Apply, Change, Changes, RefusedError
 from prism_proxy.joining.identity import read_token
-from prism_proxy.joining.servicer import Reply, Request
+from prism_proxy.joining.request import Reply, Request
 from prism_proxy.joining.translation import TranslationError, partition_map, translate
 from prism_proxy.joining.vitals import Vitals
 from prism_proxy.namespaces.model import NamespaceConfig
-from prism_proxy.namespaces.ownership import PartitionMap
+from prism_proxy.namespaces.partitions import PartitionMap
 from prism_proxy.namespaces.status import NamespaceStatus
 from prism_proxy.server.lifecycle import StartError
 from prism_proxy.telemetry import log

@@ -5,40 +5,17 @@ Any worker may be asked; the member of the cluster is one per proxy, so requests
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from prism import control_plane_pb2 as pb
 from prism import control_plane_pb2_grpc
-from prism_proxy.admin_options import AdminOptions
 from prism_proxy.errors import PrismError, StatusCode
 from prism_proxy.interfaces.base import answers
-from prism_proxy.joining.identity import Gatekeeper, read_token
+from prism_proxy.joining.identity import Gatekeeper
+from prism_proxy.joining.request import Ask, Request
 
 SERVICE = "prism.ControlPlane"
 AnswerT = TypeVar("AnswerT", pb.NamespaceAssignmentAck, pb.NamespaceRevocationAck, pb.CreateNamespaceResponse)
-
-
-@dataclass(frozen=True, slots=True)
-class Request:
-    """One call for the member: the method's name and its message."""
-
-    method: str
-    message: bytes
-
-
-@dataclass(frozen=True, slots=True)
-class Reply:
-    """The answer's bytes; or, with a `code` other than 0, the gRPC status, its reason and its text."""
-
-    message: bytes = b""
-    code: int = 0
-    reason: str = ""
-    text: str = ""
-
-
-Ask = Callable[[Request], Awaitable[Reply]]
 
 
 class ControlPlaneServicer(control_plane_pb2_grpc.ControlPlaneServicer):
@@ -77,9 +54,9 @@ class ControlPlaneServicer(control_plane_pb2_grpc.ControlPlaneServicer):
         return answer
 
 
-def add_control_plane(server: Any, options: AdminOptions, ask: Ask) -> str:
-    """Register the service; its full name. StartError when the token cannot be read."""
-    servicer = ControlPlaneServicer(Gatekeeper(read_token(options.token_file)), ask)
+def add_control_plane(server: Any, token: str, ask: Ask) -> str:
+    """Register the service; its full name."""
+    servicer = ControlPlaneServicer(Gatekeeper(token), ask)
     control_plane_pb2_grpc.add_ControlPlaneServicer_to_server(servicer, server)  # type: ignore[no-untyped-call]
     return SERVICE
 

@@ -21,7 +21,7 @@ from prism_proxy.configuration.namespaces import DEFAULT_PATTERN, NamespacesRead
 from prism_proxy.configuration.problems import Problems
 from prism_proxy.configuration.tree import Node, Origin, Scalar, Source, Table, overlay, table
 from prism_proxy.namespaces.model import NamespaceConfig
-from prism_proxy.namespaces.ownership import PARTITIONS, Owner, PartitionMap
+from prism_proxy.namespaces.partitions import PARTITIONS, Owner, PartitionMap
 
 _ORIGIN = Origin(Source.FLAG, "the admin's configuration")
 _ADDRESSES = ("url", "path")  # the setting of a driver that a connection string fills

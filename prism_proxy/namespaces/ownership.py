@@ -12,34 +12,17 @@ import asyncio
 import hashlib
 import hmac
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
 
 from prism_proxy._native.refusal import Refusal
 from prism_proxy._native.routing import NativeRoute
 from prism_proxy.errors import PrismError, StatusCode
+from prism_proxy.namespaces.partitions import PARTITIONS, Owner, PartitionMap
 from prism_proxy.server.peer import Peer
 from prism_proxy.telemetry import log
 
-PARTITIONS = 256
 RETRY_SECONDS = 1.0
 LEAVING_SECONDS = 300.0  # for calls in progress to a proxy that no map names any more
 _POLL_SECONDS = 0.1
-
-
-@dataclass(frozen=True, slots=True)
-class Owner:
-    """A proxy, and HOST:PORT where it is reached; empty while nobody knows."""
-
-    proxy_id: str
-    address: str
-
-
-@dataclass(frozen=True, slots=True)
-class PartitionMap:
-    """The owner of each partition; None where there is none. Can be pickled."""
-
-    revision: int
-    owners: tuple[Owner | None, ...]
 
 
 def proof_of(token: str) -> str:

@@ -38,8 +38,8 @@ RETRY_SHED_S, RETRY_VARIANTS = 0.5, 8
 class Server:
     """`stats_for(namespace, path, backend)` makes the statistics of a method; by default they go nowhere.
 
-    `peer_proof` is what other proxies show with calls that they forward; when it is empty, callers of this machine are
-    believed, and without it nobody. `watch` hears of the end of calls, when it is set before `start`.
+    To be set before `start`: `peer_proof` is what other proxies show with calls that they forward; when it is empty,
+    callers of this machine are believed, and without it nobody; `watch` hears of the end of calls.
     """
 
     def __init__(
@@ -49,7 +49,6 @@ class Server:
         stats_for: Callable[[str | None, str, str], MethodStats] | None = None,
         namespaced: Callable[[str], bool] = lambda path: False,
         on_tls_error: Callable[[TlsError], None] = lambda error: None,
-        peer_proof: str | None = None,
     ) -> None:
         self.limits = limits or Limits()
         self._counters = NativeLimits(self.limits)
@@ -57,7 +56,7 @@ class Server:
         self._stats_for = stats_for or _unmeasured
         self._namespaced = namespaced
         self._on_tls_error = on_tls_error
-        self._peer_proof = peer_proof.encode() if peer_proof is not None else None
+        self.peer_proof: str | None = None
         self.watch: CallWatch | None = None
         self._generic: list[grpc.GenericRpcHandler[Any, Any]] = []
         self._native: dict[str, list[Handler]] = {}
@@ -132,7 +131,7 @@ class Server:
         core = ServerCore(loop, self.limits, self._counters, self._resolve, self._stats_for, describe, self._executor)
         core.encode_shed = _shed
         core.watch = self.watch
-        core.peer_proof = self._peer_proof
+        core.peer_proof = self.peer_proof.encode() if self.peer_proof is not None else None
         self._core = core
         if self._routes is not None:
             core.set_routes(self._routes)

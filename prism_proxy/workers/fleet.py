@@ -12,13 +12,16 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from prism_proxy.config import ProxyConfig
+from prism_proxy.joining.request import Ask, Request
 from prism_proxy.namespaces.model import NamespaceConfig
+from prism_proxy.namespaces.partitions import PartitionMap
 from prism_proxy.namespaces.status import NamespaceStatus
 from prism_proxy.server.lifecycle import EXIT_CLEAN, EXIT_ERROR, EXIT_FORCED, StartError
 from prism_proxy.telemetry import log
 from prism_proxy.telemetry.merge import MergedMetrics
 from prism_proxy.workers.messages import (
     Answer,
+    Asked,
     Collect,
     Commit,
     Discard,
@@ -28,8 +31,10 @@ from prism_proxy.workers.messages import (
     Figures,
     Force,
     Known,
+    Partitions,
     Prepare,
     Ready,
+    Replied,
     Start,
     States,
     Stop,
@@ -73,15 +78,20 @@ class Seat:
 
 
 class Fleet:
-    """`given_up` is set when a worker cannot be kept running; `on_death(worker)` takes back what one held."""
+    """`given_up` is set when a worker cannot be kept running; `on_death(worker)` takes back what one held; `answer`
+    replies to calls of the control plane."""
 
-    def __init__(self, starts: Sequence[Start], *, on_death: Callable[[int], None] = lambda worker: None) -> None:
+    def __init__(self, starts: Sequence[Start], *, on_death: Callable[[int], None] = lambda worker: None,
+                 answer: Ask | None = None) -> None:
         self._log = log.get("prism.supervisor")
         self.seats = [Seat(start) for start in starts]
         self.metrics = MergedMetrics()
         self.board = NamespaceBoard()
         self.given_up = asyncio.Event()
         self._on_death = on_death
+        self._answer = answer
+        self._answering: set[asyncio.Task[None]] = set()
+        self._partitions: PartitionMap | None = None
         self._ending = asyncio.Event()
         self._began = asyncio.get_running_loop().create_future()
         self._keepers: list[asyncio.Task[int]] = []
@@ -171,6 +181,8 @@ class Fleet:
                 self.seats[process.worker].restarts.serves()
                 self._log.debug("a worker serves", worker=process.worker, pid=process.pid, epoch=process.epoch)
                 process.send(Known(self._known))
+                if self._partitions is not None:
+                    process.send(Partitions(self._partitions))
                 if not self._began.done() and all(seat.serving for seat in self.seats):
                     self._began.set_result(None)
             case Failed(text):
@@ -187,6 +199,10 @@ class Fleet:
             case States(namespaces):
                 self.board.put(process.worker, namespaces)
                 self._publish()
+            case Asked(number, request):
+                task = asyncio.get_running_loop().create_task(self._reply(process, number, request))
+                self._answering.add(task)
+                task.add_done_callback(self._answering.discard)
             case Drained():
                 process.drained.set()
                 if not self._ending.is_set():
@@ -198,6 +214,15 @@ class Fleet:
         if states != self._known:
             self._known = states
             self._tell(Known(states))
+
+    async def _reply(self, process: WorkerProcess, number: int, request: Request) -> None:
+        if self._answer is not None:
+            process.send(Replied(number, await self._answer(request)))
+
+    def set_partition_map(self, found: PartitionMap) -> None:
+        """Let every worker know which proxy serves what."""
+        self._partitions = found
+        self._tell(Partitions(found))
 
     # --- configuration ----------------------------------------------------------------------------------------------
 

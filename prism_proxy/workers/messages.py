@@ -11,6 +11,9 @@
        | <-------------------------- Figures(n) - |
        | <----------------------------- States -- |   the namespaces whose driver is open there, when they change
        | -- Known ------------------------------> |   the states of all namespaces, as all workers show them
+       | -- Partitions -------------------------> |   which proxy serves what, when this one belongs to an admin
+       | <--------------------------- Asked(n) -- |   a call of the control plane that reached the worker
+       | -- Replied(n) -------------------------> |
        | -- Drain ------------------------------> |   no new calls; those in progress finish
        | <---------------------------- Drained -- |   still serves calls that other workers forward
        | -- Stop -------------------------------> |   everything has drained: end
@@ -23,7 +26,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from prism_proxy.config import ProxyConfig
+from prism_proxy.joining.request import Reply, Request
 from prism_proxy.namespaces.model import NamespaceConfig
+from prism_proxy.namespaces.partitions import PartitionMap
 from prism_proxy.namespaces.status import NamespaceStatus
 
 
@@ -70,6 +75,23 @@ class Collect:
 @dataclass(frozen=True, slots=True)
 class Known:
     namespaces: Mapping[str, NamespaceStatus]
+
+
+@dataclass(frozen=True, slots=True)
+class Partitions:
+    map: PartitionMap
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    number: int
+    request: Request
+
+
+@dataclass(frozen=True, slots=True)
+class Replied:
+    number: int
+    reply: Reply
 
 
 @dataclass(frozen=True, slots=True)

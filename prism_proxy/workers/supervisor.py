@@ -12,11 +12,14 @@ import os
 import socket
 import time
 from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING
 
 from prism_proxy import __version__
 from prism_proxy._native.gate import GatePage
 from prism_proxy.configuration.loader import Configuration, ConfigurationSource
 from prism_proxy.configuration.reloader import Reloader
+from prism_proxy.joining.request import Reply, Request
+from prism_proxy.namespaces.model import NamespaceConfig
 from prism_proxy.namespaces.status import readiness
 from prism_proxy.server.lifecycle import EXIT_ERROR, EXIT_FORCED, Lifecycle, State, StopRequest, end_after
 from prism_proxy.server.ports import close_ports, open_ports, open_telemetry, port_of
@@ -26,6 +29,9 @@ from prism_proxy.telemetry.metrics import Metric, counters, gauges, process_metr
 from prism_proxy.workers.fleet import Fleet
 from prism_proxy.workers.internal_sockets import InternalSockets
 from prism_proxy.workers.messages import Start
+
+if TYPE_CHECKING:
+    from prism_proxy.joining.member import Member
 
 MARGIN_SECONDS = 1.0  # workers end themselves in time; only what hangs is killed
 
@@ -57,6 +63,8 @@ class Supervisor:
         self._internal = internal
         self._page = GatePage(configuration.proxy.workers)
         self._lifecycle = Lifecycle()
+        self._live = configuration.proxy
+        self._member: Member | None = None
         self._reloader = Reloader(source, configuration, self._apply)
         self._started = time.time()
 
@@ -66,7 +74,8 @@ class Supervisor:
         stop.on_signals()
         self._reloader.on_signal()
         self._fleet = fleet = Fleet(
-            [self._start(worker) for worker in range(config.workers)], on_death=self._page.forget)
+            [self._start(worker) for worker in range(config.workers)], on_death=self._page.forget,
+            answer=self._answer)
         telemetry = TelemetryServer(self._metrics, self._readiness, refresh=fleet.collect)
         try:
             metrics_port = await open_telemetry(telemetry, config.metrics_listen)
@@ -86,6 +95,8 @@ class Supervisor:
             starting.cancel()
             return False
         starting.result()
+        if self._config.admin.joined:
+            await self._join()
         self._lifecycle.enter(State.RUNNING)
         self._reloader.start()
         self._log.info("serving", version=__version__, ports=[port_of(sock) for sock in self._ports[0]],
@@ -104,8 +115,28 @@ class Supervisor:
             internal_socket=self._internal.sockets[worker].fileno(), internal_paths=self._internal.paths,
             gates=self._page.fd)
 
+    async def _join(self) -> None:
+        from prism_proxy.joining.member import make_member  # a proxy of its own needs no client of the admin
+
+        self._member = make_member(
+            self._config, [port_of(sock) for sock in self._ports[0]], self._namespaces, self._serve_namespaces,
+            lambda: self._fleet.metrics.families(self._own()), self._fleet.board.states, self._fleet.set_partition_map)
+        await self._member.start()
+
+    async def _answer(self, request: Request) -> Reply:
+        if self._member is None:
+            return Reply(code=14, reason="JOINING", text="this proxy has not joined its admin yet: try again")
+        return await self._member.answer(request)
+
+    async def _serve_namespaces(self, namespaces: tuple[NamespaceConfig, ...]) -> None:
+        await self._fleet.apply(self._live, namespaces)
+
     async def _apply(self, found: Configuration) -> None:
-        await self._fleet.apply(found.proxy, found.namespaces)
+        self._live = found.proxy
+        if self._member is None:
+            await self._fleet.apply(found.proxy, found.namespaces)
+        else:
+            await self._member.set_file(found.namespaces)
         log.configure(found.proxy.log_level, found.proxy.log_format)
 
     async def _drain(self, stop: StopRequest) -> int:
@@ -116,6 +147,8 @@ class Supervisor:
         if self._lifecycle.state is State.RUNNING:
             self._lifecycle.enter(State.DRAINING)
         await self._reloader.close()
+        if self._member is not None:
+            await self._member.close()
         close_ports(self._ports)  # workers hold theirs until they have accepted what waits there
         code = await self._fleet.drain(stop.force, seconds)
         self._lifecycle.enter(State.STOPPING)
@@ -129,6 +162,7 @@ class Supervisor:
         ready, details = readiness(self._lifecycle.state.value, self._fleet.board.states())
         return ready and any(seat.serving for seat in self._fleet.seats), {
             **details, "configuration": self._reloader.status(),
+            **({"admin": self._member.status()} if self._member is not None else {}),
             "workers": [seat.shown() for seat in self._fleet.seats]}
 
     def _metrics(self) -> Iterator[str]:
@@ -137,6 +171,8 @@ class Supervisor:
     def _own(self) -> Iterator[Metric]:
         seats = self._fleet.seats
         yield from self._reloader.collect()
+        if self._member is not None:
+            yield from self._member.collect()
         yield from process_metrics(__version__, self._started)
         yield gauges("prism_ready", "1 while this process should get calls.", {(): float(self._readiness()[0])},
                      merge="min")

@@ -14,6 +14,7 @@ from prism_proxy._native.process import signal_at_parent_death
 from prism_proxy.app import App
 from prism_proxy.config import ProxyConfig
 from prism_proxy.errors import PrismError
+from prism_proxy.joining.request import Reply, Request
 from prism_proxy.namespaces.applier import Prepared
 from prism_proxy.namespaces.placement import Placement
 from prism_proxy.namespaces.status import NamespaceStatus
@@ -24,6 +25,7 @@ from prism_proxy.workers.channel import Channel
 from prism_proxy.workers.internal_sockets import remove
 from prism_proxy.workers.messages import (
     Answer,
+    Asked,
     Collect,
     Commit,
     Discard,
@@ -33,8 +35,10 @@ from prism_proxy.workers.messages import (
     Figures,
     Force,
     Known,
+    Partitions,
     Prepare,
     Ready,
+    Replied,
     Start,
     States,
     Stop,
@@ -64,10 +68,13 @@ class Worker:
         self._prepared: tuple[Prepared, ProxyConfig] | None = None
         self._told: Mapping[str, NamespaceStatus] | None = None
         self._tasks: set[asyncio.Task[None]] = set()
+        self._asked: dict[int, asyncio.Future[Reply]] = {}
+        self._asked_last = 0
         self._app = App(
             start.config, placement=Placement(start.worker, start.workers),
             page=GatePage(fd=start.gates, worker=start.worker),
-            peers=[f"unix:{path}" for path in start.internal_paths], report=self._report)
+            peers=[f"unix:{path}" for path in start.internal_paths], report=self._report,
+            ask=self._ask if start.config.admin.joined else None)
 
     async def run(self) -> int:
         loop = asyncio.get_running_loop()
@@ -109,6 +116,10 @@ class Worker:
                     self._spawn(self._conclude(number, commit=isinstance(message, Commit)))
                 case Known(namespaces):
                     self._app.show_health(namespaces)
+                case Partitions(found):
+                    self._app.set_partition_map(found)
+                case Replied(number, reply):
+                    self._asked.pop(number).set_result(reply)
                 case Drain():
                     self._drain.set()
                 case Stop():
@@ -120,6 +131,14 @@ class Worker:
         remove(self._start.internal_paths)
         self._drain.set()
         self._stop.set()
+
+    async def _ask(self, request: Request) -> Reply:
+        """What the supervisor, who is the member of the admin's cluster, replies to a call."""
+        self._asked_last += 1
+        number = self._asked_last
+        self._asked[number] = reply = asyncio.get_running_loop().create_future()
+        self._channel.send(Asked(number, request))
+        return await asyncio.shield(reply)
 
     def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
         task = asyncio.get_running_loop().create_task(work)

@@ -60,8 +60,11 @@ def in_namespace(name: str) -> tuple[tuple[str, str], ...]:
     return (("x-namespace", name),)
 
 
-async def test_a_namespace_created_through_a_proxy_is_served_when_the_call_returns(admin: AdminProcess) -> None:
-    async with joined(admin.port) as process, client(process) as (control, store):
+@pytest.mark.parametrize("workers", ["1", "2"])
+async def test_a_namespace_created_through_a_proxy_is_served_when_the_call_returns(
+    admin: AdminProcess, workers: str
+) -> None:
+    async with joined(admin.port, "--workers", workers) as process, client(process) as (control, store):
         assert (await status(process))["state"] == "joined"
         made = await control.CreateNamespace(pb.CreateNamespaceRequest(namespace="orders", config=MEMSTORE))
         assert (made.success, made.assigned_partition, made.assigned_proxy) == (True, 238, "proxy-01")
@@ -83,8 +86,9 @@ async def test_what_no_proxy_can_serve_is_refused_before_it_is_stored(admin: Adm
         await control.CreateNamespace(pb.CreateNamespaceRequest(namespace="orders", config=MEMSTORE))
 
 
-async def test_the_admin_being_away_stops_creation_only(admin: AdminProcess, tmp_path: Path) -> None:
-    async with joined(admin.port) as process, client(process) as (control, store):
+@pytest.mark.parametrize("workers", ["1", "2"])
+async def test_the_admin_being_away_stops_creation_only(admin: AdminProcess, tmp_path: Path, workers: str) -> None:
+    async with joined(admin.port, "--workers", workers) as process, client(process) as (control, store):
         await control.CreateNamespace(pb.CreateNamespaceRequest(namespace="orders", config=MEMSTORE))
         await store.Set(kv.SetRequest(key="a", value=b"1"), metadata=in_namespace("orders"))
         await admin.kill()

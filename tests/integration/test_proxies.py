@@ -63,8 +63,9 @@ async def revision(process: ProxyProcess) -> int:
     return int(json.loads((await process.get("/ready"))[1])["admin"]["map_revision"])
 
 
-async def test_any_proxy_serves_any_namespace_and_says_who_owns_it(tmp_path: Path) -> None:
-    async with cluster(tmp_path, 4) as (_, clients):
+@pytest.mark.parametrize("workers", ["1", "2"])
+async def test_any_proxy_serves_any_namespace_and_says_who_owns_it(tmp_path: Path, workers: str) -> None:
+    async with cluster(tmp_path, 4, "--workers", workers) as (_, clients):
         made = await clients[0].control.CreateNamespace(pb.CreateNamespaceRequest(namespace="orders", config=MEMSTORE))
         assert (made.assigned_partition, made.assigned_proxy) == (238, "proxy-04")
         for number, client in enumerate(clients):

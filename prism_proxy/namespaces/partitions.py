@@ -1,0 +1,23 @@
+"""Which proxy serves which partition of the namespaces, as plain data."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+PARTITIONS = 256
+
+
+@dataclass(frozen=True, slots=True)
+class Owner:
+    """A proxy, and HOST:PORT where it is reached; empty while nobody knows."""
+
+    proxy_id: str
+    address: str
+
+
+@dataclass(frozen=True, slots=True)
+class PartitionMap:
+    """The owner of each partition; None where there is none."""
+
+    revision: int
+    owners: tuple[Owner | None, ...]
