@@ -107,9 +107,8 @@ async def settled(clients: list[Client]) -> None:
             await asyncio.sleep(0.01)
 
 
-def end_of(pid: int) -> float:
-    """Wait until a process has ended, its sockets closed; when that was, on the monotonic clock."""
-    fd = os.pidfd_open(pid)
+def end_of(fd: int) -> float:
+    """Wait until the process of a pidfd has ended, its sockets closed; when that was, on the monotonic clock."""
     try:
         select.select([fd], [], [], 10)
         return time.monotonic()
@@ -123,7 +122,7 @@ async def kill_and_check(process: WorkersProcess, clients: list[Client], kill: i
     before = [len(client.failures) for client in clients]
     pid = (await process.pids())[victim]
     assert pid is not None
-    end = asyncio.get_running_loop().run_in_executor(None, end_of, pid)
+    end = asyncio.get_running_loop().run_in_executor(None, end_of, os.pidfd_open(pid))
     os.kill(pid, signal.SIGKILL)
     gone = await end
     body = await process.until_serving(restarts=kill + 1)
