@@ -101,6 +101,7 @@ def end_after(seconds: float) -> None:
 
     def end() -> None:
         log.get("prism.proxy").error("forced end: something did not stop in time", seconds=seconds)
+        log.drain()
         os._exit(EXIT_FORCED)
 
     timer = threading.Timer(seconds, end)

@@ -11,10 +11,14 @@ import logging
 import sys
 import time
 from collections.abc import MutableMapping
-from typing import Any
+from typing import Any, TextIO
+
+from prism_proxy.telemetry.log_stream import LogStream
 
 LEVELS = ("debug", "info", "warning", "error")
+END_SECONDS = 1.0
 _FIELDS = "prism_fields"
+_STDERR = 2
 
 
 class Log(logging.LoggerAdapter[logging.Logger]):
@@ -32,13 +36,62 @@ def get(name: str) -> Log:
 
 def configure(level: str = "info", form: str = "auto", **fields: object) -> None:
     """Set up logging of the process. `form` is json, text or auto (text when stderr is a terminal); `fields` stand in
-    every line."""
-    handler = logging.StreamHandler(sys.stderr)
-    text = form == "text" or (form == "auto" and sys.stderr.isatty())
+    every line. What waits for the reader of stderr outlives another call."""
+    handler: logging.Handler | None = _configured()
+    if handler is None:
+        handler = StderrHandler() if _is_stderr(sys.stderr) else logging.StreamHandler(sys.stderr)
+        logging.basicConfig(handlers=[handler], force=True)
+    logging.getLogger().setLevel(level.upper())
+    text = form == "text" or (form == "auto" and sys.stderr is not None and sys.stderr.isatty())
     handler.setFormatter(TextFormatter() if text else JsonFormatter())
-    if fields:
-        handler.addFilter(lambda record: _add_fields(record, fields))
-    logging.basicConfig(handlers=[handler], level=level.upper(), force=True)
+    handler.filters = [lambda record: _add_fields(record, fields)] if fields else []
+
+
+def dropped_lines() -> int:
+    """How many lines of this process went nowhere, because nobody read them."""
+    handler = _configured()
+    return handler.stream.dropped if handler is not None else 0
+
+
+def drain() -> None:
+    """Write what waits for the reader of stderr, for END_SECONDS at most. For those who end the process without exit
+    handlers; others need not call it."""
+    handler = _configured()
+    if handler is not None:
+        handler.stream.drain(END_SECONDS)
+
+
+class StderrHandler(logging.StreamHandler[LogStream]):
+    """Logging that a reader of stderr who reads nothing cannot block. Lines wait for it at most END_SECONDS at exit."""
+
+    def __init__(self) -> None:
+        super().__init__(LogStream(_STDERR, self._dropped))
+
+    def flush(self) -> None:
+        """Nothing: lines are written when they are logged, if they can be."""
+
+    def close(self) -> None:
+        self.stream.drain(END_SECONDS)
+        super().close()
+
+    def _dropped(self, lines: int) -> str:
+        record = logging.makeLogRecord({
+            "name": "prism.log", "levelname": "WARNING", "levelno": logging.WARNING,
+            "msg": "lines of this log were dropped because nobody read them", _FIELDS: {"lines": lines}})
+        self.filter(record)
+        return self.format(record) + self.terminator
+
+
+def _configured() -> StderrHandler | None:
+    return next((one for one in logging.getLogger().handlers if isinstance(one, StderrHandler)), None)
+
+
+def _is_stderr(stream: TextIO | None) -> bool:
+    """Whether a stream is the process's own, open, and nothing put in its place."""
+    try:
+        return stream is not None and stream.fileno() == _STDERR
+    except OSError:
+        return False
 
 
 def _add_fields(record: logging.LogRecord, fields: dict[str, object]) -> bool:

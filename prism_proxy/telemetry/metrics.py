@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 
 from prism_proxy._native.metrics import BUCKET_BOUNDS_NS, Histogram, MethodStats
+from prism_proxy.telemetry import log
 
 MAX_SERIES = 4096  # methods times namespaces; a scrape stays in the low megabytes
 UNKNOWN = "_unknown"
@@ -137,6 +138,8 @@ class Metrics:
 
 def process_metrics(version: str, started: float) -> Iterator[Metric]:
     """What every process shows of itself; `started` is unix time."""
+    yield Metric("prism_log_lines_dropped_total", "counter", "Log lines that went nowhere because nobody read them.",
+                 [Sample((), log.dropped_lines())])
     yield gauges("prism_build_info", "Version of the running software.",
                  {(("version", version), ("python", platform.python_version())): 1}, merge="max")
     times = os.times()
