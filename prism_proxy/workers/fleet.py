@@ -186,11 +186,11 @@ class Fleet:
                 if not self._began.done() and all(seat.serving for seat in self.seats):
                     self._began.set_result(None)
             case Failed(text):
-                if self._began.done():
-                    self._log.error("a worker cannot start", worker=process.worker, problem=text)
-                else:
-                    self._ending.set()  # the others will say the same
+                if not self._began.done():
+                    self._ending.set()
                     self._began.set_exception(StartError(text))
+                elif not self._ending.is_set():  # else others have said the same
+                    self._log.error("a worker cannot start", worker=process.worker, problem=text)
             case Figures(number, metrics):
                 self.metrics.put(str(process.worker), metrics)
                 self._questions.answered(process.worker, number)
