@@ -36,8 +36,8 @@ native: ## rebuild the native modules and stubs in place
 tools: build ## build the pinned test clients into .tools/ (needs Go)
 	@$(PY) -m scripts.tools
 
-run: build ## start the proxy on 127.0.0.1:8980, make a first call, keep serving until Ctrl-C
-	@$(PY) examples/first_call.py --serve
+run: build ## start an admin and a proxy on 127.0.0.1:8980, make first calls, keep serving until Ctrl-C
+	@$(PY) -m examples.run
 
 test: build tools ## every test in its short form
 	$(PYTEST)

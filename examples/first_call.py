@@ -1,27 +1,20 @@
-"""A first call: Set and Get through a stock grpcio client.
+"""First calls through a stock grpcio client: Set and Get, and a namespace of one's own.
 
-    python examples/first_call.py            call a proxy that runs on 127.0.0.1:8980
-    python examples/first_call.py --serve    start one with examples/run.yaml, call it, and keep it running until Ctrl-C
+    python examples/first_call.py      call a proxy that runs on 127.0.0.1:8980
 """
 
 from __future__ import annotations
 
-import signal
-import socket
-import subprocess
-import sys
 import time
-from pathlib import Path
 
 import grpc
 
+from prism import control_plane_pb2 as control
+from prism import control_plane_pb2_grpc
 from prism.interfaces.keyvalue import keyvalue_basic_pb2 as pb
 from prism.interfaces.keyvalue import keyvalue_basic_pb2_grpc as rpc
 
 ADDRESS = "127.0.0.1:8980"
-METRICS = "127.0.0.1:9090"
-CONFIG = Path(__file__).with_name("run.yaml")
-DATA = Path(".prism")  # where run.yaml keeps its file
 SERVICE = "prism.interfaces.keyvalue.KeyValueBasicInterface"
 
 
@@ -50,54 +43,29 @@ def durable_call(address: str = ADDRESS) -> str:
         now = time.strftime("%Y-%m-%d %H:%M:%S")
         keyvalue.Set(pb.SetRequest(key="started", value=now.encode()), metadata=metadata, timeout=5)
     return "\n".join([
-        f"The namespace 'durable' keeps its data in {DATA}/durable.db; there, the last start was: "
+        "The namespace 'durable' keeps its data in a file; there, the last start was: "
         f"{last.value.decode() if last.found else 'none before this one'}",
         f"  grpcurl -plaintext -H 'x-namespace: durable' -d '{{\"key\": \"started\"}}' {address} {SERVICE}/Get",
     ])
 
 
-def serve() -> int:
-    """Start a proxy, make the first call, and wait for the proxy to end; its exit code."""
-    for name, address in (("the proxy", ADDRESS), ("metrics", METRICS)):
-        if _answers(address):
-            return _fail(f"{address} is taken, and {name} needs it: stop what listens there, or start "
-                         ".venv/bin/prism-proxy with other addresses (--listen, --metrics-listen)")
-    # In a session of its own, so that Ctrl-C and a kill of this process reach it the same way, and once.
-    DATA.mkdir(mode=0o700, exist_ok=True)
-    proxy = subprocess.Popen([sys.executable, "-m", "prism_proxy", "--config", str(CONFIG), "--listen", ADDRESS,
-                              "--metrics-listen", METRICS], start_new_session=True)
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
-    try:
-        while not _answers(ADDRESS):
-            if proxy.poll() is not None:
-                return proxy.returncode  # it has said why
-            time.sleep(0.02)
-        print(f"{first_call()}\n\n{durable_call()}")
-        print(f"\nServing on {ADDRESS}, metrics on http://{METRICS}/metrics. Ctrl-C stops.", flush=True)
-        while proxy.poll() is None:
-            time.sleep(0.1)  # not wait(): a signal that comes just before it would be seen only after the proxy's end
-        return proxy.returncode
-    except grpc.RpcError as error:
-        proxy.terminate()
-        proxy.wait()
-        return _fail(f"the first call failed: {error}")
-    except KeyboardInterrupt:
-        proxy.terminate()  # it drains
-        return proxy.wait()
-
-
-def _answers(address: str) -> bool:
-    host, port = address.rsplit(":", 1)
-    with socket.socket() as probe:
-        return probe.connect_ex((host, int(port))) == 0
-
-
-def _fail(message: str) -> int:
-    print(f"first_call: {message}", file=sys.stderr)
-    return 1
+def created_namespace(address: str = ADDRESS, name: str = "orders") -> str:
+    """Have the admin create a namespace, by way of the proxy, and use it; the same again is the same again."""
+    config = control.NamespaceConfig(backends={"store": control.BackendConfig(backend_type="memstore")})
+    with grpc.insecure_channel(address) as channel:
+        made = control_plane_pb2_grpc.ControlPlaneStub(channel).CreateNamespace(
+            control.CreateNamespaceRequest(namespace=name, config=config), timeout=10)
+        keyvalue = rpc.KeyValueBasicInterfaceStub(channel)
+        metadata = [("x-namespace", name)]
+        keyvalue.Set(pb.SetRequest(key="hello", value=name.encode()), metadata=metadata, timeout=5)
+        found = keyvalue.Get(pb.GetRequest(key="hello"), metadata=metadata, timeout=5)
+    body = f'{{"namespace": "{name}", "config": {{"backends": {{"store": {{"backend_type": "memstore"}}}}}}}}'
+    return "\n".join([
+        f"The admin created namespace '{name}' (partition {made.assigned_partition}) and gave it to "
+        f"{made.assigned_proxy}; Get hello -> value: {found.value.decode()}",
+        f"  grpcurl -plaintext -d '{body}' {address} prism.ControlPlane/CreateNamespace",
+    ])
 
 
 if __name__ == "__main__":
-    if "--serve" in sys.argv[1:]:
-        sys.exit(serve())
     print(first_call())

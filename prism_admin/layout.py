@@ -12,6 +12,7 @@ from __future__ import annotations
 import zlib
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Sequence
+from itertools import zip_longest
 from typing import NamedTuple
 
 PARTITIONS = 256
@@ -87,19 +88,19 @@ def join(layout: Layout, proxy: str, members: Collection[str], pinned: Collectio
 
 
 def leave(layout: Layout, proxy: str, members: Collection[str], pinned: Collection[int] = ()) -> Layout:
-    """The layout after `proxy` is gone: its partitions go to the least loaded of the other members.
+    """The layout after `proxy` is gone: its partitions go to the least loaded of the other members, in runs.
 
     Without other members its partitions have no owner; those in `pinned` stay its own.
     """
     owners = list(layout)
     loads = _loads(owners, set(members) - {proxy})
-    for partition, owner in enumerate(owners):
-        if owner != proxy or partition in pinned:
-            continue
-        target = min(loads, key=lambda name: (loads[name], name), default=None)
-        owners[partition] = target
-        if target is not None:
-            loads[target] += 1
+    given = [partition for partition, owner in enumerate(owners) if owner == proxy and partition not in pinned]
+    heirs: list[str] = []
+    for _ in given if loads else ():
+        heirs.append(min(loads, key=lambda name: (loads[name], name)))
+        loads[heirs[-1]] += 1
+    for partition, heir in zip_longest(given, sorted(heirs)):
+        owners[partition] = heir
     return tuple(owners)
 
 

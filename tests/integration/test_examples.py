@@ -57,14 +57,24 @@ async def test_make_run_finds_what_it_left(tmp_path: Path) -> None:
     assert "the last start was: none before this one" in said[0]
     assert "the last start was: 20" in said[1]
     assert all("Set hello=world   -> success: True" in text for text in said)
+    assert all("gave it to proxy-01; Get hello -> value: orders" in text for text in said)
+
+
+async def test_three_proxies_agree_before_and_after_a_fourth(tmp_path: Path) -> None:
+    port = redis.free_ports(5)
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-c", f"from examples import three_proxies; three_proxies.main({port})", cwd=tmp_path,
+        stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE, env={**os.environ, "PYTHONPATH": str(ROOT)})
+    said, errors = await process.communicate()
+    assert process.returncode == 0, errors.decode()
+    assert said.count(b"read through 3 proxies") == 12
+    assert said.count(b"read through 4 proxies") == 6
 
 
 async def run(folder: Path) -> str:
     """What `make run` prints until it serves."""
-    ports = [redis.free_port(), redis.free_port()]
-    program = ("from examples import first_call as f; "
-               f"f.ADDRESS, f.METRICS = '127.0.0.1:{ports[0]}', '127.0.0.1:{ports[1]}'; "
-               "f.first_call.__defaults__ = f.durable_call.__defaults__ = (f.ADDRESS,); raise SystemExit(f.serve())")
+    addresses = ", ".join(f"'127.0.0.1:{redis.free_port()}'" for _ in range(3))
+    program = f"from examples import run; raise SystemExit(run.main({addresses}))"
     process = await asyncio.create_subprocess_exec(
         sys.executable, "-c", program, cwd=folder, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.DEVNULL,
         env={**os.environ, "PYTHONPATH": str(ROOT)})

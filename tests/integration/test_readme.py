@@ -108,8 +108,9 @@ def test_the_first_call_of_make_run(proxy: ProxyProcess) -> None:
     assert "value: world" in done.stdout
 
 
-def test_make_run_says_which_port_is_taken(proxy: ProxyProcess) -> None:
-    program = f"from examples import first_call as f; f.ADDRESS = {proxy.address!r}; raise SystemExit(f.serve())"
-    done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=False)
+def test_make_run_says_which_port_is_taken(proxy: ProxyProcess, tmp_path: Path) -> None:
+    program = f"from examples import run; raise SystemExit(run.main(admin={proxy.address!r}))"
+    done = subprocess.run([sys.executable, "-c", program], cwd=tmp_path, capture_output=True, text=True, check=False,
+                          env={**os.environ, "PYTHONPATH": str(ROOT)})
     assert done.returncode == 1
-    assert done.stderr.startswith(f"first_call: {proxy.address} is taken")
+    assert done.stderr.startswith(f"make run: {proxy.address} is taken, and prism_admin needs it")

@@ -37,12 +37,21 @@ def binary() -> Path | None:
 
 def free_port() -> int:
     """A port that nobody listens on, nor on the one 10,000 above, which a node of a cluster needs too."""
+    return _free(0, 10_000)
+
+
+def free_ports(count: int) -> int:
+    """The first of so many ports in a row that nobody listens on."""
+    return _free(*range(count))
+
+
+def _free(*distances: int) -> int:
     while True:
         port = random.randint(11_000, 22_000)
-        with socket.socket() as one, socket.socket() as two:
+        with contextlib.ExitStack() as stack:
             try:
-                one.bind((HOST, port))
-                two.bind((HOST, port + 10_000))
+                for distance in distances:
+                    stack.enter_context(socket.socket()).bind((HOST, port + distance))
             except OSError:
                 continue
             return port
