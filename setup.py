@@ -44,6 +44,7 @@ EXTENSIONS: dict[str, tuple[list[str], list[str]]] = {
     "memstore": ([f"memstore_{part}.c" for part in ("core", "order", "slab", "table", "wheel")], []),
     "metrics": ([], []),
     "process": ([], []),
+    "record_digest": ([], []),
     "request_head": ([], []),
     "refusal": ([], []),
     "resp": ([], []),

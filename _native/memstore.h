@@ -44,6 +44,11 @@ void ms_stats(const memstore_t *s, ms_stats_t *out);
 /* Is the smallest write of a new key refused, or another size about to be? Never in a store that evicts. */
 int ms_is_full(const memstore_t *s);
 
+/* Have `changed` told of every key written, expired, evicted or deleted from now on, and of every new expiry; NULL ends
+ * it. It must not call the store. */
+typedef void (*ms_changed_t)(void *watcher, const uint8_t *key, size_t klen);
+void ms_watch(memstore_t *s, ms_changed_t changed, void *watcher);
+
 /* Borrowed until the next call that writes; NULL if absent; blob_ref it to keep it. */
 blob_t *ms_get(memstore_t *s, const uint8_t *key, size_t klen, int64_t now_ns);
 /* Clears expiry. MS_OK or MS_FULL. klen at most MS_MAX_KEY. */
@@ -89,7 +94,7 @@ int ms_commit(memstore_t *s, const ms_read_t *reads, size_t nreads, ms_write_t *
 /* Visit live keys with the prefix that come after `after` (NULL = from the first), in bytewise order. Stops after
  * `work` keys examined, or at a key that `visit` did not take (it returned 0; it must take the first). True when the end was reached; otherwise *last and *last_length
  * tell the key to go on after (borrowed until the next write). `visit` must not call the store. */
-typedef int (*ms_visit_t)(void *context, const uint8_t *key, size_t klen, blob_t *value);
+typedef int (*ms_visit_t)(void *context, const uint8_t *key, size_t klen, blob_t *value, int64_t expires_ns);
 int ms_scan(memstore_t *s, const uint8_t *prefix, size_t plen, const uint8_t *after, size_t alen, int64_t work,
             int64_t now_ns, ms_visit_t visit, void *context, const uint8_t **last, size_t *last_length);
 #endif

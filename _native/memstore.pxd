@@ -20,6 +20,9 @@ cdef extern from "memstore.h":
 cdef class MemStore:
     cdef memstore_t* store
     cdef object clock
+    cdef set changed_keys       # None while nobody watches
+    cdef Py_ssize_t changed_bytes
+    cdef bint changes_lost
     cdef int64_t now(self) except -1
     # For native handlers: the C functions of the same meaning, which only this module is linked with.
     cdef blob_t* native_get(self, const uint8_t* key, size_t n, int64_t now_ns) noexcept

@@ -25,7 +25,8 @@ cdef extern from "memstore.h":
         const uint8_t* value
         size_t vlen
 
-    ctypedef int (*ms_visit_t)(void*, const uint8_t*, size_t, blob_t*) noexcept
+    ctypedef int (*ms_visit_t)(void*, const uint8_t*, size_t, blob_t*, int64_t) noexcept
+    ctypedef void (*ms_changed_t)(void*, const uint8_t*, size_t) noexcept
 
     memstore_t* ms_new(uint64_t max_bytes, uint64_t max_keys, int evict_lru)
     void ms_free(memstore_t*)
@@ -33,8 +34,10 @@ cdef extern from "memstore.h":
     void ms_stats(const memstore_t*, ms_stats_t*)
     int ms_is_full(const memstore_t*)
     void ms_resize(memstore_t*, uint64_t max_bytes, uint64_t max_keys)
+    void ms_watch(memstore_t*, ms_changed_t, void*)
     blob_t* ms_get(memstore_t*, const uint8_t*, size_t, int64_t now_ns)
     int ms_set(memstore_t*, const uint8_t*, size_t, const uint8_t*, size_t, int64_t now_ns)
+    int ms_set_until(memstore_t*, const uint8_t*, size_t, const uint8_t*, size_t, int64_t expires_ns, int64_t now_ns)
     int ms_delete(memstore_t*, const uint8_t*, size_t, int64_t now_ns)
     int ms_exists(memstore_t*, const uint8_t*, size_t, int64_t now_ns)
     int ms_expire(memstore_t*, const uint8_t*, size_t, int64_t expires_ns, int64_t now_ns)
@@ -45,7 +48,16 @@ cdef extern from "memstore.h":
     int ms_scan(memstore_t*, const uint8_t* prefix, size_t, const uint8_t* after, size_t, int64_t work, int64_t now_ns,
                 ms_visit_t, void* context, const uint8_t** last, size_t* last_length)
 
+cdef extern from "record_hash.h":
+    uint64_t record_hash(const uint8_t*, size_t, const uint8_t*, size_t, int64_t) noexcept
+
 cdef enum:
+    NEVER = 0                   # the expiry of a record without one
+    CHANGED_BYTES = 64 * 1024 * 1024    # that the keys of a watched store which changed may take
+    CHANGED_KEY_BYTES = 96      # of these, for a key beside its bytes
+    CHANGED_KEYS = 512          # keys in one answer of `changes`, at most
+    DIGEST_KEYS = 2048          # keys in one slice of a digest
+    DIGEST_BYTES = 512 * 1024
     SCAN_KEYS = 512             # keys examined by one page of a scan, at most
     SCAN_BYTES = 256 * 1024     # of values copied by one page, beyond its first item
     TICK_UNITS = 32             # units of upkeep between two looks at the clock
@@ -53,6 +65,13 @@ cdef enum:
 
 class StoreFull(Exception):
     """A write would exceed `max_bytes` or `max_keys`."""
+
+
+cdef struct Sum:
+    # What the visitor of a digest adds to.
+    uint64_t records, value
+    int64_t horizon, shift
+    size_t bytes
 
 
 cdef inline const uint8_t* start(bytes data) noexcept:
@@ -78,6 +97,7 @@ cdef class MemStore:
 
     def __dealloc__(self):
         if self.store != NULL:
+            ms_watch(self.store, NULL, NULL)
             ms_free(self.store)
 
     cdef int64_t now(self) except -1:
@@ -195,6 +215,72 @@ cdef class MemStore:
             raise page.error
         return page.items, PyBytes_FromStringAndSize(<const char*>last, length)
 
+    # --- moving to another process ----------------------------------------------------------------------------------
+
+    def now_ns(self):
+        return self.now()
+
+    def watch(self, bint on):
+        """Remember which keys change, or forget them. RuntimeError when somebody watches already."""
+        if on and self.changed_keys is not None:
+            raise RuntimeError("a move of this store has begun already")
+        self.changed_keys = set() if on else None
+        self.changed_bytes, self.changes_lost = 0, False
+        if on:
+            ms_watch(self.store, note_change, <void*>self)
+        else:
+            ms_watch(self.store, NULL, NULL)
+
+    def changes(self):
+        """Some of the keys that changed, as [(key, value or None, expiry or NEVER)]; each is told once. OverflowError
+        when too many changed."""
+        cdef int64_t now = self.now(), expires
+        cdef blob_t* blob
+        cdef bytes key
+        cdef Py_ssize_t size = 0
+        cdef list records = []
+        if self.changes_lost or self.changed_keys is None:
+            raise OverflowError("too many keys changed to be remembered")
+        while self.changed_keys and len(records) < CHANGED_KEYS and size <= SCAN_BYTES:
+            key = self.changed_keys.pop()
+            self.changed_bytes -= len(key) + CHANGED_KEY_BYTES
+            expires = ms_expires(self.store, start(key), len(key), now)
+            self.changed_keys.discard(key)      # that it had expired was noted by looking
+            blob = NULL if expires < 0 else ms_get(self.store, start(key), len(key), now)
+            records.append((key, None if blob == NULL else copy_of(blob), NEVER if expires == INT64_MAX else expires))
+            size += len(key) + (0 if blob == NULL else <Py_ssize_t>blob.length)
+        return records
+
+    def records(self, bytes after):
+        """A page of ([(key, value, expiry or NEVER)], key to go on after, or None at the end)."""
+        cdef Page page = Page.__new__(Page)
+        cdef const uint8_t* last = NULL
+        cdef size_t length = 0
+        page.items, page.count, page.values, page.expiries = [], SCAN_KEYS, True, True
+        if ms_scan(self.store, start(b""), 0, NULL if after is None else start(after),
+                   0 if after is None else len(after), SCAN_KEYS, self.now(), visit, <void*>page, &last, &length):
+            return page.items, None
+        if page.error is not None:
+            raise page.error
+        return page.items, PyBytes_FromStringAndSize(<const char*>last, length)
+
+    def put_until(self, bytes key not None, bytes value not None, int64_t expires_ns):
+        """Store a value that expires at a moment of the clock."""
+        if ms_set_until(self.store, start(key), len(key), start(value), len(value), expires_ns, self.now()) != MS_OK:
+            raise StoreFull
+
+    def digest(self, bytes after, int64_t horizon, int64_t shift):
+        """(records, sum of their hashes, key to go on after or None) of a slice of the store, whose expiries are
+        those of the source and `shift`. What expires before the source's `horizon` is left out."""
+        cdef Sum total
+        cdef const uint8_t* last = NULL
+        cdef size_t length = 0
+        cdef int ended
+        total.records, total.value, total.bytes, total.horizon, total.shift = 0, 0, 0, horizon, shift
+        ended = ms_scan(self.store, start(b""), 0, NULL if after is None else start(after),
+                        0 if after is None else len(after), DIGEST_KEYS, self.now(), add_to_sum, &total, &last, &length)
+        return total.records, total.value, None if ended else PyBytes_FromStringAndSize(<const char*>last, length)
+
     def tick(self, int64_t budget):
         """Up to `budget` units of upkeep (expiry, eviction), about 1 µs each; True when more may be due."""
         return ms_tick(self.store, self.now(), budget) != 0
@@ -231,19 +317,51 @@ cdef class Page:
     """What the visitor of a scan fills."""
     cdef list items
     cdef Py_ssize_t count, copied
-    cdef bint values
+    cdef bint values, expiries
     cdef object error
 
 
-cdef int visit(void* context, const uint8_t* key, size_t n, blob_t* value) noexcept:
+cdef int visit(void* context, const uint8_t* key, size_t n, blob_t* value, int64_t expires) noexcept:
     cdef Page page = <Page>context
     cdef Py_ssize_t items = len(page.items)
     if items and (items >= page.count or (page.values and page.copied + <Py_ssize_t>value.length > SCAN_BYTES)):
         return 0
     try:
-        page.items.append((PyBytes_FromStringAndSize(<const char*>key, n), copy_of(value) if page.values else None))
+        name = PyBytes_FromStringAndSize(<const char*>key, n)
+        found = copy_of(value) if page.values else None
+        page.items.append((name, found, NEVER if expires == INT64_MAX else expires) if page.expiries else (name, found))
     except MemoryError as error:
         page.error = error
         return 0
     page.copied += <Py_ssize_t>value.length
     return 1
+
+
+cdef int add_to_sum(void* context, const uint8_t* key, size_t n, blob_t* value, int64_t expires) noexcept:
+    cdef Sum* total = <Sum*>context
+    if total.bytes > DIGEST_BYTES:
+        return 0
+    expires = NEVER if expires == INT64_MAX else expires - total.shift
+    if expires == NEVER or expires > total.horizon:
+        total.records += 1
+        total.value += record_hash(key, n, value.data, value.length, expires)
+        total.bytes += n + value.length
+    return 1
+
+
+cdef void note_change(void* watcher, const uint8_t* key, size_t n) noexcept:
+    cdef MemStore store = <MemStore>watcher
+    cdef Py_ssize_t before
+    if store.changes_lost:
+        return
+    try:
+        before = len(store.changed_keys)
+        store.changed_keys.add(PyBytes_FromStringAndSize(<const char*>key, n))
+        if len(store.changed_keys) != before:
+            store.changed_bytes += <Py_ssize_t>n + CHANGED_KEY_BYTES
+    except MemoryError:
+        store.changes_lost = True
+    if store.changed_bytes > CHANGED_BYTES:
+        store.changes_lost = True
+    if store.changes_lost:
+        store.changed_keys = set()

@@ -28,6 +28,8 @@ struct memstore {
     uint64_t max_bytes, max_keys;
     uint64_t version, evicted, expired, refused, blobs;
     int evict_lru, closed;
+    ms_changed_t changed; /* NULL while nobody watches */
+    void *watcher;
 };
 
 /* ---- values ---- */
@@ -112,7 +114,12 @@ static int entry_link(memstore_t *s, entry_t *e) {
     return 0;
 }
 
+static inline void tell(const memstore_t *s, const entry_t *e) {
+    if (__builtin_expect(s->changed != NULL, 0)) s->changed(s->watcher, e->key.bytes, e->key.length);
+}
+
 static void entry_drop(memstore_t *s, entry_t *e) {
+    tell(s, e);
     if (e->expires_ns != NEVER) wheel_remove(&s->wheel, e);
     if (s->evict_lru) recency_remove(s, e);
     table_remove(&s->table, e);
@@ -212,6 +219,11 @@ void ms_resize(memstore_t *s, uint64_t max_bytes, uint64_t max_keys) {
     s->max_keys = max_keys;
 }
 
+void ms_watch(memstore_t *s, ms_changed_t changed, void *watcher) {
+    s->changed = changed;
+    s->watcher = watcher;
+}
+
 int ms_clear(memstore_t *s, int64_t budget) {
     while (s->table.count && budget > 0) {
         order_at_t at = order_seek(&s->order, (const uint8_t *)"", 0, 0);
@@ -277,6 +289,7 @@ static int add(memstore_t *s, uint32_t hash, const uint8_t *key, size_t klen, co
     }
     e->version = ++s->version;
     set_expiry(s, e, expires_ns);
+    tell(s, e);
     return MS_OK;
 }
 
@@ -314,6 +327,7 @@ int ms_set_until(memstore_t *s, const uint8_t *key, size_t klen, const uint8_t *
     if (replace(s, e, value, vlen, now_ns)) return MS_FULL;
     e->version = ++s->version;
     if (e->expires_ns != expires_ns) set_expiry(s, e, expires_ns);
+    tell(s, e);
     return MS_OK;
 }
 
@@ -326,10 +340,12 @@ int ms_set(memstore_t *s, const uint8_t *key, size_t klen, const uint8_t *value,
 int ms_expire(memstore_t *s, const uint8_t *key, size_t klen, int64_t expires_ns, int64_t now_ns) {
     entry_t *e = look_up(s, key, klen, now_ns);
     if (!e) return 0;
-    if (expires_ns <= now_ns)
+    if (expires_ns <= now_ns) {
         entry_drop(s, e);
-    else
+    } else {
         set_expiry(s, e, expires_ns);
+        tell(s, e);
+    }
     return 1;
 }
 
@@ -417,6 +433,7 @@ int ms_commit(memstore_t *s, const ms_read_t *reads, size_t nreads, ms_write_t *
             set_expiry(s, e, NEVER);
         }
         e->version = ++s->version;
+        tell(s, e);
     }
     return MS_OK;
 }
@@ -439,7 +456,7 @@ int ms_scan(memstore_t *s, const uint8_t *prefix, size_t plen, const uint8_t *af
         skey_t *key = order_next(&at);
         if (!key || !has_prefix(key, prefix, plen)) return 1;
         const entry_t *e = ENTRY_OF(key);
-        if (e->expires_ns > now_ns && !visit(context, key->bytes, key->length, e->value)) return 0;
+        if (e->expires_ns > now_ns && !visit(context, key->bytes, key->length, e->value, e->expires_ns)) return 0;
         *last = key->bytes;
         *last_length = key->length;
     } while (--work > 0);

@@ -109,7 +109,8 @@ typedef struct {
     long count;
 } scanned_t;
 
-static int visit(void *context, const uint8_t *key, size_t length, blob_t *value) {
+static int visit(void *context, const uint8_t *key, size_t length, blob_t *value, int64_t expires_ns) {
+    CHECK(expires_ns > now);
     scanned_t *c = context;
     size_t shorter = length < c->last.length ? length : c->last.length;
     int order = memcmp(c->last.bytes, key, shorter);

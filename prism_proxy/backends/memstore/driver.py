@@ -12,9 +12,11 @@ from collections.abc import Callable, Mapping, Sequence
 
 from prism_proxy._native.memstore import MemStore, StoreFull
 from prism_proxy.backends.memstore.config import DECLARATION, MemstoreConfig
+from prism_proxy.backends.memstore.moving import MemstoreIncoming, MemstoreOutgoing
 from prism_proxy.contracts import keyvalue
 from prism_proxy.contracts.driver import Health, HealthReport
 from prism_proxy.contracts.keyvalue import CasResult, ScanPage
+from prism_proxy.contracts.movable import Incoming, Outgoing
 from prism_proxy.errors import PrismError, StatusCode
 
 UPKEEP_SECONDS = 0.05
@@ -45,6 +47,9 @@ class MemstoreDriver:
     async def close(self) -> None:
         if self._upkeep is not None:
             self._upkeep.cancel()
+        await self._empty()
+
+    async def _empty(self) -> None:
         while self.native_store.clear(SLICE_ITEMS):  # noqa: ASYNC110 - yields between slices, waits for nothing
             await asyncio.sleep(0)
 
@@ -182,6 +187,15 @@ class MemstoreDriver:
 
     async def commit(self, reads: Mapping[bytes, int], writes: Mapping[bytes, bytes]) -> bool:
         return self.native_store.commit(reads, writes)
+
+    # --- moving to another process ----------------------------------------------------------------------------------
+
+    async def outgoing(self) -> Outgoing:
+        return MemstoreOutgoing(self.native_store)
+
+    async def incoming(self, clock: int) -> Incoming:
+        await self._empty()
+        return MemstoreIncoming(self.native_store, clock)
 
 
 class _Pace:

@@ -13,10 +13,12 @@ from prism_proxy.backends.sqlite import operations, queries
 from prism_proxy.backends.sqlite.config import SqliteConfig
 from prism_proxy.backends.sqlite.database import Database
 from prism_proxy.backends.sqlite.errors import meaning
+from prism_proxy.backends.sqlite.moving import SqliteIncoming, SqliteOutgoing
 from prism_proxy.backends.sqlite.readers import Readers
 from prism_proxy.backends.sqlite.writer import Writer
 from prism_proxy.contracts.driver import Health, HealthReport
 from prism_proxy.contracts.keyvalue import CasResult, ScanPage
+from prism_proxy.contracts.movable import Incoming, Outgoing
 from prism_proxy.errors import PrismError
 
 _CURSOR_VERSION = b"\x01"
@@ -158,6 +160,18 @@ class SqliteDriver:
     async def commit(self, reads: Mapping[bytes, int], writes: Mapping[bytes, bytes]) -> bool:
         size = _size((*reads, *writes, *writes.values()))
         return await self._writer.submit(partial(operations.commit, reads=reads, writes=writes), size)
+
+    # --- moving to another process ----------------------------------------------------------------------------------
+
+    async def outgoing(self) -> Outgoing:
+        moving = SqliteOutgoing(self._writer, self._readers, self._now_ms)
+        await moving.begin()
+        return moving
+
+    async def incoming(self, clock: int) -> Incoming:
+        moving = SqliteIncoming(self._writer, self._readers)
+        await moving.begin()
+        return moving
 
 
 def _cursor_after(key: bytes) -> bytes:

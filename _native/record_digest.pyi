@@ -1,0 +1,3 @@
+from collections.abc import Iterable
+
+def sum_of(rows: Iterable[tuple[bytes, bytes, int]]) -> tuple[int, int]: ...
