@@ -1,9 +1,12 @@
-"""The shared suites through a proxy with three workers, each call over another connection than the one before.
+"""The shared suites through a real proxy with three workers, each call over another connection than the one before.
 
 Every test has a namespace of its own, so all workers own some; what a call finds must not depend on the worker it
-happens to reach.
+happens to reach. Cases in which keys expire take real time here, and so run all at once. The long form runs everything
+in a proxy of one process too.
 """
 
+import asyncio
+import contextlib
 import itertools
 import os
 from collections.abc import AsyncIterator, Iterator
@@ -14,7 +17,7 @@ import pytest
 
 from prism_proxy._native.crc32 import partition_of
 from prism_proxy.backends.memstore.driver import MemstoreDriver
-from prism_proxy.contracts.driver import Declaration
+from prism_proxy.backends.sqlite.config import SqliteConfig
 from prism_proxy.testing.contracts.keyvalue_basic import KeyValueBasicSuite
 from prism_proxy.testing.contracts.keyvalue_batch import KeyValueBatchSuite
 from prism_proxy.testing.contracts.keyvalue_cas import KeyValueCasSuite
@@ -30,10 +33,15 @@ from tests.services.proxy import ProxyProcess, proxy
 from tests.services.workers import running
 
 SOAK = os.environ.get("PRISM_SOAK") == "1"
+COUNTS = [3, 1] if SOAK else [3]
 CONNECTIONS = 6
-NAMESPACES = 160
-FILES = 40
+NAMESPACES = 190  # of each backend
 OPTIONS = [("grpc.use_local_subchannel_pool", 1), ("grpc.max_receive_message_length", 16 * 1024 * 1024)]
+DECLARATIONS = {"memstore": MemstoreDriver.declaration, "sqlite": SqliteConfig("any").declaration}
+WAITING = ("test_KVT_expired_keys_are_gone_for_every_interface", "test_KVX_conflict_with_an_expiry")
+ASKS_THE_DRIVER = "test_KVT_set_with_ttl"  # out of reach here
+EXPIRING = [(KeyValueTogetherSuite, name) for name in WAITING] + [
+    (KeyValueTTLSuite, name) for name in vars(KeyValueTTLSuite) if name.startswith("test_") and name != ASKS_THE_DRIVER]
 
 
 class RotatingChannel:
@@ -57,30 +65,30 @@ class RotatingChannel:
             await channel.close()
 
 
-@pytest.fixture(scope="module")
-def process(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ProxyProcess]:
+@pytest.fixture(scope="module", params=COUNTS, ids=lambda count: f"workers={count}")
+def process(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[ProxyProcess]:
     folder = tmp_path_factory.mktemp("workers")
     lines = ["namespaces:"]
     for number in range(NAMESPACES):
-        lines.append(f"  memory-{number}: {{backends: {{store: {{driver: memstore}}}}}}")
-    for number in range(FILES):
         path = folder / f"{number}.db"
-        lines.append(f"  file-{number}: {{backends: {{store: {{driver: sqlite, config: {{path: {path}}}}}}}}}")
+        lines.append(f"  memstore-{number}: {{backends: {{store: {{driver: memstore}}}}}}")
+        lines.append(f"  sqlite-{number}: {{backends: {{store: {{driver: sqlite, config: {{path: {path}}}}}}}}}")
     file = folder / "prism.yaml"
     file.write_text("\n".join(lines))
-    with running(proxy("--workers", "3", "--config", str(file))) as found:
+    with running(proxy("--workers", str(request.param), "--config", str(file))) as found:
         yield found
 
 
 @pytest.fixture(scope="module")
 def names(process: ProxyProcess) -> dict[str, Iterator[str]]:
-    return {"memory": iter([f"memory-{number}" for number in range(NAMESPACES)]),
-            "file": iter([f"file-{number}" for number in range(FILES)])}
+    """Namespaces of each backend that no test had yet."""
+    return {backend: map(f"{backend}-{{}}".format, range(NAMESPACES)) for backend in DECLARATIONS}
 
 
-async def subject_on(process: ProxyProcess, namespace: str, declaration: Declaration) -> AsyncIterator[WireSubject]:
+@contextlib.asynccontextmanager
+async def subject(process: ProxyProcess, backend: str, names: dict[str, Iterator[str]]) -> AsyncIterator[WireSubject]:
     channel = RotatingChannel(process.address)
-    yield WireSubject(channel, namespace, declaration, RealClock().wait)  # type: ignore[arg-type]
+    yield WireSubject(channel, next(names[backend]), DECLARATIONS[backend], RealClock().wait)  # type: ignore[arg-type]
     await channel.close()
 
 
@@ -89,39 +97,53 @@ def stress_seconds() -> float:
     return 5.0 if SOAK else 0.3
 
 
-class TestMemory(
+class Suites(
     KeyValueBasicSuite, KeyValueScanSuite, KeyValueBatchSuite, KeyValueCasSuite, KeyValueTransactionalSuite,
     KeyValueTogetherSuite, KeyValueRulesSuite, StressSuite,
 ):
+    """All that need no real time; `backend` says over what."""
+
+    backend: str
+    test_KVT_expired_keys_are_gone_for_every_interface = None  # type: ignore[assignment] # noqa: N815
+    test_KVX_conflict_with_an_expiry = None  # type: ignore[assignment] # noqa: N815
+
     @pytest.fixture
     async def store(self, process: ProxyProcess, names: dict[str, Iterator[str]]) -> AsyncIterator[WireSubject]:
-        async for subject in subject_on(process, next(names["memory"]), MemstoreDriver.declaration):
-            yield subject
+        async with subject(process, self.backend, names) as store:
+            yield store
 
     @pytest.fixture
     def layered_store(self, store: WireSubject) -> WireSubject:
         return store
 
 
-if SOAK:  # it waits for real expiry
-
-    class TestMemoryTTL(KeyValueTTLSuite):
-        store = TestMemory.store
-        layered_store = TestMemory.layered_store
-        test_KVT_set_with_ttl = None  # type: ignore[assignment] # noqa: N815 - it asks the driver, out of reach here
+class TestMemstore(Suites):
+    backend = "memstore"
 
 
-class TestFile(KeyValueBasicSuite):
-    @pytest.fixture
-    async def store(self, process: ProxyProcess, names: dict[str, Iterator[str]]) -> AsyncIterator[WireSubject]:
-        async for subject in subject_on(process, next(names["file"]), MemstoreDriver.declaration):
-            yield subject
-
-    @pytest.fixture
-    def layered_store(self, store: WireSubject) -> WireSubject:
-        return store
+class TestSqlite(Suites):
+    backend = "sqlite"
 
 
-def test_every_worker_owns_some_of_the_namespaces() -> None:
+async def test_expiry_in_real_time(process: ProxyProcess, names: dict[str, Iterator[str]]) -> None:
+    """KVT, and what others of the suites wait for."""
+
+    async def run(backend: str, suite: type, name: str) -> None:
+        async with subject(process, backend, names) as store:
+            try:
+                await getattr(suite(), name)(store)
+            except Exception as error:
+                error.add_note(f"in {name} over {backend}")
+                raise
+
+    outcomes = await asyncio.gather(
+        *(run(backend, suite, name) for backend in DECLARATIONS for suite, name in EXPIRING), return_exceptions=True)
+    failures = [outcome for outcome in outcomes if isinstance(outcome, Exception)]
+    if failures:
+        raise ExceptionGroup("cases that failed", failures)
+
+
+@pytest.mark.parametrize("backend", DECLARATIONS)
+def test_every_worker_owns_some_of_the_namespaces(backend: str) -> None:
     """Or the suites above would show less than they say."""
-    assert {partition_of(f"memory-{number}") % 3 for number in range(NAMESPACES)} == {0, 1, 2}
+    assert {partition_of(f"{backend}-{number}") % 3 for number in range(NAMESPACES)} == {0, 1, 2}
