@@ -58,6 +58,7 @@ cdef class ForwardHandler(Handler):
     cdef int64_t wait_ns, most_waiting, most_waiting_bytes, timer_ns
     cdef readonly int64_t calls, waiting, waiting_bytes
     cdef bint closed
+    cdef public bint holding            # calls wait here to be given to others, whole
 
     cdef void take(self, ForwardCall call, ServerStream caller) noexcept
     cdef void forget(self, ForwardCall call) noexcept

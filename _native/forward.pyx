@@ -440,6 +440,7 @@ cdef class ForwardHandler(Handler):
     cdef void take(self, ForwardCall call, ServerStream caller) noexcept:
         """From now on the call is one of ours, and the caller's."""
         call.handler = self
+        call.keep_all = self.holding
         call.caller = caller
         caller.call = call
         caller.handler_started()
@@ -541,6 +542,16 @@ cdef class ForwardHandler(Handler):
             call = <ForwardCall>self.first_waiting
             self.unqueue(call)
             self.dispatch(call)
+
+    def release(self) -> None:
+        """Give the calls that wait to whoever the routing table names by now, in order."""
+        cdef ForwardCall call
+        cdef int64_t left = self.waiting
+        while self.first_waiting != NULL and left > 0:
+            call = <ForwardCall>self.first_waiting
+            left -= 1
+            if not call.follow(True) and call.caller is not None:
+                self.refuse(call.leave(), "queue", False, "nobody serves its method")
 
     # --- time ---------------------------------------------------------------------------------------------------
 

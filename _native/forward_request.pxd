@@ -8,6 +8,7 @@ cdef class ForwardRequest(H2Stream):
     cdef chunk_t* kept
     cdef chunk_t* kept_last
     cdef size_t kept_bytes
+    cdef bint keep_all                  # however long it is
     cdef bint incomplete                # not all of the request is kept
     cdef uint8_t prefix[5]              # of the message that is passing
     cdef int prefix_length

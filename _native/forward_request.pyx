@@ -45,7 +45,7 @@ cdef class ForwardRequest(H2Stream):
         if chunk == NULL:
             return False
         memcpy(chunk_bytes(chunk), data, n)
-        if self.incomplete or self.kept_bytes + n > KEPT_BYTES:
+        if self.incomplete or (self.kept_bytes + n > KEPT_BYTES and not self.keep_all):
             self.incomplete = True
             self.push(chunk)
             return True

@@ -148,7 +148,7 @@ cdef class SetHandler(MemoryHandler):
         cdef MemStore store = <MemStore>stream.route.native_store
         value.data = data
         value.length = 0
-        if read_request(data, n, &key, &value) or store.native_set(
+        if store.sealed or read_request(data, n, &key, &value) or store.native_set(
                 key.data, key.length, value.data, value.length, stream.session.now_ns) != MS_OK:
             self.decline(stream, data, n)
             return
@@ -159,7 +159,7 @@ cdef class DeleteHandler(MemoryHandler):
     cdef void on_message(self, ServerStream stream, const uint8_t* data, size_t n) noexcept:
         cdef proto_bytes_t key
         cdef MemStore store = <MemStore>stream.route.native_store
-        if read_request(data, n, &key, NULL):
+        if store.sealed or read_request(data, n, &key, NULL):
             self.decline(stream, data, n)
             return
         store.native_delete(key.data, key.length, stream.session.now_ns)

@@ -23,7 +23,9 @@ cdef class MemStore:
     cdef set changed_keys       # None while nobody watches
     cdef Py_ssize_t changed_bytes
     cdef bint changes_lost
+    cdef public bint sealed     # writes are refused: the data are on their way to another process
     cdef int64_t now(self) except -1
+    cdef int check_open(self) except -1
     # For native handlers: the C functions of the same meaning, which only this module is linked with.
     cdef blob_t* native_get(self, const uint8_t* key, size_t n, int64_t now_ns) noexcept
     cdef int native_set(self, const uint8_t* key, size_t n, const uint8_t* value, size_t m, int64_t now_ns) noexcept

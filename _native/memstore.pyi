@@ -1,8 +1,12 @@
 from collections.abc import Callable, Mapping
 
+class StoreSealed(Exception):  # noqa: N818 - a state rather than a mistake
+    ...
+
 class StoreFull(Exception): ...  # noqa: N818 - a condition, not a failure
 
 class MemStore:
+    sealed: bool
     def __init__(
         self, max_bytes: int, max_keys: int = 0, lru: bool = False, clock: Callable[[], int] | None = None
     ) -> None: ...

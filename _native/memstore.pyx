@@ -63,6 +63,10 @@ cdef enum:
     TICK_UNITS = 32             # units of upkeep between two looks at the clock
 
 
+class StoreSealed(Exception):
+    """A write came after the store was sealed."""
+
+
 class StoreFull(Exception):
     """A write would exceed `max_bytes` or `max_keys`."""
 
@@ -87,7 +91,8 @@ cdef inline bint same(blob_t* blob, bytes expected) noexcept:
 
 
 cdef class MemStore:
-    """Keys and values are bytes. Writes raise StoreFull, and change nothing, where the store is at its bound."""
+    """Keys and values are bytes. Writes raise StoreFull, and change nothing, where the store is at its bound; where
+    it is `sealed` they raise StoreSealed, and native handlers must look themselves."""
 
     def __cinit__(self, int64_t max_bytes, uint64_t max_keys=0, bint lru=False, clock=None):
         self.clock = clock
@@ -117,8 +122,14 @@ cdef class MemStore:
     cdef int native_exists(self, const uint8_t* key, size_t n, int64_t now_ns) noexcept:
         return ms_exists(self.store, key, n, now_ns)
 
+    cdef int check_open(self) except -1:
+        if self.sealed:
+            raise StoreSealed
+        return 0
+
     def set(self, bytes key not None, bytes value not None):
         """Store a value and clear the expiry."""
+        self.check_open()
         if ms_set(self.store, start(key), len(key), start(value), len(value), self.now()) != MS_OK:
             raise StoreFull
 
@@ -128,6 +139,7 @@ cdef class MemStore:
 
     def delete(self, bytes key not None):
         """True when the key existed."""
+        self.check_open()
         return ms_delete(self.store, start(key), len(key), self.now()) != 0
 
     def exists(self, bytes key not None):
@@ -135,12 +147,14 @@ cdef class MemStore:
 
     def expire(self, bytes key not None, int64_t ttl_ns):
         """Let the key expire in `ttl_ns`; 0 deletes it. True when it existed."""
+        self.check_open()
         cdef int64_t now = self.now()
         cdef int64_t longest = INT64_MAX - 1 - now    # the very last moment means 'never'
         return ms_expire(self.store, start(key), len(key), now + (ttl_ns if ttl_ns < longest else longest), now) != 0
 
     def persist(self, bytes key not None):
         """True when an expiry was removed."""
+        self.check_open()
         cdef int64_t now = self.now()
         cdef int64_t expires = ms_expires(self.store, start(key), len(key), now)
         if expires < 0 or expires == INT64_MAX:
@@ -157,6 +171,7 @@ cdef class MemStore:
 
     def compare_and_swap(self, bytes key not None, bytes expected, bytes value not None):
         """(True, None), or (False, the value found). `expected` None means the key must not exist."""
+        self.check_open()
         cdef blob_t* blob = ms_get(self.store, start(key), len(key), self.now())
         if (blob == NULL) != (expected is None) or (blob != NULL and not same(blob, expected)):
             return False, None if blob == NULL else copy_of(blob)
@@ -164,6 +179,7 @@ cdef class MemStore:
         return True, None
 
     def compare_and_delete(self, bytes key not None, bytes expected not None):
+        self.check_open()
         cdef blob_t* blob = ms_get(self.store, start(key), len(key), self.now())
         if blob == NULL or not same(blob, expected):
             return False, None if blob == NULL else copy_of(blob)
@@ -178,6 +194,7 @@ cdef class MemStore:
 
     def commit(self, reads not None, writes not None):
         """Apply all writes if every key read still has its version. False on a conflict; StoreFull."""
+        self.check_open()
         cdef ms_read_t* r = <ms_read_t*>calloc(len(reads) + 1, sizeof(ms_read_t))
         cdef ms_write_t* w = <ms_write_t*>calloc(len(writes) + 1, sizeof(ms_write_t))
         cdef size_t i

@@ -142,9 +142,10 @@ class App:
     def _route(self, current: Snapshot) -> None:
         """Let both servers follow the namespaces and the partitions in force."""
         owner = self._ownership.proxy_id if self._ownership is not None else None
-        self._internal.set_routes(current.table(owner=owner))
+        held = self.namespaces.held
+        self._internal.set_routes(current.table(owner=owner, held=held))
         self._server.set_routes(current.table(
-            self._forward, READS, owner, self._ownership.routes if self._ownership is not None else None))
+            self._forward, READS, owner, self._ownership.routes if self._ownership is not None else None, held))
 
     def set_partition_map(self, found: PartitionMap) -> None:
         """Forward the calls of partitions that other proxies own, where this proxy belongs to an admin."""

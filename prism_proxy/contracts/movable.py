@@ -9,7 +9,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    from prism_proxy.errors import PrismError
 
 NEVER = 0
 
@@ -19,6 +22,14 @@ Record = tuple[bytes, bytes | None, int]
 
 class TooManyChangesError(RuntimeError):
     """More keys changed than can be remembered, or the memory of them was lost: the move must start again."""
+
+
+def sealed() -> PrismError:
+    """What a write gets that comes after `Outgoing.seal`."""
+    from prism_proxy.errors import PrismError, StatusCode
+
+    return PrismError(StatusCode.UNAVAILABLE, "MOVING", "the data of this namespace are moving to another proxy",
+                      {"outcome": "not_executed"}, retry_after=1.0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,8 +65,12 @@ class Outgoing(Protocol):
         """Of what never expires, or not before `horizon`: what does may be gone on one side already."""
         ...
 
+    async def seal(self) -> None:
+        """Refuse writes from now on, UNAVAILABLE and not executed; returns when those taken before are done."""
+        ...
+
     async def end(self) -> None:
-        """Remember changes no longer. May be called twice."""
+        """Take writes again, and remember changes no longer. May be called twice."""
         ...
 
 

@@ -14,8 +14,10 @@ change: those in progress end on the driver they began with, and those that meet
 from __future__ import annotations
 
 import asyncio
+import weakref
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from types import MappingProxyType
 from typing import Any, cast
 
 from prism_proxy._native.gate import GatePage
@@ -25,7 +27,7 @@ from prism_proxy.namespaces.departure import Departure
 from prism_proxy.namespaces.model import NamespaceConfig
 from prism_proxy.namespaces.placement import Placement
 from prism_proxy.namespaces.retirement import Retirement
-from prism_proxy.namespaces.snapshot import Namespaces, Snapshot, build
+from prism_proxy.namespaces.snapshot import Namespaces, Route, Snapshot, build
 from prism_proxy.namespaces.successor import Successor
 from prism_proxy.telemetry import log
 
@@ -70,6 +72,7 @@ class Applier:
         self._page = page if page is not None else GatePage()
         self._one = asyncio.Lock()
         self._retiring: dict[Driver, Retirement] = {}
+        self._replaced: dict[Driver, list[weakref.ref[Route]]] = {}  # routes that calls began on before a hold
 
     async def apply(self, configs: Sequence[NamespaceConfig]) -> None:
         """Serve these namespaces and no others.
@@ -90,6 +93,20 @@ class Applier:
             self._one.release()
             raise
         return Prepared(self, after, heirs)
+
+    async def hold(self, name: str) -> Departure:
+        """Let the calls of a namespace wait from now on, until `Namespaces.release`; those in progress go on, and the
+        departure tells when they have ended. KeyError when the namespace is not served here."""
+        async with self._one:
+            before = self._namespaces.current
+            departure = Departure([before.routes[name]])
+            self._replaced.setdefault(before.routes[name].driver, []).append(weakref.ref(before.routes[name]))
+            routes = {**before.routes, name: replace(before.routes[name])}
+            revision = before.revision + 1
+            del before
+            self._namespaces.hold(name)
+            self._namespaces.swap(Snapshot(revision, MappingProxyType(routes)))
+            return departure
 
     async def commit(self, after: Snapshot, heirs: Mapping[Successor, Driver]) -> None:
         try:
@@ -138,7 +155,7 @@ class Applier:
 
     def _swap(self, after: Snapshot, before: Snapshot) -> None:
         """Put `after` in force and retire what it does not use of `before`."""
-        departures = _departures(before, _drivers(before) - _drivers(after))
+        departures = self._departures(before, _drivers(before) - _drivers(after))
         if after is not self._namespaces.current:
             self._put(after)
         self._retire(departures)
@@ -158,6 +175,15 @@ class Applier:
                 cast(Adaptable, route.driver).adapt(route.config.backend_config)
         self._namespaces.swap(after)
 
+    def _departures(self, snapshot: Snapshot, drivers: Collection[Driver]) -> dict[Driver, Departure]:
+        departures = {}
+        for driver in drivers:
+            routes = [route for route in snapshot.here().values() if route.driver is driver]
+            routes += filter(None, (reference() for reference in self._replaced.pop(driver, ())))
+            if routes:
+                departures[driver] = Departure(routes)
+        return departures
+
     def _retire(self, departures: Mapping[Driver, Departure]) -> None:
         for driver, departure in departures.items():
             self._retiring[driver] = Retirement(driver, departure, self._retired)
@@ -173,7 +199,7 @@ class Applier:
         before = self._namespaces.current
         configs = [route.config for route in before.routes.values()]
         staying = before.without(closing)
-        departures = _departures(before, closing)
+        departures = self._departures(before, closing)
         del before
         self._put(after)
         self._retire(departures)
@@ -227,12 +253,6 @@ def _drivers(snapshot: Snapshot) -> set[Driver]:
 
 def _name_of(driver: Driver, snapshot: Snapshot) -> str:
     return next((name for name, route in snapshot.routes.items() if route.driver is driver), "")
-
-
-def _departures(snapshot: Snapshot, drivers: Collection[Driver]) -> dict[Driver, Departure]:
-    routes = snapshot.here().values()
-    return {driver: Departure([route for route in routes if route.driver is driver])
-            for driver in drivers if any(route.driver is driver for route in routes)}
 
 
 async def _open_all(drivers: Iterable[Driver]) -> None:

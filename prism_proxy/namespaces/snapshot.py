@@ -17,6 +17,7 @@ from prism_proxy._native.gate import Gate, GatePage
 from prism_proxy._native.routing import NativeRoute, RouteTable
 from prism_proxy.contracts.driver import VOLATILE, Driver
 from prism_proxy.namespaces.gates import make_gate
+from prism_proxy.namespaces.hold import Hold
 from prism_proxy.namespaces.model import DEFAULT, NamespaceConfig
 from prism_proxy.namespaces.placement import Placement
 from prism_proxy.patterns.keyvalue.declaration import REQUIRED
@@ -68,17 +69,23 @@ class Snapshot:
     def table(
         self, forward: Callable[[int], Handler | None] = lambda worker: None, reads: frozenset[bytes] = frozenset(),
         owner: str | None = None, by_partition: list[NativeRoute | None] | None = None,
+        held: Mapping[str, Hold] = MappingProxyType({}),
     ) -> RouteTable:
         """The form the native server reads. `forward(worker)` takes the calls of namespaces that another worker serves,
-        `by_partition` those of other proxies; `owner` is what replies name as the proxy they come from.
+        `by_partition` those of other proxies, and `held` those that wait; `owner` is what replies name as the proxy
+        they come from.
 
         Calls of `reads` (paths) that are lost with their owner run again in its successor, unless the data are lost
         too: a caller must not take an empty store for the answer to what it asked the full one.
         """
+        def elsewhere(name: str, route: Route) -> Handler | None:
+            if name in held:
+                return held[name].handler
+            return None if route.elsewhere is None else forward(route.elsewhere)
+
         native = [
-            NativeRoute(route, name, route.native_store, None if route.elsewhere is None else forward(route.elsewhere),
-                        owner, route.slot.circuit, route.gate,
-                        reads if route.driver.declaration.durability != VOLATILE else frozenset())
+            NativeRoute(route, name, route.native_store, elsewhere(name, route), owner, route.slot.circuit,
+                        route.gate, reads if route.driver.declaration.durability != VOLATILE else frozenset())
             for name, route in self.routes.items()]
         return RouteTable(self.revision, native, DEFAULT, by_partition)
 
@@ -89,6 +96,7 @@ class Namespaces:
     def __init__(self) -> None:
         self.current = Snapshot(0, MappingProxyType({}))
         self._listeners: list[Callable[[Snapshot], None]] = []
+        self._held: dict[str, Hold] = {}
 
     def on_swap(self, listener: Callable[[Snapshot], None]) -> None:
         """Call `listener` with the snapshot now, and with every later one."""
@@ -102,6 +110,23 @@ class Namespaces:
         self.current = snapshot
         for listener in self._listeners:
             listener(snapshot)
+
+    @property
+    def held(self) -> Mapping[str, Hold]:
+        """Namespaces whose calls wait."""
+        return self._held
+
+    def hold(self, name: str) -> None:
+        """Let calls of a namespace wait, from the next table on; it need not be served yet."""
+        self._held.setdefault(name, Hold(name))
+
+    def release(self, name: str) -> None:
+        """Give the calls that waited to whoever serves the namespace now, and the next ones too."""
+        hold = self._held.pop(name, None)
+        if hold is not None:
+            for listener in self._listeners:
+                listener(self.current)
+            hold.release()
 
     def resolve(self, name: str) -> Route | None:
         return self.current.routes.get(name)

@@ -10,13 +10,13 @@ import asyncio
 import math
 from collections.abc import Callable, Mapping, Sequence
 
-from prism_proxy._native.memstore import MemStore, StoreFull
+from prism_proxy._native.memstore import MemStore, StoreFull, StoreSealed
 from prism_proxy.backends.memstore.config import DECLARATION, MemstoreConfig
 from prism_proxy.backends.memstore.moving import MemstoreIncoming, MemstoreOutgoing
 from prism_proxy.contracts import keyvalue
 from prism_proxy.contracts.driver import Health, HealthReport
 from prism_proxy.contracts.keyvalue import CasResult, ScanPage
-from prism_proxy.contracts.movable import Incoming, Outgoing
+from prism_proxy.contracts.movable import Incoming, Outgoing, sealed
 from prism_proxy.errors import PrismError, StatusCode
 
 UPKEEP_SECONDS = 0.05
@@ -75,6 +75,8 @@ class MemstoreDriver:
         return HealthReport(Health.HEALTHY, f"{counters['keys']} keys", details)
 
     def classify(self, error: Exception) -> PrismError | None:
+        if isinstance(error, StoreSealed):
+            return sealed()
         if isinstance(error, StoreFull):
             return PrismError(
                 StatusCode.RESOURCE_EXHAUSTED, "STORE_FULL",
@@ -144,7 +146,7 @@ class MemstoreDriver:
             try:
                 self.native_store.set(key, value)
                 results.append(None)
-            except StoreFull as error:
+            except (StoreFull, StoreSealed) as error:
                 results.append(self.classify(error))
             if pace.slice_ends(len(value)):
                 await asyncio.sleep(0)

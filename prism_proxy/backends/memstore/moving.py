@@ -32,8 +32,12 @@ class MemstoreOutgoing:
     async def digest(self, horizon: int) -> Digest:
         return await digest(self._watched(), horizon, 0)
 
+    async def seal(self) -> None:
+        self._watched().sealed = True
+
     async def end(self) -> None:
         if self._store is not None:
+            self._store.sealed = False
             self._store.watch(False)
             self._store = None
 

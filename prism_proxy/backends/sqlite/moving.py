@@ -47,7 +47,7 @@ class SqliteOutgoing:
         return await self._readers.run(partial(_page, after=after, now_ms=self._now_ms()))
 
     async def changes(self) -> Sequence[Record]:
-        found = await self._writer.submit(_changes, 0)
+        found = await self._writer.submit(_changes, 0, upkeep=True)
         if found is None:
             raise TooManyChangesError("the file was opened again, and what changed before is not known")
         return found
@@ -58,7 +58,12 @@ class SqliteOutgoing:
     async def digest(self, horizon: int) -> Digest:
         return await self._readers.run(partial(_digest, horizon=horizon))
 
+    async def seal(self) -> None:
+        self._writer.sealed = True
+        await self._writer.drained()
+
     async def end(self) -> None:
+        self._writer.sealed = False
         await self._writer.submit(_forget, 0)
 
 

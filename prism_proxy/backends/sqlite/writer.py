@@ -16,6 +16,7 @@ from prism_proxy.backends.sqlite.checkpointer import Checkpointer
 from prism_proxy.backends.sqlite.committer import Committer, Failed, Operation, ResultT
 from prism_proxy.backends.sqlite.database import Database
 from prism_proxy.backends.sqlite.errors import RETRY_AFTER_S, closed, overloaded
+from prism_proxy.contracts.movable import sealed
 
 BATCH_REQUESTS = 1000
 BATCH_BYTES = 16 * 1024 * 1024
@@ -41,6 +42,7 @@ class Writer:
         self._all_answered.set()
         self._closed = False
         self._stopping = False  # the thread's own
+        self.sealed = False  # writes are refused: the data are on their way to another process
         self.checkpointer = Checkpointer(database)
         self.committer = Committer(database, self.checkpointer, clock)
 
@@ -55,13 +57,16 @@ class Writer:
         self.checkpointer.start()
         self._thread.start()
 
-    async def submit(self, operation: Operation[ResultT], size: int) -> ResultT:
-        """The operation's result, after the COMMIT of its transaction. `size` is its share of the queue, in bytes.
+    async def submit(self, operation: Operation[ResultT], size: int, *, upkeep: bool = False) -> ResultT:
+        """The operation's result, after the COMMIT of its transaction. `size` is its share of the queue, in bytes;
+        `upkeep` is no write of a caller.
 
         A caller that gives up changes nothing: the write is done, or not, as if it had waited.
         """
         if self._closed:
             raise closed()
+        if self.sealed and not upkeep:
+            raise sealed()
         too_large = self._unanswered > 0 and self._unanswered_bytes + size > self._max_queued_bytes
         if too_large or self._unanswered >= self._max_queued:
             raise overloaded(self._unanswered, "writes")
