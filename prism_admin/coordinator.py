@@ -218,11 +218,11 @@ class Coordinator:
         return Change(before, after, tuple(layout.moves(before, after)), stay)
 
     async def _begin(self, change: Change, namespaces: Collection[Namespace]) -> None:
-        """Switch what nobody uses at once, and leave the rest to the hand-off."""
+        """Switch what nobody uses, or nobody serves, at once, and leave the rest to the hand-off."""
         bound = {namespace.partition for namespace in namespaces}
-        await self.placement.apply(
-            [move for move in change.moves if move.partition not in bound or move.target is None])
-        self.handoff.want(move for move in change.moves if move.partition in bound)
+        await self.placement.apply([move for move in change.moves if move.partition not in bound or
+                                    move.target is None or move.source is None])
+        self.handoff.want(move for move in change.moves if move.partition in bound and move.source is not None)
         self._wake.set()
 
     # --- in the background --------------------------------------------------------------------------------------------

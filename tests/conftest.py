@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import os
+import signal
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -12,6 +15,14 @@ import pytest
 from scripts import tools
 from tests.services.proxy import ProxyProcess
 from tests.services.proxy import proxy as new_proxy
+
+
+def pytest_sessionfinish() -> None:
+    """What a failed test left running is ended: a thread that waits for it would keep this process from ending."""
+    for listed in Path("/proc/self/task").glob("*/children"):
+        for child in listed.read_text().split():
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(int(child), signal.SIGKILL)
 
 
 @pytest.fixture(scope="session")

@@ -10,6 +10,7 @@ stay, and those it assigns win over them by name.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
@@ -25,7 +26,7 @@ from prism_proxy.joining.assignments import Assignment, Assignments
 from prism_proxy.joining.changes import Apply, Change, Changes, RefusedError
 from prism_proxy.joining.identity import read_token
 from prism_proxy.joining.request import Reply, Request
-from prism_proxy.joining.translation import TranslationError, partition_map, translate
+from prism_proxy.joining.translation import TranslationError, Translator, partition_map
 from prism_proxy.joining.vitals import Vitals
 from prism_proxy.namespaces.model import NamespaceConfig
 from prism_proxy.namespaces.partitions import PartitionMap
@@ -35,6 +36,7 @@ from prism_proxy.telemetry import log
 from prism_proxy.telemetry.metrics import Metric, counters, gauges
 
 FIRST_SECONDS = 10.0  # that a start waits for the admin: the deadline of a registration
+FIRST_MAP_SECONDS = 0.5  # and after it for the map, which follows within milliseconds
 MAP_SECONDS = 2.0  # that a revocation waits for the map which names the new owner
 TRANSLATED_AT_ONCE = 50  # of the namespaces of a registration, which may be ten thousand
 
@@ -53,6 +55,7 @@ class Member:
         self._options = options
         self._address = address
         self._map_changed = map_changed
+        self._translate = Translator()
         self._assignments = Assignments()
         self._changes = Changes(self._assignments, file, apply)
         self._client = AdminClient(options.endpoint, Credentials(token, options.ca, options.cert, options.key))
@@ -61,6 +64,7 @@ class Member:
         self._map = pb.PartitionMap()
         self._map_newer = asyncio.Condition()
         self._heard = asyncio.Event()
+        self._mapped = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
         self._away = ""
         self._since = time.time()
@@ -69,13 +73,16 @@ class Member:
     # --- life -------------------------------------------------------------------------------------------------------
 
     async def start(self) -> None:
-        """Begin, and return when the first assignments and the first map are in force, or the admin proved to be
-        away."""
+        """Begin, and return when the first assignments are in force, and the map too if there is one; or when the admin
+        proved to be away."""
         self._task = asyncio.get_running_loop().create_task(self._stay())
         try:
             await asyncio.wait_for(self._heard.wait(), FIRST_SECONDS)
         except TimeoutError:
             self._log.warning("the admin does not answer: serving what the file has", endpoint=self._options.endpoint)
+        if self._counts["registered"]:
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._mapped.wait(), FIRST_MAP_SECONDS)
 
     async def close(self) -> None:
         if self._task is not None:
@@ -130,10 +137,11 @@ class Member:
         self._away, self._since = "", time.time()
         self._log.info("joined the admin", endpoint=self._options.endpoint, proxy_id=self._options.proxy_id,
                        partitions=len(owned), namespaces=len(self._assignments), dropped=len(gone))
+        self._heard.set()
 
     async def partitions(self, found: pb.PartitionMap) -> None:
         """A newer map. What it took from us is served by others by now."""
-        self._heard.set()
+        self._mapped.set()
         if found.revision <= self._map.revision:
             return
         async with self._map_newer:
@@ -202,7 +210,7 @@ class Member:
         request.requesting_proxy = self._options.proxy_id
         try:
             if request.namespace and request.config.backends:
-                translate(request.namespace, request.config)
+                self._translate(request.namespace, request.config)
             created = await self._client.create_namespace(request)
         except TranslationError as error:
             return Reply(code=StatusCode.INVALID_ARGUMENT.value[0], reason="INVALID_NAMESPACE", text=str(error))
@@ -221,7 +229,7 @@ class Member:
         if not self._assignments.news(item.namespace, item.version, item.revision):
             self._assignments.confirm(item.namespace, item.revision)
             return None
-        config = translate(item.namespace, item.config)
+        config = self._translate(item.namespace, item.config)
         return Change(put=Assignment(config, item.version, item.revision))
 
     def _refused(self, namespace: str, problem: str) -> str:

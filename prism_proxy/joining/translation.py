@@ -13,7 +13,9 @@ admin's.
 from __future__ import annotations
 
 import dataclasses
+from collections import OrderedDict
 from collections.abc import Iterable
+from dataclasses import replace
 
 from prism import control_plane_pb2 as pb
 from prism_proxy import standard
@@ -23,12 +25,31 @@ from prism_proxy.configuration.tree import Node, Origin, Scalar, Source, Table, 
 from prism_proxy.namespaces.model import NamespaceConfig
 from prism_proxy.namespaces.partitions import PARTITIONS, Owner, PartitionMap
 
+REMEMBERED = 256  # kinds of namespaces
 _ORIGIN = Origin(Source.FLAG, "the admin's configuration")
 _ADDRESSES = ("url", "path")  # the setting of a driver that a connection string fills
 
 
 class TranslationError(ValueError):
     """The configuration cannot be served by this proxy; the message has every reason, and no secret."""
+
+
+class Translator:
+    """As `translate`, and remembers: an admin has ten thousand namespaces, of a few kinds."""
+
+    def __init__(self) -> None:
+        self._known: OrderedDict[bytes, NamespaceConfig] = OrderedDict()
+
+    def __call__(self, name: str, config: pb.NamespaceConfig) -> NamespaceConfig:
+        kind = config.SerializeToString(deterministic=True)
+        found = self._known.get(kind)
+        if found is not None:
+            self._known.move_to_end(kind)
+            return replace(found, name=name)
+        found = self._known[kind] = translate(name, config)
+        if len(self._known) > REMEMBERED:
+            self._known.popitem(last=False)
+        return found
 
 
 def translate(name: str, config: pb.NamespaceConfig) -> NamespaceConfig:
