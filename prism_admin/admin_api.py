@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import base64
 from collections import defaultdict
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
+from collections.abc import AsyncIterator, Iterable, Mapping
 from datetime import UTC, datetime
-from functools import wraps
 from typing import Any
 
-import grpc
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from prism import control_plane_pb2 as cp
@@ -21,38 +19,15 @@ from prism_admin.coordinator import Change, Coordinator
 from prism_admin.layout import Layout, Move
 from prism_admin.masking import masked
 from prism_admin.membership import Status
-from prism_admin.registry import InvalidNamespaceError, NoOwnerError, Registry
+from prism_admin.registry import InvalidNamespaceError, Registry
 from prism_admin.security import principal_of
 from prism_admin.storage.audit import Audit, Entry
-from prism_admin.storage.errors import AlreadyExistsError, ConflictError, NotFoundError
 from prism_admin.storage.namespaces import Namespace
 from prism_admin.storage.store import Store
 
 Context = Any  # grpc.aio.ServicerContext
 MAX_PAGE = 1000
 DEFAULT_PAGE = 100
-_CODES: dict[type[Exception], grpc.StatusCode] = {
-    InvalidNamespaceError: grpc.StatusCode.INVALID_ARGUMENT,
-    NoOwnerError: grpc.StatusCode.FAILED_PRECONDITION,
-    NotFoundError: grpc.StatusCode.NOT_FOUND,
-    AlreadyExistsError: grpc.StatusCode.ALREADY_EXISTS,
-    ConflictError: grpc.StatusCode.ABORTED,
-    ValueError: grpc.StatusCode.INVALID_ARGUMENT,
-}
-
-
-def _answers(method: Callable[..., Awaitable[Any]]) -> Callable[..., Awaitable[Any]]:
-    """Gives the errors of the rooms below their status."""
-
-    @wraps(method)
-    async def answer(self: Any, request: Any, context: Context) -> Any:
-        try:
-            return await method(self, request, context)
-        except tuple(_CODES) as error:
-            code = next(code for kind, code in _CODES.items() if isinstance(error, kind))
-            await context.abort(code, str(error))
-
-    return answer
 
 
 class AdminService(admin_pb2_grpc.AdminServiceServicer):
@@ -66,7 +41,6 @@ class AdminService(admin_pb2_grpc.AdminServiceServicer):
 
     # --- namespaces ---------------------------------------------------------------------------------------------------
 
-    @_answers
     async def ListNamespaces(  # noqa: N802 - the contract's name
         self, request: pb.ListNamespacesRequest, context: Context
     ) -> pb.ListNamespacesResponse:
@@ -78,13 +52,11 @@ class AdminService(admin_pb2_grpc.AdminServiceServicer):
             answer.next_page_token = _encode_token(found[size - 1].name)
         return answer
 
-    @_answers
     async def GetNamespace(  # noqa: N802 - the contract's name
         self, request: pb.GetNamespaceRequest, context: Context
     ) -> pb.GetNamespaceResponse:
         return pb.GetNamespaceResponse(namespace=self._info(await self._store.namespaces.get(request.name)))
 
-    @_answers
     async def CreateNamespace(  # noqa: N802 - the contract's name
         self, request: pb.CreateNamespaceRequest, context: Context
     ) -> pb.CreateNamespaceResponse:
@@ -96,7 +68,6 @@ class AdminService(admin_pb2_grpc.AdminServiceServicer):
             metadata=metadata)
         return pb.CreateNamespaceResponse(namespace=self._info(created))
 
-    @_answers
     async def UpdateNamespace(  # noqa: N802 - the contract's name
         self, request: pb.UpdateNamespaceRequest, context: Context
     ) -> pb.UpdateNamespaceResponse:
@@ -115,14 +86,12 @@ class AdminService(admin_pb2_grpc.AdminServiceServicer):
             config=request.config if request.HasField("config") else None, **values)
         return pb.UpdateNamespaceResponse(namespace=self._info(changed))
 
-    @_answers
     async def DeleteNamespace(  # noqa: N802 - the contract's name
         self, request: pb.DeleteNamespaceRequest, context: Context
     ) -> pb.DeleteNamespaceResponse:
         await self._registry.delete(request.name)
         return pb.DeleteNamespaceResponse(success=True)
 
-    @_answers
     async def ReassignNamespace(  # noqa: N802 - the contract's name
         self, request: pb.ReassignNamespaceRequest, context: Context
     ) -> pb.ReassignNamespaceResponse:
@@ -136,7 +105,6 @@ class AdminService(admin_pb2_grpc.AdminServiceServicer):
 
     # --- proxies and partitions ---------------------------------------------------------------------------------------
 
-    @_answers
     async def ListProxies(  # noqa: N802 - the contract's name
         self, request: pb.ListProxiesRequest, context: Context
     ) -> pb.ListProxiesResponse:
@@ -159,7 +127,6 @@ class AdminService(admin_pb2_grpc.AdminServiceServicer):
                 info.resources.CopyFrom(heartbeat.resources)
         return answer
 
-    @_answers
     async def GetPartitionMap(  # noqa: N802 - the contract's name
         self, request: pb.GetPartitionMapRequest, context: Context
     ) -> pb.GetPartitionMapResponse:
@@ -170,7 +137,6 @@ class AdminService(admin_pb2_grpc.AdminServiceServicer):
             answer.namespaces[namespace.partition].names.append(namespace.name)
         return answer
 
-    @_answers
     async def PlanRebalance(  # noqa: N802 - the contract's name
         self, request: pb.PlanRebalanceRequest, context: Context
     ) -> pb.PlanRebalanceResponse:
@@ -183,7 +149,6 @@ class AdminService(admin_pb2_grpc.AdminServiceServicer):
             before=_owners(change.before), after=_owners(change.after), moves=await self._moves(change.moves),
             refused=change.stay, map_revision=revision)
 
-    @_answers
     async def Rebalance(  # noqa: N802 - the contract's name
         self, request: pb.RebalanceRequest, context: Context
     ) -> pb.RebalanceResponse:
@@ -239,7 +204,7 @@ class AdminService(admin_pb2_grpc.AdminServiceServicer):
         owner = self._coordinator.placement.map.owner(namespace.partition)
         if owner is None or self._coordinator.status(owner) is Status.UNHEALTHY:
             return "owner_down"
-        if self._registry.pending(namespace.name):
+        if namespace.name in self._coordinator.delivery.pending:
             return "pending"
         heartbeat = self._coordinator.health(owner)
         known: Mapping[str, cp.NamespaceHealth] = heartbeat.namespace_health if heartbeat is not None else {}

@@ -10,10 +10,9 @@ import grpc
 
 from prism import control_plane_pb2 as pb
 from prism import control_plane_pb2_grpc
-from prism_admin.coordinator import Coordinator, UnknownProxyError
+from prism_admin.coordinator import Coordinator
 from prism_admin.layout import partition_of
-from prism_admin.registry import InvalidNamespaceError, NoOwnerError, Registry
-from prism_admin.storage.errors import AlreadyExistsError
+from prism_admin.registry import Registry
 
 Context = Any  # grpc.aio.ServicerContext
 
@@ -38,26 +37,15 @@ class ControlPlane(control_plane_pb2_grpc.ControlPlaneServicer):
     ) -> pb.HeartbeatAck:
         if not request.proxy_id:
             await context.abort(grpc.StatusCode.INVALID_ARGUMENT, "proxy_id is empty")
-        try:
-            revision = await self._coordinator.heartbeat(request)
-        except UnknownProxyError:
-            await context.abort(grpc.StatusCode.NOT_FOUND, f"proxy not found: {request.proxy_id}; register again")
-        await self._registry.retry_pending(request.proxy_id)
+        revision = self._coordinator.heartbeat(request)
         return pb.HeartbeatAck(success=True, server_timestamp=int(time.time()), map_revision=revision)
 
     async def CreateNamespace(  # noqa: N802 - the contract's name
         self, request: pb.CreateNamespaceRequest, context: Context
     ) -> pb.CreateNamespaceResponse:
-        try:
-            created = await self._registry.create(
-                request.namespace, request.config, principal=request.principal or request.requesting_proxy)
-        except InvalidNamespaceError as error:
-            await context.abort(grpc.StatusCode.INVALID_ARGUMENT, str(error))
-        except NoOwnerError as error:
-            await context.abort(grpc.StatusCode.FAILED_PRECONDITION, str(error))
-        except AlreadyExistsError as error:
-            await context.abort(grpc.StatusCode.ALREADY_EXISTS, f"{error}, with another configuration")
-        pending = self._registry.pending(request.namespace)
+        created = await self._registry.create(
+            request.namespace, request.config, principal=request.principal or request.requesting_proxy)
+        pending = self._coordinator.delivery.pending.get(request.namespace)
         return pb.CreateNamespaceResponse(
             success=True, assigned_partition=partition_of(request.namespace), assigned_proxy=created.assigned_proxy,
             message=f"activation is pending: {pending}" if pending else "created")

@@ -4,19 +4,21 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Collection, Mapping
+from collections.abc import Awaitable, Callable, Collection, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 
 from prism import control_plane_pb2 as pb
 from prism_admin import layout
 from prism_admin.assignments import LOCAL_BACKENDS, assignment, is_local
+from prism_admin.delivery import Delivery
 from prism_admin.handoff import Handoff
 from prism_admin.layout import Layout, Move
 from prism_admin.membership import SWEEP_SECONDS, Membership, Status
 from prism_admin.placement import Placement
 from prism_admin.pushes import Pushes
 from prism_admin.storage.clock import now
+from prism_admin.storage.errors import ConflictError, StorageError
 from prism_admin.storage.namespaces import Namespace
 from prism_admin.storage.proxies import Proxy
 from prism_admin.storage.store import Store
@@ -28,6 +30,9 @@ _log = logging.getLogger("prism.admin.coordinator")
 
 class UnknownProxyError(LookupError):
     """A heartbeat of a proxy that is not registered: it must register again."""
+
+    def __init__(self, proxy: str) -> None:
+        super().__init__(f"proxy not found: {proxy}; register again")
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,9 +56,13 @@ class Coordinator:
         self._proxies: dict[str, Proxy] = {}
         self._health: dict[str, pb.ProxyHeartbeat] = {}
         self._seen: dict[str, datetime] = {}
+        self._told: dict[str, dict[str, int]] = {}  # proxy -> namespace -> version, by its registration
+        self._lost: set[str] = set()  # declared dead, and their partitions not given away yet
         self._local_backends = set(LOCAL_BACKENDS)
         self.placement = Placement(store.proxies)
         self.handoff = Handoff(self.placement, store.namespaces, pushes, self.address_of)
+        self.delivery = Delivery(self.placement, store.namespaces, pushes, self.address_of,
+                                 lambda proxy, name, version: self.handoff.confirm(proxy, {name: version}))
         self._wake = asyncio.Event()
         self._tasks: list[asyncio.Task[None]] = []
         self.alarm = False
@@ -74,7 +83,11 @@ class Coordinator:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
         await self.handoff.close()
-        await self._write_seen()
+        await self.delivery.close()
+        try:
+            await self._write_seen()
+        except StorageError as error:
+            _log.warning("the last heartbeats were not written", extra={"reason": str(error)})
 
     # --- what proxies say ---------------------------------------------------------------------------------------------
 
@@ -87,16 +100,20 @@ class Coordinator:
             await self._store.proxies.upsert(proxy)
             self._learn(proxy)
             self._membership.heard(proxy.proxy_id)
+            self._lost.discard(proxy.proxy_id)
             self.handoff.forget(proxy.proxy_id)  # what it had in force before may be gone
             namespaces = await self._store.namespaces.page()
             change = self._plan(current.layout, namespaces, joining=proxy.proxy_id)
-            await self._begin(change, namespaces)
+            await self._begin(change, namespaces, wake=False)  # its first heartbeat confirms what the answer brings
             if before is not None and before.address != proxy.address:
                 await self._pushes.forget(before.address)
                 await self.placement.announce()
-            return self._ack(proxy.proxy_id, change.after, namespaces)
+            ack, rest = self._ack(proxy.proxy_id, change.after, namespaces)
+        if rest:
+            self.delivery.push_soon(rest, proxy.proxy_id)
+        return ack
 
-    async def heartbeat(self, heartbeat: pb.ProxyHeartbeat) -> int:
+    def heartbeat(self, heartbeat: pb.ProxyHeartbeat) -> int:
         """The revision of the map. UnknownProxyError when it must register first, as after it was declared dead."""
         proxy = heartbeat.proxy_id
         if proxy not in self._proxies or self._membership.status(proxy) is Status.UNHEALTHY:
@@ -104,6 +121,9 @@ class Coordinator:
         self._membership.heard(proxy)
         self._seen[proxy] = now()
         self._health[proxy] = heartbeat
+        told = self._told.pop(proxy, {})
+        self.handoff.confirm(proxy, {name: told[name] for name in heartbeat.namespace_health if name in told})
+        self.delivery.retry_soon(proxy)
         if self.handoff.wanted:
             self._wake.set()
         return self.placement.map.revision
@@ -179,17 +199,25 @@ class Coordinator:
         if found.alarm and not self.alarm:
             _log.error("most proxies are silent: nothing is moved", extra={"silent": found.silent})
         self.alarm = found.alarm
-        if found.lost:
-            await self._store.proxies.set_status(found.lost, Status.UNHEALTHY.value)
-            async with self.placement.changing():
-                namespaces = await self._store.namespaces.page()
-                for proxy in found.lost:
-                    _log.warning("a proxy is silent", extra={"proxy": proxy})
-                    self._health.pop(proxy, None)
-                    self.handoff.forget(proxy)
-                    change = self._plan(self.placement.map.layout, namespaces, leaving=proxy)
-                    await self._begin(change, namespaces)
+        for proxy in found.lost:
+            _log.warning("a proxy is silent", extra={"proxy": proxy})
+            self._health.pop(proxy, None)
+            self._told.pop(proxy, None)
+            self.handoff.forget(proxy)
+        self._lost.update(found.lost)
+        if self._lost:
+            await self._give_away()
         return found.lost
+
+    async def _give_away(self) -> None:
+        """What the lost had; whoever is left in `_lost` when this fails is for the next sweep."""
+        async with self.placement.changing():
+            await self._store.proxies.set_status(self._lost, Status.UNHEALTHY.value)
+            namespaces = await self._store.namespaces.page()
+            for proxy in sorted(self._lost):
+                change = self._plan(self.placement.map.layout, namespaces, leaving=proxy)
+                await self._begin(change, namespaces)
+                self._lost.discard(proxy)
 
     def _plan(self, before: Layout, namespaces: Collection[Namespace], *, joining: str = "", leaving: str = "",
               contiguous: bool = False) -> Change:
@@ -217,13 +245,14 @@ class Coordinator:
                 for partition, name in local.items() if before[partition] == leaving or contiguous}
         return Change(before, after, tuple(layout.moves(before, after)), stay)
 
-    async def _begin(self, change: Change, namespaces: Collection[Namespace]) -> None:
+    async def _begin(self, change: Change, namespaces: Collection[Namespace], *, wake: bool = True) -> None:
         """Switch what nobody uses, or nobody serves, at once, and leave the rest to the hand-off."""
         bound = {namespace.partition for namespace in namespaces}
         await self.placement.apply([move for move in change.moves if move.partition not in bound or
                                     move.target is None or move.source is None])
         self.handoff.want(move for move in change.moves if move.partition in bound and move.source is not None)
-        self._wake.set()
+        if wake:
+            self._wake.set()
 
     # --- in the background --------------------------------------------------------------------------------------------
 
@@ -238,20 +267,32 @@ class Coordinator:
         while True:
             await self._wake.wait()
             self._wake.clear()
-            await self.hand_off()
+            await self._attempt("partitions wait to be handed over", self.hand_off)
 
     async def _sweep_forever(self) -> None:
         while True:
             await asyncio.sleep(self._sweep_s)
-            await self._write_seen()
-            await self.sweep()
+            await self._attempt("heartbeats wait to be written", self._write_seen)
+            await self._attempt("silent proxies keep their partitions", self.sweep)
             if self.handoff.wanted:
                 self._wake.set()
 
     async def _write_seen(self) -> None:
         seen, self._seen = self._seen, {}
-        if seen:
+        if not seen:
+            return
+        try:
             await self._store.proxies.seen(seen)
+        except StorageError:
+            self._seen = {**seen, **self._seen}
+            raise
+
+    async def _attempt(self, consequence: str, work: Callable[[], Awaitable[object]]) -> None:
+        """A database that is away stops no task: the next round tries again."""
+        try:
+            await work()
+        except (StorageError, ConflictError) as error:
+            _log.error(consequence, extra={"reason": str(error)})
 
     # --- forms --------------------------------------------------------------------------------------------------------
 
@@ -264,19 +305,22 @@ class Coordinator:
         found = self._proxies.get(proxy_id)
         return found.address if found is not None else ""
 
-    def _ack(self, proxy: str, after: Layout, namespaces: Collection[Namespace]) -> pb.ProxyRegistrationAck:
+    def _ack(self, proxy: str, after: Layout, namespaces: Collection[Namespace]
+             ) -> tuple[pb.ProxyRegistrationAck, list[Namespace]]:
+        """The answer, and the namespaces that it has no room for."""
         revision = self.placement.map.revision
         ack = pb.ProxyRegistrationAck(success=True, message="registered", map_revision=revision)
         ack.partition_ranges.extend(
             pb.PartitionRange(start=start, end=end) for start, end, _ in layout.ranges(after, proxy))
+        theirs = [namespace for namespace in namespaces if after[namespace.partition] == proxy]
+        told = self._told[proxy] = {}
         size = 0
-        for namespace in namespaces:
-            if after[namespace.partition] != proxy:
-                continue
+        for namespace in theirs:
             item = assignment(namespace, revision)
             size += item.ByteSize() + 8
             if size > ACK_BYTES:
                 ack.more_namespaces = True
                 break
             ack.initial_namespaces.append(item)
-        return ack
+            told[namespace.name] = namespace.version
+        return ack, theirs[len(told):]

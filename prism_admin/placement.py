@@ -7,11 +7,12 @@ never the last.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Iterable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
 from prism_admin.layout import NOBODY, Layout, Move, owner_of
+from prism_admin.storage.errors import ConflictError
 from prism_admin.storage.proxies import Proxies
 
 
@@ -50,16 +51,27 @@ class Placement:
         changes = {move.partition: move.target for move in moves}
         if not changes:
             return self.map
-        revision = await self._proxies.save_map(self.map.revision, changes)
+        revision = await self._save(changes)
         layout = tuple(changes.get(partition, owner) for partition, owner in enumerate(self.map.layout))
-        self.map = Map(revision, layout)
-        async with self._changed:
-            self._changed.notify_all()
+        await self._put(Map(revision, layout))
         return self.map
 
     async def announce(self) -> None:
         """Wake watchers although the layout is the same: an address has changed."""
-        self.map = Map(await self._proxies.save_map(self.map.revision, {}), self.map.layout)
+        await self._put(Map(await self._save({}), self.map.layout))
+
+    async def _save(self, changes: Mapping[int, str | None]) -> int:
+        """The new revision. After ConflictError, which also a commit whose answer was lost leads to, the map is that of
+        storage."""
+        try:
+            return await self._proxies.save_map(self.map.revision, changes)
+        except ConflictError:
+            await self.open()
+            await self._put(self.map)
+            raise
+
+    async def _put(self, found: Map) -> None:
+        self.map = found
         async with self._changed:
             self._changed.notify_all()
 

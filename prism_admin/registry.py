@@ -6,7 +6,7 @@ import logging
 from typing import Any
 
 from prism import control_plane_pb2 as pb
-from prism_admin.assignments import assignment, to_json
+from prism_admin.assignments import to_json
 from prism_admin.coordinator import Coordinator
 from prism_admin.layout import partition_of
 from prism_admin.names import name_problem
@@ -33,11 +33,6 @@ class Registry:
         self._store = store
         self._coordinator = coordinator
         self._pushes = pushes
-        self._pending: dict[str, str] = {}
-
-    def pending(self, name: str) -> str | None:
-        """Why the proxy of a namespace has not confirmed it yet; None when it has."""
-        return self._pending.get(name)
 
     async def create(self, name: str, config: pb.NamespaceConfig, *, principal: str, description: str = "",
                      metadata: dict[str, Any] | None = None) -> Namespace:
@@ -63,7 +58,7 @@ class Registry:
                 created = await self._store.namespaces.get(name)
                 if created.config != wanted.config:
                     raise
-        await self._push(created)
+        await self._coordinator.delivery.push(created)
         return created
 
     async def change(self, name: str, *, expected_version: int = 0, config: pb.NamespaceConfig | None = None,
@@ -76,14 +71,14 @@ class Registry:
             values["config"] = to_json(config)
         changed = await self._store.namespaces.change(name, expected_version=expected_version, **values)
         if config is not None:
-            await self._push(changed)
+            await self._coordinator.delivery.push(changed)
         return changed
 
     async def delete(self, name: str) -> None:
         """Gone from storage first, then from the proxy. NotFoundError."""
         found = await self._store.namespaces.get(name)
         await self._store.namespaces.delete(name)
-        self._pending.pop(name, None)
+        self._coordinator.delivery.forget(name)
         current = self._coordinator.placement.map
         owner = current.owner(found.partition)
         address = self._coordinator.address_of(owner) if owner is not None else None
@@ -94,29 +89,6 @@ class Registry:
                 proxy_id=owner, namespace=name, revision=current.revision))
         except PushError as error:
             _log.warning("a deleted namespace was not revoked", extra={"namespace": name, "reason": str(error)})
-
-    async def retry_pending(self, proxy: str) -> None:
-        """The proxy has been heard from: tell it again what it has not confirmed."""
-        for name in list(self._pending):
-            found = await self._store.namespaces.get(name)
-            if self._coordinator.placement.map.owner(found.partition) == proxy:
-                await self._push(found)
-
-    async def _push(self, namespace: Namespace) -> None:
-        current = self._coordinator.placement.map
-        owner = current.owner(namespace.partition)
-        address = self._coordinator.address_of(owner) if owner is not None else None
-        if address is None:
-            self._pending[namespace.name] = f"{owner or 'its proxy'} is not alive"
-            return
-        try:
-            await self._pushes.assign(address, assignment(namespace, current.revision))
-        except PushError as error:
-            self._pending[namespace.name] = str(error)
-            _log.warning("a namespace is not in force yet",
-                         extra={"namespace": namespace.name, "proxy": owner, "reason": str(error)})
-        else:
-            self._pending.pop(namespace.name, None)
 
 
 def config_problem(config: pb.NamespaceConfig) -> str | None:

@@ -12,6 +12,8 @@ from typing import Any
 
 import grpc
 
+from prism_admin.failures import ANSWERED, abort_with
+
 Context = Any  # grpc.aio.ServicerContext
 LOCAL = "local"
 _principal: ContextVar[str] = ContextVar("principal", default="")
@@ -108,7 +110,10 @@ class Authentication(grpc.aio.ServerInterceptor):  # type: ignore[type-arg]
         async def call(request: Any, context: Context) -> Any:
             with self._observe(method, request, context) as observed:
                 await self._enter(context)
-                observed.response = await inner(request, context)
+                try:
+                    observed.response = await inner(request, context)
+                except ANSWERED as error:
+                    await abort_with(context, error)
                 return observed.response
 
         return call
@@ -117,7 +122,10 @@ class Authentication(grpc.aio.ServerInterceptor):  # type: ignore[type-arg]
         async def call(request: Any, context: Context) -> Any:
             with self._observe(method, request, context):
                 await self._enter(context)
-                async for item in inner(request, context):
-                    yield item
+                try:
+                    async for item in inner(request, context):
+                        yield item
+                except ANSWERED as error:
+                    await abort_with(context, error)
 
         return call

@@ -32,7 +32,7 @@ def serve(
     from prism_admin.app import AdminConfig, App, StartError
     from prism_admin.cli.main import token_of
     from prism_admin.security import Security
-    from prism_admin.storage.engine import StorageError
+    from prism_admin.storage.errors import StorageError
     from prism_admin.storage.urn import UrnError, parse
 
     levels = logging.getLevelNamesMapping()

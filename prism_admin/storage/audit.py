@@ -17,11 +17,12 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from sqlalchemy import delete, select
-from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from prism_admin.storage import tables
 from prism_admin.storage.clock import now
+from prism_admin.storage.errors import StorageError
+from prism_admin.storage.transactions import reading, writing
 
 RETENTION = timedelta(days=90)
 MAX_WAITING = 10_000
@@ -101,14 +102,14 @@ class Audit:
             query = query.where(_TABLE.c.timestamp < end)
         if before:
             query = query.where(_TABLE.c.id < before)
-        async with self._engine.connect() as connection:
+        async with reading(self._engine) as connection:
             rows = (await connection.execute(query)).mappings().all()
         return [(int(row["id"]), _entry(row)) for row in rows]
 
     async def verify(self) -> int | None:
         """The id of the first entry that is not as it was written, or follows one that is gone; None when all are."""
         previous: str | None = None
-        async with self._engine.connect() as connection:
+        async with reading(self._engine) as connection:
             for row in (await connection.execute(select(_TABLE).order_by(_TABLE.c.id))).mappings():
                 if previous is None:
                     previous = row["chain_hash"].partition(":")[0]  # retention removed what came before
@@ -123,7 +124,7 @@ class Audit:
 
     async def sweep(self, keep: timedelta = RETENTION) -> int:
         """Remove what is older than `keep`; how many entries went."""
-        async with self._engine.begin() as connection:
+        async with writing(self._engine) as connection:
             return (await connection.execute(delete(_TABLE).where(_TABLE.c.timestamp < now() - keep))).rowcount
 
     async def _write_all(self) -> None:
@@ -136,9 +137,9 @@ class Audit:
             running = len(entries) == len(batch)
             try:
                 await self._write(entries)
-            except (SQLAlchemyError, OSError) as error:
+            except StorageError as error:
                 self._head = None
-                self._failed(len(entries), str(error).splitlines()[0])
+                self._failed(len(entries), str(error))
             finally:
                 for _ in batch:
                     self._queue.task_done()
@@ -146,7 +147,7 @@ class Audit:
     async def _write(self, entries: Sequence[Entry]) -> None:
         if not entries:
             return
-        async with self._engine.begin() as connection:
+        async with writing(self._engine) as connection:
             if self._head is None:
                 last = (await connection.execute(
                     select(_TABLE.c.chain_hash).order_by(_TABLE.c.id.desc()).limit(1))).scalar_one_or_none()

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import sqlite3
 from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import Connection, event, inspect, text
-from sqlalchemy.exc import DBAPIError, SQLAlchemyError
+from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
+from prism_admin.storage.errors import StorageError
+from prism_admin.storage.transactions import reason_of, translated
 from prism_admin.storage.urn import Database
 
 if TYPE_CHECKING:
@@ -16,29 +17,29 @@ if TYPE_CHECKING:
 
 LATEST = 3  # of migrations/versions
 BUSY_MS = 5000
-
-
-class StorageError(RuntimeError):
-    """The database cannot be used; the message names it, without its password, and what failed."""
+WAIT_SECONDS = 5  # for a connection, and for the answer to a statement
 
 
 async def open_engine(database: Database) -> AsyncEngine:
     """An engine on a database with the latest schema. StorageError when it cannot be reached or migrated."""
     engine = make_engine(database)
     try:
-        async with engine.connect() as connection:
-            current = await connection.run_sync(version)
-            if current != LATEST:
-                await connection.run_sync(migrate, "head")
-    except (OSError, SQLAlchemyError) as error:
+        with translated(engine, f"database {database.shown}"):
+            async with engine.connect() as connection:
+                current = await connection.run_sync(version)
+                if current != LATEST:
+                    await connection.run_sync(migrate, "head")
+    except StorageError:
         await engine.dispose()
-        raise StorageError(f"database {database.shown}: {_reason(error)}") from error
+        raise
     return engine
 
 
 def make_engine(database: Database) -> AsyncEngine:
     if database.path is None:
-        return create_async_engine(database.url, pool_size=8, max_overflow=8, pool_pre_ping=True)
+        return create_async_engine(
+            database.url, pool_size=8, max_overflow=8, pool_pre_ping=True, pool_timeout=WAIT_SECONDS,
+            connect_args={"timeout": WAIT_SECONDS, "command_timeout": WAIT_SECONDS})
     database.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     engine = create_async_engine(database.url)
     event.listen(engine.sync_engine, "connect", _prepare_sqlite)
@@ -73,7 +74,7 @@ def migrate(connection: Connection, target: str) -> None:
     except SQLAlchemyError as error:
         connection.rollback()
         raise StorageError(
-            f"migration to {target} failed after version {version(connection)}: {_reason(error)}") from error
+            f"migration to {target} failed after version {version(connection)}: {reason_of(error)}") from error
 
 
 def _alembic(connection: Connection) -> Config:
@@ -97,11 +98,3 @@ def _prepare_sqlite(connection: Any, record: object) -> None:
 def _begin_immediate(connection: Connection) -> None:
     """A transaction that reads first and writes later cannot wait for another writer; one that locks at once can."""
     connection.exec_driver_sql("BEGIN IMMEDIATE")
-
-
-def _reason(error: Exception) -> str:
-    if isinstance(error, DBAPIError) and error.orig is not None:
-        return str(error.orig).strip() or type(error.orig).__name__
-    if isinstance(error, sqlite3.Error | OSError):
-        return str(error)
-    return str(error).splitlines()[0]

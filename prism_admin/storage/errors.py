@@ -1,6 +1,10 @@
-"""What storage says when a row is missing, or there already."""
+"""What storage says when a row is missing, or there already, and when it cannot be used at all."""
 
 from __future__ import annotations
+
+
+class StorageError(RuntimeError):
+    """The database cannot be used; the message says what failed, without its password."""
 
 
 class NotFoundError(LookupError):

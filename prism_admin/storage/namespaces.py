@@ -14,6 +14,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 from prism_admin.storage import tables
 from prism_admin.storage.clock import now
 from prism_admin.storage.errors import AlreadyExistsError, ConflictError, NotFoundError
+from prism_admin.storage.transactions import reading, writing
 from prism_admin.storage.upsert import upsert
 
 _TABLE = tables.namespaces
@@ -43,7 +44,7 @@ class Namespaces:
 
     async def create(self, namespace: Namespace) -> Namespace:
         """The stored row, with its version: one more than any its name ever had. AlreadyExistsError."""
-        async with self._engine.begin() as connection:
+        async with writing(self._engine) as connection:
             version = await self._next_version(connection, namespace.name)
             try:
                 await connection.execute(_TABLE.insert().values(
@@ -56,7 +57,7 @@ class Namespaces:
 
     async def get(self, name: str) -> Namespace:
         """NotFoundError."""
-        async with self._engine.connect() as connection:
+        async with reading(self._engine) as connection:
             return await self._get(connection, name)
 
     async def page(self, *, after: str = "", limit: int = 0, prefix: str = "") -> list[Namespace]:
@@ -66,13 +67,13 @@ class Namespaces:
             query = query.where(_TABLE.c.name.startswith(prefix, autoescape=True))
         if limit:
             query = query.limit(limit)
-        async with self._engine.connect() as connection:
+        async with reading(self._engine) as connection:
             return [_namespace(row) for row in (await connection.execute(query)).mappings()]
 
     async def in_partitions(self, partitions: Sequence[int]) -> list[Namespace]:
         """Those of some partitions, by name."""
         query = select(_TABLE).where(_TABLE.c.partition_id.in_(partitions)).order_by(_TABLE.c.name)
-        async with self._engine.connect() as connection:
+        async with reading(self._engine) as connection:
             return [_namespace(row) for row in (await connection.execute(query)).mappings()]
 
     async def change(self, name: str, *, expected_version: int = 0, **values: Any) -> Namespace:
@@ -80,7 +81,7 @@ class Namespaces:
 
         NotFoundError; ConflictError when `expected_version` is given and no longer the row's.
         """
-        async with self._engine.begin() as connection:
+        async with writing(self._engine) as connection:
             found = await self._get(connection, name)
             if expected_version and found.version != expected_version:
                 raise ConflictError(f"namespace {name} has version {found.version}, not {expected_version}")
@@ -92,7 +93,7 @@ class Namespaces:
 
     async def delete(self, name: str) -> None:
         """NotFoundError."""
-        async with self._engine.begin() as connection:
+        async with writing(self._engine) as connection:
             if (await connection.execute(delete(_TABLE).where(_TABLE.c.name == name))).rowcount == 0:
                 raise NotFoundError("namespace", name)
 

@@ -13,6 +13,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from prism_admin.storage import tables
 from prism_admin.storage.clock import now
 from prism_admin.storage.errors import ConflictError, NotFoundError
+from prism_admin.storage.transactions import reading, writing
 from prism_admin.storage.upsert import upsert
 
 _TABLE = tables.proxies
@@ -46,25 +47,25 @@ class Proxies:
             "address": proxy.address, "region": proxy.region, "version": proxy.version, "status": proxy.status,
             "capabilities": list(proxy.capabilities), "metadata": proxy.metadata, "last_seen": now(), "updated_at":
             now()}
-        async with self._engine.begin() as connection:
+        async with writing(self._engine) as connection:
             values = {"proxy_id": proxy.proxy_id, "created_at": now(), **known}
             await connection.execute(upsert(connection, _TABLE, values, ["proxy_id"], known))
 
     async def seen(self, when: Mapping[str, datetime]) -> None:
         """Heartbeats: nothing else of the row changes."""
-        async with self._engine.begin() as connection:
+        async with writing(self._engine) as connection:
             for proxy_id, last_seen in when.items():
                 await connection.execute(update(_TABLE).where(_TABLE.c.proxy_id == proxy_id).values(
                     last_seen=last_seen, status="healthy"))
 
     async def set_status(self, proxy_ids: Iterable[str], status: str) -> None:
-        async with self._engine.begin() as connection:
+        async with writing(self._engine) as connection:
             await connection.execute(update(_TABLE).where(_TABLE.c.proxy_id.in_(list(proxy_ids))).values(
                 status=status, updated_at=now()))
 
     async def get(self, proxy_id: str) -> Proxy:
         """NotFoundError."""
-        async with self._engine.connect() as connection:
+        async with reading(self._engine) as connection:
             query = select(_TABLE).where(_TABLE.c.proxy_id == proxy_id)
             row = (await connection.execute(query)).mappings().one_or_none()
         if row is None:
@@ -74,12 +75,12 @@ class Proxies:
     async def list(self) -> list[Proxy]:
         """Last seen first."""
         query = select(_TABLE).order_by(_TABLE.c.last_seen.desc(), _TABLE.c.proxy_id)
-        async with self._engine.connect() as connection:
+        async with reading(self._engine) as connection:
             return [_proxy(row) for row in (await connection.execute(query)).mappings()]
 
     async def delete(self, proxy_id: str) -> None:
         """NotFoundError."""
-        async with self._engine.begin() as connection:
+        async with writing(self._engine) as connection:
             if (await connection.execute(delete(_TABLE).where(_TABLE.c.proxy_id == proxy_id))).rowcount == 0:
                 raise NotFoundError("proxy", proxy_id)
 
@@ -88,7 +89,7 @@ class Proxies:
     async def load_map(self) -> tuple[int, dict[int, str]]:
         """(revision, owner by partition); partitions without an owner are left out."""
         rows = tables.partitions
-        async with self._engine.connect() as connection:
+        async with reading(self._engine) as connection:
             revision = (await connection.execute(select(_MAP.c.revision))).scalar_one()
             owners = (await connection.execute(select(rows.c.partition_id, rows.c.proxy_id))).all()
         return int(revision), {int(partition): owner for partition, owner in owners if owner is not None}
@@ -100,7 +101,7 @@ class Proxies:
         admin wrote it, and this one must read again.
         """
         rows = tables.partitions
-        async with self._engine.begin() as connection:
+        async with writing(self._engine) as connection:
             done = await connection.execute(
                 update(_MAP).where(_MAP.c.revision == expected).values(revision=expected + 1))
             if done.rowcount == 0:

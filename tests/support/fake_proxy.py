@@ -28,6 +28,7 @@ class FakeProxy(control_plane_pb2_grpc.ControlPlaneServicer):
         self.ranges: list[tuple[int, int]] = []
         self.map = pb.PartitionMap()
         self.assigned: list[str] = []
+        self.pushed: list[str] = []
         self.revoked: list[str] = []
         self.away_errors: list[AdminError] = []
         self.registrations = 0
@@ -83,6 +84,7 @@ class FakeProxy(control_plane_pb2_grpc.ControlPlaneServicer):
     ) -> pb.NamespaceAssignmentAck:
         if self.refuse:
             return pb.NamespaceAssignmentAck(success=False, message=self.refuse)
+        self.pushed.append(request.namespace)
         self._take(request)
         return pb.NamespaceAssignmentAck(success=True)
 

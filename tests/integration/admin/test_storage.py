@@ -14,8 +14,8 @@ from sqlalchemy import text
 from sqlalchemy.exc import IntegrityError
 
 from prism_admin.storage.audit import Audit, Entry
-from prism_admin.storage.engine import LATEST, StorageError, make_engine, migrate, version
-from prism_admin.storage.errors import AlreadyExistsError, ConflictError, NotFoundError
+from prism_admin.storage.engine import LATEST, make_engine, migrate, version
+from prism_admin.storage.errors import AlreadyExistsError, ConflictError, NotFoundError, StorageError
 from prism_admin.storage.namespaces import Namespace
 from prism_admin.storage.proxies import Proxy
 from prism_admin.storage.store import Store, open_store
