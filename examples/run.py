@@ -23,7 +23,7 @@ def main(address: str = ADDRESS, metrics: str = METRICS, admin: str = ADMIN) -> 
     with Processes() as processes:
         try:
             processes.start("prism_admin", "serve", "--listen", admin, "--db", f"sqlite:///{DATA.resolve()}/admin.db",
-                            address=admin)
+                            "--metrics-listen", "off", address=admin)
             processes.start("prism_proxy", "--config", str(CONFIG), "--listen", address, "--metrics-listen", metrics,
                             "--admin-endpoint", admin, "--proxy-id", "proxy-01", address=address)
             print("\n\n".join([first_call(address), durable_call(address), created_namespace(address)]))

@@ -41,7 +41,8 @@ class Example:
 
     def start_admin(self) -> None:
         self._processes.start("prism_admin", "serve", "--listen", self.admin, "--db",
-                              f"sqlite:///{self._folder}/admin.db", address=self.admin)
+                              f"sqlite:///{self._folder}/admin.db", "--metrics-listen", "off",
+                              address=self.admin)
 
     def start_proxy(self, number: int) -> None:
         self._processes.start("prism_proxy", "--admin-endpoint", self.admin, "--proxy-id", f"proxy-{number:02}",

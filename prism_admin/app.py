@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 import os
 import secrets
 import signal
@@ -20,6 +19,7 @@ from prism_admin.admin_api import AdminService
 from prism_admin.control_plane import ControlPlane
 from prism_admin.coordinator import Coordinator
 from prism_admin.membership import STALE_SECONDS, SWEEP_SECONDS, Membership
+from prism_admin.metrics import Metrics
 from prism_admin.observe import Observer
 from prism_admin.pushes import Pushes
 from prism_admin.registry import Registry
@@ -27,10 +27,12 @@ from prism_admin.security import Authentication, Security
 from prism_admin.storage.audit import Audit
 from prism_admin.storage.store import open_store
 from prism_admin.storage.urn import Database
+from prism_proxy.telemetry import log
+from prism_proxy.telemetry.http import TelemetryServer
 
 STOP_GRACE_SECONDS = 5.0
 MAX_MESSAGE_BYTES = 16 * 1024 * 1024
-_log = logging.getLogger("prism.admin")
+_log = log.get("prism.admin")
 
 
 class StartError(RuntimeError):
@@ -49,6 +51,7 @@ class AdminConfig:
     audit_key_file: Path | None = None
     stale_s: float = STALE_SECONDS
     sweep_s: float = SWEEP_SECONDS
+    metrics_listen: str = "off"
 
 
 class App:
@@ -59,6 +62,8 @@ class App:
         self._stop = asyncio.Event()
         self._closing: list[Callable[[], Awaitable[None]]] = []
         self.port = 0
+        self.metrics_port = 0
+        self._serving = False
 
     async def run(self) -> None:
         """Serve until SIGTERM or SIGINT. StartError, StorageError, OSError."""
@@ -85,22 +90,27 @@ class App:
         await coordinator.open()
         self._closing.append(coordinator.close)
         registry = Registry(store, coordinator, pushes)
+        observer = Observer(audit)
         server = grpc.aio.server(
-            interceptors=(Authentication(config.security, Observer(audit)),),
+            interceptors=(Authentication(config.security, observer),),
             options=(("grpc.max_receive_message_length", MAX_MESSAGE_BYTES), ("grpc.so_reuseport", 0)))
         control_plane_pb2_grpc.add_ControlPlaneServicer_to_server(  # type: ignore[no-untyped-call]
             ControlPlane(coordinator, registry), server)
         admin_pb2_grpc.add_AdminServiceServicer_to_server(  # type: ignore[no-untyped-call]
             AdminService(store, coordinator, registry, audit), server)
         self.port = self._bind(server)
+        await self._serve_metrics(Metrics(store, coordinator, observer, audit))
         await server.start()
         self._closing.append(partial(server.stop, STOP_GRACE_SECONDS))
+        self._closing.append(coordinator.placement.close)  # whoever watches goes elsewhere, and is not waited for
         coordinator.start()
-        _log.info("serving on port %d, database %s", self.port, config.database.shown)
+        self._serving = True
+        _log.info(f"serving on port {self.port}", database=config.database.shown, metrics_port=self.metrics_port)
         await audit.sweep()
 
     async def stop(self) -> None:
         """Finish calls, write what waits, close everything."""
+        self._serving = False
         while self._closing:
             await self._closing.pop()()
 
@@ -119,6 +129,22 @@ class App:
         except RuntimeError as error:
             raise StartError(f"--listen {config.listen}: the port is taken, or the address is not of this machine; "
                              "choose another") from error
+
+    async def _serve_metrics(self, metrics: Metrics) -> None:
+        """`/metrics`, `/health` and `/ready`, until all calls have ended."""
+        where = self._config.metrics_listen
+        if where == "off":
+            return
+        host, _, port = where.rpartition(":")
+        if not port.isdecimal():
+            raise StartError(f"--metrics-listen {where!r}: write HOST:PORT, or off")
+        server = TelemetryServer(
+            metrics.render, lambda: (self._serving, metrics.readiness()), refresh=metrics.refresh)
+        try:
+            self.metrics_port = await server.start(host.strip("[]") or "127.0.0.1", int(port))
+        except OSError as error:
+            raise StartError(f"--metrics-listen {where}: {error.strerror}; choose another, or off") from error
+        self._closing.append(server.close)
 
     def _push_credentials(self) -> grpc.ChannelCredentials | None:
         security = self._config.security

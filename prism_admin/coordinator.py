@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections.abc import Awaitable, Callable, Collection, Mapping
 from dataclasses import dataclass
 from datetime import datetime
@@ -22,10 +21,11 @@ from prism_admin.storage.errors import ConflictError, StorageError
 from prism_admin.storage.namespaces import Namespace
 from prism_admin.storage.proxies import Proxy
 from prism_admin.storage.store import Store
+from prism_proxy.telemetry import log
 
 ACK_BYTES = 3 * 1024 * 1024  # below the 4 MiB a stock client takes
 LOCAL_BACKENDS_LABEL = "local_backends"  # of a registration's metadata: driver names, separated by commas
-_log = logging.getLogger("prism.admin.coordinator")
+_log = log.get("prism.admin.coordinator")
 
 
 class UnknownProxyError(LookupError):
@@ -87,7 +87,7 @@ class Coordinator:
         try:
             await self._write_seen()
         except StorageError as error:
-            _log.warning("the last heartbeats were not written", extra={"reason": str(error)})
+            _log.warning("the last heartbeats were not written", reason=str(error))
 
     # --- what proxies say ---------------------------------------------------------------------------------------------
 
@@ -140,6 +140,10 @@ class Coordinator:
 
     def proxy(self, proxy_id: str) -> Proxy | None:
         return self._proxies.get(proxy_id)
+
+    def proxies(self) -> Collection[str]:
+        """All that ever registered."""
+        return self._proxies.keys()
 
     def address_of(self, proxy_id: str) -> str | None:
         """Where a living proxy is; None for others."""
@@ -197,10 +201,10 @@ class Coordinator:
         """Declare the silent dead and give away what others can serve; who died."""
         found = self._membership.sweep()
         if found.alarm and not self.alarm:
-            _log.error("most proxies are silent: nothing is moved", extra={"silent": found.silent})
+            _log.error("most proxies are silent: nothing is moved", silent=found.silent)
         self.alarm = found.alarm
         for proxy in found.lost:
-            _log.warning("a proxy is silent", extra={"proxy": proxy})
+            _log.warning("a proxy is silent", proxy=proxy)
             self._health.pop(proxy, None)
             self._told.pop(proxy, None)
             self.handoff.forget(proxy)
@@ -261,7 +265,7 @@ class Coordinator:
         async with self.placement.changing():
             outcome = await self.handoff.run()
         for partition, reason in outcome.failed.items():
-            _log.warning("a partition could not be handed over yet", extra={"partition": partition, "reason": reason})
+            _log.warning("a partition could not be handed over yet", partition=partition, reason=reason)
 
     async def _hand_off_forever(self) -> None:
         while True:
@@ -292,7 +296,7 @@ class Coordinator:
         try:
             await work()
         except (StorageError, ConflictError) as error:
-            _log.error(consequence, extra={"reason": str(error)})
+            _log.error(consequence, reason=str(error))
 
     # --- forms --------------------------------------------------------------------------------------------------------
 

@@ -10,7 +10,6 @@ A pending namespace is stored and has an owner: it only waits to be in force. No
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections.abc import Callable, Coroutine, Iterable, Mapping
 from typing import Any
 
@@ -19,9 +18,10 @@ from prism_admin.placement import Placement
 from prism_admin.pushes import PushError, Pushes
 from prism_admin.storage.errors import NotFoundError, StorageError
 from prism_admin.storage.namespaces import Namespace, Namespaces
+from prism_proxy.telemetry import log
 
 CONCURRENT_PUSHES = 64
-_log = logging.getLogger("prism.admin.delivery")
+_log = log.get("prism.admin.delivery")
 
 
 class Delivery:
@@ -61,7 +61,7 @@ class Delivery:
         except PushError as error:
             self._pending[namespace.name] = str(error)
             _log.warning("a namespace is not in force yet",
-                         extra={"namespace": namespace.name, "proxy": proxy, "reason": str(error)})
+                         namespace=namespace.name, proxy=proxy, reason=str(error))
         else:
             self._pending.pop(namespace.name, None)
             self._confirmed(proxy, namespace.name, namespace.version)
@@ -101,7 +101,7 @@ class Delivery:
                 if self._placement.map.owner(found.partition) == proxy:
                     await self.push(found)
         except StorageError as error:
-            _log.warning("pending namespaces wait for the database", extra={"reason": str(error)})
+            _log.warning("pending namespaces wait for the database", reason=str(error))
         finally:
             self._retrying.discard(proxy)
 

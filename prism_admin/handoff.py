@@ -11,7 +11,6 @@ assignment, or by naming it in a heartbeat. What only its owner has (`is_local`)
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -22,9 +21,10 @@ from prism_admin.layout import Move
 from prism_admin.placement import Placement
 from prism_admin.pushes import PushError, Pushes
 from prism_admin.storage.namespaces import Namespace, Namespaces
+from prism_proxy.telemetry import log
 
 CONCURRENT_PUSHES = 64
-_log = logging.getLogger("prism.admin.handoff")
+_log = log.get("prism.admin.handoff")
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,7 +129,7 @@ class Handoff:
                 await self._pushes.revoke(address, pb.NamespaceRevocation(
                     proxy_id=source, namespace=namespace.name, revision=revision))
             except PushError as error:
-                _log.warning("a namespace was not revoked", extra={"namespace": namespace.name, "reason": str(error)})
+                _log.warning("a namespace was not revoked", namespace=namespace.name, reason=str(error))
 
     async def close(self) -> None:
         for task in list(self._revoking):

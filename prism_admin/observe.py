@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import time
+from bisect import bisect_left
 from collections import Counter, defaultdict
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass, field
 from typing import Any
 
 import grpc
@@ -25,7 +27,20 @@ MUTATING = {  # method -> kind of resource, field that names it
     "ReassignNamespace": ("namespace", "name"),
     "Rebalance": ("partitions", "leave"),
 }
+BUCKETS = (0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0)  # seconds
 _DENIED = (grpc.StatusCode.UNAUTHENTICATED, grpc.StatusCode.PERMISSION_DENIED)
+
+
+@dataclass(slots=True)
+class Duration:
+    """A histogram of seconds: `counts` by bucket, the last one for all that is longer than any bound."""
+
+    counts: list[int] = field(default_factory=lambda: [0] * (len(BUCKETS) + 1))
+    seconds: float = 0.0
+
+    def add(self, seconds: float) -> None:
+        self.counts[bisect_left(BUCKETS, seconds)] += 1
+        self.seconds += seconds
 
 
 class Observed:
@@ -40,7 +55,8 @@ class Observer:
     def __init__(self, audit: Audit) -> None:
         self._audit = audit
         self.requests: Counter[tuple[str, str]] = Counter()  # (operation, status)
-        self.seconds: dict[str, float] = defaultdict(float)
+        self.durations: dict[str, Duration] = defaultdict(Duration)
+        self.limited = 0
 
     @contextmanager
     def __call__(self, method: str, request: Any, context: Context) -> Iterator[Observed]:
@@ -57,7 +73,7 @@ class Observer:
             code = _code(context, failure)
             operation = method.rpartition("/")[2]
             self.requests[operation, code.name] += 1
-            self.seconds[operation] += elapsed
+            self.durations[operation].add(elapsed)
             if operation in MUTATING or code in _DENIED:
                 self._audit.log(_entry(method, request, context, observed.response, code, elapsed))
 

@@ -34,6 +34,7 @@ class Placement:
         self._proxies = proxies
         self._lock = asyncio.Lock()
         self._changed = asyncio.Condition()
+        self._closed = False
         self.map = Map(0)
 
     async def open(self) -> None:
@@ -75,12 +76,20 @@ class Placement:
         async with self._changed:
             self._changed.notify_all()
 
+    async def close(self) -> None:
+        """End all watching."""
+        self._closed = True
+        async with self._changed:
+            self._changed.notify_all()
+
     async def watch(self, known: int) -> AsyncIterator[Map]:
-        """The map now, when it is newer than `known`, and every newer one."""
+        """The map now, when it is newer than `known`, and every newer one, until `close`."""
         while True:
             async with self._changed:
-                while self.map.revision <= known:
+                while self.map.revision <= known and not self._closed:
                     await self._changed.wait()
+                if self._closed:
+                    return
                 current = self.map
             known = current.revision
             yield current

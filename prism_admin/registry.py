@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from typing import Any
 
 from prism import control_plane_pb2 as pb
@@ -14,8 +13,9 @@ from prism_admin.pushes import PushError, Pushes
 from prism_admin.storage.errors import AlreadyExistsError
 from prism_admin.storage.namespaces import Namespace
 from prism_admin.storage.store import Store
+from prism_proxy.telemetry import log
 
-_log = logging.getLogger("prism.admin.registry")
+_log = log.get("prism.admin.registry")
 
 
 class InvalidNamespaceError(ValueError):
@@ -88,7 +88,7 @@ class Registry:
             await self._pushes.revoke(address, pb.NamespaceRevocation(
                 proxy_id=owner, namespace=name, revision=current.revision))
         except PushError as error:
-            _log.warning("a deleted namespace was not revoked", extra={"namespace": name, "reason": str(error)})
+            _log.warning("a deleted namespace was not revoked", namespace=name, reason=str(error))
 
 
 def config_problem(config: pb.NamespaceConfig) -> str | None:

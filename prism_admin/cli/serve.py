@@ -24,7 +24,11 @@ def serve(
     audit_key_file: Annotated[Path | None, typer.Option(help="key that signs the audit log; made when missing")] = None,
     insecure: Annotated[
         bool, typer.Option("--insecure", help="serve other machines without TLS or credentials")] = False,
+    metrics_listen: Annotated[str, typer.Option(
+        envvar="PRISM_METRICS_LISTEN", metavar="HOST:PORT", help="/metrics, /health and /ready; off for none")
+                              ] = "127.0.0.1:9091",
     log_level: Annotated[str, typer.Option(help="debug, info, warning or error")] = "info",
+    log_format: Annotated[str, typer.Option(help="json, text, or auto: text on a terminal")] = "auto",
 ) -> None:
     """Run the control plane."""
     import asyncio
@@ -34,12 +38,14 @@ def serve(
     from prism_admin.security import Security
     from prism_admin.storage.errors import StorageError
     from prism_admin.storage.urn import UrnError, parse
+    from prism_proxy.telemetry import log
 
-    levels = logging.getLevelNamesMapping()
-    if log_level.upper() not in levels:
-        raise fail(f"--log-level {log_level!r}: use debug, info, warning or error")
+    if log_level not in log.LEVELS:
+        raise fail(f"--log-level {log_level!r}: use {', '.join(log.LEVELS)}")
+    if log_format not in ("json", "text", "auto"):
+        raise fail(f"--log-format {log_format!r}: use json, text or auto")
+    log.configure(log_level, log_format)
     logging.getLogger("alembic").setLevel(logging.WARNING)
-    logging.basicConfig(level=levels[log_level.upper()], format="%(asctime)s %(levelname)s %(name)s %(message)s")
     if (tls_cert is None) != (tls_key is None):
         raise fail("--tls-cert and --tls-key go together")
     if tls_client_ca is not None and tls_cert is None:
@@ -47,7 +53,7 @@ def serve(
     try:
         config = AdminConfig(
             parse(db), listen, Security(token_of(token_file), tls_cert, tls_key, tls_client_ca), insecure, push_ca,
-            audit_key_file)
+            audit_key_file, metrics_listen=metrics_listen)
         asyncio.run(App(config).run())
     except (UrnError, StartError, StorageError, OSError) as error:
         raise fail(str(error)) from None

@@ -10,8 +10,7 @@ import asyncio
 import hashlib
 import hmac
 import json
-import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime, timedelta
 from typing import Any
@@ -23,12 +22,13 @@ from prism_admin.storage import tables
 from prism_admin.storage.clock import now
 from prism_admin.storage.errors import StorageError
 from prism_admin.storage.transactions import reading, writing
+from prism_proxy.telemetry import log
 
 RETENTION = timedelta(days=90)
 MAX_WAITING = 10_000
 BATCH = 500
 _TABLE = tables.audit_logs
-_log = logging.getLogger("prism.admin.audit")
+_log = log.get("prism.admin.audit")
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,15 +58,18 @@ class Entry:
 class Audit:
     """`key` signs the chain. One writer a database: the chain's head is kept in memory."""
 
-    def __init__(
-        self, engine: AsyncEngine, key: bytes, *, on_failure: Callable[[int], None] = lambda count: None
-    ) -> None:
+    def __init__(self, engine: AsyncEngine, key: bytes) -> None:
         self._engine = engine
         self._key = key
-        self._on_failure = on_failure
+        self.failures = 0  # entries that were not written
         self._queue: asyncio.Queue[Entry | None] = asyncio.Queue(MAX_WAITING)
         self._head: str | None = None
         self._writer: asyncio.Task[None] | None = None
+
+    @property
+    def waiting(self) -> int:
+        """Entries that are not written yet."""
+        return self._queue.qsize()
 
     def start(self) -> None:
         self._writer = asyncio.get_running_loop().create_task(self._write_all())
@@ -165,8 +168,8 @@ class Audit:
         return hmac.new(self._key, link.encode(), hashlib.sha256).hexdigest()
 
     def _failed(self, count: int, reason: str) -> None:
-        _log.error("audit entries were not written", extra={"count": count, "reason": reason})
-        self._on_failure(count)
+        _log.error("audit entries were not written", count=count, reason=reason)
+        self.failures += count
 
 
 def _link(previous: str, entry: Entry) -> str:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import RowMapping, delete, select, update
+from sqlalchemy import RowMapping, delete, func, select, update
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
@@ -69,6 +69,10 @@ class Namespaces:
             query = query.limit(limit)
         async with reading(self._engine) as connection:
             return [_namespace(row) for row in (await connection.execute(query)).mappings()]
+
+    async def count(self) -> int:
+        async with reading(self._engine) as connection:
+            return int((await connection.execute(select(func.count()).select_from(_TABLE))).scalar_one())
 
     async def in_partitions(self, partitions: Sequence[int]) -> list[Namespace]:
         """Those of some partitions, by name."""

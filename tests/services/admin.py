@@ -11,11 +11,11 @@ from pathlib import Path
 
 
 class AdminProcess:
-    """`port` and `started_s` are known once `start` returned."""
+    """`port`, `metrics_port` and `started_s` are known once `start` returned; `said` and `stopped_s` after `stop`."""
 
     def __init__(self, urn: str, *arguments: str, port: int = 0) -> None:
         self._command = (sys.executable, "-m", "prism_admin", "serve", "--db", urn, "--listen", f"127.0.0.1:{port}",
-                         *arguments)
+                         "--metrics-listen", "127.0.0.1:0", *arguments)
         self.port = port
 
     async def start(self) -> AdminProcess:
@@ -28,8 +28,11 @@ class AdminProcess:
             said += line
             if found := re.search(rb"serving on port (\d+)", line):
                 self.port = int(found[1])
+                shown = re.search(rb"metrics_port\D+(\d+)", line)
+                self.metrics_port = int(shown[1]) if shown else 0
                 self.started_s = time.monotonic() - began
-                self._drain = asyncio.create_task(self.process.stderr.read())
+                self._rest = asyncio.create_task(self.process.stderr.read())
+                self._first = said
                 return self
         raise AssertionError(f"the admin never served but said:\n{said.decode()}")
 
@@ -42,8 +45,12 @@ class AdminProcess:
         await self.process.wait()
 
     async def stop(self) -> int:
+        began = time.monotonic()
         self.process.send_signal(signal.SIGTERM)
-        return await self.process.wait()
+        code = await self.process.wait()
+        self.stopped_s = time.monotonic() - began
+        self.said = (self._first + await self._rest).decode()
+        return code
 
 
 async def run(*arguments: str, given: bytes = b"") -> tuple[int, str, str]:
