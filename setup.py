@@ -33,6 +33,7 @@ EXTENSIONS: dict[str, tuple[list[str], list[str]]] = {
     "flood": ([], []),
     "forward": ([], []),
     "forward_head": ([], []),
+    "forward_queue": ([], []),
     "forward_request": ([], []),
     "gate": ([], []),
     "gated_request": ([], []),

@@ -55,7 +55,7 @@ cdef class ServerConnection(GrpcSession):
         if self.core.peer_proof:
             self.belief.proof = PyBytes_AS_STRING(self.core.peer_proof)
             self.belief.proof_length = PyBytes_GET_SIZE(self.core.peer_proof)
-        elif self.core.peer_proof is not None and not self.trusted and is_local(self.peer):
+        elif self.core.peer_proof is not None and not self.trusted and (is_local(self.peer) or self.certified()):
             self.belief.level = BY_PROXY
         self.core.connections.add(self)
         if self.ssl_object is not None and self.ssl_object.selected_alpn_protocol() != "h2":
@@ -64,6 +64,10 @@ cdef class ServerConnection(GrpcSession):
         super().connection_made(transport)
         if self.core.draining:
             self.drain()
+
+    cdef bint certified(self):
+        """Whether the peer showed a certificate of the CA that the server asks for."""
+        return self.ssl_object is not None and bool(self.ssl_object.getpeercert())
 
     cdef void on_lost(self) noexcept:
         self.core.connections.discard(self)

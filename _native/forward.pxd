@@ -1,7 +1,8 @@
 from libc.stdint cimport int32_t, int64_t
 
 from prism_proxy._native.buffers cimport buffer_t
-from prism_proxy._native.call cimport Handler, ServerStream
+from prism_proxy._native.call cimport ServerStream
+from prism_proxy._native.forward_queue cimport ForwardQueue
 from prism_proxy._native.forward_request cimport ForwardRequest
 from prism_proxy._native.h2 cimport H2Session, OutputScheduler
 from prism_proxy._native.limits cimport NativeLimits
@@ -9,17 +10,14 @@ from prism_proxy._native.nghttp2 cimport nghttp2_nv
 
 
 cdef class ForwardCall(ForwardRequest):
-    """A call on its way to its owner. While it waits for a connection, `next` and `previous` link the queue."""
+    """A call on its way to its owner."""
     cdef ForwardHandler handler
     cdef ForwardConnection connection
     cdef ServerStream caller            # None once the call is over for the caller
-    cdef void* newer                    # the list of the handler's calls
-    cdef void* older
     cdef buffer_t head                  # of the reply, as RequestHead keeps it
-    cdef int64_t waiting_since_ns
     cdef int attempts
     cdef int64_t denied_since_ns        # when an owner first said that it is none
-    cdef bint waiting, head_seen
+    cdef bint head_seen
 
     cdef void begin_reply(self, const nghttp2_nv* status) noexcept
     cdef void end_reply(self) noexcept
@@ -45,29 +43,23 @@ cdef class ForwardConnection(H2Session):
     cdef bint unseen(self, int32_t stream_id) noexcept
 
 
-cdef class ForwardHandler(Handler):
+cdef class ForwardHandler(ForwardQueue):
     cdef readonly str peer
     cdef bytes proof
     cdef int level
     cdef object loop, want, failure, moved, timer
     cdef OutputScheduler scheduler
     cdef list connections               # those that take calls
-    cdef void* newest
-    cdef void* first_waiting
-    cdef void* last_waiting
     cdef int64_t wait_ns, most_waiting, most_waiting_bytes, timer_ns
-    cdef readonly int64_t calls, waiting, waiting_bytes
     cdef bint closed
     cdef public bint holding            # calls wait here to be given to others, whole
 
     cdef void take(self, ForwardCall call, ServerStream caller) noexcept
-    cdef void forget(self, ForwardCall call) noexcept
     cdef void dispatch(self, ForwardCall call) noexcept
     cdef ForwardConnection pick(self)
     cdef void retire(self, ForwardConnection connection) noexcept
     cdef void ask(self) noexcept
     cdef void wait(self, ForwardCall call) noexcept
-    cdef void unqueue(self, ForwardCall call) noexcept
     cdef void pump(self) noexcept
     cdef void watch(self, int64_t at_ns) noexcept
     cdef void refuse(self, ServerStream caller, str phase, bint executed, str message) noexcept

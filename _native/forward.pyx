@@ -12,7 +12,7 @@ credit of the other: each direction holds at most one and a half stream windows.
 words for a failure are the business of `prism_proxy.server.peer`.
 """
 cimport cython
-from libc.stdint cimport int32_t, int64_t, uint8_t, uint32_t
+from libc.stdint cimport SIZE_MAX, int32_t, int64_t, uint8_t, uint32_t
 from libc.string cimport memcpy
 
 from prism_proxy._native.buffers cimport buffer_append, buffer_free, chunk_bytes, chunk_new, chunk_t
@@ -22,6 +22,7 @@ from prism_proxy._native.core cimport RoutedMethod
 from prism_proxy._native.forward_head cimport (
     MAX_FIELDS, TIMEOUT_BYTES, http_status_code, next_field, reply_fields, request_fields, reset_status, trailer_pairs,
 )
+from prism_proxy._native.forward_queue cimport ForwardQueue
 from prism_proxy._native.forward_request cimport ForwardRequest
 from prism_proxy._native.h2 cimport (
     H2_CANCEL, H2_INTERNAL_ERROR, H2_REFUSED_STREAM, H2Session, OutputScheduler,
@@ -41,6 +42,14 @@ cdef enum:
     KEEPALIVE_PING = 0x464F5257
     DENIED_NS = 1_000_000_000   # for how long an owner is looked for that several processes disagree about
     DENIED_WAIT_MS = 20
+    KEPT_BYTES = 16 * 1024 * 1024   # of requests that may have to be sent again: shared by the calls,
+    MOST_KEPT = 1024 * 1024         # within bounds
+    LEAST_KEPT = 16 * 1024
+
+
+cdef inline size_t kept_share(int64_t calls) noexcept:
+    """How much of its request a call may keep while there are so many others."""
+    return <size_t>max(LEAST_KEPT, min(MOST_KEPT, KEPT_BYTES // (calls + 1)))
 
 
 # --- a call ---------------------------------------------------------------------------------------------------------
@@ -344,7 +353,7 @@ cdef class ForwardConnection(H2Session):
 
 # --- the handler ----------------------------------------------------------------------------------------------------
 
-cdef class ForwardHandler(Handler):
+cdef class ForwardHandler(ForwardQueue):
     """Forwards every call of the namespaces of one peer. Made by `prism_proxy.server.peer.Peer`.
 
     `want()` is called when a connection is missing; `failure(phase, executed, message)` makes the error of a call that
@@ -440,27 +449,13 @@ cdef class ForwardHandler(Handler):
     cdef void take(self, ForwardCall call, ServerStream caller) noexcept:
         """From now on the call is one of ours, and the caller's."""
         call.handler = self
-        call.keep_all = self.holding
+        call.keep_most = SIZE_MAX if self.holding else kept_share(self.calls)
         call.caller = caller
         caller.call = call
         caller.handler_started()
-        call.older = self.newest
-        if self.newest != NULL:
-            (<ForwardCall>self.newest).newer = <void*>call
-        self.newest = <void*>call
-        self.calls += 1
+        self.enlist(call)
         if caller.deadline_ns:
             self.watch(caller.deadline_ns)
-
-    cdef void forget(self, ForwardCall call) noexcept:
-        if call.newer != NULL:
-            (<ForwardCall>call.newer).older = call.older
-        else:
-            self.newest = call.older
-        if call.older != NULL:
-            (<ForwardCall>call.older).newer = call.newer
-        call.newer = call.older = NULL
-        self.calls -= 1
 
     cdef void dispatch(self, ForwardCall call) noexcept:
         """Send a call, or let it wait for a connection."""
@@ -505,32 +500,9 @@ cdef class ForwardHandler(Handler):
     cdef void wait(self, ForwardCall call) noexcept:
         if call.waiting_since_ns == 0:
             call.waiting_since_ns = monotonic_ns()
-        call.waiting = True
-        call.next = NULL
-        call.previous = self.last_waiting
-        if self.last_waiting != NULL:
-            (<ForwardCall>self.last_waiting).next = <void*>call
-        else:
-            self.first_waiting = <void*>call
-        self.last_waiting = <void*>call
-        self.waiting += 1
-        self.waiting_bytes += call.out_bytes
+        self.queue(call)
         self.watch(call.waiting_since_ns + self.wait_ns)
         self.ask()
-
-    cdef void unqueue(self, ForwardCall call) noexcept:
-        if call.previous != NULL:
-            (<ForwardCall>call.previous).next = call.next
-        else:
-            self.first_waiting = call.next
-        if call.next != NULL:
-            (<ForwardCall>call.next).previous = call.previous
-        else:
-            self.last_waiting = call.previous
-        call.next = call.previous = NULL
-        call.waiting = False
-        self.waiting -= 1
-        self.waiting_bytes -= call.out_bytes
 
     cdef void pump(self) noexcept:
         """Send what waits, in order, as far as there is room."""

@@ -1,14 +1,19 @@
-from libc.stdint cimport uint8_t
+from libc.stdint cimport int64_t, uint8_t
 
 from prism_proxy._native.buffers cimport chunk_t
 from prism_proxy._native.h2 cimport H2Stream
 
 
 cdef class ForwardRequest(H2Stream):
+    """While it waits for a connection, `next` and `previous` link the queue of `ForwardQueue`."""
+    cdef void* newer                    # the list of the handler's calls
+    cdef void* older
+    cdef int64_t waiting_since_ns
+    cdef bint waiting
     cdef chunk_t* kept
     cdef chunk_t* kept_last
     cdef size_t kept_bytes
-    cdef bint keep_all                  # however long it is
+    cdef size_t keep_most               # bytes that are kept; a longer request is not sent a second time
     cdef bint incomplete                # not all of the request is kept
     cdef uint8_t prefix[5]              # of the message that is passing
     cdef int prefix_length

@@ -7,9 +7,6 @@ from prism_proxy._native.buffers cimport chunk_borrow, chunk_bytes, chunk_free, 
 from prism_proxy._native.h2 cimport H2Stream
 from prism_proxy._native.messages cimport message_length_of
 
-cdef enum:
-    KEPT_BYTES = 16 * 1024      # a longer request is not sent a second time
-
 
 @cython.no_gc
 cdef class ForwardRequest(H2Stream):
@@ -45,7 +42,7 @@ cdef class ForwardRequest(H2Stream):
         if chunk == NULL:
             return False
         memcpy(chunk_bytes(chunk), data, n)
-        if self.incomplete or (self.kept_bytes + n > KEPT_BYTES and not self.keep_all):
+        if self.incomplete or (self.kept_bytes + n > self.keep_most):
             self.incomplete = True
             self.push(chunk)
             return True

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
+import ssl
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING
@@ -100,6 +101,7 @@ class App:
         self._internal = Server(config.limits, namespaced=namespaced)
         self._ask = ask
         self._ownership: Ownership | None = None
+        self._peer_tls: ssl.SSLContext | None = None
         self._peer_addresses = peers
         self._peers: dict[int, Peer] = {}
         self.overview = Overview(self.namespaces, self.lifecycle, self._server, self._monitor)
@@ -129,6 +131,7 @@ class App:
             for worker, address in enumerate(self._peer_addresses)}
         if self._config.admin.joined:
             self._token = read_token(self._config.admin.token_file)
+            self._peer_tls = self._make_peer_tls()
             self._server.peer_proof = proof_of(self._token)
             self._ownership = Ownership(self._config.admin.proxy_id, self._make_peer)
         self.namespaces.on_swap(self._route)
@@ -152,10 +155,19 @@ class App:
         if self._ownership is not None and self._ownership.set(found):
             self._route(self.namespaces.current)
 
+    def _make_peer_tls(self) -> ssl.SSLContext | None:
+        """How other proxies are reached: as this one is."""
+        files = self._config.admin
+        if self._config.tls is None:
+            return None
+        try:
+            return peer_context(files.ca, files.cert, files.key)
+        except (OSError, TlsError) as error:
+            raise StartError(f"--admin-ca, --admin-cert or --admin-key: {error}") from error
+
     def _make_peer(self, owner: Owner) -> Peer:
-        config = self._config
-        tls = peer_context(config.admin.ca, config.admin.cert, config.admin.key) if config.tls is not None else None
-        return Peer(owner.address, name=owner.proxy_id, tls=tls, limits=config.limits, proof=proof_of(self._token))
+        return Peer(owner.address, name=owner.proxy_id, tls=self._peer_tls, limits=self._config.limits,
+                    proof=proof_of(self._token))
 
     def _forward(self, worker: int) -> Handler:
         """What takes the calls of namespaces that another worker serves. Its connection is kept from then on."""

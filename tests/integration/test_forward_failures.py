@@ -226,10 +226,13 @@ async def test_what_goaway_says_was_not_seen_is_sent_again() -> None:
 
 
 async def test_what_is_too_large_to_keep_is_not_sent_again() -> None:
-    async with against(lambda connection, stream: goaway(0)) as (_, channel, raw):
-        outcome = await refused(channel.unary_unary(UNARY)(bytes(100_000)))
-        assert outcome == down("OWNER_DOWN", "send")
-        assert len(raw.heads) == 1
+    wide = Limits(stream_window_bytes=4 * 1024 * 1024)
+    async with forwarding(Echo(), start_owner=False, limits=wide) as pair, pair.channel() as channel:
+        call = asyncio.ensure_future(refused(channel.unary_unary(UNARY)(bytes(2_000_000))))
+        await until(lambda: pair.peer.stats()["waiting_bytes"] > 2_000_000)
+        async with raw_owner(pair.owner.path, lambda connection, stream: goaway(0)) as raw:
+            assert await call == down("OWNER_DOWN", "send")
+            assert len(raw.heads) == 1
 
 
 async def test_a_refused_call_is_sent_a_second_time_and_no_third() -> None:
