@@ -18,7 +18,7 @@ from prism_proxy._native.buffers cimport buffer_append, buffer_free, buffer_rese
 from prism_proxy._native.clock cimport monotonic_ns
 from prism_proxy._native.inspector cimport FrameInspector
 from prism_proxy._native.limits cimport (
-    CONCURRENT_STREAMS, CONTINUATIONS, CONTROL_QUEUE_CLOSE, CONTROL_QUEUE_PAUSE, SETTINGS_ENTRIES,
+    CONCURRENT_STREAMS, CONTINUATIONS, CONTROL_QUEUE_CLOSE, CONTROL_QUEUE_PAUSE, SETTINGS_ENTRIES, STANDSTILL,
 )
 from prism_proxy._native.nghttp2 cimport *
 from prism_proxy._native.session_options cimport session_options, submit_first_settings
@@ -208,7 +208,13 @@ cdef class H2Session:
         cdef const uint8_t* start = <const uint8_t*>PyBytes_AS_STRING(data)
         if self.h2 == NULL or self.closing:
             return
-        self.now_ns = self.last_read_ns = monotonic_ns()
+        self.now_ns = monotonic_ns()
+        self.limits.alive(self.now_ns)
+        if self.limits.outdated(self.now_ns, self.last_read_ns):
+            self.limits.hits[STANDSTILL] += 1
+            self.abort()
+            return
+        self.last_read_ns = self.now_ns
         self.bytes_in += PyBytes_GET_SIZE(data)
         self.in_receive = True
         if self.inspector is None:

@@ -1,11 +1,12 @@
 """The limits of `prism_proxy.server.limits` as C numbers, and the counters of how often each was hit."""
+from prism_proxy._native.clock cimport monotonic_ns
 
 NAMES = (
     "concurrent_streams", "resets", "header_list_bytes", "header_fields", "continuation_frames", "settings_entries",
     "control_queue_pause", "control_queue_close", "empty_frames", "priority_frames", "window_updates",
     "zero_window_timeout_s", "handshake_timeout_s", "header_timeout_s", "idle_timeout_s",
     "max_age_s", "ping_min_interval_s", "keepalive_timeout_s", "max_message_bytes", "receive_budget_bytes",
-    "connections", "handshakes_in_progress", "servicer_backlog",
+    "connections", "handshakes_in_progress", "servicer_backlog", "standstill_s",
 )
 assert len(NAMES) == LIMIT_COUNT
 
@@ -51,10 +52,18 @@ cdef class NativeLimits:
         self.connection_window = limits.connection_window_bytes
         self.inflate_offload_bytes = limits.inflate_offload_bytes
         self.servicer_backlog = limits.servicer_backlog
+        self.standstill_ns = nanoseconds(limits.standstill_s)
 
     def hit_counts(self) -> dict[str, int]:
         """How often each limit was hit, by name."""
         return {NAMES[i]: self.hits[i] for i in range(LIMIT_COUNT)}
+
+    def watch(self) -> None:
+        """To be called at least every second: a longer silence is a standstill of the process."""
+        now = monotonic_ns()
+        if self.alive_ns == 0:
+            self.alive_ns = now
+        self.alive(now)
 
     def count_hit(self, str name not None) -> None:
         """Count a hit of a limit that is enforced outside native code."""

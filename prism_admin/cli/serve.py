@@ -27,6 +27,8 @@ def serve(
     metrics_listen: Annotated[str, typer.Option(
         envvar="PRISM_METRICS_LISTEN", metavar="HOST:PORT", help="/metrics, /health and /ready; off for none")
                               ] = "127.0.0.1:9091",
+    stale_after: Annotated[float, typer.Option(
+        min=0.1, metavar="SECONDS", help="silence after which a proxy counts as dead: 1.5 heartbeats")] = 45.0,
     log_level: Annotated[str, typer.Option(help="debug, info, warning or error")] = "info",
     log_format: Annotated[str, typer.Option(help="json, text, or auto: text on a terminal")] = "auto",
 ) -> None:
@@ -53,7 +55,7 @@ def serve(
     try:
         config = AdminConfig(
             parse(db), listen, Security(token_of(token_file), tls_cert, tls_key, tls_client_ca), insecure, push_ca,
-            audit_key_file, metrics_listen=metrics_listen)
+            audit_key_file, stale_s=stale_after, sweep_s=min(5.0, stale_after / 9), metrics_listen=metrics_listen)
         asyncio.run(App(config).run())
     except (UrnError, StartError, StorageError, OSError) as error:
         raise fail(str(error)) from None

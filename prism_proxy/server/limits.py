@@ -61,6 +61,9 @@ class Limits:
     age_grace_s: float = _limit(30, "s", "calls may finish for this long after max_age_s", least=0.01)
     ping_min_interval_s: float = _limit(10, "s", "PINGs closer together without data in between are strikes")
     ping_strikes: int = _limit(2, "strikes", "strikes forgiven before GOAWAY (CVE-2019-9512)")
+    standstill_s: float = _limit(
+        10, "s", "after the process stood still for longer, connections are closed unread: what came meanwhile may "
+        "have been done elsewhere", least=3)
     keepalive_time_s: float = _limit(30, "s", "a silent peer with calls in progress is pinged", least=0.01)
     keepalive_timeout_s: float = _limit(10, "s", "and cut when it does not answer", least=0.01)
     max_message_bytes: int = _limit(

@@ -166,6 +166,7 @@ class Server:
         period = max(0.01, min(1.0, shortest / 4))
         checked_tls = 0.0
         while True:
+            self._counters.watch()
             await asyncio.sleep(period)
             for count, connection in enumerate(list(core.connections)):
                 connection.tick()

@@ -121,7 +121,9 @@ class Ledger:
         self.failures[code.name, info.reason] += 1
         assert code in (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED) or (
             info.reason == "LOAD_SHED"), error
-        if code is grpc.StatusCode.UNAVAILABLE:
+        if code is grpc.StatusCode.UNAVAILABLE and info.reason.startswith("OWNER_"):
+            assert info.metadata["outcome"] in ("not_executed", "unknown"), error
+        elif code is grpc.StatusCode.UNAVAILABLE:
             assert info.metadata["backend"] == "redis", error
             assert info.metadata["phase"] in ("connect", "send", "await", "decode", "execute", "admit"), error
             assert int(info.metadata["attempt"]) >= 1, error
