@@ -40,7 +40,7 @@ class Example:
         return f"{HOST}:{self._first_port + number}"
 
     def start_admin(self) -> None:
-        self._processes.start("prism_admin", "serve", "--listen", self.admin, "--db",
+        self._processes.start("prism_admin", "serve", "--listen", self.admin, "--metrics-listen", "off", "--db",
                               f"sqlite:///{self._folder}/admin.db", "--metrics-listen", "off",
                               address=self.admin)
 
