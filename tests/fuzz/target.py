@@ -59,7 +59,7 @@ class Target:
             await asyncio.wait([listening], timeout=patience)
             with contextlib.suppress(OSError):
                 writer.write_eof()
-            async with asyncio.timeout(10):
+            async with asyncio.timeout(60):
                 await listening
         finally:
             listening.cancel()
@@ -71,12 +71,12 @@ class Target:
         assert self._process.process.returncode is None, "the proxy died"
         self._turn += 1
         value = b"%d" % self._turn
-        await self._stub.Set(pb.SetRequest(key="honest", value=value), timeout=10)
-        assert (await self._stub.Get(pb.GetRequest(key="honest"), timeout=10)).value == value
+        await self._stub.Set(pb.SetRequest(key="honest", value=value), timeout=60)
+        assert (await self._stub.Get(pb.GetRequest(key="honest"), timeout=60)).value == value
 
     async def at_rest(self) -> None:
         """Every gauge returns to zero once nobody is connected, and memory has not run away."""
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             while any((await self.gauges()).values()):
                 await asyncio.sleep(0.02)
         assert self._process.resident_bytes() < RESIDENT_MOST

@@ -100,7 +100,7 @@ async def test_spoiled_replies_end_calls_and_harm_nothing() -> None:
 
 async def at_rest() -> None:
     """No call and no connection outlives its test."""
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         while any(isinstance(found, (ClientCall, ClientConnection)) for found in gc.get_objects()):
             await asyncio.sleep(0.05)
             gc.collect()

@@ -60,7 +60,7 @@ async def test_calls_wait_a_while_for_an_owner_that_is_away() -> None:
                 pair.channel() as channel):
         began = asyncio.get_running_loop().time()
         assert await refused(channel.unary_unary(UNARY)(b"")) == down("OWNER_RESTARTING", "connect")
-        assert 0.19 < asyncio.get_running_loop().time() - began < 2
+        assert 0.19 < asyncio.get_running_loop().time() - began < 20
 
 
 async def test_a_call_waits_no_longer_than_its_deadline() -> None:

@@ -26,7 +26,7 @@ NAMESPACES = pytest.mark.parametrize("namespace", ["native", "servicer"])
 
 
 async def until(condition: Callable[[], object]) -> None:
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         while not condition():
             await asyncio.sleep(0.002)
 
@@ -192,7 +192,7 @@ async def test_limits_of_the_file_hold_over_workers_and_are_shown(workers: int, 
         async def ready() -> dict[str, Any]:
             return dict(json.loads((await process.get("/ready"))[1]))
 
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             while (await ready())["namespaces"]["default"].get("limiting") != ["requests_per_second"]:
                 await asyncio.sleep(0.1)
 

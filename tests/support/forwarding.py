@@ -82,7 +82,7 @@ class Pair:
         await until(lambda: not left(), lambda: f"something is left: {left()}")
 
 
-async def until(condition: Callable[[], bool], what: Callable[[], str] = lambda: "", seconds: float = 10) -> None:
+async def until(condition: Callable[[], bool], what: Callable[[], str] = lambda: "", seconds: float = 45) -> None:
     """Wait for a condition. AssertionError says `what` otherwise."""
     try:
         async with asyncio.timeout(seconds):
