@@ -18,6 +18,7 @@ ROOT = Path(__file__).parent.parent
 COPY = ROOT / "build" / "debug"
 LAYERS = (
     "tests/native", "tests/contracts", "tests/conformance", "tests/fuzz", "tests/integration/test_namespace_limits.py",
+    "tests/integration/test_hop.py", "tests/integration/test_hold.py",
     *(f"tests/integration/test_forward{part}.py" for part in ("", "_differential", "_disorder", "_failures", "_flow")))
 OWN = {COPY / name for name in ("build", "prism", "prism_proxy/_native", ".tools")}  # not from the sources
 SLOWER = 4  # the sanitizers' cost, for time limits

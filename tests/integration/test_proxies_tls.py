@@ -1,0 +1,68 @@
+"""Real proxies and an admin that know each other by certificates alone: no word of theirs is in the clear."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import grpc
+import pytest
+
+from prism import control_plane_pb2 as pb
+from prism import control_plane_pb2_grpc
+from prism.interfaces.keyvalue import keyvalue_basic_pb2 as kv
+from prism.interfaces.keyvalue import keyvalue_basic_pb2_grpc
+from tests.services.admin import AdminProcess
+from tests.services.certificates import Authority
+from tests.services.proxy import ProxyProcess, proxy
+
+MEMSTORE = pb.NamespaceConfig(backends={"store": pb.BackendConfig(backend_type="memstore")})
+ORDERS = (("x-namespace", "orders"),)
+
+
+@pytest.mark.parametrize("token", [False, True])
+async def test_any_proxy_serves_any_namespace_over_tls(tmp_path: Path, token: bool) -> None:
+    authority = Authority(tmp_path)
+    ca, (cert, key) = str(authority.ca_file), authority.issue("node", "localhost")
+    secret: Sequence[str] = ()
+    if token:
+        (tmp_path / "token").write_text("open sesame")
+        secret = ("token-file", str(tmp_path / "token"))
+    admin = await AdminProcess(
+        f"sqlite:///{tmp_path / 'admin.db'}", "--tls-cert", str(cert), "--tls-key", str(key), "--push-ca", ca,
+        *(() if token else ("--tls-client-ca", ca)), *(("--" + secret[0], secret[1]) if secret else ())).start()
+    server = ("--tls-cert", str(cert), "--tls-key", str(key), *(() if token else ("--tls-client-ca", ca)))
+    member = ("--admin-endpoint", f"localhost:{admin.port}", "--admin-ca", ca, "--admin-cert", str(cert),
+              "--admin-key", str(key), "--admin-heartbeat-s", "0.2", "--admin-reconnect-s", "0.3",
+              *((f"--admin-{secret[0]}", secret[1]) if secret else ()))
+    credentials = grpc.ssl_channel_credentials(authority.ca_file.read_bytes(), key.read_bytes(), cert.read_bytes())
+    bearer = (("authorization", "Bearer open sesame"),) if token else ()
+    async with contextlib.AsyncExitStack() as stack:
+        stack.push_async_callback(admin.kill)
+        processes = [await stack.enter_async_context(proxy(*server, *member, "--proxy-id", f"proxy-{number:02}"))
+                     for number in (1, 2)]
+        await same_map(processes)
+        channels = [await stack.enter_async_context(grpc.aio.secure_channel(f"localhost:{process.port}", credentials))
+                    for process in processes]
+        control: Any = control_plane_pb2_grpc.ControlPlaneStub(channels[0])  # type: ignore[no-untyped-call]
+        made = await control.CreateNamespace(
+            pb.CreateNamespaceRequest(namespace="orders", config=MEMSTORE), metadata=bearer)
+        assert made.assigned_proxy == "proxy-02"
+        for number, channel in enumerate(channels):
+            store: Any = keyvalue_basic_pb2_grpc.KeyValueBasicInterfaceStub(channel)  # type: ignore[no-untyped-call]
+            await store.Set(kv.SetRequest(key=f"k{number}", value=b"v"), metadata=ORDERS, timeout=10)
+            call = store.Get(kv.GetRequest(key=f"k{number}"), metadata=ORDERS, timeout=10)
+            assert (await call).value == b"v"
+            assert dict(await call.initial_metadata())["x-prism-owner"] == "proxy-02"
+        assert 'prism_forward_connections{to="proxy"} 1\n' in (await processes[0].get("/metrics"))[1]
+
+
+async def same_map(processes: Sequence[ProxyProcess]) -> None:
+    """Wait until all of them have."""
+    async with asyncio.timeout(20):
+        while len({json.loads((await process.get("/ready"))[1])["admin"]["map_revision"] for process in processes}) > 1:
+            await asyncio.sleep(0.05)
