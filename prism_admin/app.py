@@ -15,6 +15,7 @@ import grpc
 
 from prism import control_plane_pb2_grpc
 from prism.admin.v1 import admin_pb2_grpc
+from prism_admin.access import RateLimiter, Rates
 from prism_admin.admin_api import AdminService
 from prism_admin.control_plane import ControlPlane
 from prism_admin.coordinator import Coordinator
@@ -52,6 +53,7 @@ class AdminConfig:
     stale_s: float = STALE_SECONDS
     sweep_s: float = SWEEP_SECONDS
     metrics_listen: str = "off"
+    rates: Rates = field(default_factory=Rates)
 
 
 class App:
@@ -92,7 +94,7 @@ class App:
         registry = Registry(store, coordinator, pushes)
         observer = Observer(audit)
         server = grpc.aio.server(
-            interceptors=(Authentication(config.security, observer),),
+            interceptors=(Authentication(config.security, RateLimiter(config.rates), observer),),
             options=(("grpc.max_receive_message_length", MAX_MESSAGE_BYTES), ("grpc.so_reuseport", 0)))
         control_plane_pb2_grpc.add_ControlPlaneServicer_to_server(  # type: ignore[no-untyped-call]
             ControlPlane(coordinator, registry), server)

@@ -14,7 +14,7 @@ import grpc
 from google.protobuf.json_format import MessageToDict
 
 from prism_admin.masking import masked
-from prism_admin.security import principal_of
+from prism_admin.security import principal_of, role_of
 from prism_admin.storage.audit import Audit, Entry
 from prism_admin.storage.clock import now
 
@@ -74,6 +74,7 @@ class Observer:
             operation = method.rpartition("/")[2]
             self.requests[operation, code.name] += 1
             self.durations[operation].add(elapsed)
+            self.limited += code is grpc.StatusCode.RESOURCE_EXHAUSTED
             if operation in MUTATING or code in _DENIED:
                 self._audit.log(_entry(method, request, context, observed.response, code, elapsed))
 
@@ -106,6 +107,7 @@ def _entry(method: str, request: Any, context: Context, response: Any, code: grp
         error="" if code is grpc.StatusCode.OK else str(_text(context.details())),
         duration_ms=round(elapsed * 1000), client_ip=context.peer(), user_agent=metadata.get("user-agent", ""),
         request_id=metadata.get("x-request-id", metadata.get("request-id", "")),
+        actor_groups=(role_of(context),) if role_of(context) else (),
         trace_id=traceparent[1] if len(traceparent) == 4 else "")
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hmac
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from contextlib import AbstractContextManager
 from contextvars import ContextVar
 from dataclasses import dataclass
@@ -12,11 +12,13 @@ from typing import Any
 
 import grpc
 
-from prism_admin.failures import ANSWERED, abort_with
+from prism_admin.access import SCOPES, Access, RateLimiter, permitted
+from prism_admin.failures import ANSWERED, abort, abort_with
 
 Context = Any  # grpc.aio.ServicerContext
 LOCAL = "local"
 _principal: ContextVar[str] = ContextVar("principal", default="")
+_role: ContextVar[str] = ContextVar("role", default="")
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,20 +27,23 @@ class Identity:
 
     principal: str
     reason: str = ""
+    role: str = "admin"
 
 
 @dataclass(frozen=True, slots=True)
 class Security:
-    """What callers must show. `token` empty asks for none; with `client_ca` they must have a certificate of it."""
+    """What callers must show. `token` empty asks for none; with `client_ca` they must have a certificate of it.
+    `access` gives roles to certificates and further tokens; the shared `token` is an admin's."""
 
     token: str = ""
     certificate: Path | None = None
     key: Path | None = None
     client_ca: Path | None = None
+    access: Access | None = None
 
     @property
     def asks(self) -> bool:
-        return bool(self.token) or self.client_ca is not None
+        return bool(self.token) or self.client_ca is not None or (self.access is not None and bool(self.access.tokens))
 
     def server_credentials(self) -> grpc.ServerCredentials | None:
         """None without TLS. OSError when a file cannot be read."""
@@ -51,24 +56,34 @@ class Security:
     def identify(self, context: Context) -> Identity:
         """Who the caller is."""
         metadata = {key: value for key, value in context.invocation_metadata() or () if isinstance(value, str)}
+        shown = _token(metadata)
+        if shown and self.token and hmac.compare_digest(shown.encode(), self.token.encode()):
+            return Identity(_certified(context) or metadata.get("x-admin-user", "token"))
+        bearer = self.access.of_token(shown) if shown and self.access is not None else None
+        if bearer is not None:
+            return Identity(bearer[0], role=bearer[1])
         certified = _certified(context)
         if certified:
-            return Identity(certified)
-        if self.token:
-            scheme, _, shown = metadata.get("authorization", "").partition(" ")
-            if scheme.lower() != "bearer" or not shown:
-                shown = metadata.get("x-admin-token", "")
-            if not shown:
-                return Identity("", "no credentials: send authorization: Bearer TOKEN, or a client certificate")
-            if not hmac.compare_digest(shown.encode(), self.token.encode()):
-                return Identity("", "the token is not valid")
-            return Identity(metadata.get("x-admin-user", "token"))
+            return Identity(certified, role=self.access.of_certificate(certified) if self.access else "admin")
+        if self.asks:
+            return Identity("", "the token is not valid" if shown else
+                            "no credentials: send authorization: Bearer TOKEN, or a client certificate")
         return Identity(metadata.get("x-admin-user", LOCAL))
 
 
 def principal_of(context: Context) -> str:
     """The caller of the call in progress."""
     return _principal.get()
+
+
+def role_of(context: Context) -> str:
+    """What its caller is."""
+    return _role.get()
+
+
+def _token(metadata: Mapping[str, str]) -> str:
+    scheme, _, shown = metadata.get("authorization", "").partition(" ")
+    return shown if scheme.lower() == "bearer" and shown else metadata.get("x-admin-token", "")
 
 
 def _certified(context: Context) -> str:
@@ -82,10 +97,13 @@ def _certified(context: Context) -> str:
 
 
 class Authentication(grpc.aio.ServerInterceptor):  # type: ignore[type-arg]
-    """Lets a call pass when its caller is known, within `observe(method, request, context)`."""
+    """Lets a call pass when its caller is known, may make it, and has not made too many, within
+    `observe(method, request, context)`."""
 
-    def __init__(self, security: Security, observe: Callable[..., AbstractContextManager[Any]]) -> None:
+    def __init__(self, security: Security, limiter: RateLimiter,
+                 observe: Callable[..., AbstractContextManager[Any]]) -> None:
         self._security = security
+        self._limiter = limiter
         self._observe = observe
 
     async def intercept_service(
@@ -100,16 +118,25 @@ class Authentication(grpc.aio.ServerInterceptor):  # type: ignore[type-arg]
         inner = handler.unary_stream if handler.response_streaming else handler.unary_unary
         return make(wrap(details.method, inner), handler.request_deserializer, handler.response_serializer)
 
-    async def _enter(self, context: Context) -> None:
+    async def _enter(self, method: str, context: Context) -> None:
         identity = self._security.identify(context)
         _principal.set(identity.principal)
+        _role.set(identity.role if identity.principal else "")
         if not identity.principal:
-            await context.abort(grpc.StatusCode.UNAUTHENTICATED, identity.reason)
+            await abort(context, grpc.StatusCode.UNAUTHENTICATED, "UNAUTHENTICATED", identity.reason)
+        if not permitted(method, identity.role):
+            operation, needed = method.rpartition("/")[2], SCOPES.get(method, "the role admin")
+            await abort(context, grpc.StatusCode.PERMISSION_DENIED, "PERMISSION_DENIED",
+                        f"{identity.principal} may not call {operation}: it needs {needed}, and the role "
+                        f"{identity.role or '(none)'} does not have it")
+        problem = self._limiter.refuse(identity.principal, method)
+        if problem is not None:
+            await abort(context, grpc.StatusCode.RESOURCE_EXHAUSTED, "RATE_LIMITED", problem)
 
     def _unary(self, method: str, inner: Callable[..., Awaitable[Any]]) -> Callable[..., Awaitable[Any]]:
         async def call(request: Any, context: Context) -> Any:
             with self._observe(method, request, context) as observed:
-                await self._enter(context)
+                await self._enter(method, context)
                 try:
                     observed.response = await inner(request, context)
                 except ANSWERED as error:
@@ -121,7 +148,7 @@ class Authentication(grpc.aio.ServerInterceptor):  # type: ignore[type-arg]
     def _stream(self, method: str, inner: Callable[..., Any]) -> Callable[..., Any]:
         async def call(request: Any, context: Context) -> Any:
             with self._observe(method, request, context):
-                await self._enter(context)
+                await self._enter(method, context)
                 try:
                     async for item in inner(request, context):
                         yield item

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import logging
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from prism_admin.cli.connection import fail
+
+if TYPE_CHECKING:
+    from prism_admin.access import Rates
 
 
 def serve(
@@ -20,8 +23,12 @@ def serve(
     tls_key: Annotated[Path | None, typer.Option(help="private key of the certificate (PEM)")] = None,
     tls_client_ca: Annotated[Path | None, typer.Option(help="require client certificates of this CA")] = None,
     token_file: Annotated[Path | None, typer.Option(help="file with a token that callers must send")] = None,
+    access_file: Annotated[
+        Path | None, typer.Option(help="YAML file with the roles of certificates and of further tokens")] = None,
     push_ca: Annotated[Path | None, typer.Option(help="CA of the proxies' certificates; pushes then use TLS")] = None,
     audit_key_file: Annotated[Path | None, typer.Option(help="key that signs the audit log; made when missing")] = None,
+    rate_limits: Annotated[str, typer.Option(metavar="READ,WRITE,EXPENSIVE", help=(
+        "calls of operators that each may make within a minute; 0 is any number"))] = "1000,100,10",
     insecure: Annotated[
         bool, typer.Option("--insecure", help="serve other machines without TLS or credentials")] = False,
     metrics_listen: Annotated[str, typer.Option(
@@ -35,6 +42,7 @@ def serve(
     """Run the control plane."""
     import asyncio
 
+    from prism_admin.access import AccessError, read_access
     from prism_admin.app import AdminConfig, App, StartError
     from prism_admin.cli.main import token_of
     from prism_admin.security import Security
@@ -53,9 +61,20 @@ def serve(
     if tls_client_ca is not None and tls_cert is None:
         raise fail("--tls-client-ca needs --tls-cert and --tls-key")
     try:
+        access = read_access(access_file) if access_file is not None else None
+        security = Security(token_of(token_file), tls_cert, tls_key, tls_client_ca, access)
         config = AdminConfig(
-            parse(db), listen, Security(token_of(token_file), tls_cert, tls_key, tls_client_ca), insecure, push_ca,
-            audit_key_file, stale_s=stale_after, sweep_s=min(5.0, stale_after / 9), metrics_listen=metrics_listen)
+            parse(db), listen, security, insecure, push_ca, audit_key_file, stale_s=stale_after,
+            sweep_s=min(5.0, stale_after / 9), metrics_listen=metrics_listen, rates=_rates(rate_limits))
         asyncio.run(App(config).run())
-    except (UrnError, StartError, StorageError, OSError) as error:
+    except (AccessError, UrnError, StartError, StorageError, OSError) as error:
         raise fail(str(error)) from None
+
+
+def _rates(text: str) -> Rates:
+    from prism_admin.access import Rates
+
+    numbers = [int(number) for number in text.split(",") if number.strip().isdecimal()]
+    if len(numbers) != 3 or text.count(",") != 2:
+        raise fail(f"--rate-limits {text!r}: write READ,WRITE,EXPENSIVE, such as 1000,100,10")
+    return Rates(*numbers)
