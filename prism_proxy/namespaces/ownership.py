@@ -31,7 +31,7 @@ def proof_of(token: str) -> str:
 
 
 class Ownership:
-    """`make_peer(owner)` makes the way to another proxy. `routes` stand in the routing table by partition."""
+    """`make_peer(owner)` makes the way to another proxy; ValueError when its address is none. `routes` stand in the routing table by partition."""
 
     def __init__(self, proxy_id: str, make_peer: Callable[[Owner], Peer]) -> None:
         self._log = log.get("prism.ownership")
@@ -66,7 +66,13 @@ class Ownership:
             return _refusing(owner.proxy_id, lambda: _down(owner))
         peer = self._peers.get(owner)
         if peer is None:
-            peer = self._peers[owner] = self._make_peer(owner)
+            try:
+                peer = self._make_peer(owner)
+            except ValueError as error:
+                self._log.error("a proxy cannot be reached", owner=owner.proxy_id, address=owner.address,
+                                problem=str(error))
+                return _refusing(owner.proxy_id, lambda: _down(owner))
+            self._peers[owner] = peer
             peer.start()
         return NativeRoute(None, "", None, peer.handler, owner.proxy_id)
 

@@ -11,6 +11,7 @@ from prism_proxy._native.routing import NativeRoute, RouteTable
 from prism_proxy.namespaces import ownership
 from prism_proxy.namespaces.ownership import Ownership, proof_of
 from prism_proxy.namespaces.partitions import PARTITIONS, Owner, PartitionMap
+from prism_proxy.server.listener import Address
 
 SELF, FIRST, SECOND = Owner("p0", "10.0.0.1:1"), Owner("p1", "10.0.0.2:1"), Owner("p2", "10.0.0.3:1")
 
@@ -41,6 +42,7 @@ class Way:
         self.ownership = Ownership("p0", self._make)  # type: ignore[arg-type]
 
     def _make(self, owner: Owner) -> FakePeer:
+        Address.parse(owner.address)
         self.made.append(FakePeer(owner))
         return self.made[-1]
 
@@ -115,10 +117,11 @@ async def test_the_end_closes_every_way_at_once() -> None:
     assert all(peer.closed for peer in way.made)
 
 
-async def test_who_has_no_address_is_not_dialled() -> None:
+@pytest.mark.parametrize("address", ["", "nonsense", "host:port", "host:99999999"])
+async def test_who_has_no_address_is_not_dialled_and_others_are(address: str) -> None:
     way = Way()
-    way.set(1, None, Owner("p1", ""))
-    assert way.made == []
+    assert way.set(1, None, Owner("p1", address), SECOND)
+    assert [peer.owner for peer in way.made] == [SECOND]
     assert all(isinstance(route, NativeRoute) for route in way.ownership.routes)
 
 
