@@ -31,7 +31,8 @@ def proof_of(token: str) -> str:
 
 
 class Ownership:
-    """`make_peer(owner)` makes the way to another proxy; ValueError when its address is none. `routes` stand in the routing table by partition."""
+    """`make_peer(owner)` makes the way to another proxy; ValueError when its address is none. `routes` stand in the
+    routing table by partition."""
 
     def __init__(self, proxy_id: str, make_peer: Callable[[Owner], Peer]) -> None:
         self._log = log.get("prism.ownership")

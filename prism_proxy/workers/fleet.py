@@ -222,6 +222,8 @@ class Fleet:
     def set_partition_map(self, found: PartitionMap) -> None:
         """Let every worker know which proxy serves what."""
         self._partitions = found
+        for seat in self.seats:
+            seat.start = dataclasses.replace(seat.start, partitions=found)
         self._tell(Partitions(found))
 
     # --- configuration ----------------------------------------------------------------------------------------------

@@ -46,6 +46,7 @@ class Start:
     internal_socket: int
     internal_paths: tuple[str, ...]
     gates: int
+    partitions: PartitionMap | None = None
 
 
 @dataclass(frozen=True, slots=True)

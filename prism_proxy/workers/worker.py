@@ -84,6 +84,8 @@ class Worker:
         listening = loop.create_task(self._listen())
         try:
             await self._app.open(self._start.namespaces)
+            if self._start.partitions is not None:
+                self._app.set_partition_map(self._start.partitions)
             await self._app.serve(
                 [socket.socket(fileno=number) for number in self._start.sockets],
                 internal=socket.socket(fileno=self._start.internal_socket), owned=False)
