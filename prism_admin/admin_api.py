@@ -131,7 +131,7 @@ class AdminService(admin_pb2_grpc.AdminServiceServicer):
         self, request: pb.GetPartitionMapRequest, context: Context
     ) -> pb.GetPartitionMapResponse:
         answer = pb.GetPartitionMapResponse(
-            map=self._coordinator.partition_map(), moving=self._coordinator.handoff.wanted,
+            map=self._coordinator.partition_map(), moving=self._coordinator.moving,
             alarm=self._coordinator.alarm)
         for namespace in await self._store.namespaces.page():
             answer.namespaces[namespace.partition].names.append(namespace.name)

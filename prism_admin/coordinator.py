@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Collection, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 
 from prism import control_plane_pb2 as pb
 from prism_admin import layout
 from prism_admin.assignments import LOCAL_BACKENDS, assignment, is_local
+from prism_admin.data_moves import DataMoves
 from prism_admin.delivery import Delivery
 from prism_admin.handoff import Handoff
 from prism_admin.layout import Layout, Move
@@ -24,6 +25,7 @@ from prism_admin.storage.store import Store
 from prism_proxy.telemetry import log
 
 ACK_BYTES = 3 * 1024 * 1024  # below the 4 MiB a stock client takes
+MOVES_DATA_LABEL = "moves_data"  # of a registration's metadata: "1" where the proxy can hand data over
 LOCAL_BACKENDS_LABEL = "local_backends"  # of a registration's metadata: driver names, separated by commas
 _log = log.get("prism.admin.coordinator")
 
@@ -63,6 +65,7 @@ class Coordinator:
         self.handoff = Handoff(self.placement, store.namespaces, pushes, self.address_of)
         self.delivery = Delivery(self.placement, store.namespaces, pushes, self.address_of,
                                  lambda proxy, name, version: self.handoff.confirm(proxy, {name: version}))
+        self.data_moves = DataMoves(self.placement, store.namespaces, pushes, self.address_of, self._is_local)
         self._wake = asyncio.Event()
         self._tasks: list[asyncio.Task[None]] = []
         self.alarm = False
@@ -77,12 +80,14 @@ class Coordinator:
     def start(self) -> None:
         loop = asyncio.get_running_loop()
         self._tasks = [loop.create_task(self._sweep_forever()), loop.create_task(self._hand_off_forever())]
+        self.data_moves.start()
 
     async def close(self) -> None:
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
         await self.handoff.close()
+        await self.data_moves.close()
         await self.delivery.close()
         try:
             await self._write_seen()
@@ -102,6 +107,7 @@ class Coordinator:
             self._membership.heard(proxy.proxy_id)
             self._lost.discard(proxy.proxy_id)
             self.handoff.forget(proxy.proxy_id)  # what it had in force before may be gone
+            self.data_moves.forget(proxy=proxy.proxy_id)
             namespaces = await self._store.namespaces.page()
             change = self._plan(current.layout, namespaces, joining=proxy.proxy_id)
             await self._begin(change, namespaces, wake=False)  # its first heartbeat confirms what the answer brings
@@ -162,13 +168,18 @@ class Coordinator:
             pb.PartitionOwner(start=start, end=end, proxy_id=owner, address=self._address_known(owner))
             for start, end, owner in layout.ranges(current.layout)])
 
+    @property
+    def moving(self) -> Mapping[int, str]:
+        """Partitions that have not arrived yet, each with its target."""
+        return {**self.handoff.wanted, **self.data_moves.wanted}
+
     # --- changes of the layout ----------------------------------------------------------------------------------------
 
     async def plan(self, *, joining: str = "", leaving: str = "", contiguous: bool = False) -> Change:
         """What a change would do; nothing happens. ValueError for a proxy that is not known to leave."""
         namespaces = await self._store.namespaces.page()
-        return self._plan(
-            self.placement.map.layout, namespaces, joining=joining, leaving=leaving, contiguous=contiguous)
+        return self._plan(self.placement.map.layout, namespaces, joining=joining, leaving=leaving,
+                          contiguous=contiguous, planned=not joining)
 
     async def rebalance(self, *, leaving: str = "", contiguous: bool = False, expected: int = 0) -> Change:
         """Begin a planned change. ValueError when `expected` is given and the map has moved on."""
@@ -176,8 +187,11 @@ class Coordinator:
             if expected and expected != current.revision:
                 raise ValueError(f"the map has revision {current.revision}, not {expected}: plan again")
             namespaces = await self._store.namespaces.page()
-            change = self._plan(current.layout, namespaces, leaving=leaving, contiguous=contiguous)
-            await self._begin(change, namespaces)
+            change = self._plan(current.layout, namespaces, leaving=leaving, contiguous=contiguous, planned=True)
+            local = {found.partition for found in namespaces if self._is_local(found)}
+            await self._begin(replace(change, moves=tuple(
+                move for move in change.moves if move.partition not in local)), namespaces)
+            self.data_moves.want(move for move in change.moves if move.partition in local)
             return change
 
     async def abandon(self, partition: int, target: str = "") -> None:
@@ -193,6 +207,7 @@ class Coordinator:
             if not members:
                 raise ValueError("no proxies available")
             chosen = target or min(members, key=lambda name: (current.layout.count(name), name))
+            self.data_moves.forget(partition=partition)
             namespaces = await self._store.namespaces.in_partitions([partition])
             after = tuple(chosen if at == partition else has for at, has in enumerate(current.layout))
             await self._begin(Change(current.layout, after, tuple(layout.moves(current.layout, after)), {}), namespaces)
@@ -219,35 +234,55 @@ class Coordinator:
             await self._store.proxies.set_status(self._lost, Status.UNHEALTHY.value)
             namespaces = await self._store.namespaces.page()
             for proxy in sorted(self._lost):
+                self.data_moves.forget(proxy=proxy)
                 change = self._plan(self.placement.map.layout, namespaces, leaving=proxy)
                 await self._begin(change, namespaces)
                 self._lost.discard(proxy)
 
     def _plan(self, before: Layout, namespaces: Collection[Namespace], *, joining: str = "", leaving: str = "",
-              contiguous: bool = False) -> Change:
+              contiguous: bool = False, planned: bool = False) -> Change:
+        """`planned` changes move data too, where both proxies can."""
         members = self._membership.members()
         local = {found.partition: found.name for found in namespaces
-                 if is_local(found, self._local_backends) and before[found.partition] is not None}
+                 if self._is_local(found) and before[found.partition] is not None}
         if leaving:
             if leaving not in self._proxies:
                 raise ValueError(f"there is no proxy {leaving!r}")
             members = [name for name in members if name != leaving]
         elif joining:
             members = sorted({*members, joining})
+        pinned = {partition: before[partition] for partition in local
+                  if not (planned and self._moves_data(before[partition]))}  # partition -> the proxy it stays for
         if not members:
             after = before if local else layout.leave(before, leaving, members)
         elif contiguous or not namespaces:
-            after = tuple(before[partition] if partition in local else owner
-                          for partition, owner in enumerate(layout.contiguous(members)))
+            after = layout.contiguous(members)
         elif leaving:
-            after = layout.leave(before, leaving, members, local)
+            after = layout.leave(before, leaving, members, pinned)
         elif joining:
-            after = layout.join(before, joining, members, local)
+            after = layout.join(before, joining, members, pinned)
         else:
             after = before
-        stay = {partition: f"namespace {name} keeps its data on {before[partition]}"
-                for partition, name in local.items() if before[partition] == leaving or contiguous}
+        pinned = {partition: after[partition] for partition in local
+                  if after[partition] != before[partition] and not self._moves_data(after[partition])} | pinned
+        after = tuple(before[partition] if partition in pinned else owner for partition, owner in enumerate(after))
+        stay = {partition: f"namespace {local[partition]} keeps its data on {before[partition]}{self._why(proxy)}"
+                for partition, proxy in pinned.items() if before[partition] == leaving or contiguous}
         return Change(before, after, tuple(layout.moves(before, after)), stay)
+
+    def _is_local(self, namespace: Namespace) -> bool:
+        return is_local(namespace, self._local_backends)
+
+    def _moves_data(self, proxy: str | None) -> bool:
+        """Whether a proxy lives and can hand over, or take, what only one proxy has."""
+        found = self._proxies.get(proxy or "")
+        return (found is not None and self.address_of(found.proxy_id) is not None
+                and str(found.metadata.get(MOVES_DATA_LABEL, "")) == "1")
+
+    def _why(self, proxy: str | None) -> str:
+        if self.address_of(proxy or "") is None:
+            return f": {proxy} is not alive"
+        return "" if self._moves_data(proxy) else f": {proxy} has several workers, or is older, and moves no data"
 
     async def _begin(self, change: Change, namespaces: Collection[Namespace], *, wake: bool = True) -> None:
         """Switch what nobody uses, or nobody serves, at once, and leave the rest to the hand-off."""

@@ -5,7 +5,8 @@
        +---- target silent or refusing --+   (tried again; the source goes on serving meanwhile)
 
 A partition without namespaces is switched at once. A target confirms a namespace by the acknowledgement of an
-assignment, or by naming it in a heartbeat. What only its owner has (`is_local`) is never handed over here.
+assignment, or by naming it in a heartbeat. What only its owner has (`is_local`) is never handed over here: see
+`data_moves`.
 """
 
 from __future__ import annotations

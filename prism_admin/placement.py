@@ -57,6 +57,12 @@ class Placement:
         await self._put(Map(revision, layout))
         return self.map
 
+    async def reload(self) -> None:
+        """Take what storage has for the map in force, after an error that does not tell. Within `changing()` only."""
+        await self.open()
+        async with self._changed:
+            self._changed.notify_all()
+
     async def announce(self) -> None:
         """Wake watchers although the layout is the same: an address has changed."""
         await self._put(Map(await self._save({}), self.map.layout))

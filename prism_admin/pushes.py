@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import grpc
 
 from prism import control_plane_pb2 as pb
-from prism import control_plane_pb2_grpc
+from prism import control_plane_pb2_grpc, transfer_pb2, transfer_pb2_grpc
 
 ASSIGN_SECONDS = 5.0
 REVOKE_EXTRA_SECONDS = 5.0
 DEFAULT_GRACE_SECONDS = 30
+SEND_SECONDS = 3600.0
+FINISH_SECONDS = 3.0
+ABANDON_SECONDS = 5.0
 
 
 class PushError(RuntimeError):
@@ -46,6 +51,30 @@ class Pushes:
         if not ack.success:
             raise PushError(f"{address} refused to revoke {revocation.namespace}: {ack.message}")
 
+    # --- moves of data ------------------------------------------------------------------------------------------------
+
+    async def send(self, address: str, request: transfer_pb2.SendRequest) -> None:
+        """PushError unless the source has copied nearly everything. Takes as long as the data are large."""
+        await self._move(address, "Send", request, SEND_SECONDS)
+
+    async def finish(self, address: str, move_id: str) -> None:
+        """PushError unless the target has the same data and the source takes no more writes; it may be so all the same
+        where no answer came."""
+        await self._move(address, "Finish", transfer_pb2.MoveRequest(move_id=move_id), FINISH_SECONDS)
+
+    async def abandon(self, address: str, move_id: str) -> None:
+        """PushError unless the proxy knows that the move is not made."""
+        await self._move(address, "Abandon", transfer_pb2.MoveRequest(move_id=move_id), ABANDON_SECONDS)
+
+    async def _move(self, address: str, method: str, request: Any, seconds: float) -> None:
+        stub = transfer_pb2_grpc.TransferStub(self._channel(address))  # type: ignore[no-untyped-call]
+        try:
+            reply = await getattr(stub, method)(request, timeout=seconds, metadata=self._metadata)
+        except grpc.aio.AioRpcError as error:
+            raise PushError(f"{address}: {error.code().name}: {error.details()}") from error
+        if not reply.success:
+            raise PushError(f"{address}: {reply.message}")
+
     async def forget(self, address: str) -> None:
         """The proxy has another address now, or is gone."""
         channel = self._channels.pop(address, None)
@@ -57,10 +86,13 @@ class Pushes:
             await self.forget(address)
 
     def _stub(self, address: str) -> control_plane_pb2_grpc.ControlPlaneStub:
+        return control_plane_pb2_grpc.ControlPlaneStub(self._channel(address))  # type: ignore[no-untyped-call]
+
+    def _channel(self, address: str) -> grpc.aio.Channel:
         channel = self._channels.get(address)
         if channel is None:
             options = (("grpc.initial_reconnect_backoff_ms", 200), ("grpc.max_reconnect_backoff_ms", 5000))
             channel = (grpc.aio.insecure_channel(address, options=options) if self._credentials is None
                        else grpc.aio.secure_channel(address, self._credentials, options=options))
             self._channels[address] = channel
-        return control_plane_pb2_grpc.ControlPlaneStub(channel)  # type: ignore[no-untyped-call]
+        return channel

@@ -34,6 +34,7 @@ from prism_proxy.namespaces.placement import Placement
 from prism_proxy.namespaces.snapshot import Namespaces, Snapshot
 from prism_proxy.namespaces.status import NamespaceStatus
 from prism_proxy.overview import Overview
+from prism_proxy.server.channel import Channel
 from prism_proxy.server.health import HealthServicer, add_health
 from prism_proxy.server.lifecycle import (
     EXIT_CLEAN,
@@ -57,6 +58,8 @@ from prism_proxy.telemetry.metrics import Metric, Metrics, gauges
 
 if TYPE_CHECKING:
     from prism_proxy.joining.request import Ask
+    from prism_proxy.moving.moves import Moves
+    from prism_proxy.moving.peer import Target
     from prism_proxy.telemetry.otel import Telemetry
 
 HEALTH_REFRESH_SECONDS = 1.0
@@ -102,6 +105,7 @@ class App:
         self._ask = ask
         self._ownership: Ownership | None = None
         self._peer_tls: ssl.SSLContext | None = None
+        self.moves: Moves | None = None
         self._peer_addresses = peers
         self._peers: dict[int, Peer] = {}
         self.overview = Overview(self.namespaces, self.lifecycle, self._server, self._monitor)
@@ -140,15 +144,17 @@ class App:
         services.append(add_health(self._server, self._health))
         if self._ask is not None:
             services.append(self._add_control_plane(self._ask))
+            self._add_transfer()
         self._reflection = add_reflection(self._server, services)
 
     def _route(self, current: Snapshot) -> None:
         """Let both servers follow the namespaces and the partitions in force."""
         owner = self._ownership.proxy_id if self._ownership is not None else None
-        held = self.namespaces.held
-        self._internal.set_routes(current.table(owner=owner, held=held))
+        held, hidden = self.namespaces.held, self.namespaces.hidden
+        self._internal.set_routes(current.table(owner=owner, held=held, hidden=hidden))
         self._server.set_routes(current.table(
-            self._forward, READS, owner, self._ownership.routes if self._ownership is not None else None, held))
+            self._forward, READS, owner, self._ownership.routes if self._ownership is not None else None, held,
+            hidden))
 
     def set_partition_map(self, found: PartitionMap) -> None:
         """Forward the calls of partitions that other proxies own, where this proxy belongs to an admin."""
@@ -185,6 +191,23 @@ class App:
         from prism_proxy.joining.servicer import add_control_plane  # a proxy of its own needs none
 
         return add_control_plane(self._server, self._token, ask)
+
+    def _add_transfer(self) -> None:
+        """Take part in moves of data, where all data are in this process."""
+        if self._peer_addresses:
+            return
+        from prism_proxy.moving.moves import Moves
+        from prism_proxy.moving.servicer import add_transfer
+
+        self.moves = Moves(self.applier, self.namespaces, self._target)
+        self.metrics.collectors.append(self.moves.collect)
+        add_transfer(self._server, self._token, self.moves)
+
+    def _target(self, move_id: str, address: str) -> Target:
+        from prism_proxy.moving.peer import RemoteTarget
+
+        shown = (("authorization", f"Bearer {self._token}"),) if self._token else ()
+        return RemoteTarget(move_id, Channel(address, tls=self._peer_tls, limits=self._config.limits), shown)
 
     def _watch(self) -> CallWatch | None:
         """What logs and traces single calls."""
@@ -266,6 +289,8 @@ class App:
         problems = await close_all((route.driver for route in self.namespaces.current.here().values()),
                                    0 if forced else DRIVER_DRAIN_SECONDS)
         await self.applier.close()
+        if self.moves is not None:
+            await self.moves.close()
         await self._relay.close()
         await asyncio.gather(*(peer.close() for peer in self._peers.values()))
         if self._ownership is not None:

@@ -54,7 +54,7 @@ async def run(source: ConfigurationSource, configuration: Configuration) -> int:
         from prism_proxy.joining.member import make_member  # a proxy of its own needs no client of the admin
 
         member = make_member(config, ports, configuration.namespaces, app.applier.apply, app.metrics.families,
-                             app.overview.namespaces, app.set_partition_map)
+                             app.overview.namespaces, app.set_partition_map, app.moves)
         app.metrics.collectors.append(member.collect)
         await member.start()
     await app.serve(sockets)

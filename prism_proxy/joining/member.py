@@ -19,6 +19,7 @@ from typing import Any
 from admin_client import AdminClient, AdminError, Credentials, ProxySession, Timing
 from prism import control_plane_pb2 as pb
 from prism_proxy import __version__, standard
+from prism_proxy._native.crc32 import partition_of
 from prism_proxy.admin_options import AdminOptions
 from prism_proxy.config import ProxyConfig
 from prism_proxy.errors import StatusCode
@@ -28,6 +29,7 @@ from prism_proxy.joining.identity import read_token
 from prism_proxy.joining.request import Reply, Request
 from prism_proxy.joining.translation import TranslationError, Translator, partition_map
 from prism_proxy.joining.vitals import Vitals
+from prism_proxy.moving.moves import Moves
 from prism_proxy.namespaces.model import NamespaceConfig
 from prism_proxy.namespaces.partitions import PartitionMap
 from prism_proxy.namespaces.status import NamespaceStatus
@@ -40,6 +42,8 @@ FIRST_MAP_SECONDS = 0.5  # and after it for the map, which follows within millis
 MAP_SECONDS = 2.0  # that a revocation waits for the map which names the new owner
 TRANSLATED_AT_ONCE = 50  # of the namespaces of a registration, which may be ten thousand
 
+_MOVES_DATA = {"moves_data": "1"}  # a label of registrations: this proxy can hand over what only it has
+
 Heartbeat = Callable[[], pb.ProxyHeartbeat]
 MapChanged = Callable[[PartitionMap], None]
 
@@ -49,13 +53,16 @@ class Member:
 
     def __init__(
         self, options: AdminOptions, token: str, address: str, file: tuple[NamespaceConfig, ...], apply: Apply,
-        heartbeat: Heartbeat, map_changed: MapChanged = lambda found: None,
+        heartbeat: Heartbeat, map_changed: MapChanged = lambda found: None, moves: Moves | None = None,
     ) -> None:
         self._log = log.get("prism.joining")
         self._options = options
         self._address = address
         self._map_changed = map_changed
         self._translate = Translator()
+        self._moves = moves
+        if moves is not None:
+            moves.door = self
         self._assignments = Assignments()
         self._changes = Changes(self._assignments, file, apply)
         self._client = AdminClient(options.endpoint, Credentials(token, options.ca, options.cert, options.key))
@@ -109,9 +116,11 @@ class Member:
     # --- what the session says --------------------------------------------------------------------------------------
 
     def _registration(self) -> pb.ProxyRegistration:
+        if self._moves is not None:
+            self._moves.registering()
         return pb.ProxyRegistration(
             proxy_id=self._options.proxy_id, address=self._address, region=self._options.region, version=__version__,
-            capabilities=sorted(standard.PATTERNS))
+            capabilities=sorted(standard.PATTERNS), metadata=_MOVES_DATA if self._moves is not None else {})
 
     async def registered(self, ack: pb.ProxyRegistrationAck) -> None:
         """Serve what the admin lists, and no longer what it gave to others while we were away."""
@@ -128,11 +137,16 @@ class Member:
         owned = {partition for found in ack.partition_ranges for partition in range(found.start, found.end + 1)}
         gone = self._assignments.left_over(
             {item.namespace for item in ack.initial_namespaces}, owned, complete=not ack.more_namespaces)
+        if self._moves is not None:
+            gone = [name for name in gone if name not in self._moves.doubts()]  # the map will tell
         if gone:
             changes.append(Change(drop=gone, revision=ack.map_revision))
         for change, problem in zip(changes, await self._changes.make(changes), strict=True):
             if problem and change.put is not None:
                 self._refused(change.put.config.name, problem)
+        await self._dropped(gone)
+        if self._moves is not None:
+            await self._moves.registered(owned)
         self._counts["registered"] += 1
         self._away, self._since = "", time.time()
         self._log.info("joined the admin", endpoint=self._options.endpoint, proxy_id=self._options.proxy_id,
@@ -144,16 +158,24 @@ class Member:
         self._mapped.set()
         if found.revision <= self._map.revision:
             return
+        owned = self._owned(found)
         async with self._map_newer:
             self._map = found
+            if self._moves is not None:
+                self._moves.owned(owned)
             self._map_changed(partition_map(found))
             self._map_newer.notify_all()
-        lost = self._assignments.lost(
-            {partition for owner in found.owners if owner.proxy_id == self._options.proxy_id
-             for partition in range(owner.start, owner.end + 1)})
+        lost = self._assignments.lost(owned)
+        if self._moves is not None:
+            lost += [name for name in self._moves.doubts() if name not in lost and partition_of(name) not in owned]
         if lost:
             self._log.info("partitions went to other proxies", namespaces=len(lost), revision=found.revision)
             await self._changes.make([Change(drop=lost, revision=found.revision)])
+            await self._dropped(lost)
+
+    def _owned(self, found: pb.PartitionMap) -> frozenset[int]:
+        return frozenset(partition for owner in found.owners if owner.proxy_id == self._options.proxy_id
+                         for partition in range(owner.start, owner.end + 1))
 
     def away(self, error: AdminError) -> None:
         problem = str(error)
@@ -178,6 +200,10 @@ class Member:
 
     async def _assign(self, item: pb.NamespaceAssignment) -> pb.NamespaceAssignmentAck:
         try:
+            if self._moves is not None and self._moves.involves(item.namespace):
+                raise TranslationError("its data are moving between proxies: try again")
+            if item.revision < self._map.revision and partition_of(item.namespace) not in self._owned(self._map):
+                raise TranslationError(f"map {self._map.revision}, which is newer, has another owner")
             change = self._change_for(item)
         except ValueError as error:
             return pb.NamespaceAssignmentAck(success=False, message=self._refused(item.namespace, str(error)))
@@ -191,6 +217,10 @@ class Member:
         self._session.beat_now()
         return pb.NamespaceAssignmentAck(success=True, message="in force")
 
+    async def _dropped(self, names: Sequence[str]) -> None:
+        if self._moves is not None:
+            await self._moves.dropped(names)
+
     async def _revoke(self, item: pb.NamespaceRevocation) -> pb.NamespaceRevocationAck:
         try:
             known = self._assignments.revocable(item.namespace, item.revision)
@@ -200,6 +230,7 @@ class Member:
             # Callers that come next are sent on to the new owner, once the map has told who that is.
             await self._map_at(item.revision)
             await self._changes.make([Change(drop=[item.namespace], revision=item.revision)])
+            await self._dropped([item.namespace])
             self._counts["revoked"] += 1
             self._log.info("namespace revoked", namespace=item.namespace, revision=item.revision)
         return pb.NamespaceRevocationAck(success=True, revoked_at=int(time.time()),
@@ -221,6 +252,19 @@ class Member:
                     f"{error.message}"))
             return Reply(code=error.code.value[0], reason=error.code.name, text=error.message)
         return Reply(created.SerializeToString())
+
+    # --- moves of data ----------------------------------------------------------------------------------------------
+
+    async def take_in(self, item: pb.NamespaceAssignment) -> None:
+        """Put a namespace in force whose data are to come. Whether it was ours before, and revoked, does not matter."""
+        config = self._translate(item.namespace, item.config)
+        problem, = await self._changes.make([Change(put=Assignment(config, item.version, item.revision))])
+        if problem:
+            raise RefusedError(problem)
+
+    async def give_up(self, name: str) -> None:
+        """They did not come."""
+        await self._changes.make([Change(drop=[name], revision=self._map.revision)])
 
     def _change_for(self, item: pb.NamespaceAssignment) -> Change | None:
         """What an assignment changes, or None. ValueError says why this proxy cannot serve it."""
@@ -267,7 +311,7 @@ class Member:
 def make_member(
     config: ProxyConfig, ports: Sequence[int], file: tuple[NamespaceConfig, ...], apply: Apply,
     families: Callable[[], Iterable[Metric | None]], namespaces: Callable[[], Mapping[str, NamespaceStatus]],
-    map_changed: MapChanged = lambda found: None,
+    map_changed: MapChanged = lambda found: None, moves: Moves | None = None,
 ) -> Member:
     """The member that settings describe; `ports` are those of `config.listen`. StartError when a file cannot be read.
     """
@@ -277,6 +321,7 @@ def make_member(
         address = str(replace(reachable, port=ports[config.listen.index(reachable)]))
     vitals = Vitals(options.proxy_id, families, namespaces)
     try:
-        return Member(options, read_token(options.token_file), address, file, apply, vitals.heartbeat, map_changed)
+        return Member(options, read_token(options.token_file), address, file, apply, vitals.heartbeat, map_changed,
+                      moves)
     except OSError as error:
         raise StartError(f"--admin-ca, --admin-cert or --admin-key: {error}") from error

@@ -69,11 +69,11 @@ class Snapshot:
     def table(
         self, forward: Callable[[int], Handler | None] = lambda worker: None, reads: frozenset[bytes] = frozenset(),
         owner: str | None = None, by_partition: list[NativeRoute | None] | None = None,
-        held: Mapping[str, Hold] = MappingProxyType({}),
+        held: Mapping[str, Hold] = MappingProxyType({}), hidden: Collection[str] = (),
     ) -> RouteTable:
         """The form the native server reads. `forward(worker)` takes the calls of namespaces that another worker serves,
-        `by_partition` those of other proxies, and `held` those that wait; `owner` is what replies name as the proxy
-        they come from.
+        `by_partition` those of other proxies, and `held` those that wait; calls of a namespace that is `hidden` go
+        where they would if it were not here. `owner` is what replies name as the proxy they come from.
 
         Calls of `reads` (paths) that are lost with their owner run again in its successor, unless the data are lost
         too: a caller must not take an empty store for the answer to what it asked the full one.
@@ -86,7 +86,7 @@ class Snapshot:
         native = [
             NativeRoute(route, name, route.native_store, elsewhere(name, route), owner, route.slot.circuit,
                         route.gate, reads if route.driver.declaration.durability != VOLATILE else frozenset())
-            for name, route in self.routes.items()]
+            for name, route in self.routes.items() if name not in hidden]
         return RouteTable(self.revision, native, DEFAULT, by_partition)
 
 
@@ -97,6 +97,7 @@ class Namespaces:
         self.current = Snapshot(0, MappingProxyType({}))
         self._listeners: list[Callable[[Snapshot], None]] = []
         self._held: dict[str, Hold] = {}
+        self._hidden: set[str] = set()
 
     def on_swap(self, listener: Callable[[Snapshot], None]) -> None:
         """Call `listener` with the snapshot now, and with every later one."""
@@ -108,8 +109,11 @@ class Namespaces:
         if snapshot.revision <= self.current.revision:
             raise ValueError(f"revision {snapshot.revision} is not after {self.current.revision}")
         self.current = snapshot
+        self._tell()
+
+    def _tell(self) -> None:
         for listener in self._listeners:
-            listener(snapshot)
+            listener(self.current)
 
     @property
     def held(self) -> Mapping[str, Hold]:
@@ -124,9 +128,22 @@ class Namespaces:
         """Give the calls that waited to whoever serves the namespace now, and the next ones too."""
         hold = self._held.pop(name, None)
         if hold is not None:
-            for listener in self._listeners:
-                listener(self.current)
+            self._tell()
             hold.release()
+
+    @property
+    def hidden(self) -> Collection[str]:
+        """Namespaces that are here, and get no call."""
+        return self._hidden
+
+    def hide(self, name: str) -> None:
+        """Let a namespace get no call, from the next table on; it need not be here yet."""
+        self._hidden.add(name)
+
+    def show(self, name: str) -> None:
+        if name in self._hidden:
+            self._hidden.discard(name)
+            self._tell()
 
     def resolve(self, name: str) -> Route | None:
         return self.current.routes.get(name)

@@ -18,10 +18,13 @@ class ProxyProcess:
     """`lines` are the log lines so far; `port` and `metrics_port` are known once `start` returned."""
 
     def __init__(self, *arguments: str, environment: Mapping[str, str] | None = None,
-                 program: tuple[str, ...] = ("-m", "prism_proxy")) -> None:
+                 program: tuple[str, ...] = ("-m", "prism_proxy"), folder: Path | None = None) -> None:
         self._command = (sys.executable, *program, *arguments)
         inherited = {name: value for name, value in os.environ.items() if not name.startswith("PRISM_")}
         self._environment = inherited | dict(environment or {})
+        if folder is not None:
+            self._environment["PYTHONPATH"] = str(Path.cwd())
+        self._folder = folder
         self.lines: list[dict[str, Any]] = []
 
     async def start(self) -> ProxyProcess:
@@ -34,8 +37,8 @@ class ProxyProcess:
 
     async def spawn(self) -> None:
         self.process = await asyncio.create_subprocess_exec(
-            *self._command, env=self._environment, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
-            limit=UNREAD_BYTES)
+            *self._command, env=self._environment, cwd=self._folder, stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.PIPE, limit=UNREAD_BYTES)
 
     async def line(self, event: str) -> dict[str, Any]:
         """The next log line about `event`."""
@@ -89,8 +92,10 @@ class ProxyProcess:
             await self.process.wait()
 
 
-def proxy(*arguments: str, environment: Mapping[str, str] | None = None) -> ProxyProcess:
-    """On free ports of the loopback, unless the arguments say otherwise."""
+def proxy(
+    *arguments: str, environment: Mapping[str, str] | None = None, folder: Path | None = None
+) -> ProxyProcess:
+    """On free ports of the loopback, unless the arguments say otherwise; run in `folder`."""
     own = [] if "--listen" in arguments or "PRISM_LISTEN" in (environment or {}) else ["--listen", "127.0.0.1:0"]
     own += [] if "--metrics-listen" in arguments else ["--metrics-listen", "127.0.0.1:0"]
-    return ProxyProcess(*own, *arguments, environment=environment)
+    return ProxyProcess(*own, *arguments, environment=environment, folder=folder)

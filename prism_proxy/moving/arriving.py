@@ -1,0 +1,44 @@
+"""The target's side of a move: namespaces that are in force here, and hidden, because the data are still on their way.
+
+Their calls go where they went before: to the source, who lets them wait when the time comes.
+
+    opened --records--> complete --a map says that the partition is ours--> shown
+       +-------------------+------- abandoned, or not ours after all ------> dropped
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from prism_proxy.contracts.movable import Digest, Incoming, Movable, Record
+from prism_proxy.moving.peer import MoveError
+from prism_proxy.namespaces.snapshot import Namespaces
+
+
+class Arriving:
+    """One namespace. `begin` once its route is in force, hidden."""
+
+    def __init__(self, move_id: str, name: str, routes: Namespaces) -> None:
+        self.move_id = move_id
+        self.name = name
+        self._routes = routes
+        self._incoming: Incoming | None = None
+
+    async def begin(self, clock: int) -> None:
+        """MoveError when its driver takes no data of another proxy."""
+        route = self._routes.current.routes[self.name]
+        if not hasattr(route.driver, "incoming"):
+            raise MoveError(f"backend {route.backend} of namespace {self.name!r} takes no data of another proxy")
+        driver: Movable = route.driver  # type: ignore[assignment]
+        self._incoming = await driver.incoming(clock)
+
+    async def put(self, records: Sequence[Record]) -> None:
+        await self._begun().put(records)
+
+    async def digest(self, horizon: int) -> Digest:
+        return await self._begun().digest(horizon)
+
+    def _begun(self) -> Incoming:
+        if self._incoming is None:
+            raise MoveError(f"the move of namespace {self.name!r} has not begun here")
+        return self._incoming
