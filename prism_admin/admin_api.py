@@ -198,7 +198,7 @@ class AdminService(admin_pb2_grpc.AdminServiceServicer):
             config_version=namespace.version, partition_id=namespace.partition,
             assigned_proxy=namespace.assigned_proxy or "", health=self._health(namespace),
             metrics=self._metrics(namespace), owner=metadata.get("owner", ""), tags=metadata.get("tags", ()),
-            labels=metadata.get("labels", {}), created_by=namespace.created_by)
+            labels=metadata.get("labels", {}), created_by=namespace.created_by, reason=self._reason(namespace))
 
     def _health(self, namespace: Namespace) -> str:
         owner = self._coordinator.placement.map.owner(namespace.partition)
@@ -209,6 +209,14 @@ class AdminService(admin_pb2_grpc.AdminServiceServicer):
         heartbeat = self._coordinator.health(owner)
         known: Mapping[str, cp.NamespaceHealth] = heartbeat.namespace_health if heartbeat is not None else {}
         return known[namespace.name].status if namespace.name in known else "unknown"
+
+    def _reason(self, namespace: Namespace) -> str:
+        owner = self._coordinator.placement.map.owner(namespace.partition)
+        if owner is None:
+            return f"no proxy owns partition {namespace.partition}"
+        if self._coordinator.status(owner) is Status.UNHEALTHY:
+            return f"{owner} is silent"
+        return self._coordinator.delivery.pending.get(namespace.name, "")
 
     def _metrics(self, namespace: Namespace) -> pb.NamespaceMetrics:
         owner = self._coordinator.placement.map.owner(namespace.partition)

@@ -26,6 +26,7 @@ from prism_admin.pushes import Pushes
 from prism_admin.registry import Registry
 from prism_admin.security import Authentication, Security
 from prism_admin.storage.audit import Audit
+from prism_admin.storage.exclusive import FileLock
 from prism_admin.storage.store import open_store
 from prism_admin.storage.urn import Database
 from prism_proxy.telemetry import log
@@ -81,6 +82,7 @@ class App:
     async def start(self) -> None:
         """Serve; `port` is known afterwards. Call `stop` also when this fails."""
         config = self._config
+        self._hold_database()
         store = await open_store(config.database)
         self._closing.append(store.close)
         audit = Audit(store.engine, _audit_key(config))
@@ -115,6 +117,18 @@ class App:
         self._serving = False
         while self._closing:
             await self._closing.pop()()
+
+    def _hold_database(self) -> None:
+        path = self._config.database.path
+        if path is None:
+            return
+        lock = FileLock(path.with_name(f"{path.name}.lock"))
+        lock.acquire()
+
+        async def release() -> None:
+            lock.close()
+
+        self._closing.append(release)
 
     def _bind(self, server: grpc.aio.Server) -> int:
         config = self._config

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
+from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
 from typing import Annotated, Any
 
 import typer
 
 from prism.admin.v1 import admin_pb2 as pb
+from prism_admin import layout
 from prism_admin.cli.connection import fail
 from prism_admin.cli.namespaces import Output
-from prism_admin.cli.output import Form, show
+from prism_admin.cli.output import Form, is_table, show
 
 proxies = typer.Typer(help="Show the proxies that registered.", no_args_is_help=True)
 partitions = typer.Typer(help="Show who serves what, and move it.", no_args_is_help=True)
@@ -59,6 +62,22 @@ def show_partitions(context: typer.Context, output: Output = Form.AUTO) -> None:
         typer.echo("most proxies are silent: nothing is moved until they are back", err=True)
 
 
+@partitions.command("check")
+def check(context: typer.Context) -> None:
+    """Whether every partition has one owner; exit code 1 when not."""
+    answer = context.obj.call(lambda stub, options: stub.GetPartitionMap(pb.GetPartitionMapRequest(), **options))
+    try:
+        found = layout.from_ranges(layout.Range(owner.start, owner.end, owner.proxy_id) for owner in answer.map.owners)
+    except ValueError as error:
+        raise fail(str(error)) from None
+    missing = [partition for partition, owner in enumerate(found) if owner is None]
+    if missing:
+        raise fail(f"{len(missing)} partitions have no owner: {', '.join(map(str, missing[:20]))}"
+                   f"{', …' if len(missing) > 20 else ''}")
+    typer.echo(f"all {layout.PARTITIONS} partitions have one owner each, among {len(set(found))} proxies; map revision "
+               f"{answer.map.revision}")
+
+
 @partitions.command("plan")
 def plan(
     context: typer.Context,
@@ -70,6 +89,11 @@ def plan(
     """What a change would move; nothing happens."""
     request = pb.PlanRebalanceRequest(join=join, leave=leave, contiguous=contiguous)
     answer = context.obj.call(lambda stub, options: stub.PlanRebalance(request, **options))
+    if is_table(output):
+        before, after = _by_proxy(answer.before), _by_proxy(answer.after)
+        show(output, answer, ("PROXY", "BEFORE", "AFTER"), (
+            (proxy, _ranges(before.get(proxy, ())), _ranges(after.get(proxy, ())))
+            for proxy in sorted(before.keys() | after.keys())))
     _show_moves(output, answer)
 
 
@@ -93,26 +117,22 @@ def audit(
     actor: Annotated[str | None, typer.Option(help="only by this user")] = None,
     operation: Annotated[str | None, typer.Option(help="only of this kind, such as CreateNamespace")] = None,
     since: Annotated[int, typer.Option(help="only of the last so many minutes; 0 is all")] = 0,
+    until: Annotated[int, typer.Option(help="only of before so many minutes; 0 is until now")] = 0,
+    failed: Annotated[bool, typer.Option("--failed", help="only what did not succeed, of those")] = False,
     limit: Annotated[int, typer.Option(help="at most so many")] = 100, output: Output = Form.AUTO,
 ) -> None:
     """Who did what, newest first."""
     request = pb.GetAuditLogRequest(namespace=namespace, actor=actor, operation=operation, limit=limit)
     if since:
         request.start_time.FromDatetime(datetime.now(UTC) - timedelta(minutes=since))
+    if until:
+        request.end_time.FromDatetime(datetime.now(UTC) - timedelta(minutes=until))
     entries = context.obj.call(lambda stub, options: list(stub.GetAuditLog(request, **options)))
-    if output is Form.TABLE or (output is Form.AUTO and _terminal()):
-        show(Form.TABLE, request, ("TIME", "ACTOR", "OPERATION", "RESOURCE", "RESULT"), (
-            (entry.timestamp.ToDatetime().isoformat(sep=" ", timespec="seconds"), entry.actor, entry.operation,
-             entry.resource, "ok" if entry.success else entry.error) for entry in entries))
-        return
-    for entry in entries:
-        show(output, entry, (), ())
-
-
-def _terminal() -> bool:
-    import sys
-
-    return sys.stdout.isatty()
+    if failed:
+        entries = [entry for entry in entries if not entry.success]
+    show(output, entries, ("TIME", "ACTOR", "OPERATION", "RESOURCE", "RESULT"), (
+        (entry.timestamp.ToDatetime().isoformat(sep=" ", timespec="seconds"), entry.actor, entry.operation,
+         entry.resource, "ok" if entry.success else entry.error) for entry in entries))
 
 
 def _show_moves(output: Form, answer: Any) -> None:
@@ -120,6 +140,13 @@ def _show_moves(output: Form, answer: Any) -> None:
         (move.partition, move.source or "-", move.target or "-", ", ".join(move.namespaces)) for move in answer.moves))
     for partition, reason in sorted(answer.refused.items()):
         typer.echo(f"partition {partition} stays: {reason}", err=True)
+
+
+def _by_proxy(owners: Iterable[Any]) -> dict[str, list[Any]]:
+    found: dict[str, list[Any]] = defaultdict(list)
+    for owner in owners:
+        found[owner.proxy_id].append(owner)
+    return found
 
 
 def _ranges(found: Any) -> str:

@@ -47,6 +47,19 @@ def show_namespace(context: typer.Context, name: Name, output: Output = Form.AUT
     show(output, answer.namespace, ("SETTING", "VALUE"), details(answer.namespace))
 
 
+@commands.command("status")
+def namespace_status(context: typer.Context, name: Name, output: Output = Form.AUTO) -> None:
+    """How a namespace is doing, and who serves it; exit code 1 unless it is healthy or degraded."""
+    found = context.obj.call(
+        lambda stub, options: stub.GetNamespace(pb.GetNamespaceRequest(name=name), **options)).namespace
+    show(output, found, ("STATUS", "VALUE"), (
+        ("health", found.health), ("reason", found.reason or "-"), ("proxy", found.assigned_proxy or "-"),
+        ("partition", found.partition_id), ("version", found.config_version),
+        ("active sessions", found.metrics.active_sessions), ("requests/s", found.metrics.requests_per_second)))
+    if found.health not in ("healthy", "degraded"):
+        raise typer.Exit(1)
+
+
 @commands.command("create")
 def create_namespace(
     context: typer.Context, name: Name, file: File = Path("-"),

@@ -21,20 +21,28 @@ class Form(StrEnum):
     YAML = "yaml"
 
 
-def show(form: Form, answer: Message, columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
-    """Print `answer` for programs, or `rows` under `columns` for people."""
-    if form is Form.AUTO:
-        form = Form.TABLE if sys.stdout.isatty() else Form.JSON
-    if form is Form.TABLE:
+def is_table(form: Form) -> bool:
+    return form is Form.TABLE or (form is Form.AUTO and sys.stdout.isatty())
+
+
+def show(
+    form: Form, answer: Message | Sequence[Message], columns: Sequence[str], rows: Iterable[Sequence[Any]]
+) -> None:
+    """Print `answer` for programs, as one document, or `rows` under `columns` for people."""
+    if is_table(form):
         _table(columns, rows)
         return
-    data = MessageToDict(answer, preserving_proto_field_name=True, always_print_fields_with_no_presence=True)
-    if form is Form.JSON:
+    data = _plain(answer) if isinstance(answer, Message) else [_plain(each) for each in answer]
+    if form is not Form.YAML:
         print(json.dumps(data, indent=2, sort_keys=True))
         return
     import yaml
 
     print(yaml.safe_dump(data, sort_keys=True, allow_unicode=True), end="")
+
+
+def _plain(answer: Message) -> dict[str, Any]:
+    return MessageToDict(answer, preserving_proto_field_name=True, always_print_fields_with_no_presence=True)
 
 
 def _table(columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:

@@ -27,7 +27,7 @@ async def guarded(cluster: Cluster, tmp_path: Path) -> Cluster:
         for name, (role, token) in TOKENS.items()))
     await cluster.app.stop()
     cluster.config = replace(cluster.config, security=Security(token="shared", access=read_access(file)),
-                             rates=Rates(read=1000, write=5))
+                             rates=Rates(read=1000, write=5), stale_s=60.0)
     await cluster.start()
     await cluster.join("proxy-01", token="proxy-token")
     return cluster

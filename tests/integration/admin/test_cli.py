@@ -72,8 +72,48 @@ async def test_proxies_partitions_and_audit_are_shown(admin: AdminProcess, proxy
     assert json.loads(output)["namespaces"] == {"238": {"names": ["orders"]}}
     _, output, _ = await command(admin, "partitions", "plan", "--join", "proxy-02")
     assert len(json.loads(output)["moves"]) == 128
+    _, output, _ = await command(admin, "partitions", "plan", "--join", "proxy-02", "-o", "table")
+    assert ["proxy-02", "-", "128-255"] in [line.split() for line in output.splitlines()]
+    code, output, _ = await command(admin, "partitions", "check")
+    assert (code, output.startswith("all 256 partitions have one owner each")) == (0, True)
     _, output, _ = await command(admin, "audit", "--operation", "CreateNamespace", "-o", "table")
     assert "namespace:orders" in output
+    for form, parse in (("json", json.loads), ("yaml", yaml.safe_load)):
+        _, output, _ = await command(admin, "audit", "-o", form, "--since", "10")
+        assert [entry["operation"] for entry in parse(output)] == ["CreateNamespace", "RegisterProxy"]
+    assert json.loads((await command(admin, "audit", "--until", "10"))[1]) == []
+    assert json.loads((await command(admin, "audit", "--failed"))[1]) == []
+
+
+async def test_the_status_of_a_namespace_says_why(admin: AdminProcess, proxy: FakeProxy) -> None:
+    proxy.refuse = "not today"
+    await command(admin, "namespaces", "create", "orders", "--backend", "redis")
+    code, output, _ = await command(admin, "namespaces", "status", "orders")
+    found = json.loads(output)
+    assert (code, found["health"], "not today" in found["reason"]) == (1, "pending", True)
+    proxy.refuse = ""
+    proxy.session.beat_now()
+    await until(lambda: proxy.serving == {"orders": 1})
+    proxy.session.beat_now()
+    for _ in range(20):
+        code, output, _ = await command(admin, "namespaces", "status", "orders", "-o", "table")
+        if code == 0:
+            break
+    assert "healthy" in output
+
+
+async def test_without_proxies_no_partition_has_an_owner(admin: AdminProcess) -> None:
+    code, _, errors = await command(admin, "partitions", "check")
+    assert (code, "256 partitions have no owner: 0, 1, 2" in errors) == (1, True)
+
+
+async def test_a_second_admin_on_the_same_file_is_refused(tmp_path: Path) -> None:
+    urn = f"sqlite:///{tmp_path / 'admin.db'}"
+    first = await AdminProcess(urn).start()
+    code, _, errors = await run("serve", "--db", urn, "--listen", "127.0.0.1:0", "--metrics-listen", "off")
+    assert code == 1
+    assert f"admin.db: another prism-admin (process {first.process.pid}) serves this database" in errors
+    assert await first.stop() == 0
 
 
 @pytest.mark.parametrize(("arguments", "said"), [
@@ -125,7 +165,7 @@ async def test_it_is_small_and_a_killed_one_keeps_what_it_knew(tmp_path: Path) -
     await first.kill()
     second = await AdminProcess(urn, port=first.port).start()
     assert second.resident_bytes() < 90e6
-    await until(lambda: proxy.registrations == 2)
+    await until(lambda: proxy.registrations >= 2 and proxy.session.joined)
     _, output, _ = await command(second, "namespaces", "show", "orders")
     assert json.loads(output)["assigned_proxy"] == "proxy-01"
     assert proxy.serving == {"orders": 1}
