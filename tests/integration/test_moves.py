@@ -14,6 +14,7 @@ import grpc
 import pytest
 
 from prism import control_plane_pb2 as pb
+from prism import transfer_pb2, transfer_pb2_grpc
 from prism.admin.v1 import admin_pb2, admin_pb2_grpc
 from prism.interfaces.keyvalue import keyvalue_basic_pb2 as basic
 from prism.interfaces.keyvalue import keyvalue_basic_pb2_grpc as basic_grpc
@@ -30,9 +31,13 @@ BACKENDS = {"mem": pb.BackendConfig(backend_type="memstore"),
 class Cluster:
     """An admin, and proxies by id, each in a folder of its own. `a` has the namespaces `mem` and `disk`."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, token: str = "") -> None:
         self.folder = folder
-        self.admin = AdminProcess(f"sqlite:///{folder / 'admin.db'}")
+        file = folder / "token"
+        file.write_text(token)
+        self._metadata = (("authorization", f"Bearer {token}"),) if token else ()
+        self._shown = ("--admin-token-file", str(file)) if token else ()
+        self.admin = AdminProcess(f"sqlite:///{folder / 'admin.db'}", *(("--token-file", str(file)) if token else ()))
         self.proxies: dict[str, ProxyProcess] = {}
         self._stack = contextlib.AsyncExitStack()
 
@@ -53,14 +58,14 @@ class Cluster:
         folder = self.folder / proxy_id
         folder.mkdir(exist_ok=True)
         self.proxies[proxy_id] = await self._stack.enter_async_context(proxy(
-            "--admin-endpoint", f"127.0.0.1:{self.admin.port}", "--proxy-id", proxy_id, *QUICK, *arguments,
-            "--listen", f"127.0.0.1:{port}", folder=folder))
+            "--admin-endpoint", f"127.0.0.1:{self.admin.port}", "--proxy-id", proxy_id, *QUICK, *self._shown,
+            *arguments, "--listen", f"127.0.0.1:{port}", folder=folder))
         return self.proxies[proxy_id]
 
     async def call(self, method: str, request: Any) -> Any:
         async with grpc.aio.insecure_channel(f"127.0.0.1:{self.admin.port}") as channel:
             stub = admin_pb2_grpc.AdminServiceStub(channel)  # type: ignore[no-untyped-call]
-            return await getattr(stub, method)(request, timeout=10)
+            return await getattr(stub, method)(request, timeout=10, metadata=self._metadata)
 
     async def owners(self) -> dict[str, str]:
         """The owner of each namespace by the map; nothing while any partition is on its way."""
@@ -160,6 +165,22 @@ async def test_data_move_under_load_without_a_failed_call(cluster: Cluster) -> N
                 ttl.GetTTLRequest(key="brief"), metadata=(("x-namespace", name),))
             assert 60 < (await call).ttl_seconds <= 100
             assert dict(await call.initial_metadata())["x-prism-owner"] == "b"
+
+
+async def test_with_a_token_data_move_between_those_who_have_it(tmp_path: Path) -> None:
+    async with Cluster(tmp_path, "open sesame") as cluster:
+        b = await cluster.join("b")
+        load = Load()
+        async with load.running(cluster.proxies["a"]):
+            await cluster.move("a", "b")
+        assert not load.failures
+        await load.check(b)
+        async with grpc.aio.insecure_channel(b.address) as channel:
+            stub = transfer_pb2_grpc.TransferStub(channel)  # type: ignore[no-untyped-call]
+            for request in (stub.Abandon(transfer_pb2.MoveRequest()), stub.Open(transfer_pb2.OpenRequest())):
+                with pytest.raises(grpc.aio.AioRpcError) as refused:
+                    await request
+                assert refused.value.code() is grpc.StatusCode.UNAUTHENTICATED
 
 
 async def test_what_cannot_move_is_named_and_stays(cluster: Cluster) -> None:
