@@ -18,6 +18,8 @@ from prism import transfer_pb2, transfer_pb2_grpc
 from prism.admin.v1 import admin_pb2, admin_pb2_grpc
 from prism.interfaces.keyvalue import keyvalue_basic_pb2 as basic
 from prism.interfaces.keyvalue import keyvalue_basic_pb2_grpc as basic_grpc
+from prism.interfaces.keyvalue import keyvalue_transactional_pb2 as transactional
+from prism.interfaces.keyvalue import keyvalue_transactional_pb2_grpc as transactional_grpc
 from prism.interfaces.keyvalue import keyvalue_ttl_pb2 as ttl
 from prism.interfaces.keyvalue import keyvalue_ttl_pb2_grpc as ttl_grpc
 from tests.services.admin import AdminProcess
@@ -169,10 +171,16 @@ async def test_data_move_under_load_without_a_failed_call(cluster: Cluster) -> N
 
 async def test_with_a_token_data_move_between_those_who_have_it(tmp_path: Path) -> None:
     async with Cluster(tmp_path, "open sesame") as cluster:
-        b = await cluster.join("b")
+        a, b = cluster.proxies["a"], await cluster.join("b")
         load = Load()
-        async with load.running(cluster.proxies["a"]):
+        async with load.running(a), grpc.aio.insecure_channel(a.address) as channel:
+            stub = transactional_grpc.KeyValueTransactionalInterfaceStub(channel)
+            metadata = (("x-namespace", "mem"),)
+            begun = await stub.BeginTransaction(transactional.BeginTransactionRequest(), metadata=metadata)
             await cluster.move("a", "b")
+            with pytest.raises(grpc.aio.AioRpcError) as ended:
+                await stub.Commit(transactional.CommitRequest(transaction_id=begun.transaction_id), metadata=metadata)
+            assert ended.value.code() is grpc.StatusCode.ABORTED
         assert not load.failures
         await load.check(b)
         async with grpc.aio.insecure_channel(b.address) as channel:
