@@ -8,6 +8,7 @@ from sqlalchemy import Connection, event, inspect, text
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
+from prism_admin.storage import tables
 from prism_admin.storage.errors import StorageError
 from prism_admin.storage.transactions import reason_of, translated
 from prism_admin.storage.urn import Database
@@ -27,7 +28,9 @@ async def open_engine(database: Database) -> AsyncEngine:
         with translated(engine, f"database {database.shown}"):
             async with engine.connect() as connection:
                 current = await connection.run_sync(version)
-                if current != LATEST:
+                if not current and not await connection.run_sync(_holds_tables):
+                    await connection.run_sync(_create)
+                elif current != LATEST:
                     await connection.run_sync(migrate, "head")
     except StorageError:
         await engine.dispose()
@@ -75,6 +78,22 @@ def migrate(connection: Connection, target: str) -> None:
         connection.rollback()
         raise StorageError(
             f"migration to {target} failed after version {version(connection)}: {reason_of(error)}") from error
+
+
+def _holds_tables(connection: Connection) -> bool:
+    return bool(inspect(connection).get_table_names())
+
+
+def _create(connection: Connection) -> None:
+    """The latest schema in an empty database, as all migrations together make it."""
+    tables.metadata.create_all(connection)
+    connection.execute(tables.partition_map.insert().values(id=1, revision=0))
+    connection.execute(tables.schema_version.insert(), [
+        {"version": number, "description": "made at once"} for number in range(1, LATEST + 1)])
+    connection.execute(text("CREATE TABLE alembic_version (version_num VARCHAR(32) NOT NULL, "
+                            "CONSTRAINT alembic_version_pkc PRIMARY KEY (version_num))"))
+    connection.execute(text(f"INSERT INTO alembic_version VALUES ('{LATEST:04}')"))
+    connection.commit()
 
 
 def _alembic(connection: Connection) -> Config:

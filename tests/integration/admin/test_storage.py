@@ -10,7 +10,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
-from sqlalchemy import text
+from sqlalchemy import Connection, inspect, text
 from sqlalchemy.exc import IntegrityError
 
 from prism_admin.storage.audit import Audit, Entry
@@ -45,6 +45,31 @@ async def test_migrations_go_up_down_and_up(urn: str) -> None:
         tables = await connection.run_sync(lambda sync: set(engine.dialect.get_table_names(sync)))
     assert tables >= {"namespaces", "proxies", "patterns", "audit_logs", "launchers", "partitions", "schema_version"}
     await engine.dispose()
+
+
+def described(connection: Connection) -> dict[str, object]:
+    """All that a schema says, in a form that does not depend on the order it was made in."""
+    found = inspect(connection)
+
+    def plain(items: object) -> list[str]:
+        return sorted(str(sorted((key, str(value)) for key, value in item.items() if key != "comment"))
+                      for item in items)  # type: ignore[attr-defined]
+
+    looks = (found.get_columns, found.get_indexes, found.get_foreign_keys, found.get_unique_constraints,
+             found.get_check_constraints)
+    return {table: ([plain(look(table)) for look in looks], found.get_pk_constraint(table)["constrained_columns"])
+            for table in found.get_table_names()}
+
+
+async def test_a_schema_made_at_once_is_the_one_that_migrations_make(urn: str) -> None:
+    store = await open_store(parse(urn))
+    async with store.engine.connect() as connection:
+        at_once = await connection.run_sync(described)
+        await connection.run_sync(migrate, "base")
+        assert await connection.run_sync(version) == 0
+        await connection.run_sync(migrate, "head")
+        assert await connection.run_sync(described) == at_once
+    await store.close()
 
 
 async def test_a_schema_from_the_future_is_refused(urn: str) -> None:
