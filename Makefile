@@ -49,6 +49,7 @@ bench: build ## measure the server beside its baselines
 	$(PY) -m pip install -q --disable-pip-version-check --no-build-isolation -e '.[dev,bench]'
 	$(PY) -m benchmarks
 	$(PY) -m benchmarks.stores
+	$(PY) -m benchmarks.admin
 	$(PY) -m benchmarks.floods
 
 soak: build tools ## the same tests with their full durations, then full load for SOAK_MINUTES (30)
