@@ -1,4 +1,4 @@
-"""The control plane: how fast it starts, what it holds, what heartbeats cost, how fast a proxy with much to serve joins.
+"""The control plane: how fast it starts, what it holds, what heartbeats cost, how a proxy with much to serve joins.
 
 `python -m benchmarks.admin` prints a line a figure. The admin, over SQLite, and the load have a core each.
 """
