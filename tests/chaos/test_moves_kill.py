@@ -22,7 +22,7 @@ from prism.interfaces.keyvalue import keyvalue_batch_pb2 as batch
 from prism.interfaces.keyvalue import keyvalue_batch_pb2_grpc as batch_grpc
 from tests.integration.test_moves import Cluster
 
-ROUNDS = 25 if os.environ.get("PRISM_SOAK") == "1" else 1
+ROUNDS = 9 if os.environ.get("PRISM_SOAK") == "1" else 1  # the admin takes ten such plans a minute
 KEYS = 20
 # What a proxy passed on before it was killed may be read by the owner a little later: the next write of the key waits.
 SETTLE_SECONDS = 0.3
@@ -99,7 +99,7 @@ async def until_served(cluster: Cluster, *addresses: str) -> None:
             await asyncio.sleep(0.1)
 
 
-@pytest.mark.timeout(1200 if ROUNDS > 1 else 90)
+@pytest.mark.timeout(300 if ROUNDS > 1 else 90)
 @pytest.mark.parametrize("victim", ["source", "target", "admin"])
 async def test_a_kill_during_a_move_loses_no_acknowledged_write(cluster: Cluster, victim: str) -> None:
     await cluster.join("b")
