@@ -12,7 +12,7 @@ from prism_admin import layout
 from prism_admin.assignments import LOCAL_BACKENDS, assignment, is_local
 from prism_admin.data_moves import DataMoves
 from prism_admin.delivery import Delivery
-from prism_admin.handoff import Handoff
+from prism_admin.handoff import Confirmed, Handoff
 from prism_admin.layout import Layout, Move
 from prism_admin.membership import SWEEP_SECONDS, Membership, Status
 from prism_admin.placement import Placement
@@ -58,13 +58,14 @@ class Coordinator:
         self._proxies: dict[str, Proxy] = {}
         self._health: dict[str, pb.ProxyHeartbeat] = {}
         self._seen: dict[str, datetime] = {}
-        self._told: dict[str, dict[str, int]] = {}  # proxy -> namespace -> version, by its registration
+        self._told: dict[str, dict[str, Confirmed]] = {}  # proxy -> namespace, by its registration
         self._lost: set[str] = set()  # declared dead, and their partitions not given away yet
         self._local_backends = set(LOCAL_BACKENDS)
         self.placement = Placement(store.proxies)
         self.handoff = Handoff(self.placement, store.namespaces, pushes, self.address_of)
         self.delivery = Delivery(self.placement, store.namespaces, pushes, self.address_of,
-                                 lambda proxy, name, version: self.handoff.confirm(proxy, {name: version}))
+                                 lambda proxy, name, *confirmed: self.handoff.confirm(
+                                     proxy, {name: Confirmed(*confirmed)}))
         self.data_moves = DataMoves(self.placement, store.namespaces, pushes, self.address_of, self._is_local)
         self._wake = asyncio.Event()
         self._tasks: list[asyncio.Task[None]] = []
@@ -74,8 +75,8 @@ class Coordinator:
         await self.placement.open()
         for proxy in await self._store.proxies.list():
             self._learn(proxy)
-        self._membership.restore(self._proxies)
-        await self._store.proxies.set_status(self._proxies, Status.UNKNOWN.value)
+        self._membership.restore({name: Status(proxy.status) for name, proxy in self._proxies.items()})
+        await self._store.proxies.set_status(self._membership.members(), Status.UNKNOWN.value)
 
     def start(self) -> None:
         loop = asyncio.get_running_loop()
@@ -355,11 +356,13 @@ class Coordinator:
         told = self._told[proxy] = {}
         size = 0
         for namespace in theirs:
-            item = assignment(namespace, revision)
+            # What is still on its way is for the map to come.
+            arrives = revision + (self.placement.map.owner(namespace.partition) != proxy)
+            item = assignment(namespace, arrives)
             size += item.ByteSize() + 8
             if size > ACK_BYTES:
                 ack.more_namespaces = True
                 break
             ack.initial_namespaces.append(item)
-            told[namespace.name] = namespace.version
+            told[namespace.name] = Confirmed(namespace.version, arrives)
         return ack, theirs[len(told):]

@@ -25,11 +25,11 @@ _log = log.get("prism.admin.delivery")
 
 
 class Delivery:
-    """`address_of` names where a proxy can be dialled, or None while it is not alive; `confirmed(proxy, name, version)`
-    hears of each success."""
+    """`address_of` names where a proxy can be dialled, or None while it is not alive; `confirmed(proxy, name,
+    version, revision)` hears of each success."""
 
     def __init__(self, placement: Placement, namespaces: Namespaces, pushes: Pushes,
-                 address_of: Callable[[str], str | None], confirmed: Callable[[str, str, int], None]) -> None:
+                 address_of: Callable[[str], str | None], confirmed: Callable[[str, str, int, int], None]) -> None:
         self._placement = placement
         self._namespaces = namespaces
         self._pushes = pushes
@@ -56,15 +56,17 @@ class Delivery:
         if proxy is None or address is None:
             self._pending[namespace.name] = f"{proxy or 'its proxy'} is not alive"
             return
+        # Of the map that makes it the owner.
+        revision = current.revision + (current.owner(namespace.partition) != proxy)
         try:
-            await self._pushes.assign(address, assignment(namespace, current.revision))
+            await self._pushes.assign(address, assignment(namespace, revision))
         except PushError as error:
             self._pending[namespace.name] = str(error)
             _log.warning("a namespace is not in force yet",
                          namespace=namespace.name, proxy=proxy, reason=str(error))
         else:
             self._pending.pop(namespace.name, None)
-            self._confirmed(proxy, namespace.name, namespace.version)
+            self._confirmed(proxy, namespace.name, namespace.version, revision)
 
     def push_soon(self, namespaces: Iterable[Namespace], target: str) -> None:
         """Tell `target` of all of them, in the background, CONCURRENT_PUSHES at a time."""

@@ -15,6 +15,7 @@ import asyncio
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from prism import control_plane_pb2 as pb
 from prism_admin.assignments import assignment
@@ -26,6 +27,13 @@ from prism_proxy.telemetry import log
 
 CONCURRENT_PUSHES = 64
 _log = log.get("prism.admin.handoff")
+
+
+class Confirmed(NamedTuple):
+    """A proxy drops what an older map was to bring it and did not: a confirmation is good for one map."""
+
+    version: int
+    revision: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +54,7 @@ class Handoff:
         self._pushes = pushes
         self._address_of = address_of
         self._wanted: dict[int, str] = {}
-        self._confirmed: dict[str, dict[str, int]] = defaultdict(dict)  # proxy -> namespace -> version
+        self._confirmed: dict[str, dict[str, Confirmed]] = defaultdict(dict)  # proxy -> namespace
         self._revoking: set[asyncio.Task[None]] = set()
 
     @property
@@ -60,8 +68,8 @@ class Handoff:
             if move.target is not None:
                 self._wanted[move.partition] = move.target
 
-    def confirm(self, proxy: str, namespaces: Mapping[str, int]) -> None:
-        """The proxy has these namespaces in force, at least at these versions."""
+    def confirm(self, proxy: str, namespaces: Mapping[str, Confirmed]) -> None:
+        """The proxy has these namespaces in force."""
         self._confirmed[proxy].update(namespaces)
 
     def forget(self, proxy: str) -> None:
@@ -98,7 +106,7 @@ class Handoff:
         """Have the target serve the namespaces; why it does not, or None."""
         known = self._confirmed[target]
         for namespace in namespaces:
-            if known.get(namespace.name, 0) >= namespace.version:
+            if known.get(namespace.name) == (namespace.version, revision):
                 continue
             address = self._address_of(target)
             if address is None:
@@ -108,7 +116,7 @@ class Handoff:
                     await self._pushes.assign(address, assignment(namespace, revision))
             except PushError as error:
                 return str(error)
-            known[namespace.name] = namespace.version
+            known[namespace.name] = Confirmed(namespace.version, revision)
         return None
 
     def _take_back(self, source: str | None, namespaces: Sequence[Namespace], revision: int) -> None:

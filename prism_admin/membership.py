@@ -12,7 +12,7 @@ sweep, the fault is more likely ours: nothing moves, and `Sweep.alarm` says so u
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from enum import Enum
 
@@ -48,12 +48,13 @@ class Membership:
         self._heard: dict[str, float] = {}
         self._status: dict[str, Status] = {}
 
-    def restore(self, proxies: Iterable[str]) -> None:
-        """Proxies known from before a restart: unknown until heard from, and not silent for `stale_s` from now."""
+    def restore(self, proxies: Mapping[str, Status]) -> None:
+        """Proxies known from before a restart: unknown until heard from, and not silent for `stale_s` from now. Those
+        declared dead before stay dead: their partitions were given away, so they must register again."""
         now = self._clock()
-        for proxy in proxies:
+        for proxy, status in proxies.items():
             self._heard[proxy] = now
-            self._status[proxy] = Status.UNKNOWN
+            self._status[proxy] = Status.UNHEALTHY if status is Status.UNHEALTHY else Status.UNKNOWN
 
     def heard(self, proxy: str) -> bool:
         """A registration or heartbeat has come; True when the proxy was not healthy before."""

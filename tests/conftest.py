@@ -11,10 +11,14 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 from scripts import tools
 from tests.services.proxy import ProxyProcess
 from tests.services.proxy import proxy as new_proxy
+
+settings.register_profile("prism", deadline=None)  # how long an example takes is the machine's affair
+settings.load_profile("prism")
 
 
 def pytest_sessionfinish() -> None:

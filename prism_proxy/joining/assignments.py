@@ -30,7 +30,6 @@ class Assignments:
     def __init__(self) -> None:
         self._current: dict[str, Assignment] = {}
         self._revoked: dict[str, tuple[int, int]] = {}  # version and revision, by name
-        self._owned: frozenset[int] = frozenset()
 
     def __len__(self) -> int:
         return len(self._current)
@@ -85,14 +84,13 @@ class Assignments:
 
     # --- the map ------------------------------------------------------------------------------------------------------
 
-    def lost(self, owned: Collection[int]) -> list[str]:
-        """Take note of the partitions we own; the namespaces in those that were ours and are no longer.
+    def lost(self, owned: Collection[int], revision: int) -> list[str]:
+        """The namespaces that a map took from us, or never gave us although it could have.
 
-        A namespace may be assigned before its partition is ours: a hand-over begins that way.
+        A hand-over assigns a namespace before its partition is ours, by the revision of the map to come.
         """
-        gone = self._owned - frozenset(owned)
-        self._owned = frozenset(owned)
-        return [name for name in self._current if partition_of(name) in gone] if gone else []
+        return [name for name, found in self._current.items()
+                if found.revision <= revision and partition_of(name) not in owned]
 
     def left_over(self, listed: Collection[str], owned: Collection[int], *,
                   complete: bool) -> list[str]:

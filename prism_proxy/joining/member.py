@@ -165,7 +165,7 @@ class Member:
                 self._moves.owned(owned)
             self._map_changed(partition_map(found))
             self._map_newer.notify_all()
-        lost = self._assignments.lost(owned)
+        lost = self._assignments.lost(owned, found.revision)
         if self._moves is not None:
             lost += [name for name in self._moves.doubts() if name not in lost and partition_of(name) not in owned]
         if lost:

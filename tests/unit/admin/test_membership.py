@@ -63,7 +63,7 @@ def test_one_of_one_may_be_lost(clock: Clock) -> None:
 
 def test_after_a_restart_nobody_is_dead_before_the_limit(clock: Clock) -> None:
     found = Membership(clock=clock)
-    found.restore(["a", "b", "c"])
+    found.restore(dict.fromkeys("abc", Status.HEALTHY))
     assert found.status("a") is Status.UNKNOWN
     clock.now += 44
     assert found.sweep() == Sweep()

@@ -52,14 +52,15 @@ def test_confirming_raises_the_revision_only() -> None:
     assert (current.version, current.revision) == (2, 9)
 
 
-def test_only_partitions_that_were_ours_are_lost() -> None:
-    """A hand-over assigns a namespace before the map gives its partition to us."""
+def test_a_map_takes_what_it_gives_to_others_but_not_what_is_on_its_way_to_us() -> None:
+    """A hand-over assigns a namespace by the revision of the map that will give its partition to us."""
     found = Assignments()
-    found.put([assignment("orders"), assignment("default")])
+    found.put([assignment("orders", revision=6), assignment("default", revision=2)])
     orders, default = partition_of("orders"), partition_of("default")
-    assert found.lost({default}) == []
-    assert found.lost({default, orders}) == []
-    assert found.lost({default}) == ["orders"]
+    assert found.lost({default}, 5) == []
+    assert found.lost({default, orders}, 6) == []
+    assert found.lost({default}, 6) == ["orders"], "the hand-over came to nothing"
+    assert found.lost(set(), 7) == ["orders", "default"]
 
 
 def test_what_the_admin_does_not_list_is_left_over() -> None:
