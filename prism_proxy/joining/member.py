@@ -167,6 +167,7 @@ class Member:
             self._map_newer.notify_all()
         lost = self._assignments.lost(owned, found.revision)
         if self._moves is not None:
+            lost = [name for name in lost if not self._moves.arriving(name)]  # the end of its move decides
             lost += [name for name in self._moves.doubts() if name not in lost and partition_of(name) not in owned]
         if lost:
             self._log.info("partitions went to other proxies", namespaces=len(lost), revision=found.revision)

@@ -52,6 +52,10 @@ class Moves:
         self._longest_hold_s = 0.0
         self.door: Door | None = None
 
+    def arriving(self, name: str) -> bool:
+        """Whether the data of a namespace are on their way here."""
+        return name in self._arriving
+
     def involves(self, name: str) -> bool:
         """Whether the data of a namespace are on their way, from here or to here."""
         return name in self._arriving or any(name in move.names for move in self._departing.values())
