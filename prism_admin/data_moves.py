@@ -12,7 +12,6 @@ one of its proxies registers, and nothing is decided but under the lock of the m
 from __future__ import annotations
 
 import asyncio
-import logging
 import uuid
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -22,12 +21,14 @@ from prism_admin.assignments import assignment
 from prism_admin.layout import Move
 from prism_admin.placement import Placement
 from prism_admin.pushes import PushError, Pushes
+from prism_admin.storage.errors import StorageError
 from prism_admin.storage.namespaces import Namespace, Namespaces
+from prism_proxy.telemetry import log
 
 ATTEMPTS = 3
 RETRY_SECONDS = 1.0
 REMIND_SECONDS = 1.0  # between two tries to tell a proxy that a move is not made
-_log = logging.getLogger("prism.admin.moves")
+_log = log.get("prism.admin.moves")
 
 
 class MoveFailedError(RuntimeError):
@@ -117,11 +118,11 @@ class DataMoves:
             try:
                 await self._move(Move(partition, source, target))
             except MoveFailedError as error:
-                _log.warning("a partition with data was not moved", extra={
-                    "partition": partition, "target": target, "attempt": attempt, "reason": str(error)})
+                _log.warning("a partition with data was not moved", partition=partition, target=target,
+                             attempt=attempt, reason=str(error))
                 await asyncio.sleep(self._retry_s)
             else:
-                _log.info("a partition with data moved", extra={"partition": partition, "target": target})
+                _log.info("a partition with data moved", partition=partition, target=target)
                 return
 
     async def _move(self, move: Move) -> None:
@@ -141,7 +142,7 @@ class DataMoves:
                 raise
             self._abandon(running)
             raise MoveFailedError(running.abandoned) from None
-        except (PushError, MoveFailedError) as error:
+        except (PushError, MoveFailedError, StorageError) as error:
             self._abandon(running)
             raise MoveFailedError(str(error)) from error
         finally:
@@ -177,7 +178,7 @@ class DataMoves:
                     await self._placement.reload()
                     break
                 except Exception as again:  # noqa: BLE001 - nothing else may be decided before storage answers
-                    _log.error("storage does not tell whether a move was made", extra={"reason": str(again)})
+                    _log.error("storage does not tell whether a move was made", reason=str(again))
                     await asyncio.sleep(self._retry_s)
             if self._placement.map.owner(move.partition) != move.target:
                 raise MoveFailedError(f"the map was not stored: {error}") from error
@@ -196,7 +197,7 @@ class DataMoves:
                 await self._pushes.abandon(address, move_id)
             except PushError as error:
                 _log.warning("a proxy was not told that a move is not made",
-                             extra={"proxy": proxy, "reason": str(error)})
+                             proxy=proxy, reason=str(error))
                 await asyncio.sleep(REMIND_SECONDS)
             else:
                 return
