@@ -11,8 +11,8 @@ The slack is half the baseline, and no less than 5 ms: some queue must stand or 
 slow call says nothing; delay rather than errors, because errors come when it is too late. A limit that is not in use is
 left alone.
 
-It begins small, as TCP does, and doubles until calls become slower: what is first measured is then near the truth
-even when the process starts into an overload.
+It begins small, as TCP does, and doubles until calls become slower, by windows of 20 ms: what is first measured is then
+near the truth even when the process starts into an overload, and honest callers wait no longer than for a burst.
 
 The baseline must be able to rise, or a backend that became slower for good would be throttled for ever: after 1 s, 2 s,
 4 s and at last every 30 s one window runs at half the limit, where there is no queue of ours, and measures it anew. And
@@ -26,7 +26,7 @@ from collections.abc import Callable
 
 from prism_proxy.slots.options import ConcurrencyOptions
 
-WINDOW_S = 0.1
+WINDOW_S, FIRST_WINDOW_S = 0.1, 0.02
 MIN_SAMPLES = 10
 MAX_SAMPLES = 1000
 MEASURE_FIRST_S, MEASURE_EVERY_S = 1.0, 30.0
@@ -44,7 +44,7 @@ class AdaptiveLimit:
         self._opened = clock()  # of the window
         self._measure_every = MEASURE_FIRST_S
         self._measure_at = self._opened + self._measure_every
-        self._starting = True
+        self.starting = True
         self._kept: float | None = None  # the limit to return to, while one window measures the baseline
         self._shrinking: tuple[float, float] | None = None  # limit and latency when it began
         self.baseline = math.inf
@@ -63,8 +63,15 @@ class AdaptiveLimit:
         if in_flight > self._peak:
             self._peak = in_flight
         count = len(self._samples)
-        if count >= MAX_SAMPLES or (count >= MIN_SAMPLES and now - self._opened >= WINDOW_S):
+        window = FIRST_WINDOW_S if self.starting else WINDOW_S
+        if count >= MAX_SAMPLES or (count >= MIN_SAMPLES and now - self._opened >= window):
             self._close(now)
+
+    def excuse(self, now: float) -> None:
+        """This process did not run for a while: what its calls took since tells nothing of the backend."""
+        self._samples.clear()
+        self._peak = 0
+        self._opened = now
 
     def _close(self, now: float) -> None:
         latency = sorted(self._samples)[len(self._samples) // 2]
@@ -96,9 +103,9 @@ class AdaptiveLimit:
         if peak < self._limit / 2 or delay <= self.slack:
             self._shrinking = None
             if peak >= 0.9 * self._limit and delay < self.slack / 2:
-                self._set(self._limit * 2 if self._starting else self._limit + math.sqrt(self._limit) / 2)
+                self._set(self._limit * 2 if self.starting else self._limit + math.sqrt(self._limit) / 2)
             return
-        self._starting = False
+        self.starting = False
         if self._shrinking is None:
             self._shrinking = self._limit, latency
         before, first = self._shrinking

@@ -101,11 +101,8 @@ class Resilience:
         return min(self._retries.backoff_max_s, self._retries.backoff_first_s * 2.0 ** (attempt - 1))
 
     def _left(self, began: float | None) -> None:
-        if self.turns is None:
-            return
-        if began is not None:
-            self.turns.limit.observe(began, self.clock(), self.turns.in_flight)
-        self.turns.leave()
+        if self.turns is not None:
+            self.turns.leave(began)
 
     def _circuit_changed(self, state: object) -> None:
         self.reconnection.circuit_changed(self.circuit.state)

@@ -12,7 +12,7 @@ from prism_proxy.patterns.keyvalue.operations import BATCH_GET, GET
 from prism_proxy.slots.operation import Operation
 from prism_proxy.slots.slot import Slot
 from tests.support.fixed_capacity import FixedCapacity, open_loop
-from tests.support.virtual_time import run
+from tests.support.virtual_time import VirtualTimeLoop, run
 
 CAPACITY = 2000
 WARM_S, SECONDS = 1.0, 4.0
@@ -81,3 +81,36 @@ def test_buf3_bulk_work_is_shed_first() -> None:
     asked = 1500 * SECONDS
     assert loads[GET].shed / asked < 0.05
     assert loads[BATCH_GET].shed / asked > 0.4
+
+
+@pytest.mark.parametrize("callers", [20, 60, 200])
+def test_honest_callers_of_a_healthy_backend_are_never_shed(callers: int) -> None:
+    """Closed-loop callers on a machine that does not run the process for 300 ms of every second."""
+
+    async def main() -> tuple[int, int]:
+        loop = asyncio.get_running_loop()
+        assert isinstance(loop, VirtualTimeLoop)
+        driver = FixedCapacity(100_000, 30)
+        slot = Slot("store", "orders", driver, clock=loop.time)
+        ends = loop.time() + 4
+        shed = 0
+
+        async def one() -> None:
+            nonlocal shed
+            while loop.time() < ends:
+                try:
+                    await slot.call(GET, None, driver.get, b"key")
+                except PrismError:
+                    shed += 1
+
+        async def standstills() -> None:
+            while loop.time() < ends:
+                await asyncio.sleep(0.7)
+                loop.advance(0.3)
+
+        await asyncio.gather(standstills(), *(one() for _ in range(callers)))
+        return shed, driver.served
+
+    shed, served = run(main())
+    assert shed == 0
+    assert served > 100 * callers
