@@ -28,6 +28,7 @@ STATUS_NAMES = (
 _BOUNDS = (*(f"{bound / 1e9:g}" for bound in BUCKET_BOUNDS_NS), "+Inf")
 
 Labels = tuple[tuple[str, str], ...]
+MethodFigures = tuple[str, str, str, str, list[int], list[int], float]
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,11 +94,12 @@ class Metrics:
             self._by_operation.setdefault((key[0], _operation(found)), []).append(found)
         return found
 
-    def figures(self) -> Iterator[tuple[str, str, str, str, list[int], float]]:
-        """(service, operation, namespace, backend, calls by gRPC status, seconds in all) of each method."""
+    def figures(self) -> Iterator[MethodFigures]:
+        """(service, operation, namespace, backend, calls by gRPC status, calls up to each of `BUCKET_BOUNDS_NS` and in
+        all, seconds in all) of each method."""
         for row in list(self._methods.values()):
             yield (row.service, row.operation, row.namespace, row.backend, row.status_counts(),
-                   row.latency.snapshot()[1])
+                   *row.latency.snapshot())
 
     def render(self) -> Iterator[str]:
         """The exposition in Prometheus text format 0.0.4, in pieces of at most one histogram."""

@@ -14,11 +14,11 @@ from typing import Any
 
 from prism_proxy import __version__
 from prism_proxy._native.call_watch import EndedCall
+from prism_proxy.telemetry.metrics import MethodFigures
 from prism_proxy.telemetry.trace import TraceContext
 from prism_proxy.telemetry.tracing_options import TraceOptions
 
 FLUSH_MS = 5000
-METRICS_INTERVAL_MS = 15_000
 SERVICE = "prism-proxy"
 
 
@@ -27,8 +27,7 @@ class MissingExtraError(RuntimeError):
 
 
 class Telemetry:
-    """Sends spans, and metrics where asked for. `figures` gives (service, operation, namespace, backend, calls by
-    status, seconds in all) of each method."""
+    """Sends spans, and metrics where asked for; `figures` are those of `telemetry.metrics.Metrics`."""
 
     def __init__(self, options: TraceOptions, figures: Callable[[], Iterable[MethodFigures]]) -> None:
         try:
@@ -42,10 +41,14 @@ class Telemetry:
             ) from error
         resource = Resource({SERVICE_NAME: SERVICE, SERVICE_VERSION: __version__}).merge(
             OTELResourceDetector().detect())
+        self._metrics: Any = None
         self._provider = TracerProvider(resource=resource, sampler=ALWAYS_ON, shutdown_on_exit=False)
         self._provider.add_span_processor(BatchSpanProcessor(_span_exporter(options)))
         self._tracer = self._provider.get_tracer(SERVICE, __version__)
-        self._metrics = _meter_provider(options, resource, figures) if options.metrics else None
+        if options.metrics:
+            from prism_proxy.telemetry.otel_metrics import meter_provider
+
+            self._metrics = meter_provider(options, resource, figures)
 
     def export(self, call: EndedCall, parent: TraceContext | None) -> None:
         """Make the spans of a call that has ended."""
@@ -86,9 +89,6 @@ class Telemetry:
             await asyncio.wait_for(done.wait(), FLUSH_MS / 1000)
 
 
-MethodFigures = tuple[str, str, str, str, "list[int]", float]
-
-
 def _context(parent: TraceContext | None) -> Any:
     from opentelemetry import trace
     from opentelemetry.context import Context
@@ -126,46 +126,11 @@ def _span_exporter(options: TraceOptions) -> Any:
         return ConsoleSpanExporter()
     from opentelemetry.exporter.otlp.proto.grpc.trace_exporter import OTLPSpanExporter
 
-    return OTLPSpanExporter(**_target(options))
+    return OTLPSpanExporter(**target(options))
 
 
-def _target(options: TraceOptions) -> dict[str, Any]:
+def target(options: TraceOptions) -> dict[str, Any]:
+    """Where an exporter sends to: what the options say, else the environment of OpenTelemetry."""
     if not options.endpoint:
         return {}
     return {"endpoint": options.endpoint, "insecure": not options.endpoint.startswith("https:")}
-
-
-def _meter_provider(options: TraceOptions, resource: Any, figures: Callable[[], Iterable[MethodFigures]]) -> Any:
-    from opentelemetry.metrics import CallbackOptions, Observation
-    from opentelemetry.sdk.metrics import MeterProvider
-    from opentelemetry.sdk.metrics.export import ConsoleMetricExporter, PeriodicExportingMetricReader
-
-    if options.exporter == "stdout":
-        exporter: Any = ConsoleMetricExporter()
-    else:
-        from opentelemetry.exporter.otlp.proto.grpc.metric_exporter import OTLPMetricExporter
-
-        exporter = OTLPMetricExporter(**_target(options))
-
-    def calls(_: CallbackOptions) -> Iterable[Observation]:
-        for service, method, namespace, backend, statuses, _seconds in figures():
-            for code, count in enumerate(statuses):
-                if count:
-                    yield Observation(count, {
-                        "rpc.system": "grpc", "rpc.service": service, "rpc.method": method,
-                        "rpc.grpc.status_code": code, "prism.namespace": namespace, "prism.backend": backend})
-
-    def seconds(_: CallbackOptions) -> Iterable[Observation]:
-        for service, method, namespace, backend, _statuses, spent in figures():
-            yield Observation(spent, {"rpc.system": "grpc", "rpc.service": service, "rpc.method": method,
-                                      "prism.namespace": namespace, "prism.backend": backend})
-
-    provider = MeterProvider(
-        [PeriodicExportingMetricReader(exporter, export_interval_millis=METRICS_INTERVAL_MS)], resource=resource,
-        shutdown_on_exit=False)
-    meter = provider.get_meter(SERVICE, __version__)
-    meter.create_observable_counter("prism.rpc.server.calls", [calls], "{call}", "Calls that have ended, by status.")
-    meter.create_observable_counter("prism.rpc.server.time", [seconds], "s", "Time of all calls together.")
-    return provider
-
-

@@ -103,9 +103,17 @@ async def test_without_a_collector_calls_are_as_fast_and_the_end_does_not_wait()
 async def test_metrics_go_to_the_same_collector(collector: Collector) -> None:
     proxy = await tracing(collector, "--trace-metrics").start()
     async with grpc.aio.insecure_channel(proxy.address) as channel:
-        await basic(channel).Get(keyvalue_basic_pb2.GetRequest(key="a"))
+        for _ in range(3):
+            await basic(channel).Get(keyvalue_basic_pb2.GetRequest(key="a"))
     await proxy.stop()
-    assert collector.metrics >= {"prism.rpc.server.calls", "prism.rpc.server.time"}
+    calls, durations = collector.metrics["prism.rpc.server.calls"], collector.metrics["rpc.server.duration"]
+    assert [point.as_int for point in calls.sum.data_points] == [3]
+    point, = durations.histogram.data_points
+    assert durations.unit == "ms"
+    assert point.count == 3 == sum(point.bucket_counts)
+    assert len(point.bucket_counts) == len(point.explicit_bounds) + 1
+    assert 0 < point.sum < 10_000
+    assert {item.key: item.value.string_value for item in point.attributes}["rpc.method"] == "Get"
 
 
 async def test_slow_calls_are_logged_with_their_trace() -> None:

@@ -11,11 +11,11 @@ from opentelemetry.proto.trace.v1.trace_pb2 import Span
 
 
 class Collector(trace_service_pb2_grpc.TraceServiceServicer, metrics_service_pb2_grpc.MetricsServiceServicer):
-    """`spans` in the order they came; `resources` are the attributes of their senders."""
+    """`spans` in the order they came; `metrics` by name, as they came last; `resources`: the senders' attributes."""
 
     def __init__(self) -> None:
         self.spans: list[Span] = []
-        self.metrics: set[str] = set()
+        self.metrics: dict[str, Any] = {}
         self.resources: dict[str, str] = {}
 
     async def start(self) -> Collector:
@@ -32,7 +32,7 @@ class Collector(trace_service_pb2_grpc.TraceServiceServicer, metrics_service_pb2
     async def Export(self, request: Any, context: Any) -> Any:  # noqa: N802 - the contract's name, of both services
         if isinstance(request, metrics_service_pb2.ExportMetricsServiceRequest):
             for resource in request.resource_metrics:
-                self.metrics |= {metric.name for scope in resource.scope_metrics for metric in scope.metrics}
+                self.metrics |= {metric.name: metric for scope in resource.scope_metrics for metric in scope.metrics}
             return metrics_service_pb2.ExportMetricsServiceResponse()
         for resource in request.resource_spans:
             self.resources |= {item.key: item.value.string_value for item in resource.resource.attributes}
