@@ -53,6 +53,7 @@ from prism_proxy.server.tls import TlsError, peer_context
 from prism_proxy.standard import make_driver
 from prism_proxy.telemetry import log
 from prism_proxy.telemetry.calls import make_watch
+from prism_proxy.telemetry.derived import derived
 from prism_proxy.telemetry.loop_monitor import LoopMonitor
 from prism_proxy.telemetry.metrics import Metric, Metrics, gauges
 
@@ -109,7 +110,8 @@ class App:
         self._peer_addresses = peers
         self._peers: dict[int, Peer] = {}
         self.overview = Overview(self.namespaces, self.lifecycle, self._server, self._monitor)
-        self.metrics.collectors += [self.overview.collect, self._collect_forwarding]
+        self.metrics.collectors += [
+            lambda: derived(self.metrics.figures()), self.overview.collect, self._collect_forwarding]
         self._relay = TransactionRelay(self._placement.worker, peers, config.limits)
         self._reflection: Reflection | None = None
         self._telemetry: Telemetry | None = None

@@ -111,6 +111,16 @@ _REASONS: dict[str, tuple[int, int, int]] = {
 _BY_NUMBER = {code.value[0]: code for code in StatusCode}
 
 
+def kind_of(status: int) -> tuple[str, str, str]:
+    """What prism.common.Error says of a gRPC status by its number, in words: category, code, severity."""
+    from prism.common import errors_pb2
+
+    code, category, severity = _FORMS[_BY_NUMBER[status]]
+    return (errors_pb2.ErrorCategory.Name(category).removeprefix("ERROR_CATEGORY_"),
+            errors_pb2.ErrorCode.Name(code).removeprefix("ERROR_CODE_"),
+            errors_pb2.ErrorSeverity.Name(severity).removeprefix("ERROR_SEVERITY_"))
+
+
 def describe(
     error: PrismError | tuple[int, str, str], request_id: str | None = None
 ) -> tuple[int, str, list[tuple[bytes, bytes]]]:

@@ -6,7 +6,8 @@ It reads, and changes nothing.
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable
+from collections import defaultdict
+from collections.abc import Iterable, Iterator
 
 from prism_proxy import __version__
 from prism_proxy.namespaces.snapshot import Namespaces
@@ -70,5 +71,21 @@ class Overview:
         drivers = {status.backend: __version__ for status in namespaces.values()}
         yield gauges("backend_driver_info", "Drivers in use.", {
             (("name", name), ("version", version)): 1.0 for name, version in drivers.items()}, merge="max")
+        yield from _pools(namespaces.values())
         yield gauges("backend_driver_uptime_seconds", "Time since the driver was opened.", {
             (("name", name),): time.monotonic() - self._opened for name in drivers}, merge="max")
+
+
+def _pools(namespaces: Iterable[NamespaceStatus]) -> Iterator[Metric]:
+    """Connections of the drivers whose health tells of them."""
+    active: dict[str, int] = defaultdict(int)
+    size: dict[str, int] = defaultdict(int)
+    for status in namespaces:
+        total = int(status.details.get("total_conns", 0))
+        if total:
+            active[status.backend] += total - int(status.details["idle_conns"])
+            size[status.backend] += total
+    yield gauges("backend_driver_connections_active", "Connections of a driver with commands in progress.",
+                 {(("name", name),): float(count) for name, count in active.items()})
+    yield gauges("prism_backend_pool_size", "Connections that a driver has open.",
+                 {(("backend", name),): float(count) for name, count in size.items()})
