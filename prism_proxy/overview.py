@@ -72,6 +72,9 @@ class Overview:
         yield gauges("backend_driver_info", "Drivers in use.", {
             (("name", name), ("version", version)): 1.0 for name, version in drivers.items()}, merge="max")
         yield from _pools(namespaces.values())
+        yield Metric("prism_cache_evictions_total", "counter", "Keys dropped for want of memory.", [
+            Sample((("namespace", name),), float(status.details["evicted"]))
+            for name, status in namespaces.items() if "evicted" in status.details])
         yield gauges("backend_driver_uptime_seconds", "Time since the driver was opened.", {
             (("name", name),): time.monotonic() - self._opened for name in drivers}, merge="max")
 
