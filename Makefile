@@ -50,6 +50,7 @@ bench: build ## measure the server beside its baselines
 	$(PY) -m benchmarks
 	$(PY) -m benchmarks.stores
 	$(PY) -m benchmarks.admin
+	$(PY) -m benchmarks.cluster
 	$(PY) -m benchmarks.floods
 
 soak: build tools ## the same tests with their full durations, then full load for SOAK_MINUTES (30)

@@ -26,8 +26,10 @@ from tests.support.ledger import Ledger
 
 SOAK = os.environ.get("PRISM_SOAK") == "1"
 ROUNDS = 20 if SOAK else 1
+PROXIES = 5 if SOAK else 3
 AWAY_SECONDS = 600 if SOAK else 1.5
-NAMES = [f"shared-{number}" for number in range(40 if SOAK else 12)]
+NAMES = [f"shared-{number}" for number in range(1000 if SOAK else 12)]
+USED = NAMES[:24]  # of which callers keep account: they share a core with the proxies
 STALE = ("--stale-after", "1.5")
 pytestmark = [pytest.mark.skipif(binary() is None, reason="no redis-server"), pytest.mark.timeout(3600 if SOAK else 60)]
 
@@ -43,7 +45,7 @@ async def shared(folder: Path, count: int, *admin: str, proxies: tuple[str, ...]
 
 
 @contextlib.asynccontextmanager
-async def ledgers(found: Cluster, *numbers: int, names: list[str] = NAMES, callers: int = 2) -> AsyncIterator[
+async def ledgers(found: Cluster, *numbers: int, names: list[str] = USED, callers: int = 2) -> AsyncIterator[
         list[Ledger]]:
     """Callers of every namespace, spread over some proxies."""
     async with contextlib.AsyncExitStack() as stack:
@@ -65,9 +67,9 @@ def failures(found: list[Ledger]) -> dict[tuple[str, str], int]:
 
 
 async def test_a_proxy_joins_and_leaves_under_load_without_a_failed_call(tmp_path: Path) -> None:
-    async with shared(tmp_path, 3) as found, ledgers(found, 1, 2, 3) as accounts:
+    async with shared(tmp_path, PROXIES) as found, ledgers(found, *range(1, PROXIES + 1)) as accounts:
         await progress(accounts)
-        for number in range(4, 4 + ROUNDS):
+        for number in range(PROXIES + 1, PROXIES + 1 + ROUNDS):
             await found.start(number)
             await found.settled()
             await progress(accounts)
@@ -115,7 +117,7 @@ async def test_a_proxy_that_stood_still_too_long_serves_nothing_it_lost(tmp_path
     async with (shared(tmp_path, 3, "--stale-after", "4", proxies=standstill) as found,
                 ledgers(found, 1, 2) as accounts):
         await progress(accounts)
-        owners = {name: await found.client(1).owner((("x-namespace", name),)) for name in NAMES}
+        owners = {name: await found.client(1).owner((("x-namespace", name),)) for name in USED}
         theirs = [name for name, owner in owners.items() if owner == "proxy-03"]
         assert theirs
         found.proxies[3].signal(signal.SIGSTOP)
