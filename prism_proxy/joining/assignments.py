@@ -92,11 +92,11 @@ class Assignments:
         return [name for name, found in self._current.items()
                 if found.revision <= revision and partition_of(name) not in owned]
 
-    def left_over(self, listed: Collection[str], owned: Collection[int], *,
-                  complete: bool) -> list[str]:
-        """What we serve and the admin, with whom we register again, did not list.
+    def left_over(self, listed: Collection[str], owned: Collection[int], *, complete: bool) -> list[str]:
+        """What was deleted while we were away: in our own partitions, and not listed by the admin as we register again.
 
-        A list that is not `complete` says nothing about namespaces in our own partitions.
+        A list that is not `complete` tells of none. What went to others stays until a map says to whom: a caller would
+        take a namespace that is not here, and not there, for one that does not exist.
         """
         return [name for name in self._current
-                if name not in listed and (complete or partition_of(name) not in owned)]
+                if complete and name not in listed and partition_of(name) in owned]

@@ -30,7 +30,7 @@ PROXIES = 5 if SOAK else 3
 AWAY_SECONDS = 600 if SOAK else 1.5
 NAMES = [f"shared-{number}" for number in range(1000 if SOAK else 12)]
 USED = NAMES[:24]  # of which callers keep account: they share a core with the proxies
-STALE = ("--stale-after", "1.5")
+STALE = ("--stale-after", "3")
 pytestmark = [pytest.mark.skipif(binary() is None, reason="no redis-server"), pytest.mark.timeout(3600 if SOAK else 60)]
 
 

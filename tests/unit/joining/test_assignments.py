@@ -63,9 +63,9 @@ def test_a_map_takes_what_it_gives_to_others_but_not_what_is_on_its_way_to_us() 
     assert found.lost(set(), 7) == ["orders", "default"]
 
 
-def test_what_the_admin_does_not_list_is_left_over() -> None:
+def test_what_the_admin_does_not_list_of_our_partitions_is_left_over() -> None:
     found = Assignments()
     found.put([assignment("orders"), assignment("default")])
     assert found.left_over({"orders"}, range(256), complete=True) == ["default"]
     assert found.left_over({"orders"}, range(256), complete=False) == []
-    assert found.left_over({"orders"}, {partition_of("orders")}, complete=False) == ["default"]
+    assert found.left_over({"orders"}, {partition_of("orders")}, complete=True) == [], "the map will tell who has it"
