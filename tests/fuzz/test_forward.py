@@ -48,7 +48,7 @@ async def case(rng: random.Random) -> None:
                              ended(conversed(channel)))
         await channel.close()
         await until(lambda: not any(front.stats().values()) and not peer.stats()["calls"],
-                    lambda: f"something is left: {front.stats()} {peer.stats()}")
+                    lambda: f"something is left: {front.stats()} {peer.stats()}", 30)
     finally:
         await front.stop(0)
         await peer.close()
