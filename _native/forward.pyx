@@ -243,7 +243,9 @@ cdef class ForwardCall(ForwardRequest):
         cdef RoutedMethod routed
         cdef ForwardCall fresh
         if route is None or (route is caller.route and not again):
-            if again:
+            if again and caller.forwarded == BY_WORKER:
+                self.leave().not_owner()
+            elif again:
                 self.leave().fail(5, "NAMESPACE_NOT_FOUND", "there is no such namespace")
             return False
         routed = caller.core.routed(route, caller.method)
@@ -394,7 +396,7 @@ cdef class ForwardHandler(ForwardQueue):
 
     cdef void on_start(self, ServerStream stream) noexcept:
         cdef ForwardCall call
-        if stream.forwarded >= self.level:
+        if stream.forwarded >= self.level and not self.holding:
             stream.not_owner()
             return
         call = ForwardCall.__new__(ForwardCall)

@@ -283,7 +283,7 @@ class Coordinator:
     def _why(self, proxy: str | None) -> str:
         if self.address_of(proxy or "") is None:
             return f": {proxy} is not alive"
-        return "" if self._moves_data(proxy) else f": {proxy} has several workers, or is older, and moves no data"
+        return "" if self._moves_data(proxy) else f": {proxy} is of an older version, which moves no data"
 
     async def _begin(self, change: Change, namespaces: Collection[Namespace], *, wake: bool = True) -> None:
         """Switch what nobody uses, or nobody serves, at once, and leave the rest to the hand-off."""

@@ -13,7 +13,7 @@ import asyncio
 import socket
 import ssl
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from prism_proxy import __version__
@@ -34,7 +34,7 @@ from prism_proxy.namespaces.placement import Placement
 from prism_proxy.namespaces.snapshot import Namespaces, Snapshot
 from prism_proxy.namespaces.status import NamespaceStatus
 from prism_proxy.overview import Overview
-from prism_proxy.server.channel import Channel
+from prism_proxy.server.channel import Channel, Metadata
 from prism_proxy.server.health import HealthServicer, add_health
 from prism_proxy.server.lifecycle import (
     EXIT_CLEAN,
@@ -59,8 +59,9 @@ from prism_proxy.telemetry.metrics import Metric, Metrics, gauges
 
 if TYPE_CHECKING:
     from prism_proxy.joining.request import Ask
-    from prism_proxy.moving.moves import Moves
+    from prism_proxy.moving.carrier import Carrier
     from prism_proxy.moving.peer import Target
+    from prism_proxy.moving.relay import Relay
     from prism_proxy.telemetry.otel import Telemetry
 
 HEALTH_REFRESH_SECONDS = 1.0
@@ -106,7 +107,8 @@ class App:
         self._ask = ask
         self._ownership: Ownership | None = None
         self._peer_tls: ssl.SSLContext | None = None
-        self.moves: Moves | None = None
+        self.carrier: Carrier | None = None
+        self._move_relay: Relay | None = None
         self._peer_addresses = peers
         self._peers: dict[int, Peer] = {}
         self.overview = Overview(self.namespaces, self.lifecycle, self._server, self._monitor)
@@ -146,7 +148,7 @@ class App:
         services.append(add_health(self._server, self._health))
         if self._ask is not None:
             services.append(self._add_control_plane(self._ask))
-            self._add_transfer()
+            self._add_transfer(self._ask)
         self._reflection = add_reflection(self._server, services)
 
     def _route(self, current: Snapshot) -> None:
@@ -157,6 +159,13 @@ class App:
         self._server.set_routes(current.table(
             self._forward, READS, owner, self._ownership.routes if self._ownership is not None else None, held,
             hidden))
+
+    def steer(self, hidden: Collection[str], held: Collection[str]) -> None:
+        """While data move: these namespaces get no call, and calls of those wait."""
+        if self.carrier is not None:
+            self.carrier.steer(hidden, held)
+        else:
+            self.namespaces.steer(hidden, held)
 
     def set_partition_map(self, found: PartitionMap) -> None:
         """Forward the calls of partitions that other proxies own, where this proxy belongs to an admin."""
@@ -194,22 +203,26 @@ class App:
 
         return add_control_plane(self._server, self._token, ask)
 
-    def _add_transfer(self) -> None:
-        """Take part in moves of data, where all data are in this process."""
-        if self._peer_addresses:
-            return
-        from prism_proxy.moving.moves import Moves
+    def _add_transfer(self, ask: Ask) -> None:
+        """Take part in moves of data."""
+        from prism_proxy.moving.carrier import Carrier
+        from prism_proxy.moving.relay import Relay
         from prism_proxy.moving.servicer import add_transfer
 
-        self.moves = Moves(self.applier, self.namespaces, self._target)
-        self.metrics.collectors.append(self.moves.collect)
-        add_transfer(self._server, self._token, self.moves)
+        self.carrier = Carrier(self.applier, self.namespaces, self._target, ask)
+        workers = [Channel(address, limits=self._config.limits) for address in self._peer_addresses]
+        self._move_relay = Relay(self._placement, workers, self._shown())
+        for server in (self._server, self._internal):
+            add_transfer(server, self._token, ask, self.carrier, self._move_relay)
+
+    def _shown(self) -> Metadata:
+        """What processes that have our token believe."""
+        return (("authorization", f"Bearer {self._token}"),) if self._token else ()
 
     def _target(self, move_id: str, address: str) -> Target:
         from prism_proxy.moving.peer import RemoteTarget
 
-        shown = (("authorization", f"Bearer {self._token}"),) if self._token else ()
-        return RemoteTarget(move_id, Channel(address, tls=self._peer_tls, limits=self._config.limits), shown)
+        return RemoteTarget(move_id, Channel(address, tls=self._peer_tls, limits=self._config.limits), self._shown())
 
     def _watch(self) -> CallWatch | None:
         """What logs and traces single calls."""
@@ -291,8 +304,10 @@ class App:
         problems = await close_all((route.driver for route in self.namespaces.current.here().values()),
                                    0 if forced else DRIVER_DRAIN_SECONDS)
         await self.applier.close()
-        if self.moves is not None:
-            await self.moves.close()
+        if self.carrier is not None:
+            await self.carrier.close()
+        if self._move_relay is not None:
+            await self._move_relay.close()
         await self._relay.close()
         await asyncio.gather(*(peer.close() for peer in self._peers.values()))
         if self._ownership is not None:

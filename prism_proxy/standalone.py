@@ -52,10 +52,13 @@ async def run(source: ConfigurationSource, configuration: Configuration) -> int:
     ports = [port_of(sock) for sock in sockets]
     if config.admin.joined:
         from prism_proxy.joining.member import make_member  # a proxy of its own needs no client of the admin
+        from prism_proxy.moving.moves import Moves
 
+        assert app.carrier is not None
+        moves = Moves(app.carrier)
         member = make_member(config, ports, configuration.namespaces, app.applier.apply, app.metrics.families,
-                             app.overview.namespaces, app.set_partition_map, app.moves)
-        app.metrics.collectors.append(member.collect)
+                             app.overview.namespaces, moves, app.set_partition_map)
+        app.metrics.collectors += [member.collect, moves.collect]
         await member.start()
     await app.serve(sockets)
     metrics_port = await open_telemetry(telemetry, config.metrics_listen)
@@ -66,6 +69,7 @@ async def run(source: ConfigurationSource, configuration: Configuration) -> int:
     await reloader.close()
     if member is not None:
         await member.close()
+        await moves.close()
     await app.drain(stop.force)
     await telemetry.close()
     return await app.close()

@@ -45,6 +45,10 @@ class Changes:
         self._waiting: list[Change] = []
         self._task: asyncio.Task[None] | None = None
 
+    def serves(self, name: str) -> bool:
+        """Whether the file or the admin has us serve a namespace."""
+        return any(config.name == name for config in (*self._file, *self._assignments.configs()))
+
     async def make(self, changes: Sequence[Change]) -> list[str | None]:
         """Put them in force, together with what others ask for; for each what is wrong with it, or None."""
         self._waiting += changes

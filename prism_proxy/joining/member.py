@@ -29,6 +29,7 @@ from prism_proxy.joining.identity import read_token
 from prism_proxy.joining.request import Reply, Request
 from prism_proxy.joining.translation import TranslationError, Translator, partition_map
 from prism_proxy.joining.vitals import Vitals
+from prism_proxy.moving.moves import METHODS as MOVES
 from prism_proxy.moving.moves import Moves
 from prism_proxy.namespaces.model import NamespaceConfig
 from prism_proxy.namespaces.partitions import PartitionMap
@@ -53,7 +54,7 @@ class Member:
 
     def __init__(
         self, options: AdminOptions, token: str, address: str, file: tuple[NamespaceConfig, ...], apply: Apply,
-        heartbeat: Heartbeat, map_changed: MapChanged = lambda found: None, moves: Moves | None = None,
+        heartbeat: Heartbeat, moves: Moves, map_changed: MapChanged = lambda found: None,
     ) -> None:
         self._log = log.get("prism.joining")
         self._options = options
@@ -61,8 +62,7 @@ class Member:
         self._map_changed = map_changed
         self._translate = Translator()
         self._moves = moves
-        if moves is not None:
-            moves.door = self
+        moves.door = self
         self._assignments = Assignments()
         self._changes = Changes(self._assignments, file, apply)
         self._client = AdminClient(options.endpoint, Credentials(token, options.ca, options.cert, options.key))
@@ -116,11 +116,10 @@ class Member:
     # --- what the session says --------------------------------------------------------------------------------------
 
     def _registration(self) -> pb.ProxyRegistration:
-        if self._moves is not None:
-            self._moves.registering()
+        self._moves.registering()
         return pb.ProxyRegistration(
             proxy_id=self._options.proxy_id, address=self._address, region=self._options.region, version=__version__,
-            capabilities=sorted(standard.PATTERNS), metadata=_MOVES_DATA if self._moves is not None else {})
+            capabilities=sorted(standard.PATTERNS), metadata=_MOVES_DATA)
 
     async def registered(self, ack: pb.ProxyRegistrationAck) -> None:
         """Serve what the admin lists, and no longer what it gave to others while we were away."""
@@ -137,16 +136,14 @@ class Member:
         owned = {partition for found in ack.partition_ranges for partition in range(found.start, found.end + 1)}
         gone = self._assignments.left_over(
             {item.namespace for item in ack.initial_namespaces}, owned, complete=not ack.more_namespaces)
-        if self._moves is not None:
-            gone = [name for name in gone if name not in self._moves.doubts()]  # the map will tell
+        gone = [name for name in gone if name not in self._moves.doubts()]  # the map will tell
         if gone:
             changes.append(Change(drop=gone, revision=ack.map_revision))
         for change, problem in zip(changes, await self._changes.make(changes), strict=True):
             if problem and change.put is not None:
                 self._refused(change.put.config.name, problem)
-        await self._dropped(gone)
-        if self._moves is not None:
-            await self._moves.registered(owned)
+        await self._moves.dropped(gone)
+        await self._moves.registered(owned)
         self._counts["registered"] += 1
         self._away, self._since = "", time.time()
         self._log.info("joined the admin", endpoint=self._options.endpoint, proxy_id=self._options.proxy_id,
@@ -161,18 +158,16 @@ class Member:
         owned = self._owned(found)
         async with self._map_newer:
             self._map = found
-            if self._moves is not None:
-                self._moves.owned(owned)
+            self._moves.owned(owned)
             self._map_changed(partition_map(found))
             self._map_newer.notify_all()
         lost = self._assignments.lost(owned, found.revision)
-        if self._moves is not None:
-            lost = [name for name in lost if not self._moves.arriving(name)]  # the end of its move decides
-            lost += [name for name in self._moves.doubts() if name not in lost and partition_of(name) not in owned]
+        lost = [name for name in lost if not self._moves.arriving(name)]  # the end of its move decides
+        lost += [name for name in self._moves.doubts() if name not in lost and partition_of(name) not in owned]
         if lost:
             self._log.info("partitions went to other proxies", namespaces=len(lost), revision=found.revision)
             await self._changes.make([Change(drop=lost, revision=found.revision)])
-            await self._dropped(lost)
+            await self._moves.dropped(lost)
 
     def _owned(self, found: pb.PartitionMap) -> frozenset[int]:
         return frozenset(partition for owner in found.owners if owner.proxy_id == self._options.proxy_id
@@ -190,7 +185,9 @@ class Member:
     # --- what the data port is asked --------------------------------------------------------------------------------
 
     async def answer(self, request: Request) -> Reply:
-        """The reply to one call of prism.ControlPlane, whose caller is known."""
+        """The reply to one call of prism.ControlPlane or prism.Transfer, whose caller is known."""
+        if request.method in MOVES:
+            return await self._moves.answer(request)
         if request.method == "CreateNamespace":
             return await self._create(pb.CreateNamespaceRequest.FromString(request.message))
         if request.method == "RevokeNamespace":
@@ -201,7 +198,7 @@ class Member:
 
     async def _assign(self, item: pb.NamespaceAssignment) -> pb.NamespaceAssignmentAck:
         try:
-            if self._moves is not None and self._moves.involves(item.namespace):
+            if self._moves.involves(item.namespace):
                 raise TranslationError("its data are moving between proxies: try again")
             if item.revision < self._map.revision and partition_of(item.namespace) not in self._owned(self._map):
                 raise TranslationError(f"map {self._map.revision}, which is newer, has another owner")
@@ -218,10 +215,6 @@ class Member:
         self._session.beat_now()
         return pb.NamespaceAssignmentAck(success=True, message="in force")
 
-    async def _dropped(self, names: Sequence[str]) -> None:
-        if self._moves is not None:
-            await self._moves.dropped(names)
-
     async def _revoke(self, item: pb.NamespaceRevocation) -> pb.NamespaceRevocationAck:
         try:
             known = self._assignments.revocable(item.namespace, item.revision)
@@ -231,7 +224,7 @@ class Member:
             # Callers that come next are sent on to the new owner, once the map has told who that is.
             await self._map_at(item.revision)
             await self._changes.make([Change(drop=[item.namespace], revision=item.revision)])
-            await self._dropped([item.namespace])
+            await self._moves.dropped([item.namespace])
             self._counts["revoked"] += 1
             self._log.info("namespace revoked", namespace=item.namespace, revision=item.revision)
         return pb.NamespaceRevocationAck(success=True, revoked_at=int(time.time()),
@@ -255,6 +248,9 @@ class Member:
         return Reply(created.SerializeToString())
 
     # --- moves of data ----------------------------------------------------------------------------------------------
+
+    def has(self, name: str) -> bool:
+        return self._changes.serves(name)
 
     async def take_in(self, item: pb.NamespaceAssignment) -> None:
         """Put a namespace in force whose data are to come. Whether it was ours before, and revoked, does not matter."""
@@ -312,7 +308,7 @@ class Member:
 def make_member(
     config: ProxyConfig, ports: Sequence[int], file: tuple[NamespaceConfig, ...], apply: Apply,
     families: Callable[[], Iterable[Metric | None]], namespaces: Callable[[], Mapping[str, NamespaceStatus]],
-    map_changed: MapChanged = lambda found: None, moves: Moves | None = None,
+    moves: Moves, map_changed: MapChanged = lambda found: None,
 ) -> Member:
     """The member that settings describe; `ports` are those of `config.listen`. StartError when a file cannot be read.
     """
@@ -322,7 +318,7 @@ def make_member(
         address = str(replace(reachable, port=ports[config.listen.index(reachable)]))
     vitals = Vitals(options.proxy_id, families, namespaces)
     try:
-        return Member(options, read_token(options.token_file), address, file, apply, vitals.heartbeat, map_changed,
-                      moves)
+        return Member(options, read_token(options.token_file), address, file, apply, vitals.heartbeat, moves,
+                      map_changed)
     except OSError as error:
         raise StartError(f"--admin-ca, --admin-cert or --admin-key: {error}") from error

@@ -1,10 +1,4 @@
-"""The target's side of a move: namespaces that are in force here, and hidden, because the data are still on their way.
-
-Their calls go where they went before: to the source, who lets them wait when the time comes.
-
-    opened --records--> complete --a map says that the partition is ours--> shown
-       +-------------------+------- abandoned, or not ours after all ------> dropped
-"""
+"""The target's end of a move: the store of one namespace, which is in force here and hidden, takes the records in."""
 
 from __future__ import annotations
 

@@ -1,18 +1,12 @@
-"""The source's side of one move: the namespaces of a partition on their way to another proxy.
+"""The source's end of one move: the namespaces of a partition are copied to another proxy, calls wait, both compare.
 
-    copying --Finish--> held --the target has the same--> in doubt --a map names the target--> gone
-       |                  |                                  |
-       +---- anything ----+---------- the admin says so -----+--> resumed
-
-Until it is in doubt the source may change its mind on its own. Once in doubt it takes no write, however long that
-lasts: the admin alone knows whether the target does.
+What becomes of the move afterwards is decided elsewhere (`moves`), and told by `resume` or `gone`.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
-from enum import Enum
+from collections.abc import Sequence
 
 from prism import control_plane_pb2
 from prism_proxy.contracts.movable import Movable, Outgoing
@@ -28,36 +22,29 @@ MAX_ROUNDS = 10_000  # of changes before calls wait: who writes faster than that
 FEW_RECORDS = 500  # that may be left to copy while calls wait
 
 
-class Stage(Enum):
-    COPYING = "copying"
-    HELD = "held"
-    IN_DOUBT = "in doubt"
-    OVER = "over"
-
-
 class Departing:
-    """One move. `now` is a monotonic clock in seconds. Every method but `resume` and `gone` raises MoveError, after
-    which `resume` is due."""
+    """`copy`, then `catch_up` at any time, then `finish`. They raise MoveError, and errors of the driver; then `resume`
+    is due. They must not be cancelled: a driver would go on remembering changes."""
 
-    def __init__(self, move_id: str, target: Target, namespaces: Sequence[control_plane_pb2.NamespaceAssignment],
-                 applier: Applier, routes: Namespaces, now: Callable[[], float]) -> None:
+    def __init__(self, target: Target, namespaces: Sequence[control_plane_pb2.NamespaceAssignment],
+                 applier: Applier, routes: Namespaces) -> None:
         self._log = log.get("prism.moving")
-        self.move_id = move_id
-        self.names = tuple(item.namespace for item in namespaces)
-        self.stage = Stage.COPYING
-        self.held_s = 0.0
         self._target = target
         self._namespaces = namespaces
         self._applier = applier
         self._routes = routes
-        self._now = now
         self._outgoing: dict[str, Outgoing] = {}
+        self._over = False
         self._ending = asyncio.Lock()
 
     async def copy(self) -> None:
         """Everything, and what changed meanwhile, until little is left."""
         for item in self._namespaces:
-            outgoing = self._outgoing[item.namespace] = await self._movable(item.namespace).outgoing()
+            outgoing = await self._movable(item.namespace).outgoing()
+            self._outgoing[item.namespace] = outgoing
+            if self._over:  # `resume` did not see this one
+                await outgoing.end()
+                raise MoveError("the move was abandoned")
             await self._target.open(item, outgoing.clock)
             after: bytes | None = None
             while True:
@@ -65,50 +52,40 @@ class Departing:
                 await self._put(item.namespace, records)
                 if after is None:
                     break
-        await self._catch_up()
+        await self.catch_up()
 
     async def finish(self) -> None:
-        """Afterwards the target has the same data, and this proxy takes no write."""
-        if self.stage is not Stage.COPYING:
-            raise MoveError(f"the move is {self.stage.value} already")
-        await self._catch_up()
-        began = self._now()
+        """Calls wait already. Afterwards the target has the same data, and this process takes no write."""
         try:
             async with asyncio.timeout(HOLD_SECONDS):
-                self.stage = Stage.HELD
-                await self._hold()
+                await self._end_calls()
                 for name, outgoing in self._outgoing.items():
                     while records := await outgoing.changes():
-                        await self._target.put(name, records)
+                        await self._put(name, records)
                 await asyncio.gather(*(self._compare(name, found) for name, found in self._outgoing.items()))
         except KeyError as error:
             raise MoveError(f"namespace {error} is not served here any more") from error
         except TimeoutError as error:
             raise MoveError(f"calls would have to wait longer than {HOLD_SECONDS} s") from error
-        finally:
-            self.held_s = self._now() - began
-        if self.stage is not Stage.HELD:  # it was given up meanwhile
+        if self._over:
             raise MoveError("the move was abandoned")
-        self.stage = Stage.IN_DOUBT
 
     async def resume(self) -> None:
-        """Serve the namespaces here again."""
+        """Take writes again."""
         async with self._ending:
-            if self.stage is Stage.OVER:
+            if self._over:
                 return
-            self.stage = Stage.OVER
+            self._over = True
             for name, outgoing in self._outgoing.items():
                 try:
                     await outgoing.end()
                 except Exception as error:  # noqa: BLE001 - a backend that is down must not keep calls waiting
                     self._log.warning("a store could not forget a move", namespace=name, error=str(error))
-            await self.gone()
+            await self._target.close()
 
     async def gone(self) -> None:
-        """Others serve the namespaces, or we do again: give the calls that waited to whoever does."""
-        self.stage = Stage.OVER
-        for name in self.names:
-            self._routes.release(name)
+        """Others serve the namespaces."""
+        self._over = True
         await self._target.close()
 
     def _movable(self, name: str) -> Movable:
@@ -120,7 +97,8 @@ class Departing:
         found: Movable = route.driver  # type: ignore[assignment]
         return found
 
-    async def _catch_up(self) -> None:
+    async def catch_up(self) -> None:
+        """Copy what changed, until little is left."""
         for name, outgoing in self._outgoing.items():
             for _ in range(MAX_ROUNDS):
                 records = await outgoing.changes()
@@ -129,15 +107,18 @@ class Departing:
                     break
 
     async def _put(self, name: str, records: Sequence[tuple[bytes, bytes | None, int]]) -> None:
-        if self.stage is not Stage.COPYING:
+        if self._over:
             raise MoveError("the move was abandoned")
         if records:
             await self._target.put(name, records)
 
-    async def _hold(self) -> None:
-        departures = [await self._applier.hold(name) for name in self.names]
+    async def _end_calls(self) -> None:
+        departures = [await self._applier.renew(name) for name in self._outgoing]
         await asyncio.gather(*(departure.wait(CALLS_SECONDS) for departure in departures))
-        await asyncio.gather(*(outgoing.seal() for outgoing in self._outgoing.values()))
+        for outgoing in self._outgoing.values():
+            if self._over:  # else what `resume` has opened would be sealed for good
+                raise MoveError("the move was abandoned")
+            await outgoing.seal()
 
     async def _compare(self, name: str, outgoing: Outgoing) -> None:
         horizon = outgoing.horizon(NEAR_SECONDS)

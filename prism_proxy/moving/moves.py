@@ -1,32 +1,43 @@
 """All moves of data in which this proxy takes part, and what ends them: a map, the admin's word, or a registration.
 
-A map that names an owner is the outcome of a move for both sides; no proxy decides it. A registration tells it too,
-but only of moves that were in doubt before it was sent: the admin abandons those it has not stored when one of their
-proxies registers, so what it lists then is final.
+    source:  copying --Finish--> held --the target has the same--> in doubt --a map names the target--> over
+                |                  |                                  |
+                +---- anything ----+---------- the admin says so -----+--> resumed
+    target:  opened --records--> complete --a map says that the partition is ours--> shown
+                +-------------------+------- abandoned, or not ours after all -----> dropped
+
+A map that names an owner is the outcome of a move for both sides; no proxy decides it. Until it is in doubt the source
+may change its mind on its own. Once in doubt it takes no write, however long that lasts: the admin alone knows whether
+the target does. A registration tells the outcome too, but only of moves that were known before it was sent: the admin
+abandons those it has not stored when one of their proxies registers, so what it lists then is final.
+
+This stands where the member of the cluster is. What may serve and what must not is told to all processes of the proxy
+(`Carriers.steer`), those that start later too, so that none of them has to live as long as a move.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Collection, Iterable
+from collections.abc import Awaitable, Collection, Iterable
+from dataclasses import dataclass
+from enum import Enum
 from typing import Protocol
 
 from prism import control_plane_pb2, transfer_pb2
 from prism_proxy._native.crc32 import partition_of
-from prism_proxy.contracts.movable import Digest
-from prism_proxy.moving.arriving import Arriving
-from prism_proxy.moving.departing import Departing, Stage
-from prism_proxy.moving.peer import MoveError, Target
-from prism_proxy.namespaces.applier import Applier
-from prism_proxy.namespaces.snapshot import Namespaces
+from prism_proxy.joining.request import Reply, Request
+from prism_proxy.moving.peer import MoveError
 from prism_proxy.telemetry import log
 from prism_proxy.telemetry.metrics import Metric, counters, gauges
 
-IDLE_SECONDS = 60.0  # after which a move that its source or the admin has forgotten is given up
+IDLE_SECONDS = 60.0  # after which a copy is given up that the admin has forgotten
+METHODS = frozenset({"Send", "Finish", "Abandon", "Open"})  # of prism.Transfer, for `Moves.answer`
 
 
 class Door(Protocol):
-    """The member of the cluster, who puts namespaces in force; both raise ValueError with the reason."""
+    """The member of the cluster, who puts namespaces in force; it raises ValueError with the reason when it cannot."""
+
+    def has(self, name: str) -> bool: ...
 
     async def take_in(self, item: control_plane_pb2.NamespaceAssignment) -> None:
         """Serve a namespace that is not served yet."""
@@ -35,19 +46,58 @@ class Door(Protocol):
     async def give_up(self, name: str) -> None: ...
 
 
-class Moves:
-    """`connect(move_id, address)` makes the way to a target."""
+class Carriers(Protocol):
+    """The processes of this proxy; those of a partition's data are found by the partition. `copy`, `catch_up`, `finish`
+    and `begin` raise any error, and may have failed for good where `resume` succeeds."""
 
-    def __init__(self, applier: Applier, routes: Namespaces, connect: Callable[[str, str], Target]) -> None:
+    def steer(self, hidden: Collection[str], held: Collection[str]) -> None:
+        """In every process: these namespaces get no call, and calls of those wait."""
+        ...
+
+    async def copy(self, request: transfer_pb2.SendRequest) -> None: ...
+
+    async def catch_up(self, move_id: str, partition: int) -> None: ...
+
+    async def finish(self, move_id: str, partition: int) -> None:
+        """Copy the rest and compare; the driver takes no write afterwards."""
+        ...
+
+    async def resume(self, move_id: str, partition: int) -> None:
+        """Take writes again. Does nothing where the process that knew the move has ended."""
+        ...
+
+    async def gone(self, move_id: str, partition: int) -> None: ...
+
+    async def begin(self, request: transfer_pb2.OpenRequest) -> None: ...
+
+
+class Stage(Enum):
+    COPYING = "copying"
+    HELD = "held"
+    IN_DOUBT = "in doubt"
+    OVER = "over"
+
+
+@dataclass(eq=False)
+class _Departing:
+    move_id: str
+    partition: int
+    names: tuple[str, ...]
+    stage: Stage = Stage.COPYING
+    held_s: float = 0.0
+
+
+class Moves:
+    """`door` must be set before the first call."""
+
+    def __init__(self, carriers: Carriers) -> None:
         self._log = log.get("prism.moving")
-        self._applier = applier
-        self._routes = routes
-        self._connect = connect
-        self._departing: dict[str, Departing] = {}  # by move
-        self._arriving: dict[str, Arriving] = {}  # by namespace
+        self._carriers = carriers
+        self._departing: dict[str, _Departing] = {}  # by move
+        self._arriving: dict[str, str] = {}  # namespace -> move
         self._timers: dict[str, asyncio.TimerHandle] = {}
         self._tasks: set[asyncio.Task[None]] = set()
-        self._doubts_told: frozenset[str] = frozenset()
+        self._told: frozenset[str] = frozenset()
         self._counts = {"sent": 0, "received": 0, "abandoned": 0, "failed": 0}
         self._longest_hold_s = 0.0
         self.door: Door | None = None
@@ -60,6 +110,22 @@ class Moves:
         """Whether the data of a namespace are on their way, from here or to here."""
         return name in self._arriving or any(name in move.names for move in self._departing.values())
 
+    async def answer(self, request: Request) -> Reply:
+        """The reply to one of `METHODS`, whose caller is known."""
+        try:
+            match request.method:
+                case "Send":
+                    await self.send(transfer_pb2.SendRequest.FromString(request.message))
+                case "Open":
+                    await self.open(transfer_pb2.OpenRequest.FromString(request.message))
+                case "Finish":
+                    await self.finish(transfer_pb2.MoveRequest.FromString(request.message).move_id)
+                case "Abandon":
+                    await self.abandon(transfer_pb2.MoveRequest.FromString(request.message).move_id)
+        except MoveError as error:
+            return Reply(transfer_pb2.MoveReply(success=False, message=str(error)).SerializeToString())
+        return Reply(transfer_pb2.MoveReply(success=True).SerializeToString())
+
     async def close(self) -> None:
         for timer in self._timers.values():
             timer.cancel()
@@ -67,34 +133,52 @@ class Moves:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
+    def _steer(self) -> None:
+        self._carriers.steer(frozenset(self._arriving), frozenset(
+            name for move in self._departing.values() if move.stage in (Stage.HELD, Stage.IN_DOUBT)
+            for name in move.names))
+
     # --- the source ---------------------------------------------------------------------------------------------------
 
     async def send(self, request: transfer_pb2.SendRequest) -> None:
         """MoveError when the copy cannot be made; then all is as it was before."""
-        names = [item.namespace for item in request.namespaces]
+        names = tuple(item.namespace for item in request.namespaces)
         busy = [name for name in names if self.involves(name)]
         if busy or request.move_id in self._departing:
             raise MoveError(f"another move of {', '.join(busy) or request.move_id} has not ended yet")
-        move = Departing(request.move_id, self._connect(request.move_id, request.target_address), request.namespaces,
-                         self._applier, self._routes, asyncio.get_running_loop().time)
-        self._departing[request.move_id] = move
-        self._log.info("a move began", namespaces=names, target=request.target_proxy, move=request.move_id)
-        await self._or_resume(move, move.copy)
+        move = self._departing[request.move_id] = _Departing(request.move_id, request.partition_id, names)
+        self._log.info("a move began", namespaces=list(names), target=request.target_proxy, move=request.move_id)
+        await self._or_resume(move, self._carriers.copy(request))
         self._watch(move.move_id)
 
     async def finish(self, move_id: str) -> None:
         """MoveError when the target does not have the same; then all is as it was before."""
         move = self._departing.get(move_id)
-        if move is None:
-            raise MoveError("there is no such move")
+        if move is None or move.stage is not Stage.COPYING:
+            raise MoveError(f"the move is {move.stage.value} already" if move is not None else "there is no such move")
         self._unwatch(move_id)
-        await self._or_resume(move, move.finish)
+        await self._or_resume(move, self._prove(move))
         self._longest_hold_s = max(self._longest_hold_s, move.held_s)
 
-    async def _or_resume(self, move: Departing, step: Callable[[], Awaitable[None]]) -> None:
-        """A step of the source; whatever goes wrong, the caller's leaving included, resumes."""
+    async def _prove(self, move: _Departing) -> None:
+        await self._carriers.catch_up(move.move_id, move.partition)
+        began = asyncio.get_running_loop().time()
         try:
-            await step()
+            if move.stage is Stage.COPYING:
+                move.stage = Stage.HELD
+                self._steer()
+                await self._carriers.finish(move.move_id, move.partition)
+        finally:
+            move.held_s = asyncio.get_running_loop().time() - began
+        if move.stage is not Stage.HELD:
+            raise MoveError("the move was abandoned")
+        move.stage = Stage.IN_DOUBT
+
+    async def _or_resume(self, move: _Departing, step: Awaitable[None]) -> None:
+        """A step of the source, which goes to its end whatever becomes of the caller; a failure, or the caller's
+        leaving, resumes."""
+        try:
+            await asyncio.shield(self._start(step))
         except BaseException as error:
             self._start(self._resume(move))
             if isinstance(error, Exception):
@@ -103,10 +187,17 @@ class Moves:
                 raise MoveError(str(error) or type(error).__name__) from error
             raise
 
-    async def _resume(self, move: Departing) -> None:
-        self._departing.pop(move.move_id, None)
+    async def _resume(self, move: _Departing) -> None:
+        """Serve the namespaces here again."""
+        if move.stage is Stage.OVER:
+            return
+        move.stage = Stage.OVER
         self._unwatch(move.move_id)
-        await move.resume()
+        try:
+            await self._carriers.resume(move.move_id, move.partition)
+        finally:
+            self._departing.pop(move.move_id, None)
+            self._steer()
         self._log.info("a move was given up: its namespaces are served here again", namespaces=list(move.names),
                        move=move.move_id, held_s=round(move.held_s, 3))
 
@@ -116,48 +207,27 @@ class Moves:
         """MoveError when this proxy cannot take the namespace in."""
         assert self.door is not None
         name = request.namespace.namespace
-        earlier = self._arriving.get(name)
-        if earlier is not None:
-            await self._drop(earlier)
-        if name in self._routes.current.routes or self.involves(name):
+        if name in self._arriving:
+            await self._drop(name, self._arriving[name])
+        if self.involves(name) or self.door.has(name):
             raise MoveError(f"namespace {name!r} is served here already")
-        arriving = self._arriving[name] = Arriving(request.move_id, name, self._routes)
-        self._routes.hide(name)
+        self._arriving[name] = request.move_id
         try:
+            self._steer()
             await self.door.take_in(request.namespace)
-            await arriving.begin(request.clock)
+            await self._carriers.begin(request)
         except Exception as error:  # a driver may raise anything: the move fails of it, and nothing else
-            await self._drop(arriving)
+            await self._drop(name, request.move_id)
             raise MoveError(str(error)) from error
-        self._watch(request.move_id)
 
-    async def put(self, request: transfer_pb2.PutRequest) -> None:
-        arriving = self._known(request.move_id, request.namespace)
-        self._watch(request.move_id)
-        await arriving.put([(record.key, record.value if record.HasField("value") else None, record.expires)
-                            for record in request.records])
-
-    async def verify(self, request: transfer_pb2.VerifyRequest) -> Digest:
-        """From now on only the admin knows what becomes of the copy."""
-        arriving = self._known(request.move_id, request.namespace)
-        self._unwatch(request.move_id)
-        return await arriving.digest(request.horizon)
-
-    def _known(self, move_id: str, name: str) -> Arriving:
-        arriving = self._arriving.get(name)
-        if arriving is None or arriving.move_id != move_id:
-            raise MoveError(f"namespace {name!r} does not arrive here by move {move_id}")
-        return arriving
-
-    async def _drop(self, arriving: Arriving) -> None:
+    async def _drop(self, name: str, move_id: str) -> None:
         """The namespace is not ours after all."""
         assert self.door is not None
-        self._unwatch(arriving.move_id)
-        if arriving.name in self._routes.current.routes:
-            await self.door.give_up(arriving.name)
-        if self._arriving.get(arriving.name) is arriving:
-            del self._arriving[arriving.name]
-            self._routes.show(arriving.name)
+        if self._arriving.get(name) == move_id:
+            await self.door.give_up(name)
+        if self._arriving.get(name) == move_id:
+            del self._arriving[name]
+            self._steer()
 
     # --- the outcome --------------------------------------------------------------------------------------------------
 
@@ -166,21 +236,23 @@ class Moves:
         move = self._departing.get(move_id)
         if move is not None:
             await self._resume(move)
-        for arriving in [found for found in self._arriving.values() if found.move_id == move_id]:
-            await self._drop(arriving)
+        for name in [found for found, of in self._arriving.items() if of == move_id]:
+            await self._drop(name, move_id)
         self._counts["abandoned"] += 1
 
     def registering(self) -> None:
         """A registration is about to be sent."""
-        self._doubts_told = frozenset(
-            move.move_id for move in self._departing.values() if move.stage is Stage.IN_DOUBT)
+        self._told = frozenset((*self._departing, *self._arriving.values()))
 
     async def registered(self, owned: Collection[int]) -> None:
         """The answer to that registration says that these partitions are ours."""
-        for move in [self._departing[told] for told in self._doubts_told if told in self._departing]:
-            if all(partition_of(name) in owned for name in move.names):
+        for move in [self._departing[told] for told in self._told if told in self._departing]:
+            if move.partition in owned:
                 await self._resume(move)
-        self._doubts_told = frozenset()
+        for name, move_id in list(self._arriving.items()):
+            if move_id in self._told and partition_of(name) not in owned:
+                await self._drop(name, move_id)
+        self._told = frozenset()
 
     def doubts(self) -> frozenset[str]:
         """Namespaces whose calls wait for a map that says who serves them."""
@@ -189,28 +261,32 @@ class Moves:
 
     async def dropped(self, names: Iterable[str]) -> None:
         """These are not served here any more: whoever has them gets the calls that waited."""
-        for name in names:
-            arriving = self._arriving.pop(name, None)
-            if arriving is not None:
-                self._unwatch(arriving.move_id)
-                self._routes.show(name)
-            for move in [found for found in self._departing.values() if name in found.names]:
-                del self._departing[move.move_id]
-                self._unwatch(move.move_id)
-                await move.gone()
-                self._counts["sent"] += 1
-                self._log.info("a move ended: another proxy serves its namespaces", namespaces=list(move.names),
-                               move=move.move_id, held_s=round(move.held_s, 3))
+        gone = set(names)
+        over = [move for move in self._departing.values() if gone.intersection(move.names)]
+        if not over and not gone & self._arriving.keys():
+            return
+        for name in gone & self._arriving.keys():
+            del self._arriving[name]
+        for move in over:
+            del self._departing[move.move_id]
+            move.stage = Stage.OVER
+            self._unwatch(move.move_id)
+            self._counts["sent"] += 1
+        self._steer()
+        for move in over:
+            await self._carriers.gone(move.move_id, move.partition)
+            self._log.info("a move ended: another proxy serves its namespaces", namespaces=list(move.names),
+                           move=move.move_id, held_s=round(move.held_s, 3))
 
     def owned(self, partitions: Collection[int]) -> None:
         """A map says that these partitions are ours: what has arrived there is served. Call it before that map decides
         where calls go."""
-        for name in [found for found in self._arriving if partition_of(found) in partitions]:
-            arriving = self._arriving.pop(name)
-            self._unwatch(arriving.move_id)
-            self._routes.show(name)
+        arrived = [name for name in self._arriving if partition_of(name) in partitions]
+        for name in arrived:
+            self._log.info("a namespace arrived with its data", namespace=name, move=self._arriving.pop(name))
             self._counts["received"] += 1
-            self._log.info("a namespace arrived with its data", namespace=name, move=arriving.move_id)
+        if arrived:
+            self._steer()
 
     # --- moves that were forgotten ------------------------------------------------------------------------------------
 
@@ -227,11 +303,12 @@ class Moves:
         self._log.warning("nothing was heard of a move for a while: it is given up", move=move_id)
         self._start(self.abandon(move_id))
 
-    def _start(self, work: Awaitable[None]) -> None:
+    def _start(self, work: Awaitable[None]) -> asyncio.Task[None]:
         task = asyncio.ensure_future(work)
         assert isinstance(task, asyncio.Task)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+        return task
 
     # --- what is shown ------------------------------------------------------------------------------------------------
 

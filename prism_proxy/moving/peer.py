@@ -13,7 +13,7 @@ from prism_proxy.server.channel import Channel, Metadata
 CALL_SECONDS = 10.0
 MESSAGE_BYTES = 1024 * 1024  # of the records of one message; a single record may be larger
 _RECORD_BYTES = 32
-_SERVICE = "/prism.Transfer/"
+SERVICE = "/prism.Transfer/"
 
 
 class MoveError(RuntimeError):
@@ -65,7 +65,7 @@ class RemoteTarget:
 
     async def _bytes(self, method: str, message: bytes) -> bytes:
         try:
-            return await self._channel.unary(_SERVICE + method, message, self._metadata, CALL_SECONDS)
+            return await self._channel.unary(SERVICE + method, message, self._metadata, CALL_SECONDS)
         except CallError as error:
             raise MoveError(f"{method}: {error.message}") from error
 

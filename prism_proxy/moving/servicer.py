@@ -1,68 +1,82 @@
-"""prism.Transfer on the data port: for the admin and for other proxies, never for clients."""
+"""prism.Transfer on the data port: for the admin and for other proxies, never for clients.
+
+Any worker may be asked. What moves there are is known where the member of the cluster is; records go to the worker that
+has the store of their namespace, by the way that workers have to each other.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Awaitable
 from typing import Any
 
 from prism import transfer_pb2 as pb
 from prism import transfer_pb2_grpc
+from prism_proxy.errors import PrismError, StatusCode
 from prism_proxy.interfaces.base import answers
 from prism_proxy.joining.identity import Gatekeeper
-from prism_proxy.moving.moves import Moves
+from prism_proxy.joining.request import Ask, Request
+from prism_proxy.moving.carrier import Carrier
 from prism_proxy.moving.peer import MoveError
+from prism_proxy.moving.relay import Relay
 
 
 class TransferServicer(transfer_pb2_grpc.TransferServicer):
     """Thin: who calls, and what went wrong, in the wire's form."""
 
-    def __init__(self, gatekeeper: Gatekeeper, moves: Moves) -> None:
+    def __init__(self, gatekeeper: Gatekeeper, ask: Ask, carrier: Carrier, relay: Relay) -> None:
         self._gatekeeper = gatekeeper
-        self._moves = moves
+        self._ask = ask
+        self._carrier = carrier
+        self._relay = relay
 
     @answers
     async def Send(self, request: pb.SendRequest, context: Any) -> pb.MoveReply:  # noqa: N802 - the contract's name
-        return await self._reply(context, self._moves.send(request))
+        return await self._pass_on("Send", request, context)
 
     @answers
     async def Finish(self, request: pb.MoveRequest, context: Any) -> pb.MoveReply:  # noqa: N802 - the contract's name
-        return await self._reply(context, self._moves.finish(request.move_id))
+        return await self._pass_on("Finish", request, context)
 
     @answers
     async def Abandon(self, request: pb.MoveRequest, context: Any) -> pb.MoveReply:  # noqa: N802 - the contract's name
-        return await self._reply(context, self._moves.abandon(request.move_id))
+        return await self._pass_on("Abandon", request, context)
 
     @answers
     async def Open(self, request: pb.OpenRequest, context: Any) -> pb.MoveReply:  # noqa: N802 - the contract's name
-        return await self._reply(context, self._moves.open(request))
+        return await self._pass_on("Open", request, context)
 
     @answers
     async def Put(self, request: pb.PutRequest, context: Any) -> pb.MoveReply:  # noqa: N802 - the contract's name
-        return await self._reply(context, self._moves.put(request))
+        self._gatekeeper.principal(context)
+        try:
+            worker = self._relay.elsewhere(request.namespace)
+            if worker is not None:
+                return await self._relay.put(worker, request)
+            await self._carrier.put(request)
+        except MoveError as error:
+            return pb.MoveReply(success=False, message=str(error))
+        return pb.MoveReply(success=True)
 
     @answers
     async def Verify(self, request: pb.VerifyRequest, context: Any) -> pb.VerifyReply:  # noqa: N802 - the contract's name
         self._gatekeeper.principal(context)
         try:
-            found = await self._moves.verify(request)
+            worker = self._relay.elsewhere(request.namespace)
+            if worker is not None:
+                return await self._relay.verify(worker, request)
+            found = await self._carrier.verify(request)
         except MoveError as error:
             return pb.VerifyReply(success=False, message=str(error))
         return pb.VerifyReply(success=True, records=found.records, sum=found.sum)
 
-    async def _reply(self, context: Any, work: Awaitable[None]) -> pb.MoveReply:
-        try:
-            self._gatekeeper.principal(context)
-        except BaseException:
-            work.close()  # type: ignore[attr-defined]
-            raise
-        try:
-            await work
-        except MoveError as error:
-            return pb.MoveReply(success=False, message=str(error))
-        return pb.MoveReply(success=True)
+    async def _pass_on(self, method: str, request: Any, context: Any) -> pb.MoveReply:
+        self._gatekeeper.principal(context)
+        reply = await self._ask(Request(method, request.SerializeToString()))
+        if reply.code:
+            raise PrismError(StatusCode.UNAVAILABLE, reply.reason, reply.text)
+        return pb.MoveReply.FromString(reply.message)
 
 
-def add_transfer(server: Any, token: str, moves: Moves) -> None:
+def add_transfer(server: Any, token: str, ask: Ask, carrier: Carrier, relay: Relay) -> None:
     """Register the service."""
-    servicer = TransferServicer(Gatekeeper(token), moves)
+    servicer = TransferServicer(Gatekeeper(token), ask, carrier, relay)
     transfer_pb2_grpc.add_TransferServicer_to_server(servicer, server)  # type: ignore[no-untyped-call]

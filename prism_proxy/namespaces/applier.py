@@ -72,7 +72,7 @@ class Applier:
         self._page = page if page is not None else GatePage()
         self._one = asyncio.Lock()
         self._retiring: dict[Driver, Retirement] = {}
-        self._replaced: dict[Driver, list[weakref.ref[Route]]] = {}  # routes that calls began on before a hold
+        self._replaced: dict[Driver, list[weakref.ref[Route]]] = {}  # routes that calls began on before `renew`
 
     async def apply(self, configs: Sequence[NamespaceConfig]) -> None:
         """Serve these namespaces and no others.
@@ -94,9 +94,9 @@ class Applier:
             raise
         return Prepared(self, after, heirs)
 
-    async def hold(self, name: str) -> Departure:
-        """Let the calls of a namespace wait from now on, until `Namespaces.release`; those in progress go on, and the
-        departure tells when they have ended. KeyError when the namespace is not served here."""
+    async def renew(self, name: str) -> Departure:
+        """Give a namespace another route; the departure tells when the calls that began before have ended. KeyError
+        when the namespace is not served here."""
         async with self._one:
             before = self._namespaces.current
             departure = Departure([before.routes[name]])
@@ -104,7 +104,6 @@ class Applier:
             routes = {**before.routes, name: replace(before.routes[name])}
             revision = before.revision + 1
             del before
-            self._namespaces.hold(name)
             self._namespaces.swap(Snapshot(revision, MappingProxyType(routes)))
             return departure
 

@@ -17,5 +17,10 @@ class Placement:
 
         Shared state is served by every worker, local state by the owner of the partition alone.
         """
-        owner = partition % self.workers
+        owner = worker_of(partition, self.workers)
         return owner if state == "local" and owner != self.worker else None
+
+
+def worker_of(partition: int, workers: int) -> int:
+    """The worker that has the local state of a partition."""
+    return partition % workers

@@ -97,7 +97,7 @@ class Namespaces:
         self.current = Snapshot(0, MappingProxyType({}))
         self._listeners: list[Callable[[Snapshot], None]] = []
         self._held: dict[str, Hold] = {}
-        self._hidden: set[str] = set()
+        self._hidden: Collection[str] = frozenset()
 
     def on_swap(self, listener: Callable[[Snapshot], None]) -> None:
         """Call `listener` with the snapshot now, and with every later one."""
@@ -120,30 +120,21 @@ class Namespaces:
         """Namespaces whose calls wait."""
         return self._held
 
-    def hold(self, name: str) -> None:
-        """Let calls of a namespace wait, from the next table on; it need not be served yet."""
-        self._held.setdefault(name, Hold(name))
-
-    def release(self, name: str) -> None:
-        """Give the calls that waited to whoever serves the namespace now, and the next ones too."""
-        hold = self._held.pop(name, None)
-        if hold is not None:
-            self._tell()
-            hold.release()
-
     @property
     def hidden(self) -> Collection[str]:
         """Namespaces that are here, and get no call."""
         return self._hidden
 
-    def hide(self, name: str) -> None:
-        """Let a namespace get no call, from the next table on; it need not be here yet."""
-        self._hidden.add(name)
-
-    def show(self, name: str) -> None:
-        if name in self._hidden:
-            self._hidden.discard(name)
-            self._tell()
+    def steer(self, hidden: Collection[str], held: Collection[str]) -> None:
+        """These namespaces get no call from now on, and calls of those wait; they need not be here yet. Calls that
+        waited and need not any more go to whoever serves their namespace now."""
+        released = [self._held.pop(name) for name in self._held.keys() - set(held)]
+        for name in set(held) - self._held.keys():
+            self._held[name] = Hold(name)
+        self._hidden = frozenset(hidden)
+        self._tell()
+        for hold in released:
+            hold.release()
 
     def resolve(self, name: str) -> Route | None:
         return self.current.routes.get(name)

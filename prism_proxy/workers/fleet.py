@@ -12,13 +12,14 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from prism_proxy.config import ProxyConfig
-from prism_proxy.joining.request import Ask, Request
+from prism_proxy.joining.request import Ask, Reply, Request
 from prism_proxy.namespaces.model import NamespaceConfig
 from prism_proxy.namespaces.partitions import PartitionMap
 from prism_proxy.namespaces.status import NamespaceStatus
 from prism_proxy.server.lifecycle import EXIT_CLEAN, EXIT_ERROR, EXIT_FORCED, StartError
 from prism_proxy.telemetry import log
 from prism_proxy.telemetry.merge import MergedMetrics
+from prism_proxy.workers.errands import Errands
 from prism_proxy.workers.messages import (
     Answer,
     Asked,
@@ -37,6 +38,7 @@ from prism_proxy.workers.messages import (
     Replied,
     Start,
     States,
+    Steer,
     Stop,
 )
 from prism_proxy.workers.namespace_board import NamespaceBoard
@@ -98,6 +100,7 @@ class Fleet:
         self._collector: asyncio.Task[None] | None = None
         self._changing = asyncio.Lock()
         self._questions = Questions()
+        self._errands = Errands()
         self._known: dict[str, NamespaceStatus] = {}
 
     def _processes(self) -> Iterator[WorkerProcess]:
@@ -170,6 +173,7 @@ class Fleet:
         self.board.lost(worker)
         self._on_death(worker)
         self._questions.gone(worker)
+        self._errands.gone(worker)
         self._publish()
 
     # --- what workers say -------------------------------------------------------------------------------------------
@@ -183,6 +187,8 @@ class Fleet:
                 process.send(Known(self._known))
                 if self._partitions is not None:
                     process.send(Partitions(self._partitions))
+                seat = self.seats[process.worker].start  # which may be newer than what this process started with
+                process.send(Steer(seat.hidden, seat.held))
                 if not self._began.done() and all(seat.serving for seat in self.seats):
                     self._began.set_result(None)
             case Failed(text):
@@ -203,6 +209,8 @@ class Fleet:
                 task = asyncio.get_running_loop().create_task(self._reply(process, number, request))
                 self._answering.add(task)
                 task.add_done_callback(self._answering.discard)
+            case Replied(number, reply):
+                self._errands.replied(process.worker, number, reply)
             case Drained():
                 process.drained.set()
                 if not self._ending.is_set():
@@ -225,6 +233,18 @@ class Fleet:
         for seat in self.seats:
             seat.start = dataclasses.replace(seat.start, partitions=found)
         self._tell(Partitions(found))
+
+    # --- moves of data ------------------------------------------------------------------------------------------------
+
+    def steer(self, hidden: frozenset[str], held: frozenset[str]) -> None:
+        """Let every worker know which namespaces get no call, and of which calls wait; workers that start later too."""
+        for seat in self.seats:
+            seat.start = dataclasses.replace(seat.start, hidden=hidden, held=held)
+        self._tell(Steer(hidden, held))
+
+    async def ask(self, worker: int, request: Request, limit_s: float) -> Reply:
+        """What one worker replies. WorkerGoneError when it ends before it does; TimeoutError, and it goes on."""
+        return await self._errands.ask(self.seats[worker].process, request, limit_s)
 
     # --- configuration ----------------------------------------------------------------------------------------------
 

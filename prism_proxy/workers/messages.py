@@ -14,6 +14,9 @@
        | -- Partitions -------------------------> |   which proxy serves what, when this one belongs to an admin
        | <--------------------------- Asked(n) -- |   a call of the control plane that reached the worker
        | -- Replied(n) -------------------------> |
+       | -- Steer ------------------------------> |   which namespaces get no call, and of which calls wait
+       | -- Asked(n) ---------------------------> |   a step of a move of data, for the worker that has them
+       | <------------------------- Replied(n) -- |
        | -- Drain ------------------------------> |   no new calls; those in progress finish
        | <---------------------------- Drained -- |   still serves calls that other workers forward
        | -- Stop -------------------------------> |   everything has drained: end
@@ -47,6 +50,8 @@ class Start:
     internal_paths: tuple[str, ...]
     gates: int
     partitions: PartitionMap | None = None
+    hidden: frozenset[str] = frozenset()
+    held: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +86,14 @@ class Known:
 @dataclass(frozen=True, slots=True)
 class Partitions:
     map: PartitionMap
+
+
+@dataclass(frozen=True, slots=True)
+class Steer:
+    """While data move: as `namespaces.snapshot.Namespaces.steer`."""
+
+    hidden: frozenset[str]
+    held: frozenset[str]
 
 
 @dataclass(frozen=True, slots=True)

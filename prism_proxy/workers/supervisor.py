@@ -32,6 +32,7 @@ from prism_proxy.workers.messages import Start
 
 if TYPE_CHECKING:
     from prism_proxy.joining.member import Member
+    from prism_proxy.moving.moves import Moves
 
 MARGIN_SECONDS = 1.0  # workers end themselves in time; only what hangs is killed
 
@@ -65,6 +66,7 @@ class Supervisor:
         self._lifecycle = Lifecycle()
         self._live = configuration.proxy
         self._member: Member | None = None
+        self._moves: Moves | None = None
         self._reloader = Reloader(source, configuration, self._apply)
         self._started = time.time()
 
@@ -117,10 +119,14 @@ class Supervisor:
 
     async def _join(self) -> None:
         from prism_proxy.joining.member import make_member  # a proxy of its own needs no client of the admin
+        from prism_proxy.moving.moves import Moves
+        from prism_proxy.workers.carriers import FleetCarriers
 
+        self._moves = Moves(FleetCarriers(self._fleet))
         self._member = make_member(
             self._config, [port_of(sock) for sock in self._ports[0]], self._namespaces, self._serve_namespaces,
-            lambda: self._fleet.metrics.families(self._own()), self._fleet.board.states, self._fleet.set_partition_map)
+            lambda: self._fleet.metrics.families(self._own()), self._fleet.board.states, self._moves,
+            self._fleet.set_partition_map)
         await self._member.start()
 
     async def _answer(self, request: Request) -> Reply:
@@ -149,6 +155,8 @@ class Supervisor:
         await self._reloader.close()
         if self._member is not None:
             await self._member.close()
+        if self._moves is not None:
+            await self._moves.close()
         close_ports(self._ports)  # workers hold theirs until they have accepted what waits there
         code = await self._fleet.drain(stop.force, seconds)
         self._lifecycle.enter(State.STOPPING)
@@ -173,6 +181,8 @@ class Supervisor:
         yield from self._reloader.collect()
         if self._member is not None:
             yield from self._member.collect()
+        if self._moves is not None:
+            yield from self._moves.collect()
         yield from process_metrics(__version__, self._started)
         yield gauges("prism_ready", "1 while this process should get calls.", {(): float(self._readiness()[0])},
                      merge="min")

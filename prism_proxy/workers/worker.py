@@ -41,6 +41,7 @@ from prism_proxy.workers.messages import (
     Replied,
     Start,
     States,
+    Steer,
     Stop,
 )
 
@@ -82,6 +83,7 @@ class Worker:
         loop.add_signal_handler(signal.SIGINT, lambda: None)  # a terminal sends it to supervisor and workers alike
         signal_at_parent_death(signal.SIGTERM)
         listening = loop.create_task(self._listen())
+        self._app.steer(self._start.hidden, self._start.held)
         try:
             await self._app.open(self._start.namespaces)
             if self._start.partitions is not None:
@@ -120,6 +122,10 @@ class Worker:
                     self._app.show_health(namespaces)
                 case Partitions(found):
                     self._app.set_partition_map(found)
+                case Steer(hidden, held):
+                    self._app.steer(hidden, held)
+                case Asked(number, request):
+                    self._spawn(self._answer(number, request))
                 case Replied(number, reply):
                     self._asked.pop(number).set_result(reply)
                 case Drain():
@@ -141,6 +147,14 @@ class Worker:
         self._asked[number] = reply = asyncio.get_running_loop().create_future()
         self._channel.send(Asked(number, request))
         return await asyncio.shield(reply)
+
+    async def _answer(self, number: int, request: Request) -> None:
+        """What the supervisor asks of the worker that has the data of a move."""
+        await self._opened.wait()
+        from prism_proxy.workers.carriers import WorkerCarrier  # a proxy of its own needs none
+
+        assert self._app.carrier is not None
+        self._channel.send(Replied(number, await WorkerCarrier(self._app.carrier).answer(request)))
 
     def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
         task = asyncio.get_running_loop().create_task(work)

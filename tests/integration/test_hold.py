@@ -24,6 +24,7 @@ from prism_proxy._native.routing import NativeRoute
 from prism_proxy.backends.memstore.config import MemstoreConfig
 from prism_proxy.interfaces.registry import add_interfaces, namespaced
 from prism_proxy.namespaces.applier import Applier
+from prism_proxy.namespaces.departure import Departure
 from prism_proxy.namespaces.model import NamespaceConfig
 from prism_proxy.namespaces.snapshot import Namespaces
 from prism_proxy.server.listener import Address
@@ -48,6 +49,10 @@ class Proxy:
         add_interfaces(self.server, self.namespaces.resolve)
         self.namespaces.on_swap(lambda current: self.server.set_routes(
             current.table(by_partition=self.elsewhere, held=self.namespaces.held)))
+
+    async def hold(self) -> Departure:
+        self.namespaces.steer((), {NAME})
+        return await self.applier.renew(NAME)
 
     def store(self) -> Any:
         return self.namespaces.current.routes[NAME].native_store
@@ -100,12 +105,12 @@ async def until_waiting(proxy: Proxy, count: int) -> None:
 async def test_calls_wait_and_then_go_on_here(two: tuple[Proxy, Proxy, grpc.aio.Channel]) -> None:
     first, _, channel = two
     first.store().set(b"known", b"value")
-    departure = await first.applier.hold(NAME)
+    departure = await first.hold()
     assert await departure.wait(1)
     waiting = calls(channel)
     await until_waiting(first, len(waiting))
     assert first.store().get(b"short") is None
-    first.namespaces.release(NAME)
+    first.namespaces.steer((), ())
     results = await asyncio.gather(*waiting)
     assert results[2].value == b"value"
     assert results[4] == ["known"]
@@ -116,14 +121,14 @@ async def test_calls_wait_and_then_go_on_here(two: tuple[Proxy, Proxy, grpc.aio.
 async def test_calls_wait_and_then_go_to_the_new_owner(two: tuple[Proxy, Proxy, grpc.aio.Channel]) -> None:
     first, second, channel = two
     first.store().set(b"known", b"old")
-    await first.applier.hold(NAME)
+    await first.hold()
     old = first.store()
     waiting = calls(channel)
     await until_waiting(first, len(waiting))
     await second.applier.apply([CONFIG])
     second.store().set(b"known", b"moved")
     await first.applier.apply([])
-    first.namespaces.release(NAME)
+    first.namespaces.steer((), ())
     results = await asyncio.gather(*waiting)
     assert results[2].value == b"moved"
     assert second.store().get(b"long") == b"x" * 300_000
@@ -133,7 +138,7 @@ async def test_calls_wait_and_then_go_to_the_new_owner(two: tuple[Proxy, Proxy, 
 
 async def test_calls_that_wait_too_long_are_told_so(two: tuple[Proxy, Proxy, grpc.aio.Channel]) -> None:
     first, _, channel = two
-    await first.applier.hold(NAME)
+    await first.hold()
     stub = basic_grpc.KeyValueBasicInterfaceStub(channel)
     got = await asyncio.gather(stub.Get(basic.GetRequest(key="k"), timeout=0.3), stub.Get(basic.GetRequest(key="k")),
                                return_exceptions=True)
@@ -142,7 +147,7 @@ async def test_calls_that_wait_too_long_are_told_so(two: tuple[Proxy, Proxy, grp
     assert isinstance(got[1], grpc.aio.AioRpcError)
     assert "moving" in (got[1].details() or "")
     assert "grpc-retry-pushback-ms" in dict(got[1].trailing_metadata() or ())
-    first.namespaces.release(NAME)
+    first.namespaces.steer((), ())
     await stub.Get(basic.GetRequest(key="k"))
 
 

@@ -11,6 +11,8 @@ from prism import control_plane_pb2, transfer_pb2
 from prism_proxy._native.crc32 import partition_of
 from prism_proxy.backends.memstore.config import MemstoreConfig
 from prism_proxy.contracts.movable import Digest, Record
+from prism_proxy.joining.request import Reply, Request
+from prism_proxy.moving.carrier import Carrier
 from prism_proxy.moving.moves import Moves
 from prism_proxy.moving.peer import MESSAGE_BYTES, MoveError, in_messages
 from prism_proxy.namespaces.applier import Applier
@@ -30,9 +32,16 @@ class Side:
     def __init__(self) -> None:
         self.namespaces = Namespaces()
         self.applier = Applier(self.namespaces, make_driver)
-        self.moves = Moves(self.applier, self.namespaces, lambda move_id, address: self.target)
+        self.carrier = Carrier(self.applier, self.namespaces, lambda move_id, address: self.target, self.ask)
+        self.moves = Moves(self.carrier)
         self.moves.door = self
         self.target: Way
+
+    async def ask(self, request: Request) -> Reply:
+        return await self.moves.answer(request)
+
+    def has(self, name: str) -> bool:
+        return name in self.namespaces.current.routes
 
     async def take_in(self, item: control_plane_pb2.NamespaceAssignment) -> None:
         await self.applier.apply([CONFIG])
@@ -66,14 +75,14 @@ class Way:
         await self._there.moves.open(transfer_pb2.OpenRequest(move_id=self._move, namespace=namespace, clock=clock))
 
     async def put(self, namespace: str, records: Sequence[Record]) -> None:
-        await self._there.moves.put(transfer_pb2.PutRequest(move_id=self._move, namespace=namespace, records=[
+        await self._there.carrier.put(transfer_pb2.PutRequest(move_id=self._move, namespace=namespace, records=[
             transfer_pb2.Record(key=key, value=b"spoiled" if self.spoils else value, expires=expires)
             for key, value, expires in records]))
 
     async def digest(self, namespace: str, horizon: int) -> Digest:
         if self.stops:
             await asyncio.Event().wait()
-        return await self._there.moves.verify(
+        return await self._there.carrier.verify(
             transfer_pb2.VerifyRequest(move_id=self._move, namespace=namespace, horizon=horizon))
 
     async def close(self) -> None:
@@ -89,13 +98,14 @@ async def sides() -> AsyncIterator[tuple[Side, Side]]:
     yield source, target
     for side in (source, target):
         await side.moves.close()
+        await side.carrier.close()
         await side.applier.apply([])
         await side.applier.close()
 
 
 async def send(source: Side) -> None:
-    await source.moves.send(transfer_pb2.SendRequest(move_id="m", target_proxy="b", target_address="x",
-                                                     namespaces=[ITEM]))
+    await source.moves.send(transfer_pb2.SendRequest(
+        move_id="m", partition_id=PARTITION, target_proxy="b", target_address="x", namespaces=[ITEM]))
 
 
 async def settled(side: Side) -> None:
@@ -138,17 +148,24 @@ async def test_in_doubt_nobody_takes_writes_until_the_admin_speaks(sides: tuple[
     assert not target.namespaces.hidden
 
 
-async def test_a_registration_tells_only_of_doubts_before_it(sides: tuple[Side, Side]) -> None:
-    source, _ = sides
+async def test_a_registration_tells_only_of_moves_before_it(sides: tuple[Side, Side]) -> None:
+    source, target = sides
+    for side in sides:
+        side.moves.registering()
     await send(source)
-    source.moves.registering()
     await source.moves.finish("m")
     await source.moves.registered({PARTITION})
-    assert not source.serves, "that answer was made before the doubt"
+    await target.moves.registered(set())
+    assert not source.serves, "that answer was made before the move"
     assert source.moves.doubts() == {NAME}
-    source.moves.registering()
+    assert target.moves.arriving(NAME)
+    for side in sides:
+        side.moves.registering()
     await source.moves.registered({PARTITION})
     assert source.serves
+    await target.moves.registered(set())
+    assert NAME not in target.namespaces.current.routes
+    assert not target.moves.arriving(NAME)
 
 
 async def test_a_copy_that_differs_is_refused(sides: tuple[Side, Side]) -> None:

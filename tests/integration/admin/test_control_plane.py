@@ -128,8 +128,8 @@ async def test_local_data_stays_with_its_proxy_until_that_is_given_up(cluster: C
     assert (await cluster.create("orders", MEMORY)).assigned_proxy == "proxy-04"
     async with cluster.admin() as stub:
         plan = await stub.PlanRebalance(admin_pb2.PlanRebalanceRequest(leave="proxy-04"))
-        assert dict(plan.refused) == {238: "namespace orders keeps its data on proxy-04: proxy-04 has several workers, "
-                                           "or is older, and moves no data"}
+        assert dict(plan.refused) == {238: "namespace orders keeps its data on proxy-04: proxy-04 is of an older "
+                                           "version, which moves no data"}
         assert 238 not in [move.partition for move in plan.moves]
         await proxies[3].silence()
         await until(lambda: {found.proxy_id: found.end - found.start for found in proxies[0].map.owners}.get("proxy-04")
