@@ -61,6 +61,7 @@ class DataMoves:
         self._is_local = is_local
         self._retry_s = retry_s
         self._wanted: dict[int, str] = {}
+        self._failed: dict[int, int] = {}  # tries of a partition since it was wanted
         self._running: _Running | None = None
         self._wake = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
@@ -72,10 +73,11 @@ class DataMoves:
         return self._wanted
 
     def want(self, moves: Iterable[Move]) -> None:
-        """A newer wish for a partition replaces an older one."""
+        """A newer wish for a partition replaces an older one, and is tried as often as the first."""
         for move in moves:
             if move.target is not None:
                 self._wanted[move.partition] = move.target
+                self._failed[move.partition] = 0
                 self._wake.set()
 
     def forget(self, *, proxy: str = "", partition: int = -1) -> None:
@@ -109,17 +111,19 @@ class DataMoves:
                 await self._try(partition, target)
                 if self._wanted.get(partition) == target:
                     del self._wanted[partition]
+                    self._failed.pop(partition, None)
 
     async def _try(self, partition: int, target: str) -> None:
-        for attempt in range(1, ATTEMPTS + 1):
+        while self._failed.get(partition, 0) < ATTEMPTS:
             source = self._placement.map.owner(partition)
             if source == target or self._wanted.get(partition) != target:
                 return
             try:
                 await self._move(Move(partition, source, target))
             except MoveFailedError as error:
+                self._failed[partition] = self._failed.get(partition, 0) + 1
                 _log.warning("a partition with data was not moved", partition=partition, target=target,
-                             attempt=attempt, reason=str(error))
+                             attempt=self._failed[partition], reason=str(error))
                 await asyncio.sleep(self._retry_s)
             else:
                 _log.info("a partition with data moved", partition=partition, target=target)

@@ -84,6 +84,7 @@ class _Departing:
     partition: int
     names: tuple[str, ...]
     stage: Stage = Stage.COPYING
+    step: asyncio.Task[None] | None = None  # what carriers do for it
     held_s: float = 0.0
 
 
@@ -178,7 +179,8 @@ class Moves:
         """A step of the source, which goes to its end whatever becomes of the caller; a failure, or the caller's
         leaving, resumes."""
         try:
-            await asyncio.shield(self._start(step))
+            move.step = self._start(step)
+            await asyncio.shield(move.step)
         except BaseException as error:
             self._start(self._resume(move))
             if isinstance(error, Exception):
@@ -196,10 +198,17 @@ class Moves:
         try:
             await self._carriers.resume(move.move_id, move.partition)
         finally:
-            self._departing.pop(move.move_id, None)
             self._steer()
+            self._start(self._bury(move))
         self._log.info("a move was given up: its namespaces are served here again", namespaces=list(move.names),
                        move=move.move_id, held_s=round(move.held_s, 3))
+
+    async def _bury(self, move: _Departing) -> None:
+        """No other move of these namespaces begins before the last step has ended, and what it began too."""
+        if move.step is not None and not move.step.done():
+            await asyncio.wait([move.step])
+            await self._carriers.resume(move.move_id, move.partition)
+        self._departing.pop(move.move_id, None)
 
     # --- the target ---------------------------------------------------------------------------------------------------
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import random
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -31,23 +31,37 @@ BACKENDS = {"mem": pb.BackendConfig(backend_type="memstore"),
 
 
 class Cluster:
-    """An admin, and proxies by id, each in a folder of its own. `a` has the namespaces `mem` and `disk`."""
+    """An admin, and proxies by id, each in a folder of its own. `a` has the namespaces."""
 
-    def __init__(self, folder: Path, token: str = "", workers: int = 1) -> None:
+    def __init__(
+        self, folder: Path, token: str = "", workers: int = 1, backends: Mapping[str, pb.BackendConfig] = BACKENDS,
+        environment: Mapping[str, str] | None = None,
+    ) -> None:
         self.folder = folder
+        self._backends = backends
+        self._environment = environment
         self._workers = ("--workers", str(workers)) if workers > 1 else ()
         file = folder / "token"
         file.write_text(token)
         self._metadata = (("authorization", f"Bearer {token}"),) if token else ()
         self._shown = ("--admin-token-file", str(file)) if token else ()
-        self.admin = AdminProcess(f"sqlite:///{folder / 'admin.db'}", *(("--token-file", str(file)) if token else ()))
+        self._admin_token = ("--token-file", str(file)) if token else ()
+        self.admin = self._make_admin(0)
         self.proxies: dict[str, ProxyProcess] = {}
         self._stack = contextlib.AsyncExitStack()
+
+    def _make_admin(self, port: int) -> AdminProcess:
+        return AdminProcess(f"sqlite:///{self.folder / 'admin.db'}", *self._admin_token, port=port,
+                            environment=self._environment)
+
+    async def restart_admin(self) -> None:
+        """After it was killed."""
+        self.admin = await self._make_admin(self.admin.port).start()
 
     async def __aenter__(self) -> Cluster:
         await self.admin.start()
         await self.join("a", *self._workers)
-        for name, backend in BACKENDS.items():
+        for name, backend in self._backends.items():
             await self.call("CreateNamespace", admin_pb2.CreateNamespaceRequest(
                 name=name, config=pb.NamespaceConfig(backends={"store": backend})))
         return self
@@ -62,7 +76,8 @@ class Cluster:
         folder.mkdir(exist_ok=True)
         self.proxies[proxy_id] = await self._stack.enter_async_context(proxy(
             "--admin-endpoint", f"127.0.0.1:{self.admin.port}", "--proxy-id", proxy_id, *QUICK, *self._shown,
-            *arguments, "--listen", f"127.0.0.1:{port}", folder=folder))
+            *arguments, "--listen", f"127.0.0.1:{port}", folder=folder,
+            environment=self._environment))
         return self.proxies[proxy_id]
 
     async def call(self, method: str, request: Any) -> Any:
@@ -82,7 +97,7 @@ class Cluster:
         """Let everything leave `source`, and wait until it has."""
         await self.call("Rebalance", admin_pb2.RebalanceRequest(leave=source))
         async with asyncio.timeout(30):
-            while await self.owners() != dict.fromkeys(BACKENDS, target):
+            while await self.owners() != dict.fromkeys(self._backends, target):
                 await asyncio.sleep(0.05)
 
 

@@ -3,25 +3,29 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import re
 import signal
 import sys
 import time
+from collections.abc import Mapping
 from pathlib import Path
 
 
 class AdminProcess:
     """`port`, `metrics_port` and `started_s` are known once `start` returned; `said` and `stopped_s` after `stop`."""
 
-    def __init__(self, urn: str, *arguments: str, port: int = 0) -> None:
+    def __init__(self, urn: str, *arguments: str, port: int = 0, environment: Mapping[str, str] | None = None) -> None:
         self._command = (sys.executable, "-m", "prism_admin", "serve", "--db", urn, "--listen", f"127.0.0.1:{port}",
                          "--metrics-listen", "127.0.0.1:0", *arguments)
         self.port = port
+        self._environment = {**os.environ, **(environment or {})}
 
     async def start(self) -> AdminProcess:
         """Wait until it serves. AssertionError with what it said when it ends instead."""
         began = time.monotonic()
-        self.process = await asyncio.create_subprocess_exec(*self._command, stderr=asyncio.subprocess.PIPE)
+        self.process = await asyncio.create_subprocess_exec(
+            *self._command, env=self._environment, stderr=asyncio.subprocess.PIPE)
         assert self.process.stderr is not None
         said = b""
         while line := await self.process.stderr.readline():

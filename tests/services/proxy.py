@@ -23,7 +23,8 @@ class ProxyProcess:
         inherited = {name: value for name, value in os.environ.items() if not name.startswith("PRISM_")}
         self._environment = inherited | dict(environment or {})
         if folder is not None:
-            self._environment["PYTHONPATH"] = str(Path.cwd())
+            more = self._environment.get("PYTHONPATH")
+            self._environment["PYTHONPATH"] = os.pathsep.join([str(Path.cwd()), *([more] if more else [])])
         self._folder = folder
         self.lines: list[dict[str, Any]] = []
 

@@ -205,6 +205,7 @@ async def test_a_second_try_begins_anew(sides: tuple[Side, Side]) -> None:
     with pytest.raises(MoveError, match="another move"):
         await send(source)
     await source.moves.abandon("m")
+    await settled(source)
     await source.set(b"key", b"2")
     source.target = Way("m", target)
     await send(source)
