@@ -1,14 +1,15 @@
 """A servicer that does what the first message of a call says, step by step, and generated calls of it.
 
-A call is a script (`Call.script`). Two servers of `Scripted` are compared by what `perform` or `on_the_wire` see.
+A call is a script (`Call.script`), pickled: `ast.literal_eval` of CPython 3.11 fails at random when threads use it at
+once, and synchronous servicers are threads. Two servers of `Scripted` are compared by what `perform` or `on_the_wire` see.
 """
 
 from __future__ import annotations
 
-import ast
 import asyncio
 import base64
 import contextlib
+import pickle
 import random
 from collections.abc import AsyncIterator, Collection, Iterator
 from typing import Any, NamedTuple
@@ -80,18 +81,18 @@ class Scripted(grpc.GenericRpcHandler):
     # --- async ------------------------------------------------------------------------------------------------------
 
     async def unary_unary(self, request: bytes, context: Any) -> Any:
-        return await self._unary(ast.literal_eval(request.decode()), context, None)
+        return await self._unary(pickle.loads(request), context, None)
 
     async def stream_unary(self, requests: AsyncIterator[bytes], context: Any) -> Any:
-        script = ast.literal_eval((await anext(aiter(requests))).decode())
+        script = pickle.loads(await anext(aiter(requests)))
         return await self._unary(script, context, requests)
 
     async def unary_stream(self, request: bytes, context: Any) -> AsyncIterator[Any]:
-        async for reply in self._stream(ast.literal_eval(request.decode()), context, None):
+        async for reply in self._stream(pickle.loads(request), context, None):
             yield reply
 
     async def stream_stream(self, requests: AsyncIterator[bytes], context: Any) -> AsyncIterator[Any]:
-        script = ast.literal_eval((await anext(aiter(requests))).decode())
+        script = pickle.loads(await anext(aiter(requests)))
         async for reply in self._stream(script, context, requests):
             yield reply
 
@@ -124,16 +125,16 @@ class Scripted(grpc.GenericRpcHandler):
     # --- sync -------------------------------------------------------------------------------------------------------
 
     def unary_unary_sync(self, request: bytes, context: Any) -> Any:
-        return self._unary_sync(ast.literal_eval(request.decode()), context, None)
+        return self._unary_sync(pickle.loads(request), context, None)
 
     def stream_unary_sync(self, requests: Iterator[bytes], context: Any) -> Any:
-        return self._unary_sync(ast.literal_eval(next(requests).decode()), context, requests)
+        return self._unary_sync(pickle.loads(next(requests)), context, requests)
 
     def unary_stream_sync(self, request: bytes, context: Any) -> Iterator[Any]:
-        yield from self._stream_sync(ast.literal_eval(request.decode()), context, None)
+        yield from self._stream_sync(pickle.loads(request), context, None)
 
     def stream_stream_sync(self, requests: Iterator[bytes], context: Any) -> Iterator[Any]:
-        yield from self._stream_sync(ast.literal_eval(next(requests).decode()), context, requests)
+        yield from self._stream_sync(pickle.loads(next(requests)), context, requests)
 
     def _unary_sync(self, script: list[Step], context: Any, requests: Any) -> Any:
         replies = list(self._stream_sync(script, context, requests))
@@ -241,7 +242,7 @@ def compared(pairs: Any, permitted: Collection[Any]) -> list[tuple[str, Any]]:
 async def perform(channel: grpc.aio.Channel, call: Call, permitted: Collection[Any]) -> Outcome:
     """What a stock client sees, without the metadata that `permitted` names."""
     kind = call.method.rpartition("/")[2].removesuffix("_sync")
-    first = repr(call.script).encode()
+    first = pickle.dumps(call.script)
     options = {"metadata": call.metadata, "timeout": call.timeout, "compression": call.compression}
     method = getattr(channel, kind)(call.method)
     rpc = method(iter([first, *call.messages]), **options) if kind.startswith("stream") else method(first, **options)
@@ -265,7 +266,7 @@ async def on_the_wire(port: int, call: Call, permitted: Collection[Any]) -> tupl
     """The reply as a raw peer sees it, which loses nothing; fields that `permitted` names are left out."""
     async with H2Peer(port) as peer:
         stream = await peer.start(call.method, *wire_pairs(call.metadata))
-        for payload in [repr(call.script).encode(), *call.messages]:
+        for payload in [pickle.dumps(call.script), *call.messages]:
             framed = message(payload)
             await peer.send(*(frame(DATA, 0, stream, framed[at:at + 16384]) for at in range(0, len(framed), 16384)))
         await peer.send(frame(DATA, END_STREAM, stream))
