@@ -1,7 +1,8 @@
 """A servicer that does what the first message of a call says, step by step, and generated calls of it.
 
 A call is a script (`Call.script`), pickled: `ast.literal_eval` of CPython 3.11 fails at random when threads use it at
-once, and synchronous servicers are threads. Two servers of `Scripted` are compared by what `perform` or `on_the_wire` see.
+once, and synchronous servicers are threads. Two servers of `Scripted` are compared by what `perform` or `on_the_wire`
+see.
 """
 
 from __future__ import annotations
