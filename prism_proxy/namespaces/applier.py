@@ -29,6 +29,7 @@ from prism_proxy.namespaces.placement import Placement
 from prism_proxy.namespaces.retirement import Retirement
 from prism_proxy.namespaces.snapshot import Namespaces, Route, Snapshot, build
 from prism_proxy.namespaces.successor import Successor
+from prism_proxy.slots.running import RunningClock
 from prism_proxy.telemetry import log
 
 HAND_OVER_SECONDS = 2.0  # for calls in progress on a driver whose successor waits for it
@@ -70,6 +71,7 @@ class Applier:
         self._make_driver = make_driver
         self._placement = placement or Placement()
         self._page = page if page is not None else GatePage()
+        self._running = RunningClock()
         self._one = asyncio.Lock()
         self._retiring: dict[Driver, Retirement] = {}
         self._replaced: dict[Driver, list[weakref.ref[Route]]] = {}  # routes that calls began on before `renew`
@@ -142,7 +144,7 @@ class Applier:
             heirs[heir] = holder
             return heir
 
-        after = build(before.revision + 1, configs, make, before, self._placement, self._page)
+        after = build(before.revision + 1, configs, make, before, self._placement, self._page, self._running)
         here = _drivers(after)
         heirs = {heir: holder for heir, holder in heirs.items() if heir in here}
         for heir, holder in heirs.items():
@@ -226,7 +228,7 @@ class Applier:
             remade.append(Successor(self._make_driver(backend, config)))
             return remade[-1]
 
-        restored = build(refused.revision + 1, configs, make, staying, self._placement, self._page)
+        restored = build(refused.revision + 1, configs, make, staying, self._placement, self._page, self._running)
         for driver in remade:
             try:
                 await _open_all([driver.driver])

@@ -23,6 +23,7 @@ from prism_proxy.namespaces.placement import Placement
 from prism_proxy.patterns.keyvalue.declaration import REQUIRED
 from prism_proxy.patterns.keyvalue.pattern import KeyValuePattern
 from prism_proxy.patterns.keyvalue.transactions import Transactions, process_name
+from prism_proxy.slots.running import RunningClock
 from prism_proxy.slots.slot import Slot
 
 
@@ -143,9 +144,10 @@ class Namespaces:
 def build(
     revision: int, configs: Sequence[NamespaceConfig], make_driver: Callable[[str, Any], Any],
     previous: Snapshot | None = None, placement: Placement | None = None, page: GatePage | None = None,
+    running: RunningClock | None = None,
 ) -> Snapshot:
     """The snapshot of a configuration. `make_driver(backend, config)` comes from `prism_proxy.standard`; `page` counts
-    for the limits of namespaces, and is needed where there are any.
+    for the limits of namespaces, and is needed where there are any; `running` times what bears on backends.
 
     A namespace whose backend is configured as in `previous` keeps its driver, its data and its open transactions;
     drivers of the others are new and not yet opened. ValueError, or PrismError SLOT_ERROR, when the configuration
@@ -171,7 +173,7 @@ def build(
         if before is not None and before.driver is driver and before.config.resilience == config.resilience:
             slot = before.slot
         else:
-            slot = Slot("store", config.name, driver, REQUIRED, config.resilience)
+            slot = Slot("store", config.name, driver, REQUIRED, config.resilience, running=running)
         pattern = KeyValuePattern(slot, config.keyvalue, transactions)
         partition = partition_of(config.name)
         elsewhere = placement.elsewhere(partition, driver.declaration.state)

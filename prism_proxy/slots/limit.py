@@ -11,6 +11,9 @@ The slack is half the baseline, and no less than 5 ms: some queue must stand or 
 slow call says nothing; delay rather than errors, because errors come when it is too late. A limit that is not in use is
 left alone.
 
+What speaks against a backend is timed by the seconds in which this process ran, and the baseline, which speaks for it,
+by the wall's: a call answered while nothing ran here must not pass for a fast one.
+
 It begins small, as TCP does, and doubles until calls become slower, by windows of 20 ms: what is first measured is then
 near the truth even when the process starts into an overload, and honest callers wait no longer than for a burst.
 
@@ -22,9 +25,9 @@ where half the limit did not make calls faster, the time is the backend's own, a
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 
 from prism_proxy.slots.options import ConcurrencyOptions
+from prism_proxy.slots.running import Moment
 
 WINDOW_S, FIRST_WINDOW_S = 0.1, 0.02
 MIN_SAMPLES = 10
@@ -34,14 +37,15 @@ SLACK_S = 0.005
 
 
 class AdaptiveLimit:
-    """`clock` is monotonic seconds."""
+    """`opened` is when it begins: seconds in which this process ran, as all times but those of `Moment.wall`."""
 
-    def __init__(self, options: ConcurrencyOptions, clock: Callable[[], float]) -> None:
+    def __init__(self, options: ConcurrencyOptions, opened: float) -> None:
         self._options = options
         self._limit = float(options.initial_limit)
         self._samples: list[float] = []
+        self._on_the_wall: list[float] = []
         self._peak = 0
-        self._opened = clock()  # of the window
+        self._opened = opened  # of the window
         self._measure_every = MEASURE_FIRST_S
         self._measure_at = self._opened + self._measure_every
         self.starting = True
@@ -55,41 +59,37 @@ class AdaptiveLimit:
         """Seconds in the backend's queue that are tolerated."""
         return SLACK_S if math.isinf(self.baseline) else max(SLACK_S, self.baseline / 2)
 
-    def observe(self, began: float, now: float, in_flight: int) -> None:
+    def observe(self, began: Moment, now: Moment, in_flight: int) -> None:
         """A call ended, with `in_flight` calls at the backend, itself included."""
-        if began < self._opened:
+        if began.running < self._opened:
             return  # it ran under another limit
-        self._samples.append(now - began)
+        self._samples.append(now.running - began.running)
+        self._on_the_wall.append(now.wall - began.wall)
         if in_flight > self._peak:
             self._peak = in_flight
         count = len(self._samples)
         window = FIRST_WINDOW_S if self.starting else WINDOW_S
-        if count >= MAX_SAMPLES or (count >= MIN_SAMPLES and now - self._opened >= window):
-            self._close(now)
-
-    def excuse(self, now: float) -> None:
-        """This process did not run for a while: what its calls took since tells nothing of the backend."""
-        self._samples.clear()
-        self._peak = 0
-        self._opened = now
+        if count >= MAX_SAMPLES or (count >= MIN_SAMPLES and now.running - self._opened >= window):
+            self._close(now.running)
 
     def _close(self, now: float) -> None:
-        latency = sorted(self._samples)[len(self._samples) // 2]
+        latency, at_most = _median(self._samples), _median(self._on_the_wall)
         peak = self._peak
         self._samples.clear()
+        self._on_the_wall.clear()
         self._peak = 0
         self._opened = now
         if self._kept is not None:
             self._set(self._kept)
             self._kept = None
-            self._rebase(latency, now)
+            self._rebase(at_most, now)
         elif now >= self._measure_at and peak >= self._limit / 2:
             self._kept = self._limit
             self._set(self._limit / 2)
         elif now >= self._measure_at:
-            self._rebase(latency, now)
+            self._rebase(at_most, now)
         else:
-            self.baseline = min(self.baseline, latency)
+            self.baseline = min(self.baseline, at_most)
             self._adjust(latency, peak)
 
     def _rebase(self, latency: float, now: float) -> None:
@@ -118,3 +118,7 @@ class AdaptiveLimit:
     def _set(self, limit: float) -> None:
         self._limit = min(max(limit, self._options.min_limit), self._options.max_limit)
         self.current = int(self._limit)
+
+
+def _median(values: list[float]) -> float:
+    return sorted(values)[len(values) // 2]

@@ -61,11 +61,6 @@ class Line:
         self._notice(now)
         return given_up
 
-    def excuse(self, seconds: float) -> None:
-        """This process did not run for so long: nobody's wait counts for that time."""
-        self._waiters = deque(waiter._replace(since=waiter.since + seconds) for waiter in self._waiters)
-        self._changed += seconds
-
     def _notice(self, now: float) -> None:
         if self._empty is bool(self._waiters):
             self._empty = not self._waiters

@@ -18,6 +18,7 @@ from prism_proxy.slots.operation import Caller, Operation
 from prism_proxy.slots.options import SlotOptions
 from prism_proxy.slots.outcome import NOT_EXECUTED, backend_failed, repeatable
 from prism_proxy.slots.reconnection import Reconnection
+from prism_proxy.slots.running import Moment, RunningClock
 from prism_proxy.slots.turns import Turns
 
 RETRY_SOON_S = 0.1
@@ -25,18 +26,20 @@ RETRY_SHED_S = 1.0
 
 
 class Resilience:
-    """`clock` is monotonic seconds; `jitter(low, high)` draws a number between."""
+    """`clock` is monotonic seconds, of which `running` knows those in which this process ran; `jitter(low, high)` draws
+    a number between."""
 
     def __init__(self, namespace: str, backend: str, health: Callable[[], HealthReport], options: SlotOptions,
-                 clock: Callable[[], float], jitter: Callable[[float, float], float] = random.uniform) -> None:
+                 clock: Callable[[], float], running: RunningClock,
+                 jitter: Callable[[float, float], float] = random.uniform) -> None:
         self._namespace = namespace
         self._backend = backend
         self._retries = options.retries
         self._jitter = jitter
-        self.clock = clock
+        self.now = running.now
         self.circuit = Circuit(options.circuit, clock, self._circuit_changed)
         self.reconnection = Reconnection(health, self.circuit, options.reconnect, clock)
-        self.turns = Turns(options.concurrency, clock) if options.concurrency.adaptive else None
+        self.turns = Turns(options.concurrency, running) if options.concurrency.adaptive else None
         self.budget = RetryBudget(options.retries.budget_ratio, options.retries.budget_floor_per_s, clock)
         self.retried = 0
 
@@ -56,11 +59,11 @@ class Resilience:
             if turns is not None:
                 turns.leave()
 
-    def succeeded(self, permit: int, began: float) -> None:
+    def succeeded(self, permit: int, began: Moment) -> None:
         self.circuit.succeeded(permit)
         self._left(began)
 
-    def failed(self, permit: int, began: float, error: PrismError) -> None:
+    def failed(self, permit: int, began: Moment, error: PrismError) -> None:
         """The call ended with an error, which need not be the backend's fault."""
         if not backend_failed(error):
             self.succeeded(permit, began)  # it answered
@@ -100,7 +103,7 @@ class Resilience:
     def _ceiling(self, attempt: int) -> float:
         return min(self._retries.backoff_max_s, self._retries.backoff_first_s * 2.0 ** (attempt - 1))
 
-    def _left(self, began: float | None) -> None:
+    def _left(self, began: Moment | None) -> None:
         if self.turns is not None:
             self.turns.leave(began)
 

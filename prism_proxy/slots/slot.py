@@ -18,6 +18,7 @@ from prism_proxy.slots.operation import Caller, Operation
 from prism_proxy.slots.options import SlotOptions
 from prism_proxy.slots.outcome import located, settled
 from prism_proxy.slots.resilience import Resilience
+from prism_proxy.slots.running import RunningClock
 from prism_proxy.slots.spans import begin, end
 
 DriverT = TypeVar("DriverT", bound=Driver)
@@ -28,13 +29,14 @@ Args = ParamSpec("Args")
 class Slot(Generic[DriverT]):
     """`name` is the slot's name in its pattern, `namespace` the one it serves; both appear in errors.
 
-    `resilience` is None for a driver of local state. PrismError SLOT_ERROR when the driver lacks an interface that the
-    pattern cannot do without.
+    `running` is shared by the slots of a process, or one timer each watches its stalls. `resilience` is None for a
+    driver of local state. PrismError SLOT_ERROR when the driver lacks an interface that the pattern cannot do without.
     """
 
     def __init__(
         self, name: str, namespace: str, driver: DriverT, required: frozenset[str] = frozenset(),
         options: SlotOptions | None = None, clock: Callable[[], float] = time.monotonic,
+        running: RunningClock | None = None,
     ) -> None:
         declared = driver.declaration
         missing = required - declared.interfaces
@@ -48,7 +50,8 @@ class Slot(Generic[DriverT]):
         self.namespace = namespace
         self.driver = driver
         self.resilience = None if declared.state == "local" else Resilience(
-            namespace, declared.name, driver.health, options or SlotOptions(), clock)
+            namespace, declared.name, driver.health, options or SlotOptions(), clock,
+            RunningClock(clock) if running is None else running)
         self._where = {"namespace": namespace, "backend": declared.name, "slot": name}
 
     @property
@@ -91,7 +94,7 @@ class Slot(Generic[DriverT]):
                 permit = await guard.admit(operation, caller)
             except PrismError as refusal:
                 raise failure or located(refusal, self._where, operation, attempt) from _cause(failure)
-            began = guard.clock()
+            began = guard.now()
             span = begin(caller, self._where, operation, attempt)
             try:
                 result = await command(*args, **kwargs)

@@ -18,7 +18,7 @@ class FixedCapacity:
     declaration = Declaration("fixed", frozenset({keyvalue.BASIC}), state="shared", durability="volatile")
 
     def __init__(self, capacity: float, servers: int) -> None:
-        self._service_s = servers / capacity
+        self.service_s = servers / capacity
         self._free_at = [0.0] * servers
         self.served = 0
 
@@ -35,7 +35,7 @@ class FixedCapacity:
     async def _serve(self) -> None:
         loop = asyncio.get_running_loop()
         server = min(range(len(self._free_at)), key=self._free_at.__getitem__)
-        done = max(self._free_at[server], loop.time()) + self._service_s
+        done = max(self._free_at[server], loop.time()) + self.service_s
         self._free_at[server] = done
         answered = loop.create_future()
         loop.call_at(done, answered.set_result, None)

@@ -2,7 +2,9 @@
 
     python -m tests.support.open_loop_client ADDRESS RATE WARM_SECONDS SECONDS
 
-It prints what it saw after the warm-up as one JSON object: statuses by name, and seconds of the calls that ended OK.
+It prints what it saw after the warm-up as one JSON object: `statuses`, how many calls by status; `goodput`, calls a
+second that ended OK; `p99`, seconds of those; `late`, the longest seconds by which a call was begun after its time;
+`unexpected`, what the first calls said that neither ended OK nor were shed.
 """
 
 from __future__ import annotations
@@ -32,6 +34,8 @@ async def load(address: str, rate: float, warm_s: float, seconds: float) -> dict
         await channel.channel_ready()
     latencies: list[float] = []
     statuses: collections.Counter[str] = collections.Counter()
+    unexpected: list[str] = []
+    late = 0.0
     began = time.monotonic()
     warm, end, at, tasks = began + warm_s, began + warm_s + seconds, began, set()
 
@@ -42,6 +46,8 @@ async def load(address: str, rate: float, warm_s: float, seconds: float) -> dict
             status = "OK"
         except grpc.aio.AioRpcError as error:
             status = error.code().name
+            if error.code() is not grpc.StatusCode.RESOURCE_EXHAUSTED and len(unexpected) < 5:
+                unexpected.append(f"{time.monotonic() - began:.3f} s: {error.debug_error_string()}")
         if started >= warm:
             statuses[status] += 1
             if status == "OK":
@@ -51,13 +57,16 @@ async def load(address: str, rate: float, warm_s: float, seconds: float) -> dict
     while (at := at + draw.expovariate(rate)) < end:
         if (wait := at - time.monotonic()) > 0.0005:
             await asyncio.sleep(wait)
+        late = max(late, time.monotonic() - at)
         tasks.add(task := asyncio.ensure_future(one(number)))
         task.add_done_callback(tasks.discard)
         number += 1
     await asyncio.gather(*tasks)
     for channel in channels:
         await channel.close()
-    return {"statuses": statuses, "latencies": latencies}
+    latencies.sort()
+    return {"statuses": statuses, "goodput": len(latencies) / seconds, "p99": latencies[int(len(latencies) * 0.99)],
+            "late": late, "unexpected": unexpected}
 
 
 if __name__ == "__main__":

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import random
 from dataclasses import dataclass, field
 
 import pytest
@@ -83,16 +84,29 @@ def test_buf3_bulk_work_is_shed_first() -> None:
     assert loads[BATCH_GET].shed / asked > 0.4
 
 
-@pytest.mark.parametrize("callers", [20, 60, 200])
-def test_honest_callers_of_a_healthy_backend_are_never_shed(callers: int) -> None:
-    """Closed-loop callers on a machine that does not run the process for 300 ms of every second."""
+class Linear(FixedCapacity):
+    """Each call takes 5 ms, and longer in proportion when more than ten are there, as where all share a processor."""
 
-    async def main() -> tuple[int, int]:
-        loop = asyncio.get_running_loop()
+    here = 0
+
+    async def _serve(self) -> None:
+        self.here += 1
+        try:
+            await asyncio.sleep(0.005 * max(1.0, self.here / 10))
+        finally:
+            self.here -= 1
+        self.served += 1
+
+
+def closed_loop(driver: FixedCapacity, callers: int, stall: float, every: float, seconds: float = 2.0) -> int:
+    """How many calls of callers that wait for each answer are shed, while the machine does not run the process for
+    `stall` seconds now and then, `every` seconds apart on average."""
+
+    async def main() -> int:
+        loop, draw = asyncio.get_running_loop(), random.Random(1)
         assert isinstance(loop, VirtualTimeLoop)
-        driver = FixedCapacity(100_000, 30)
         slot = Slot("store", "orders", driver, clock=loop.time)
-        ends = loop.time() + 4
+        ends = loop.time() + seconds
         shed = 0
 
         async def one() -> None:
@@ -102,15 +116,63 @@ def test_honest_callers_of_a_healthy_backend_are_never_shed(callers: int) -> Non
                     await slot.call(GET, None, driver.get, b"key")
                 except PrismError:
                     shed += 1
+                    await asyncio.sleep(0.001)
 
-        async def standstills() -> None:
-            while loop.time() < ends:
-                await asyncio.sleep(0.7)
-                loop.advance(0.3)
+        async def stalls() -> None:
+            while stall and loop.time() < ends:
+                await asyncio.sleep(every * draw.uniform(0.5, 1.5))
+                loop.advance(stall)
 
-        await asyncio.gather(standstills(), *(one() for _ in range(callers)))
-        return shed, driver.served
+        await asyncio.gather(stalls(), *(one() for _ in range(callers)))
+        return shed
 
-    shed, served = run(main())
-    assert shed == 0
-    assert served > 100 * callers
+    return run(main())
+
+
+@pytest.mark.parametrize("callers", [20, 200])
+@pytest.mark.parametrize(("stall", "every"), [(0.5, 1.0), (0.3, 0.7), (0.05, 0.2), (0.02, 0.06)])
+def test_honest_callers_of_a_fast_backend_are_never_shed(callers: int, stall: float, every: float) -> None:
+    driver = FixedCapacity(100_000, 30)
+    assert closed_loop(driver, callers, stall, every) == 0
+    assert driver.served > 50 * callers
+
+
+@pytest.mark.parametrize(("stall", "every"), [(0.0, 1.0), (0.3, 0.7), (0.02, 0.06)])
+def test_honest_callers_are_not_shed_by_a_backend_at_its_capacity(stall: float, every: float) -> None:
+    assert closed_loop(FixedCapacity(CAPACITY, 10), 20, stall, every) == 0
+    assert closed_loop(Linear(CAPACITY, 10), 20, stall, every) == 0
+
+
+@pytest.mark.parametrize("rate", [1000, 1800])
+def test_a_backend_that_recovers_is_used_again(rate: float) -> None:
+    """Ten times slower from the third second to the sixth: what it then can take is used, and all of it afterwards."""
+
+    async def main() -> dict[int, list[float | None]]:
+        loop = asyncio.get_running_loop()
+        driver = FixedCapacity(CAPACITY, 10)
+        usual = driver.service_s
+        slot = Slot("store", "orders", driver, clock=loop.time)
+        start = loop.time()
+        seconds: dict[int, list[float | None]] = {}
+
+        async def one() -> None:
+            began = loop.time()
+            try:
+                await slot.call(GET, None, driver.get, b"key")
+                took = loop.time() - began
+            except PrismError:
+                took = None
+            seconds.setdefault(int(began - start), []).append(took)
+
+        loop.call_at(start + 3, setattr, driver, "service_s", usual * 10)
+        loop.call_at(start + 6, setattr, driver, "service_s", usual)
+        await open_loop(rate, 9, one)
+        return seconds
+
+    seconds = run(main())
+    answered = {second: [it for it in took if it is not None] for second, took in seconds.items()}
+    assert len(answered[2]) == len(seconds[2])
+    for slow in (4, 5):
+        assert len(answered[slow]) >= 0.8 * CAPACITY / 10
+        assert sorted(answered[slow])[len(answered[slow]) // 2] < 0.2
+    assert len(answered[8]) == len(seconds[8])
