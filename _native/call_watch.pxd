@@ -9,12 +9,16 @@ cdef class CallWatch:
     cdef object report
     cdef int64_t slow_ns
     cdef uint32_t statuses      # a bit for each status that is reported whatever else
-    cdef uint32_t share         # of 2**32 calls that are drawn
-    cdef bint parents           # whether calls of a sampled parent are reported
-    cdef readonly bint spans    # whether servicers' calls keep what happens within them
-    cdef uint64_t draw
+    cdef readonly bint traces   # whether calls have a span of ours, and sampled ones are reported
+    cdef bint draws             # whether a share of the calls of unsampled parents, or of none, is sampled
+    cdef uint64_t highest       # id of a trace, by its low half, that is in the share
+    cdef uint64_t seed[2]
     cdef int64_t budget_ns, refilled_ns, report_cost_ns
     cdef readonly uint64_t unheard
-    cdef bint sampled(self, RequestHead head) noexcept
+    cdef uint64_t draw(self) noexcept
+    cdef void trace(self, RequestHead head) noexcept
     cdef void ended(self, RequestHead head, MethodStats stats, object call, int code, int64_t elapsed_ns,
                     int64_t now_ns) noexcept
+
+
+cdef object trace_ids(RequestHead head)

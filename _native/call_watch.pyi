@@ -2,6 +2,7 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 Span = tuple[str, int, int, dict[str, str | int], str]
+TraceIds = tuple[int, int, int]
 
 class EndedCall:
     namespace: str
@@ -14,15 +15,16 @@ class EndedCall:
     metadata: tuple[tuple[str, str | bytes], ...]
     peer: str
     spans: list[Span] | tuple[()]
+    trace: TraceIds | None
     def __init__(
         self, stats: Any, code: int, elapsed_ns: int, metadata: tuple[tuple[str, str | bytes], ...], peer: str,
-        spans: list[Span] | tuple[()],
+        spans: list[Span] | tuple[()], trace: TraceIds | None = None,
     ) -> None: ...
 
 class CallWatch:
-    spans: bool
+    traces: bool
     unheard: int
     def __init__(
-        self, report: Callable[[EndedCall], None], statuses: Iterable[int], *, slow_s: float = 0, share: float = 0,
-        parents: bool = False, spans: bool = False, reports_per_s: int = 1000,
+        self, report: Callable[[EndedCall], None], statuses: Iterable[int], *, slow_s: float = 0,
+        traces: bool = False, share: float = 0, reports_per_s: int = 1000,
     ) -> None: ...

@@ -1,13 +1,19 @@
 """What native handlers know of a namespace on Redis."""
-from libc.stdint cimport uint8_t
+from libc.stdint cimport uint8_t, uint32_t
 
-from prism_proxy._native.resp cimport RespConnection
+from prism_proxy._native.resp cimport RespConnection, Share
+
+
+cdef class Places:
+    cdef readonly list connections      # RespConnection or None; the last one is for large values
 
 
 cdef class RedisStore:
     cdef readonly bytes prefix          # of every key of the namespace
-    cdef readonly list connections      # RespConnection or None, by place
-    cdef readonly object bulk           # RespConnection for large values, or None
     cdef readonly size_t bulk_bytes
+    cdef readonly uint32_t max_pending
+    cdef Places places                  # None while detached
+    cdef readonly list shares           # Share by place
     cdef readonly dict describe         # "expired", "unknown": makes the error of a call without an answer
-    cdef RespConnection pick(self, const uint8_t* key, size_t n, size_t value_bytes)
+    cdef Py_ssize_t place_of(self, const uint8_t* key, size_t n, size_t value_bytes) noexcept
+    cdef RespConnection usable(self, Py_ssize_t place)

@@ -3,64 +3,126 @@
 The ordinary case makes no Python object. Everything else is the servicer's, which has the slot's rules: a request that
 does not decode, no usable connection, an error of Redis, and what a lost connection surely did not execute. A write
 that may have been executed is answered here, because it must not be tried again.
+
+Calls take turns with those of servicers, and wait in the same line. They wait here, because a servicer costs ten times
+as much: a moment with more calls than the backend may have would become one in which the proxy is too slow for them.
 """
-from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_GET_SIZE
-from libc.stdint cimport uint8_t, uint32_t
+from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
+from libc.stdint cimport int64_t, uint8_t, uint32_t
 from libc.stdlib cimport free, malloc
 from libc.string cimport memcpy
 
 from prism_proxy._native.call cimport Handler, ServerStream
 from prism_proxy._native.circuit cimport CircuitCore
+from prism_proxy._native.clock cimport monotonic_ns
 from prism_proxy._native.keyvalue cimport KeyValueHandler, read_request
 from prism_proxy._native.protowire cimport proto_bytes_t, proto_put_varint, proto_varint_size
 from prism_proxy._native.resp cimport (
-    ANSWERED, EXPIRED, LOST_SENT, SEND_OK, RespConnection, argument_t, read_command, reply_fn, resp_reply_t,
+    ANSWERED, EXPECT_INTEGER, EXPECT_OK, EXPECT_VALUE, EXPIRED, LOST_SENT, SEND_OK, RespConnection, Share, argument_t,
+    read_command, reply_fn, resp_reply_t,
 )
 from prism_proxy._native.routing cimport NativeRoute
+from prism_proxy._native.turns cimport TurnsCore
 
 cdef enum:
     KEY_TAG = 0x0A
     VALUE_TAG = 0x12
 
 
+cdef class Places:
+    """The connections to one server, which namespaces share: `connections` for commands, and one for large values.
+    The link fills and empties them as connections come and go."""
+
+    def __init__(self, int connections):
+        self.connections = [None] * (connections + 1)
+
+
 cdef class RedisStore:
-    """`connections` and `bulk` are filled and emptied by the link as connections come and go."""
+    """One namespace's view of the connections, none until `attach`. `max_pending` is of each connection."""
 
-    def __init__(self, bytes prefix not None, int connections, size_t bulk_bytes, dict describe not None):
+    def __init__(self, bytes prefix not None, size_t bulk_bytes, uint32_t max_pending, dict describe not None):
         self.prefix = prefix
-        self.connections = [None] * connections
         self.bulk_bytes = bulk_bytes
+        self.max_pending = max_pending
         self.describe = describe
+        self.shares = []
 
-    def set_connection(self, int place, connection) -> None:
-        """Put a connection in its place, or None; the place after the last is for large values."""
-        if place == len(self.connections):
-            self.bulk = connection
-        else:
-            self.connections[place] = connection
+    def attach(self, Places places not None) -> None:
+        self.shares = [Share(self.max_pending) for _ in places.connections]
+        self.places = places
 
-    def connection_for(self, bytes key not None, size_t value_bytes=0):
-        """The usable connection for a key, or None."""
-        return self.pick(<const uint8_t*>PyBytes_AS_STRING(key), PyBytes_GET_SIZE(key), value_bytes)
+    def detach(self) -> None:
+        """No further command; those without a reply get theirs."""
+        self.places = None
 
-    cdef RespConnection pick(self, const uint8_t* key, size_t n, size_t value_bytes):
+    @property
+    def pending(self) -> int:
+        """Commands of the namespace without a reply."""
+        return sum([share.pending for share in self.shares])
+
+    def way(self, bytes key not None, size_t value_bytes=0, bint bulk=False):
+        """(connection, share) for a command about a key; the connection is None when it is not usable."""
+        cdef Py_ssize_t place
+        if self.places is None:
+            return None, None
+        place = len(self.shares) - 1
+        if not bulk:
+            place = self.place_of(<const uint8_t*>PyBytes_AS_STRING(key), PyBytes_GET_SIZE(key), value_bytes)
+        return self.usable(place), self.shares[place]
+
+    cdef Py_ssize_t place_of(self, const uint8_t* key, size_t n, size_t value_bytes) noexcept:
         """By key, so that the commands of one key are executed in the order they were sent."""
+        cdef Py_ssize_t last = len(self.shares) - 1
         cdef uint32_t hash = 0
         cdef size_t i
         if value_bytes > self.bulk_bytes:
-            found = self.bulk
-        else:
-            for i in range(n - 8 if n > 8 else 0, n):
-                hash = hash * 31 + key[i]
-            found = self.connections[(hash ^ (hash >> 15)) % <uint32_t>len(self.connections)]
+            return last
+        for i in range(n - 8 if n > 8 else 0, n):
+            hash = hash * 31 + key[i]
+        return (hash ^ (hash >> 15)) % <uint32_t>last
+
+    cdef RespConnection usable(self, Py_ssize_t place):
+        found = self.places.connections[place]
         if found is None or not (<RespConnection>found).ready:
             return None
         return <RespConnection>found
 
 
+cdef class QueuedCall:
+    """A call in line, as `Turns` has them: what a Future is to a servicer."""
+    cdef ServerStream stream
+    cdef bytes request
+
+    def done(self) -> bool:
+        """Whether its caller has gone, or its deadline ended it."""
+        return self.stream.answered or self.stream.session is None
+
+    def set_result(self, bint turn) -> None:
+        cdef ServerStream stream = self.stream
+        cdef RedisHandler handler = <RedisHandler>stream.handler
+        cdef const uint8_t* data = <const uint8_t*>PyBytes_AS_STRING(self.request)
+        cdef size_t n = PyBytes_GET_SIZE(self.request)
+        stream.hold(-<int64_t>n)
+        if stream.deadline_timer is not None:
+            stream.deadline_timer.cancel()
+            stream.deadline_timer = None
+        if not turn:
+            handler.fail_shed(stream)
+        elif handler.call(stream, data, n):
+            stream.route.turns.gave_back()      # whoever gave the turn has an eye on what is free
+            stream.handler_finished()
+            handler.decline(stream, data, n)
+            stream.handler.on_end(stream)
+
+    def deadline_reached(self) -> None:
+        self.stream.deadline_passed()
+
+
 cdef class RedisHandler(KeyValueHandler):
-    """Base of the four. `done` takes the reply; `verb` is the command, `writes` whether it must run at most once."""
+    """Base of the four. `done` takes the reply, which must be what the command `expects`; `verb` is the command,
+    `writes` whether it must run at most once."""
     cdef reply_fn done
+    cdef int expects
     cdef bytes verb
     cdef bint writes
 
@@ -68,21 +130,47 @@ cdef class RedisHandler(KeyValueHandler):
         return route is not None and isinstance(route.native_store, RedisStore)
 
     cdef void on_message(self, ServerStream stream, const uint8_t* data, size_t n) noexcept:
+        cdef TurnsCore turns = stream.route.turns
+        if turns is not None and not turns.enter():
+            self.wait(stream, data, n)
+        elif self.call(stream, data, n):
+            if turns is not None:
+                turns.leave()
+            self.decline(stream, data, n)
+
+    cdef void wait(self, ServerStream stream, const uint8_t* data, size_t n) noexcept:
+        """Let the call stand in line, unless the line is full."""
+        cdef QueuedCall waiting = QueuedCall.__new__(QueuedCall)
+        waiting.stream = stream
+        waiting.request = PyBytes_FromStringAndSize(<const char*>data, n)
+        if not stream.route.turns.join(waiting):
+            self.fail_shed(stream)
+            return
+        stream.handler_started()
+        stream.hold(n)
+        if stream.deadline_ns:
+            stream.deadline_timer = stream.core.loop.call_later(
+                max(0, stream.deadline_ns - monotonic_ns()) / 1e9, waiting.deadline_reached)
+
+    cdef int call(self, ServerStream stream, const uint8_t* data, size_t n) noexcept:
+        """Send the command of a call that has its turn; -1 when the servicer must serve it, without that turn."""
         cdef proto_bytes_t key, value
         cdef RedisStore store = <RedisStore>stream.route.native_store
         cdef RespConnection connection
         cdef CircuitCore circuit = stream.route.circuit
         cdef argument_t arguments[3]
+        cdef Py_ssize_t place
         cdef bint has_value = self.has_value()
         value.data = data
         value.length = 0
         if read_request(data, n, &key, &value if has_value else NULL):
-            self.decline(stream, data, n)
-            return
-        connection = store.pick(key.data, key.length, value.length)
-        if connection is None or (circuit is not None and not circuit.closed):
-            self.decline(stream, data, n)
-            return
+            return -1
+        if store.places is None or (circuit is not None and not circuit.closed):
+            return -1
+        place = store.place_of(key.data, key.length, value.length)
+        connection = store.usable(place)
+        if connection is None:
+            return -1
         arguments[0].head_length = 0
         arguments[0].data = <const uint8_t*>PyBytes_AS_STRING(self.verb)
         arguments[0].length = PyBytes_GET_SIZE(self.verb)
@@ -93,10 +181,12 @@ cdef class RedisHandler(KeyValueHandler):
         arguments[2].head_length = 0
         arguments[2].data = value.data
         arguments[2].length = value.length
-        if connection.send(self.done, stream, stream.deadline_ns, 3 if has_value else 2, arguments) != SEND_OK:
-            self.decline(stream, data, n)
-            return
-        stream.handler_started()
+        if connection.send(self.done, self.expects, stream, stream.deadline_ns, 3 if has_value else 2,
+                           arguments, <Share>store.shares[place], stream.route.turns) != SEND_OK:
+            return -1
+        if not stream.handler_active:
+            stream.handler_started()
+        return 0
 
     cdef bint has_value(self) noexcept:
         return False
@@ -163,6 +253,10 @@ cdef class RedisHandler(KeyValueHandler):
         stream.fail_with(store.describe["expired"](stream.method.operation, self.writes))
         stream.handler_finished()   # a caller's deadline says nothing of the backend
 
+    cdef void fail_shed(self, ServerStream stream) noexcept:
+        stream.fail_with(stream.route.turns.refusal(stream.method.operation))
+        stream.handler_finished()
+
     cdef void backend_failed(self, ServerStream stream, str reason) noexcept:
         cdef CircuitCore circuit = stream.route.circuit
         if circuit is not None:
@@ -178,12 +272,14 @@ cdef class RedisHandler(KeyValueHandler):
 cdef class RedisGet(RedisHandler):
     def __cinit__(self):
         self.verb = b"GET"
+        self.expects = EXPECT_VALUE
         self.done = get_done
 
 
 cdef class RedisSet(RedisHandler):
     def __cinit__(self):
         self.verb = b"SET"
+        self.expects = EXPECT_OK
         self.done = flag_done
         self.writes = True
 
@@ -194,6 +290,7 @@ cdef class RedisSet(RedisHandler):
 cdef class RedisDelete(RedisHandler):
     def __cinit__(self):
         self.verb = b"DEL"
+        self.expects = EXPECT_INTEGER
         self.done = flag_done
         self.writes = True
 
@@ -201,6 +298,7 @@ cdef class RedisDelete(RedisHandler):
 cdef class RedisExists(RedisHandler):
     def __cinit__(self):
         self.verb = b"EXISTS"
+        self.expects = EXPECT_INTEGER
         self.done = exists_done
 
 

@@ -4,14 +4,17 @@ from prism_proxy._native.call cimport Handler, ServerStream
 
 cdef class Refusal(Handler):
     cdef object make
+    cdef bint ours
 
-    def __init__(self, make not None):
-        """`make()` gives the PrismError of a call."""
+    def __init__(self, make not None, bint ours=False):
+        """`make()` gives the PrismError of a call. `ours`: nobody else has the partition, so whoever passed the call on
+        is told so too, and need not look again."""
         self.make = make
+        self.ours = ours
         self.spliced = self.request_streaming = True
 
     cdef void on_start(self, ServerStream stream) noexcept:
-        if stream.forwarded:
+        if stream.forwarded and not self.ours:
             stream.not_owner()
             return
         try:

@@ -2,6 +2,7 @@
 from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
 
 from prism_proxy._native.buffers cimport buffer_t
+from prism_proxy._native.turns cimport TurnsCore
 
 cdef extern from "resp.h" nogil:
     enum:
@@ -37,6 +38,14 @@ cdef enum:
     SEND_FULL = -2
 
 
+# what a reply must be; what is something else answers another command, or comes from no Redis
+cdef enum:
+    EXPECT_ANY = 0
+    EXPECT_VALUE = 1    # a bulk string or null
+    EXPECT_OK = 2
+    EXPECT_INTEGER = 3
+
+
 cdef struct argument_t:
     # one argument, in up to two pieces
     const uint8_t* head
@@ -50,12 +59,25 @@ ctypedef void (*reply_fn)(void* owner, int outcome, const resp_reply_t* reply, c
                           size_t n) noexcept
 
 
+cdef class Share:
+    # what one of several namespaces has on a connection
+    cdef readonly uint32_t pending      # commands without a reply, also those nobody waits for any more
+    cdef readonly uint32_t max_pending
+    cdef readonly uint32_t users        # namespaces that have commands on the connection, this one included
+    cdef size_t queued                  # bytes in the piece that is to leave next
+    cdef uint64_t piece                 # where that piece begins
+
+
 cdef struct pending_t:
     void* owner         # a reference is held; NULL once the owner wants no reply any more
+    void* share         # a reference is held; NULL for what is no namespace's
+    void* turns         # a reference is held, and a place at the backend; NULL for what has none
     reply_fn done
     uint64_t start      # of the command in the stream of all bytes sent
     uint32_t length
+    int expects
     int64_t sent_ns, deadline_ns
+    double began        # when it was sent, as its turns time it
 
 
 cdef class RespConnection:
@@ -71,13 +93,18 @@ cdef class RespConnection:
     cdef uint32_t capacity
     cdef uint64_t handed                # bytes given to the transport so far
     cdef uint64_t log_end               # where the oldest bytes still kept end
+    cdef uint32_t users                 # shares with commands in the ring
     cdef uint32_t max_pending
     cdef size_t max_queued_bytes, max_reply_bytes
     cdef int64_t read_timeout_ns
     cdef int64_t swept_ns               # when deadlines were looked at last
+    cdef int64_t queued_ns, read_ns     # when the piece that is to leave next was begun, and the last one came
     cdef readonly int64_t last_reply_ns    # monotonic; 0 before the first
-    cdef int send(self, reply_fn done, object owner, int64_t deadline_ns, int count,
-                  const argument_t* arguments) noexcept
+    cdef int send(self, reply_fn done, int expects, object owner, int64_t deadline_ns, int count,
+                  const argument_t* arguments, Share share, TurnsCore turns) noexcept
+    cdef bint has_room(self, Share share, size_t size) noexcept
+    cdef void leave(self, void* share) noexcept
+    cdef void end_turn(self, const pending_t* entry, bint answered) noexcept
     cdef void schedule_flush(self) noexcept
     cdef size_t consume(self, const uint8_t* data, size_t n) noexcept
     cdef void deliver(self, const resp_reply_t* reply) noexcept

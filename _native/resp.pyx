@@ -18,6 +18,7 @@ from libc.string cimport memcmp, memcpy, memmove, memset
 
 from prism_proxy._native.buffers cimport buffer_append, buffer_free, buffer_reserve
 from prism_proxy._native.clock cimport monotonic_ns
+from prism_proxy._native.turns cimport TurnsCore
 
 cdef enum:
     SWEEP_MS = 5            # how exactly deadlines are kept while Redis is slow
@@ -43,6 +44,18 @@ class ConnectionLost(Exception):
 
 class PipelineFull(Exception):
     """So many commands, or bytes of them, wait for this connection that no more are taken."""
+
+
+cdef class Share:
+    """What one namespace may have on a connection that it shares: its equal part of `max_pending` commands and of the
+    connection's bytes, equal among those that have commands there, and one command in any case.
+
+    It gets that part also while others hold more, from before it came: so the connection as a whole takes more than one
+    namespace alone may have, for n of them at most 1 + 1/2 + ... + 1/n times as much.
+    """
+
+    def __init__(self, uint32_t max_pending):
+        self.max_pending = max_pending
 
 
 cdef class RespConnection:
@@ -85,7 +98,7 @@ cdef class RespConnection:
         """The greeting is over."""
         self.ready = True
 
-    def execute(self, *arguments):
+    def execute(self, *arguments, Share share=None):
         """Send a command of bytes; a Future of its reply. ConnectionLost, PipelineFull; the Future may hold RespError.
 
         Replies are bytes, int, bool, float, None, list (aggregates of any kind; maps as key, value, key, value), and
@@ -106,20 +119,23 @@ cdef class RespConnection:
                 encoded[count].length = PyBytes_GET_SIZE(item)
                 count += 1
             future = self.loop.create_future()
-            rc = self.send(future_done, future, 0, count, encoded)
+            rc = self.send(future_done, expected_of(encoded, count), future, 0, count, encoded, share, None)
         finally:
             if encoded != few:
                 free(encoded)
         if rc == SEND_CLOSED:
             raise ConnectionLost(self.closed_reason or "not connected", False)
         if rc == SEND_FULL:
-            raise PipelineFull(
-                f"{self.tail - self.head} commands and {self.out.length} bytes wait for this connection")
+            count = self.tail - self.head if share is None else share.pending
+            raise PipelineFull(f"{count} commands and {self.out.length} bytes wait for this connection")
         return future
 
-    cdef int send(self, reply_fn done, object owner, int64_t deadline_ns, int count,
-                  const argument_t* arguments) noexcept:
-        """Queue a command; SEND_OK, or why not. `done` is called exactly once when it is SEND_OK."""
+    cdef int send(self, reply_fn done, int expects, object owner, int64_t deadline_ns, int count,
+                  const argument_t* arguments, Share share, TurnsCore turns) noexcept:
+        """Queue a command; SEND_OK, or why not. `done` is called exactly once when it is SEND_OK. A reply that is
+        neither what it `expects` nor an error ends the connection. `share` is None for what is no namespace's, and
+        `turns` for what has no place at the backend; a place is given back when the command leaves the ring, which may
+        be after its caller has gone: until then the backend is busy with it."""
         cdef size_t size = 16, start = self.out.length, n
         cdef pending_t* entry
         cdef uint8_t* at
@@ -128,9 +144,8 @@ cdef class RespConnection:
             return SEND_CLOSED
         for i in range(count):
             size += 32 + arguments[i].head_length + arguments[i].length
-        if self.tail - self.head >= self.max_pending or start + size > self.max_queued_bytes + 32 * 1024:
-            if start != 0 or self.tail - self.head >= self.max_pending:    # one alone may be as large as it likes
-                return SEND_FULL
+        if not self.has_room(share, size):
+            return SEND_FULL
         if (self.tail - self.head == self.capacity and self.grow()) or buffer_reserve(&self.out, size):
             return SEND_FULL
         at = self.out.data + start
@@ -156,14 +171,70 @@ cdef class RespConnection:
         entry = &self.ring[self.tail & (self.capacity - 1)]
         entry.owner = <void*>owner
         Py_INCREF(owner)
+        entry.share = NULL
+        if share is not None:
+            entry.share = <void*>share
+            Py_INCREF(share)
+            self.users += share.pending == 0
+            share.users = self.users
+            share.pending += 1
+            if share.piece != self.handed:
+                share.piece = self.handed
+                share.queued = 0
+            share.queued += self.out.length - start
+        if not self.flush_scheduled:
+            self.queued_ns = monotonic_ns()     # read once for all that leaves together
+        entry.sent_ns = self.queued_ns
+        entry.turns = NULL
+        if turns is not None:
+            entry.turns = <void*>turns
+            Py_INCREF(turns)
+            entry.began = turns.clock.running(entry.sent_ns / 1e9)
         entry.done = done
         entry.start = self.handed + start
         entry.length = <uint32_t>(self.out.length - start)
-        entry.sent_ns = monotonic_ns()
         entry.deadline_ns = deadline_ns
+        entry.expects = expects
         self.tail += 1
         self.schedule_flush()
         return SEND_OK
+
+    cdef bint has_room(self, Share share, size_t size) noexcept:
+        """Whether a command of so many bytes may be queued; one alone may be as large as it likes."""
+        cdef size_t queued, bytes_allowed = self.max_queued_bytes + 32 * 1024
+        cdef uint64_t users
+        if share is None:
+            return self.tail - self.head < self.max_pending and (
+                self.out.length == 0 or self.out.length + size <= bytes_allowed)
+        if share.pending == 0:
+            return True
+        users = self.users
+        queued = share.queued if share.piece == self.handed else 0
+        return share.pending * users < share.max_pending and (queued == 0 or (queued + size) * users <= bytes_allowed)
+
+    cdef void leave(self, void* share) noexcept:
+        """A command has left the ring."""
+        if share == NULL:
+            return
+        (<Share>share).pending -= 1
+        if (<Share>share).pending == 0:
+            (<Share>share).queued = 0
+            self.users -= 1
+        Py_DECREF(<object>share)
+
+    cdef void end_turn(self, const pending_t* entry, bint answered) noexcept:
+        """A command has left the ring, and gives its place at the backend to the next. An answer tells by its time how
+        the backend is; what failed at once must not pass for fast."""
+        cdef TurnsCore turns
+        cdef double now
+        if entry.turns == NULL:
+            return
+        turns = <TurnsCore>entry.turns
+        if answered:
+            now = self.last_reply_ns / 1e9
+            turns.observed(entry.began, turns.clock.running(now), now - entry.sent_ns / 1e9)
+        turns.leave()
+        Py_DECREF(turns)
 
     cdef int grow(self) noexcept:
         cdef uint32_t capacity = self.capacity * 2
@@ -184,7 +255,7 @@ cdef class RespConnection:
             self.loop.call_soon(self.flush)
         if self.sweeper is None:
             self.swept_ns = monotonic_ns()
-            self.sweeper = self.loop.call_later(SWEEP_MS / 1000, self.sweep)
+            self.sweeper = self.loop.call_later(SWEEP_MS / 1e3, self.sweep)
 
     def flush(self):
         """Give the transport what this tick has queued. Called by the loop."""
@@ -209,6 +280,7 @@ cdef class RespConnection:
     def data_received(self, bytes data):
         cdef const uint8_t* at = <const uint8_t*>PyBytes_AS_STRING(data)
         cdef size_t n = PyBytes_GET_SIZE(data), used
+        self.read_ns = monotonic_ns()
         if self.input.length:
             if buffer_append(&self.input, at, n):
                 self.abort("no memory for a reply")
@@ -251,6 +323,9 @@ cdef class RespConnection:
             if self.head == self.tail or self.ring[self.head & (self.capacity - 1)].start >= self.handed:
                 self.abort("the server sent a reply that nothing waits for")   # nor to what has not been sent yet
                 break
+            if not is_expected(&reply, self.ring[self.head & (self.capacity - 1)].expects):
+                self.abort("the server answered a command with what is no reply to it")
+                break
             self.deliver(&reply)
         return used
 
@@ -259,7 +334,8 @@ cdef class RespConnection:
         cdef pending_t entry = self.ring[self.head & (self.capacity - 1)]
         cdef const uint8_t* command = NULL
         self.head += 1
-        self.last_reply_ns = monotonic_ns()
+        self.leave(entry.share)
+        self.last_reply_ns = self.read_ns
         if reply.type == c"-":
             self.locate(&entry, &command)
             if stale_error(reply):
@@ -268,6 +344,7 @@ cdef class RespConnection:
         if entry.owner != NULL:
             entry.done(entry.owner, ANSWERED, reply, command, entry.length)
             Py_DECREF(<object>entry.owner)
+        self.end_turn(&entry, reply.type != c"-")
         while self.log and entry.start + entry.length >= self.log_end:
             self.log.popleft()
             if self.log:
@@ -317,7 +394,7 @@ cdef class RespConnection:
                 Py_DECREF(<object>owner)
                 if self.closed:
                     return
-        self.sweeper = self.loop.call_later(SWEEP_MS / 1000, self.sweep)
+        self.sweeper = self.loop.call_later(SWEEP_MS / 1e3, self.sweep)
 
     # --- end ----------------------------------------------------------------------------------------------------
 
@@ -358,15 +435,41 @@ cdef class RespConnection:
         while self.head != self.tail:
             entry = self.ring[self.head & (self.capacity - 1)]
             self.head += 1
-            if entry.owner == NULL:
-                continue
-            command = NULL
-            sent = self.locate(&entry, &command)
-            entry.done(entry.owner, LOST_SENT if sent else LOST_UNSENT, NULL, command, entry.length)
-            Py_DECREF(<object>entry.owner)
+            self.leave(entry.share)
+            if entry.owner != NULL:
+                command = NULL
+                sent = self.locate(&entry, &command)
+                entry.done(entry.owner, LOST_SENT if sent else LOST_UNSENT, NULL, command, entry.length)
+                Py_DECREF(<object>entry.owner)
+            self.end_turn(&entry, False)
         self.log.clear()
         buffer_free(&self.out)
         buffer_free(&self.input)
+
+
+cdef int expected_of(const argument_t* arguments, int count) noexcept:
+    """What must be the reply to a command of `execute`; of those not named here it may be anything."""
+    cdef const char* name
+    cdef size_t n
+    cdef int expects
+    if count == 0:
+        return EXPECT_ANY
+    for name, n, expects in ((b"GET", 3, EXPECT_VALUE), (b"SET", 3, EXPECT_OK), (b"DEL", 3, EXPECT_INTEGER),
+                             (b"EXISTS", 6, EXPECT_INTEGER), (b"PEXPIRE", 7, EXPECT_INTEGER),
+                             (b"PTTL", 4, EXPECT_INTEGER), (b"PERSIST", 7, EXPECT_INTEGER)):
+        if arguments.length == n and memcmp(arguments.data, name, n) == 0:
+            return expects
+    return EXPECT_ANY
+
+
+cdef bint is_expected(const resp_reply_t* reply, int expects) noexcept:
+    if reply.type == c"-" or expects == EXPECT_ANY:
+        return True
+    if expects == EXPECT_VALUE:
+        return reply.type == c"$" or reply.type == c"_"
+    if expects == EXPECT_OK:
+        return reply.type == c"+" and reply.length == 2 and memcmp(reply.data, b"OK", 2) == 0
+    return reply.type == c":"
 
 
 cdef bint stale_error(const resp_reply_t* reply) noexcept:

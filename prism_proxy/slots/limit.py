@@ -11,8 +11,8 @@ The slack is half the baseline, and no less than 5 ms: some queue must stand or 
 slow call says nothing; delay rather than errors, because errors come when it is too late. A limit that is not in use is
 left alone.
 
-What speaks against a backend is timed by the seconds in which this process ran, and the baseline, which speaks for it,
-by the wall's: a call answered while nothing ran here must not pass for a fast one.
+What speaks against a backend is timed by the seconds in which this process stood ready, and the baseline, which speaks
+for it, by the wall's: a call answered while nothing ran here must not pass for a fast one.
 
 It begins small, as TCP does, and doubles until calls become slower, by windows of 20 ms: what is first measured is then
 near the truth even when the process starts into an overload, and honest callers wait no longer than for a burst.
@@ -27,27 +27,21 @@ from __future__ import annotations
 import math
 
 from prism_proxy.slots.options import ConcurrencyOptions
-from prism_proxy.slots.running import Moment
 
 WINDOW_S, FIRST_WINDOW_S = 0.1, 0.02
-MIN_SAMPLES = 10
-MAX_SAMPLES = 1000
 MEASURE_FIRST_S, MEASURE_EVERY_S = 1.0, 30.0
 SLACK_S = 0.005
 
 
 class AdaptiveLimit:
-    """`opened` is when it begins: seconds in which this process ran, as all times but those of `Moment.wall`."""
+    """`opened` is when it begins: seconds in which this process stood ready, as all times but `at_most`. Windows are
+    kept by `TurnsCore`: they last `window_s`, and end before with 1,000 calls, and not before there are 10."""
 
     def __init__(self, options: ConcurrencyOptions, opened: float) -> None:
         self._options = options
         self._limit = float(options.initial_limit)
-        self._samples: list[float] = []
-        self._on_the_wall: list[float] = []
-        self._peak = 0
-        self._opened = opened  # of the window
         self._measure_every = MEASURE_FIRST_S
-        self._measure_at = self._opened + self._measure_every
+        self._measure_at = opened + self._measure_every
         self.starting = True
         self._kept: float | None = None  # the limit to return to, while one window measures the baseline
         self._shrinking: tuple[float, float] | None = None  # limit and latency when it began
@@ -59,26 +53,17 @@ class AdaptiveLimit:
         """Seconds in the backend's queue that are tolerated."""
         return SLACK_S if math.isinf(self.baseline) else max(SLACK_S, self.baseline / 2)
 
-    def observe(self, began: Moment, now: Moment, in_flight: int) -> None:
-        """A call ended, with `in_flight` calls at the backend, itself included."""
-        if began.running < self._opened:
-            return  # it ran under another limit
-        self._samples.append(now.running - began.running)
-        self._on_the_wall.append(now.wall - began.wall)
-        if in_flight > self._peak:
-            self._peak = in_flight
-        count = len(self._samples)
-        window = FIRST_WINDOW_S if self.starting else WINDOW_S
-        if count >= MAX_SAMPLES or (count >= MIN_SAMPLES and now.running - self._opened >= window):
-            self._close(now.running)
+    @property
+    def settled(self) -> bool:
+        """Whether calls became slower when more were at the backend, or as many are there as may be."""
+        return not self.starting or self.current >= self._options.max_limit
 
-    def _close(self, now: float) -> None:
-        latency, at_most = _median(self._samples), _median(self._on_the_wall)
-        peak = self._peak
-        self._samples.clear()
-        self._on_the_wall.clear()
-        self._peak = 0
-        self._opened = now
+    @property
+    def window_s(self) -> float:
+        return FIRST_WINDOW_S if self.starting else WINDOW_S
+
+    def window_closed(self, latency: float, at_most: float, peak: int, now: float) -> None:
+        """The medians of its calls, `at_most` that on the wall, and how many were at the backend at once."""
         if self._kept is not None:
             self._set(self._kept)
             self._kept = None
@@ -118,7 +103,3 @@ class AdaptiveLimit:
     def _set(self, limit: float) -> None:
         self._limit = min(max(limit, self._options.min_limit), self._options.max_limit)
         self.current = int(self._limit)
-
-
-def _median(values: list[float]) -> float:
-    return sorted(values)[len(values) // 2]

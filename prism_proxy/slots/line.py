@@ -4,20 +4,31 @@ After CoDel and Facebook's adaptive LIFO: calls are served in order and may wait
 have been waiting for 100 ms without a break, more arrive than the backend takes, and waiting makes all of them late.
 Until none has waited for 100 ms, the newest is then served first, and nobody waits longer than `patience`: few are
 late, and those who lose hear of it at once.
+
+While it is not known yet how many calls the backend takes at once, a line says nothing of the backend: whoever stands
+in it is served in order, and waits up to a second for the limit to grow.
 """
 
 from __future__ import annotations
 
-import asyncio
 from collections import deque
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 INTERVAL_S = 0.1
+UNSETTLED_S = 1.0
+
+
+class Turn(Protocol):
+    """What stands in line: a Future, or what a native handler has for one. `done`: nobody wants it any more."""
+
+    def done(self) -> bool: ...
+
+    def set_result(self, result: bool, /) -> None: ...
 
 
 class _Waiter(NamedTuple):
     since: float
-    turn: asyncio.Future[bool]
+    turn: Turn
 
 
 class Line:
@@ -26,18 +37,17 @@ class Line:
     def __init__(self, now: float) -> None:
         self._waiters: deque[_Waiter] = deque()  # the oldest on the left
         self._overloaded = False
+        self._settled = True
         self._changed = now  # when the line last became empty, or ceased to be
         self._empty = True
 
     def __len__(self) -> int:
         return len(self._waiters)
 
-    def join(self, now: float) -> asyncio.Future[bool]:
-        """A future that is True when it is the caller's turn, False when there will be none."""
-        turn: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
+    def join(self, turn: Turn, now: float) -> None:
+        """`turn` becomes True when it is the caller's turn, False when there will be none."""
         self._waiters.append(_Waiter(now, turn))
         self._notice(now)
-        return turn
 
     def serve(self) -> bool:
         """Give the next call its turn; False when none waits any more."""
@@ -48,10 +58,11 @@ class Line:
                 return True
         return False
 
-    def expire(self, now: float, patience: float) -> int:
-        """Give up calls that have waited too long; how many."""
+    def expire(self, now: float, patience: float, *, settled: bool = True) -> int:
+        """Give up calls that have waited too long; how many. `settled`: it is known what the backend takes."""
+        self._settled = settled
         self._notice(now)
-        oldest = now - (patience if self._overloaded else INTERVAL_S)
+        oldest = now - (patience if self._overloaded else INTERVAL_S if settled else UNSETTLED_S)
         given_up = 0
         while self._waiters and (self._waiters[0].since <= oldest or self._waiters[0].turn.done()):
             turn = self._waiters.popleft().turn
@@ -66,4 +77,4 @@ class Line:
             self._empty = not self._waiters
             self._changed = now
         if now - self._changed >= INTERVAL_S:
-            self._overloaded = not self._empty
+            self._overloaded = self._settled and not self._empty

@@ -47,7 +47,7 @@ class ConcurrencyOptions:
     """How many calls may be at the backend at once; the limit follows the backend's latency."""
 
     adaptive: bool = setting("Limit calls at the backend, and shed what it cannot take.", True)
-    min_limit: int = setting("The limit never falls below this.", 8, minimum=1, maximum=100_000)
+    min_limit: int = setting("The limit never falls below it: so few are no overload.", 16, minimum=1, maximum=100_000)
     initial_limit: int = setting("The limit before anything was measured.", 16, minimum=1, maximum=100_000)
     max_limit: int = setting("The limit never grows above this.", 1000, minimum=1, maximum=100_000)
     max_queued: int = setting("Calls that may wait for their turn.", 1000, minimum=0, maximum=1_000_000)

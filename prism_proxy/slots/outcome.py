@@ -33,10 +33,10 @@ def repeatable(error: PrismError, operation: Operation, *, writes: bool) -> bool
             or (writes and operation.effect is Effect.OVERWRITE))
 
 
-def located(error: PrismError, where: Mapping[str, str], operation: Operation, attempt: int) -> PrismError:
+def located(error: PrismError, where: Mapping[str, str], operation: str, attempt: int) -> PrismError:
     """The error with its place: namespace, backend, slot, operation, phase and attempt."""
     return dataclasses.replace(error, metadata={
-        **where, "operation": operation.name, "phase": "execute", "attempt": str(attempt), **error.metadata})
+        **where, "operation": operation, "phase": "execute", "attempt": str(attempt), **error.metadata})
 
 
 def settled(error: PrismError, operation: Operation, retry_after: float) -> PrismError:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 from prism_proxy.contracts.driver import HealthReport
 from prism_proxy.errors import PrismError, StatusCode
@@ -16,7 +16,7 @@ from prism_proxy.slots.budget import RetryBudget
 from prism_proxy.slots.circuit import Circuit
 from prism_proxy.slots.operation import Caller, Operation
 from prism_proxy.slots.options import SlotOptions
-from prism_proxy.slots.outcome import NOT_EXECUTED, backend_failed, repeatable
+from prism_proxy.slots.outcome import NOT_EXECUTED, backend_failed, located, repeatable
 from prism_proxy.slots.reconnection import Reconnection
 from prism_proxy.slots.running import Moment, RunningClock
 from prism_proxy.slots.turns import Turns
@@ -26,20 +26,20 @@ RETRY_SHED_S = 1.0
 
 
 class Resilience:
-    """`clock` is monotonic seconds, of which `running` knows those in which this process ran; `jitter(low, high)` draws
-    a number between."""
+    """`where` names namespace, backend and slot. `clock` is monotonic seconds, of which `running` knows those in which
+    this process stood ready; `jitter(low, high)` draws a number between."""
 
-    def __init__(self, namespace: str, backend: str, health: Callable[[], HealthReport], options: SlotOptions,
+    def __init__(self, where: Mapping[str, str], health: Callable[[], HealthReport], options: SlotOptions,
                  clock: Callable[[], float], running: RunningClock,
                  jitter: Callable[[float, float], float] = random.uniform) -> None:
-        self._namespace = namespace
-        self._backend = backend
+        self._where = where
+        self._namespace, self._backend = where["namespace"], where["backend"]
         self._retries = options.retries
         self._jitter = jitter
         self.now = running.now
         self.circuit = Circuit(options.circuit, clock, self._circuit_changed)
         self.reconnection = Reconnection(health, self.circuit, options.reconnect, clock)
-        self.turns = Turns(options.concurrency, running) if options.concurrency.adaptive else None
+        self.turns = Turns(options.concurrency, running, self._refusal) if options.concurrency.adaptive else None
         self.budget = RetryBudget(options.retries.budget_ratio, options.retries.budget_floor_per_s, clock)
         self.retried = 0
 
@@ -117,6 +117,10 @@ class Resilience:
             f"backend {self._backend} of namespace {self._namespace!r} failed {self.circuit.max_failures} times in a "
             f"row, last with {self.circuit.last_failure}: calls are refused until it answers a probe",
             {"outcome": NOT_EXECUTED, "phase": "admit", "last_failure": self.circuit.last_failure}, after)
+
+    def _refusal(self, operation: str) -> PrismError:
+        """What a native handler tells a call that got no turn."""
+        return located(self._shed(), self._where, operation, 1)
 
     def _shed(self) -> PrismError:
         return PrismError(

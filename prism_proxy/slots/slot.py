@@ -20,6 +20,7 @@ from prism_proxy.slots.outcome import located, settled
 from prism_proxy.slots.resilience import Resilience
 from prism_proxy.slots.running import RunningClock
 from prism_proxy.slots.spans import begin, end
+from prism_proxy.slots.turns import Turns
 
 DriverT = TypeVar("DriverT", bound=Driver)
 ResultT = TypeVar("ResultT")
@@ -49,15 +50,20 @@ class Slot(Generic[DriverT]):
         self.name = name
         self.namespace = namespace
         self.driver = driver
-        self.resilience = None if declared.state == "local" else Resilience(
-            namespace, declared.name, driver.health, options or SlotOptions(), clock,
-            RunningClock(clock) if running is None else running)
         self._where = {"namespace": namespace, "backend": declared.name, "slot": name}
+        self.resilience = None if declared.state == "local" else Resilience(
+            self._where, driver.health, options or SlotOptions(), clock,
+            RunningClock(clock) if running is None else running)
 
     @property
     def circuit(self) -> Circuit | None:
         """What native handlers of the same backend consult and report to."""
         return None if self.resilience is None else self.resilience.circuit
+
+    @property
+    def turns(self) -> Turns | None:
+        """Where native handlers get theirs."""
+        return None if self.resilience is None else self.resilience.turns
 
     async def call(
         self, operation: Operation, caller: Caller | None, command: Callable[Args, Awaitable[ResultT]],
@@ -78,7 +84,10 @@ class Slot(Generic[DriverT]):
             end(span, error)
             if error is None:
                 raise
-            raise located(error, self._where, operation, 1) from _cause(raw)
+            try:
+                raise located(error, self._where, operation.name, 1) from _cause(raw)
+            finally:
+                del error  # its cause holds this frame: see `_resilient`
         end(span)
         return result
 
@@ -86,37 +95,44 @@ class Slot(Generic[DriverT]):
         self, guard: Resilience, operation: Operation, caller: Caller | None,
         command: Callable[Args, Awaitable[ResultT]], *args: Args.args, **kwargs: Args.kwargs,
     ) -> ResultT:
+        """An error that a frame holds, and that holds the frame, would keep the caller and its route until the next
+        run of the garbage collector, and a driver that is not used any more open for as long."""
         guard.budget.call()
         attempt = 1
+        error: PrismError | None = None
         failure: PrismError | None = None
-        while True:
-            try:
-                permit = await guard.admit(operation, caller)
-            except PrismError as refusal:
-                raise failure or located(refusal, self._where, operation, attempt) from _cause(failure)
-            began = guard.now()
-            span = begin(caller, self._where, operation, attempt)
-            try:
-                result = await command(*args, **kwargs)
-            except Exception as raw:
-                error = self._meaning(raw)
-                end(span, error)
-                if error is None:
+        try:
+            while True:
+                try:
+                    permit = await guard.admit(operation, caller)
+                except PrismError as refusal:
+                    raise failure or located(refusal, self._where, operation.name, attempt) from _cause(failure)
+                began = guard.now()
+                span = begin(caller, self._where, operation, attempt)
+                try:
+                    result = await command(*args, **kwargs)
+                except Exception as raw:
+                    error = self._meaning(raw)
+                    end(span, error)
+                    if error is None:
+                        guard.abandoned(permit)
+                        raise
+                    guard.failed(permit, began, error)
+                    failure = settled(
+                        located(error, self._where, operation.name, attempt), operation, guard.retry_after())
+                    failure.__cause__ = _cause(raw)
+                    if not await guard.again(error, operation, attempt, caller):
+                        raise failure from _cause(raw)
+                    attempt += 1
+                except BaseException:
                     guard.abandoned(permit)
                     raise
-                guard.failed(permit, began, error)
-                failure = settled(located(error, self._where, operation, attempt), operation, guard.retry_after())
-                failure.__cause__ = _cause(raw)
-                if not await guard.again(error, operation, attempt, caller):
-                    raise failure from _cause(raw)
-                attempt += 1
-            except BaseException:
-                guard.abandoned(permit)
-                raise
-            else:
-                end(span)
-                guard.succeeded(permit, began)
-                return result
+                else:
+                    end(span)
+                    guard.succeeded(permit, began)
+                    return result
+        finally:
+            del error, failure
 
     def _meaning(self, error: Exception) -> PrismError | None:
         return error if isinstance(error, PrismError) else self.driver.classify(error)

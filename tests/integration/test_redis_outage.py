@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import signal
 import time
 from pathlib import Path
 from typing import Any
@@ -123,3 +124,21 @@ async def test_buf2_a_long_outage_is_refused_at_once_and_its_end_is_noticed_at_o
             assert time.monotonic() - began < 10, "the circuit sat out its 30 s"
         assert await circuit(process) == (200, "closed")
         assert await counter(process, "prism_circuit_opened_total") >= 1
+
+
+async def test_connections_count_as_active_while_commands_wait_for_their_replies(tmp_path: Path) -> None:
+    async with (service.RedisServer() as server, configured(tmp_path, server) as process,
+                grpc.aio.insecure_channel(process.address) as channel):
+        stub = rpc.KeyValueBasicInterfaceStub(channel)
+        await stub.Set(pb.SetRequest(key="k", value=b"v"))
+        assert await counter(process, "backend_driver_connections_active") == 0
+        server.signal(signal.SIGSTOP)
+        waiting = stub.Get(pb.GetRequest(key="k"), timeout=20)
+        async with asyncio.timeout(2.5):  # the connection is given up after 3 s
+            while not await counter(process, "backend_driver_connections_active"):
+                await asyncio.sleep(0.02)
+        server.signal(signal.SIGCONT)
+        await waiting
+        async with asyncio.timeout(20):
+            while await counter(process, "backend_driver_connections_active"):
+                await asyncio.sleep(0.02)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import time
 from typing import Any
 
 import hiredis
@@ -10,7 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from prism_proxy._native.resp import ConnectionLost, PipelineFull, RespConnection, RespError
+from prism_proxy._native.resp import ConnectionLost, PipelineFull, RespConnection, RespError, Share
 
 
 class Wire:
@@ -199,6 +201,16 @@ async def test_a_caller_that_gave_up_gets_nobody_else_s_reply() -> None:
     assert await second == b"B"
 
 
+async def test_waiting_for_a_reply_costs_no_processor_time() -> None:
+    setup = Setup(read_timeout_s=60)
+    waiting = setup.connection.execute(b"GET", b"a")
+    worked = time.thread_time()
+    await asyncio.sleep(0.3)
+    assert time.thread_time() - worked < 0.1, "the loop slept but for a timer every few milliseconds"
+    setup.receive(b"$1\r\n1\r\n")
+    assert await waiting == b"1"
+
+
 async def test_silence_over_the_read_timeout_ends_the_connection() -> None:
     setup = Setup(read_timeout_s=0.05)
     future = setup.connection.execute(b"GET", b"a")
@@ -228,8 +240,76 @@ async def test_replies_larger_than_the_bound_end_the_connection() -> None:
     assert setup.reasons == ["a reply is larger than 1000 bytes"]
 
 
+REPLIES = {b"$1\r\n1\r\n", b"_\r\n", b"+OK\r\n", b"+QUEUED\r\n", b":1\r\n", b"#t\r\n", b",1\r\n", b"(1\r\n",
+           b"*1\r\n$1\r\n1\r\n", b"%1\r\n+a\r\n:1\r\n", b"~0\r\n"}
+
+
+@pytest.mark.parametrize(("command", "right"), [
+    ((b"GET", b"a"), {b"$1\r\n1\r\n", b"_\r\n"}),
+    ((b"SET", b"a", b"1"), {b"+OK\r\n"}),
+    ((b"SET", b"a", b"1", b"PX", b"9"), {b"+OK\r\n"}),
+    ((b"DEL", b"a"), {b":1\r\n"}), ((b"EXISTS", b"a"), {b":1\r\n"}), ((b"PEXPIRE", b"a", b"9"), {b":1\r\n"}),
+    ((b"PTTL", b"a"), {b":1\r\n"}), ((b"PERSIST", b"a"), {b":1\r\n"}), ((b"EVALSHA", b"", b"0"), REPLIES),
+], ids=lambda it: it[0].decode() if isinstance(it, tuple) else None)
+async def test_a_reply_of_another_kind_than_the_command_has_ends_the_connection(
+    command: tuple[bytes, ...], right: set[bytes]
+) -> None:
+    for reply in REPLIES:
+        setup = Setup()
+        future, later = setup.connection.execute(*command), setup.connection.execute(b"GET", b"b")
+        setup.receive(reply)
+        assert setup.wire.aborted == (reply not in right), reply
+        if setup.wire.aborted:
+            assert setup.reasons == ["the server answered a command with what is no reply to it"]
+            for lost in (future, later):
+                with pytest.raises(ConnectionLost) as caught:
+                    await lost
+                assert caught.value.sent
+        else:
+            await future
+            later.cancel()
+
+
 async def test_news_of_the_server_is_not_a_reply() -> None:
     setup = Setup()
     future = setup.connection.execute(b"GET", b"a")
     setup.receive(b">2\r\n+invalidate\r\n*1\r\n+x\r\n$1\r\n1\r\n")
     assert await future == b"1"
+
+
+async def test_shares_of_a_connection_are_equal_and_nobody_gets_none() -> None:
+    setup = Setup(max_pending=10)
+    shares = [Share(10) for _ in range(20)]
+
+    def take(share: Share) -> int:
+        """How many more commands it gets."""
+        before = share.pending
+        with contextlib.suppress(PipelineFull):
+            while True:
+                setup.connection.execute(b"PING", share=share).cancel()
+        return share.pending - before
+
+    assert [take(share) for share in shares] == [10, 5, 4, 3, 2, 2, 2, 2, 2, *[1] * 11]
+    setup.receive(b"+PONG\r\n" * setup.connection.pending)
+    assert [share.pending for share in shares] == [0] * 20
+    assert take(shares[7]) == 10
+    setup.connection.abort("over")
+    assert shares[7].pending == 0
+
+
+async def test_shares_of_a_connection_s_bytes() -> None:
+    setup = Setup(max_queued_bytes=0)  # and 32 KiB in any case
+    setup.connection.pause_writing()
+    one, other = Share(1000), Share(1000)
+    for _ in range(3):
+        setup.connection.execute(b"SET", b"a", bytes(10_000), share=one).cancel()
+    with pytest.raises(PipelineFull):
+        setup.connection.execute(b"SET", b"a", bytes(10_000), share=one)
+    setup.connection.execute(b"SET", b"a", bytes(10_000), share=other).cancel()
+    with pytest.raises(PipelineFull):
+        setup.connection.execute(b"SET", b"a", bytes(10_000), share=other)
+    setup.connection.resume_writing()
+    await asyncio.sleep(0)
+    setup.connection.execute(b"SET", b"a", bytes(10_000), share=other).cancel()
+    setup.connection.abort("over")
+    assert (one.pending, other.pending) == (0, 0)

@@ -15,7 +15,7 @@ import signal
 import socket
 import tempfile
 import threading
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -166,13 +166,20 @@ class Replicas:
 
 
 class RedisCluster:
-    """Three primaries."""
+    """Three primaries; `replica` is that of the first, where one is wanted."""
 
-    def __init__(self) -> None:
-        self.nodes = [RedisServer("--cluster-enabled", "yes", "--cluster-node-timeout", "2000") for _ in range(3)]
+    def __init__(self, *, replicated: bool = False) -> None:
+        options = ("--cluster-enabled", "yes", "--cluster-node-timeout", "1000" if replicated else "2000",
+                   "--repl-diskless-sync-delay", "0")
+        self.nodes = [RedisServer(*options) for _ in range(3)]
+        self.replica = RedisServer(*options) if replicated else None
+
+    @property
+    def _all(self) -> list[RedisServer]:
+        return [*self.nodes, self.replica] if self.replica is not None else self.nodes
 
     async def __aenter__(self) -> RedisCluster:
-        await asyncio.gather(*(node.start() for node in self.nodes))
+        await asyncio.gather(*(node.start() for node in self._all))
         first = self.nodes[0]
         for index, node in enumerate(self.nodes):
             async with node.client() as client:
@@ -181,17 +188,34 @@ class RedisCluster:
                 await client.execute_command("CLUSTER SET-CONFIG-EPOCH", index + 1)
                 if node is not first:
                     await client.execute_command("CLUSTER MEET", HOST, first.port)
-        for node in self.nodes:
+        if self.replica is not None:
+            async with self.replica.client() as client, first.client() as primary:
+                await client.execute_command("CLUSTER MEET", HOST, first.port)
+                name = await primary.execute_command("CLUSTER MYID")
+                await _until(self._replicates(client, name))
+                await _until(lambda: _is(client.info("replication"), "master_link_status", "up"))
+        for node in self._all:
             async with node.client() as client:
                 await _until(lambda client=client: self._whole(client))  # type: ignore[misc]
         return self
 
+    @staticmethod
+    def _replicates(client: Redis, name: bytes) -> Callable[[], Awaitable[bool]]:
+        async def done() -> bool:
+            return bool(await client.execute_command("CLUSTER REPLICATE", name))
+
+        return done
+
     async def _whole(self, client: Redis) -> bool:
         state = await client.execute_command("CLUSTER INFO")
-        return bool(state["cluster_state"] == "ok" and state["cluster_known_nodes"] == "3")
+        return bool(state["cluster_state"] == "ok" and state["cluster_known_nodes"] == str(len(self._all)))
+
+    def owner(self, slot: int) -> RedisServer:
+        """Who had a slot at first."""
+        return next(node for index, node in enumerate(self.nodes) if slot < 16384 * (index + 1) // 3)
 
     async def __aexit__(self, *_: object) -> None:
-        for node in self.nodes:
+        for node in self._all:
             await node.__aexit__()
 
 

@@ -32,13 +32,17 @@ class FixedCapacity:
     def classify(self, error: Exception) -> PrismError | None:
         return None
 
+    def done_at(self) -> float:
+        """When a call that comes now is answered, by the loop's clock."""
+        server = min(range(len(self._free_at)), key=self._free_at.__getitem__)
+        done = max(self._free_at[server], asyncio.get_running_loop().time()) + self.service_s
+        self._free_at[server] = done
+        return done
+
     async def _serve(self) -> None:
         loop = asyncio.get_running_loop()
-        server = min(range(len(self._free_at)), key=self._free_at.__getitem__)
-        done = max(self._free_at[server], loop.time()) + self.service_s
-        self._free_at[server] = done
         answered = loop.create_future()
-        loop.call_at(done, answered.set_result, None)
+        loop.call_at(self.done_at(), answered.set_result, None)
         await answered
         self.served += 1
 

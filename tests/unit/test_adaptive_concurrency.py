@@ -137,6 +137,27 @@ def test_honest_callers_of_a_fast_backend_are_never_shed(callers: int, stall: fl
     assert driver.served > 50 * callers
 
 
+def test_many_honest_callers_find_a_fast_backend_and_none_is_shed() -> None:
+    """More than the limit has grown to when a line that stands is taken for overload."""
+    driver = FixedCapacity(100_000, 100)
+    assert closed_loop(driver, 900, 0, 1.0, seconds=0.3) == 0
+    assert driver.served > 900 * 10
+
+
+@pytest.mark.parametrize("used", [0, 500])
+def test_a_burst_is_no_overload(used: int) -> None:
+    """A hundred calls at once at a backend that does nothing else, be it new or known."""
+
+    async def main() -> int:
+        driver = FixedCapacity(CAPACITY, 10)
+        slot = Slot("store", "orders", driver, clock=asyncio.get_running_loop().time)
+        await open_loop(used, 1, lambda: slot.call(GET, None, driver.get, b"key")) if used else None
+        await asyncio.gather(*(slot.call(GET, None, driver.get, b"key") for _ in range(100)))
+        return driver.served
+
+    assert run(main()) >= 100
+
+
 @pytest.mark.parametrize(("stall", "every"), [(0.0, 1.0), (0.3, 0.7), (0.02, 0.06)])
 def test_honest_callers_are_not_shed_by_a_backend_at_its_capacity(stall: float, every: float) -> None:
     assert closed_loop(FixedCapacity(CAPACITY, 10), 20, stall, every) == 0

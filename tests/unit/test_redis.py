@@ -5,11 +5,13 @@ from __future__ import annotations
 import hashlib
 import pickle
 from typing import Any
+from unittest.mock import Mock
 
 import pytest
 
 from prism_proxy.backends.redis import scan, scripts, status
 from prism_proxy.backends.redis.config import Address, RedisConfig, RedisTls
+from prism_proxy.backends.redis.lines import Line
 from prism_proxy.configuration.shapes import fields_of
 from prism_proxy.contracts.driver import Health
 from prism_proxy.settings import MASK, shown_value
@@ -120,8 +122,9 @@ def test_versions_are_salted_digests() -> None:
 
 
 def told(info: dict[str, str], **more: Any) -> Any:
-    figures = {"ready": 3, "size": 3, "idle": 3, "pending": 0, "capacity": 100, "failure": "refused"} | more
-    return status.report(info, RedisConfig(), **figures)
+    figures = {"ready": 3, "size": 3, "idle": 3, "pending": 0, "capacity": 100, "failure": "refused",
+               "line": Line(1, Mock())} | more
+    return status.report(info, RedisConfig(), status.Connections(**figures))
 
 
 def test_health() -> None:

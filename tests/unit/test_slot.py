@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import gc
+import weakref
 
 import pytest
 
@@ -81,3 +84,44 @@ async def test_defects_and_cancellation_pass(slot: Slot[Driver], error: BaseExce
     with pytest.raises(type(error)) as caught:
         await slot.call(GET, None, fail, error)
     assert caught.value is error
+
+
+class Caller:
+    def time_remaining(self) -> float | None:
+        return None
+
+
+class Shared(Driver):
+    declaration = Declaration("fake", frozenset({"keyvalue_basic"}), state="shared", durability="volatile")
+
+    def classify(self, error: Exception) -> PrismError | None:
+        found = super().classify(error)
+        if found is not None:
+            found.__cause__ = error
+        return found
+
+
+@pytest.mark.parametrize("driver", [Driver(), Shared()], ids=["local", "shared"])
+@pytest.mark.parametrize("failures", [1, 100])
+async def test_a_call_that_met_errors_holds_nothing_once_it_has_ended(driver: Driver, failures: int) -> None:
+    slot = Slot("store", "orders", driver)
+    left = [failures]
+
+    async def command() -> None:
+        left[0] -= 1
+        if left[0] >= 0:
+            raise ConnectionResetError("peer")
+
+    async def call(caller: Caller) -> None:
+        with contextlib.suppress(PrismError):
+            await slot.call(GET, caller, command)
+
+    caller = Caller()
+    held = weakref.ref(caller)
+    gc.disable()
+    try:
+        await call(caller)
+        del caller
+        assert held() is None
+    finally:
+        gc.enable()

@@ -1,59 +1,66 @@
-"""A Redis cluster, by redis-py's client: it knows the slots, follows redirections and learns a new topology.
+"""A namespace in a Redis cluster: its commands go to the node that has their slot, and follow redirections.
 
-Errors leave here in the terms of the link, so that one table knows their meaning. redis-py repeats nothing for us: what
-to try again is the slot's decision.
+Errors leave here in the terms of the link, so that one table knows their meaning. Nothing is repeated but what a node
+refused because another one has the slot: what else to try again is the slot's decision.
 """
 
 from __future__ import annotations
 
 import asyncio
-import contextlib
-import random
-from collections.abc import Awaitable, Sequence
-from typing import Any, TypeVar
+from collections import Counter, defaultdict
+from collections.abc import Callable, Sequence
+from typing import Any
 
 from redis import exceptions
-from redis.asyncio.cluster import ClusterNode, RedisCluster
-from redis.asyncio.retry import Retry
-from redis.backoff import NoBackoff
+from redis.asyncio.cluster import PipelineCommand
+from redis.crc import key_slot
 
 from prism_proxy._native.keyvalue_redis import RedisStore
 from prism_proxy._native.resp import ConnectionLost, PipelineFull, RespError
-from prism_proxy.backends.redis.commands import Command, Commands, Reply
+from prism_proxy.backends.redis.cluster_client import FAILURES, SharedCluster
+from prism_proxy.backends.redis.commands import Command, Commands, Reply, when_there_is_room
 from prism_proxy.backends.redis.config import RedisConfig
-from prism_proxy.backends.redis.status import durability, report
+from prism_proxy.backends.redis.lines import Line, Lines
+from prism_proxy.backends.redis.status import Connections, durability, report
 from prism_proxy.contracts.driver import HealthReport
-from prism_proxy.telemetry import log
 
-LOOK_S, LOOK_DOWN_S = 5.0, 0.5  # between two looks whether every primary answers
-_SECTIONS = ("server", "replication", "persistence")
+REDIRECTIONS = 8
+TRY_AGAIN_S = 0.02  # while some keys of a command are on their way to another node
 _KINDS: dict[type[Exception], str] = {
     exceptions.NoScriptError: "NOSCRIPT", exceptions.ReadOnlyError: "READONLY", exceptions.OutOfMemoryError: "OOM",
     exceptions.NoPermissionError: "NOPERM", exceptions.AuthenticationError: "NOAUTH",
     exceptions.ClusterCrossSlotError: "CROSSSLOT", exceptions.BusyLoadingError: "LOADING",
     exceptions.MasterDownError: "MASTERDOWN", exceptions.ClusterDownError: "CLUSTERDOWN",
-    exceptions.TryAgainError: "TRYAGAIN",
+    exceptions.TryAgainError: "TRYAGAIN", exceptions.MovedError: "MOVED", exceptions.AskError: "ASK",
+    exceptions.SlotNotCoveredError: "CLUSTERDOWN",
 }
-_FAILURES = (exceptions.RedisError, exceptions.RedisClusterException, OSError)
-ResultT = TypeVar("ResultT")
+_REDIRECTED = (exceptions.AskError, exceptions.TryAgainError)  # MovedError is an AskError
+_TOPOLOGY = (exceptions.ConnectionError, exceptions.TimeoutError, exceptions.ClusterDownError, exceptions.ReadOnlyError,
+             exceptions.SlotNotCoveredError, OSError)
+
+
+def cluster(config: RedisConfig, lines: Lines) -> Cluster:
+    """OSError or ValueError when the files for TLS cannot be used."""
+
+    def plan() -> Callable[[], SharedCluster]:
+        config.tls_context()  # reads the files, so that a mistake shows now
+        return lambda: SharedCluster(config)
+
+    return Cluster(config, lines.line(config.line, plan))
 
 
 class Cluster(Commands):
-    """The commands, and the life of the client under them."""
+    """One namespace's view of a cluster."""
 
     sharded = True
     native_store: RedisStore | None = None
 
-    def __init__(self, config: RedisConfig) -> None:
+    def __init__(self, config: RedisConfig, line: Line[SharedCluster]) -> None:
         self._config = config
-        self._tls = config.tls_context() is not None  # reads the files, so that a mistake shows now
-        self._client: Any = None
-        self._task: asyncio.Task[None] | None = None
-        self._looked = asyncio.Event()
-        self._pending = 0
-        self._log = log.get("prism.redis")
-        self._failure: str | None = "not connected yet"
-        self._info: dict[str, str] = {}
+        self._line = line
+        self._shared: SharedCluster | None = None
+        self._closed = "the driver is not open"
+        self._at: Counter[str] = Counter()  # commands in progress, by node
 
     @property
     def commands(self) -> Commands:
@@ -62,135 +69,173 @@ class Cluster(Commands):
     # --- life -------------------------------------------------------------------------------------------------------
 
     def open(self) -> None:
-        self._task = asyncio.get_running_loop().create_task(self._watch())
+        self._shared = self._line.join()
 
     async def opened(self) -> None:
-        await self._looked.wait()
+        assert self._shared is not None
+        await self._shared.looked.wait()
 
     async def drained(self) -> None:
-        while self._pending:  # noqa: ASYNC110 - an event for every reply would cost more
+        while self._at:  # noqa: ASYNC110 - an event for every reply would cost more
             await asyncio.sleep(0.01)
 
     async def close(self) -> None:
-        if self._task is not None:
-            self._task.cancel()
-            await asyncio.gather(self._task, return_exceptions=True)
-        self._failure = "the driver was closed"
-        if self._client is not None:
-            await self._client.aclose()
+        if self._shared is not None:
+            self._shared, self._closed = None, "the driver was closed"
+            await self._line.leave()
 
     @property
     def durability(self) -> str:
-        return durability(self._info)
+        return durability(self._shared.info if self._shared is not None else {})
 
     def health(self) -> HealthReport:
-        primaries = self._primaries()
-        connections = 0 if self._failure else max(1, sum(len(node._connections) for node in primaries))
-        return report(self._info, self._config, ready=connections, size=connections,
-                      idle=sum(len(node._free) for node in primaries), pending=self._pending,
-                      capacity=max(1, len(primaries)) * self._config.cluster_connections,
-                      failure=self._failure or "")
-
-    async def _watch(self) -> None:
-        """Look whether every primary answers, all the time."""
-        while True:
-            try:
-                async with asyncio.timeout(self._config.connect_timeout_s + self._config.read_timeout_s):
-                    await self._look()
-            except (*_FAILURES, TimeoutError) as error:
-                reason = type(error).__name__ if isinstance(error, TimeoutError) else str(error)
-                if self._failure is None or not self._looked.is_set():
-                    self._log.warning("no connection to the Redis cluster", reason=reason)
-                self._failure = reason or type(error).__name__
-            else:
-                self._failure = None
-            self._looked.set()
-            await asyncio.sleep(random.uniform(0.8, 1.2) * (LOOK_DOWN_S if self._failure else LOOK_S))
-
-    async def _look(self) -> None:
-        if self._client is None:
-            self._client = self._make()
-        client = self._client
-        await client.initialize()
-        nodes = self._primaries()
-        await asyncio.gather(*(client.execute_command("PING", target_nodes=node) for node in nodes))
-        found: dict[str, str] = {}
-        for section in _SECTIONS:
-            with contextlib.suppress(exceptions.ResponseError):
-                told = await client.execute_command("INFO", section, target_nodes=nodes[0])
-                found |= {name: str(value) for name, value in told.items()}
-        with contextlib.suppress(exceptions.ResponseError):
-            told = await client.execute_command("CONFIG GET", "append*", target_nodes=nodes[0])
-            found |= {str(name): str(value) for name, value in told.items()}
-        self._info = {**found, "role": "cluster"}
-
-    def _make(self) -> Any:
-        config = self._config
-        user, password = config.credentials
-        files: dict[str, Any] = {}
-        if self._tls:
-            tls = config.tls
-            files = {"ssl": True, "ssl_check_hostname": True,
-                     "ssl_ca_certs": str(tls.ca_file) if tls.ca_file else None,
-                     "ssl_certfile": str(tls.cert_file) if tls.cert_file else None,
-                     "ssl_keyfile": str(tls.key_file) if tls.key_file else None}
-        return RedisCluster(
-            startup_nodes=[ClusterNode(address.host, address.port) for address in config.addresses],
-            username=user or None, password=password or None, max_connections=config.cluster_connections,
-            socket_connect_timeout=config.connect_timeout_s, socket_timeout=config.read_timeout_s,
-            retry=Retry(NoBackoff(), 0), client_name="prism-proxy", **files)
-
-    def _primaries(self) -> list[Any]:
-        """In an order that is the same on every proxy."""
-        return sorted(self._client.get_primaries(), key=lambda node: str(node.name)) if self._client else []
+        shared = self._shared
+        if shared is None:
+            return report({}, self._config, Connections(0, 0, 0, 0, 1, self._closed, self._line))
+        nodes = shared.primaries()
+        answering = [node for node in nodes if node.name not in shared.silent]
+        ready = 0 if shared.failure else max(1, sum(len(node._connections) for node in answering))
+        failure = shared.failure or f"no answer from {', '.join(sorted(shared.silent))}"
+        return report(shared.info, self._config, Connections(
+            ready, ready + len(shared.silent), sum(len(node._free) for node in answering), sum(self._at.values()),
+            sum(self._room(shared, node.name) for node in nodes) or 1, failure, self._line))
 
     # --- commands ---------------------------------------------------------------------------------------------------
 
     @property
     def servers(self) -> int:
-        return len(self._primaries())
+        return len(self._shared.primaries()) if self._shared is not None else 0
 
     async def execute(self, *arguments: bytes, key: bytes, bulk: bool = False) -> Reply:
-        return await self._run(self._ready().execute_command(arguments[0].decode(), *arguments[1:]))
+        shared, command = self._ready(), _command(arguments)
+        await self._follow(shared, command, None)
+        return self._result(command)
 
     async def execute_many(self, commands: Sequence[Command]) -> list[Reply]:
-        pipeline = self._ready().pipeline()
-        for command in commands:
-            pipeline.execute_command(command[0].decode(), *command[1:])
-        replies = await self._run(pipeline.execute(raise_on_error=False))
-        return [_translated(reply) if isinstance(reply, Exception) else reply for reply in replies]
+        """In one piece for each node, all nodes at the same time."""
+        shared = self._ready()
+        parts: dict[Any, list[PipelineCommand]] = defaultdict(list)
+        prepared = [_command(command) for command in commands]
+        for command in prepared:
+            try:
+                parts[shared.node_of(_slot(command))].append(command)
+            except exceptions.SlotNotCoveredError as error:
+                command.result = error
+        await asyncio.gather(*(self._pass(shared, node, part) for node, part in parts.items()))
+        return [self._translated(command.result) if isinstance(command.result, Exception) else command.result
+                for command in prepared]
 
     async def scan(self, server: int, *arguments: bytes) -> Reply:
-        node = self._primaries()[server]
-        cursors, keys = await self._run(self._ready().execute_command("SCAN", *arguments[1:], target_nodes=node))
-        return cursors[node.name], keys
+        shared = self._ready()
+        node = shared.primaries()[server]
+        command = PipelineCommand(0, "SCAN", *arguments[1:])
+        await self._send(shared, node, [command])
+        return self._result(command)
 
-    def _ready(self) -> Any:
-        if self._failure is not None:
-            raise ConnectionLost(self._failure, False)
-        return self._client
+    async def _pass(self, shared: SharedCluster, node: Any, part: list[PipelineCommand]) -> None:
+        """Send a part to a node; what it redirects goes where it says, one by one."""
+        await self._send(shared, node, part)
+        for command in part:
+            if isinstance(command.result, _REDIRECTED):
+                await self._follow(shared, command, command.result)
 
-    async def _run(self, command: Awaitable[ResultT]) -> ResultT:
-        self._pending += 1
+    async def _follow(self, shared: SharedCluster, command: PipelineCommand, refusal: Exception | None) -> None:
+        """Get the result of whichever node has the slot, after a node's refusal. It was executed once, or never."""
+        for _ in range(REDIRECTIONS):
+            asking: list[PipelineCommand] = []
+            if isinstance(refusal, exceptions.MovedError):
+                node = shared.moved(refusal)
+            elif isinstance(refusal, exceptions.AskError):
+                node = shared.named(refusal)
+                asking = [PipelineCommand(0, "ASKING")]
+            else:
+                if refusal is not None:
+                    await asyncio.sleep(TRY_AGAIN_S)
+                try:
+                    node = shared.node_of(_slot(command))
+                except exceptions.SlotNotCoveredError as error:
+                    command.result = error
+                    return
+            await self._send(shared, node, [*asking, command])
+            if not isinstance(command.result, _REDIRECTED):
+                return
+            refusal = command.result
+
+    async def _send(self, shared: SharedCluster, node: Any, commands: list[PipelineCommand]) -> None:
+        """Commands on one connection; what becomes of each is its result."""
         try:
-            return await command
-        except _FAILURES as error:
-            raise _translated(error) from error
+            await when_there_is_room(lambda: self._enter(shared, node), self._config.max_wait_s)
+        except PipelineFull as error:
+            for command in commands:
+                command.result = error
+            return
+        try:
+            await node.execute_pipeline(commands)
+        except FAILURES as error:
+            for command in commands:
+                command.result = error
         finally:
-            self._pending -= 1
+            self._leave(shared, node.name)
+
+    def _enter(self, shared: SharedCluster, node: Any) -> None:
+        """Take one of the connections to a node. PipelineFull when the namespace has got its part of them, or there is
+        none."""
+        name = node.name
+        if self._at[name] >= self._room(shared, name):
+            raise PipelineFull(f"{self._at[name]} connections to a node of the cluster are in use")
+        if not node._free and len(node._connections) >= node.max_connections:
+            raise PipelineFull("all connections to a node of the cluster are in use")
+        shared.users[name] += not self._at[name]
+        self._at[name] += 1
+
+    def _leave(self, shared: SharedCluster, name: str) -> None:
+        self._at[name] -= 1
+        if not self._at[name]:
+            del self._at[name]
+            shared.users[name] -= 1
+
+    def _room(self, shared: SharedCluster, name: str) -> int:
+        """An equal part, among the namespaces that have commands there, and one in any case."""
+        users = shared.users[name] + (name not in self._at)
+        return max(1, self._config.cluster_connections // users)
+
+    def _ready(self) -> SharedCluster:
+        if self._shared is None:
+            raise ConnectionLost(self._closed, False)
+        if self._shared.failure is not None:
+            raise ConnectionLost(self._shared.failure, False)
+        return self._shared
+
+    def _result(self, command: PipelineCommand) -> Reply:
+        if isinstance(command.result, Exception):
+            raise self._translated(command.result) from command.result
+        return command.result
+
+    def _translated(self, error: Exception) -> Exception:
+        if isinstance(error, _TOPOLOGY) and not isinstance(error, exceptions.MaxConnectionsError) and self._shared:
+            self._shared.suspect()
+        return _translated(error)
+
+
+def _command(command: Command) -> PipelineCommand:
+    return PipelineCommand(0, command[0].decode(), *command[1:])
+
+
+def _slot(command: PipelineCommand) -> int:
+    """That of the first key."""
+    return key_slot(command.args[3 if command.args[0] in ("EVAL", "EVALSHA") else 1])
 
 
 def _translated(error: Exception) -> Exception:
     """The error in the link's terms."""
+    if isinstance(error, exceptions.MaxConnectionsError):
+        return PipelineFull("all connections to a node of the cluster are in use")
+    if isinstance(error, PipelineFull):
+        return error
     for known, kind in _KINDS.items():
         if isinstance(error, known):
             return RespError(f"{kind} ")
     if isinstance(error, exceptions.ResponseError):
         return RespError(str(error))
-    if isinstance(error, exceptions.MaxConnectionsError):
-        return PipelineFull("all connections to a node of the cluster are in use")
     text = str(error)
-    if isinstance(error, exceptions.RedisClusterException) and "key slot" in text:
-        return RespError("CROSSSLOT ")
-    sent = not (isinstance(error, exceptions.RedisClusterException) or "connecting to" in text)
-    return ConnectionLost(text or type(error).__name__, sent)
+    return ConnectionLost(text or type(error).__name__, "connecting to" not in text)

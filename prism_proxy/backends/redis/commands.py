@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any, Protocol
+import asyncio
+from collections.abc import Callable, Sequence
+from typing import Any, Protocol, TypeVar
+
+from prism_proxy._native.resp import PipelineFull
 
 Reply = Any  # bytes, int, None, or a list of these
 Command = tuple[bytes, ...]
+ROOM_S = 0.005  # between two looks whether a full connection has room
+ResultT = TypeVar("ResultT")
 
 
 class Commands(Protocol):
     """`sharded`: keys live on several servers, and a command may name keys of one slot only.
 
     `key` is the key a command is about, without the namespace's prefix. Errors: RespError for an error reply,
-    ConnectionLost with `sent`, PipelineFull; `errors.meaning` knows them all.
+    ConnectionLost with `sent`, PipelineFull when there was no room for so long as the settings allow to wait;
+    `errors.meaning` knows them all.
     """
 
     @property
@@ -35,3 +41,16 @@ class Commands(Protocol):
     async def scan(self, server: int, *arguments: bytes) -> Reply:
         """SCAN on one of the servers."""
         ...
+
+
+async def when_there_is_room(attempt: Callable[[], ResultT], wait_s: float) -> ResultT:
+    """What `attempt` returns, which is made again while it raises PipelineFull, for so many seconds."""
+    left = wait_s
+    while True:
+        try:
+            return attempt()
+        except PipelineFull:
+            if left <= 0:
+                raise
+        await asyncio.sleep(ROOM_S)
+        left -= ROOM_S

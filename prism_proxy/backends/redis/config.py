@@ -6,6 +6,7 @@ import copy
 import dataclasses
 import ssl
 import urllib.parse
+from collections.abc import Callable, Hashable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, NamedTuple
@@ -68,12 +69,17 @@ class RedisConfig:
     sentinel_password: str = setting("The password at the sentinels.", "", secret=True)
     tls: RedisTls = setting("TLS to the server.", factory=RedisTls)
     prefix: str = setting("What the keys of all namespaces begin with, before the name of the namespace.", "prism:")
-    connections: int = setting("Pipelined connections of each worker; one more carries scans, batches and scripts.", 2,
-                               minimum=1, maximum=32, unit="connections")
-    max_pending: int = setting("Commands of one connection without a reply, before callers wait.", 10_000,
+    connections: int = setting("Pipelined connections of each worker; one more carries scans, batches and scripts. "
+                               "Namespaces share them that have the same server, user, TLS, times, largest value "
+                               "and number of connections.", 2, minimum=1, maximum=32, unit="connections")
+    max_pending: int = setting("Commands of the namespace without a reply on one connection, before callers wait; of "
+                               "namespaces that share it, those with commands there have equal parts of this.", 10_000,
                                minimum=1, maximum=1_000_000, unit="commands")
     bulk_bytes: int = setting("Values above this size do not travel with other commands.", 256 * 1024,
                               minimum=1024, unit="bytes")
+    max_value_bytes: int = setting("A larger value in a reply is taken for a defect of the server, and the connection "
+                                   "is given up: raise it with the server's max_message_bytes.", 16 * 1024 * 1024,
+                                   minimum=1024, maximum=2**31 - 1, unit="bytes")
     connect_timeout_s: float = setting("Time to connect and to be greeted.", 2.0, minimum=0.01, maximum=60, unit="s")
     read_timeout_s: float = setting("The oldest command may wait so long for its reply; then the connection is given "
                                     "up.", 3.0, minimum=0.01, maximum=300, unit="s")
@@ -105,6 +111,13 @@ class RedisConfig:
         bound = copy.copy(self)
         object.__setattr__(bound, "namespace", namespace)
         return bound
+
+    def relocated(self, place: Callable[[Path], Path]) -> RedisConfig:
+        """These settings with the Unix socket elsewhere; paths that stand by themselves are the caller's business."""
+        parts = urllib.parse.urlsplit(self.url)
+        if parts.scheme != "unix":
+            return self
+        return dataclasses.replace(self, url=parts._replace(path=str(place(Path(parts.path)))).geturl())
 
     @property
     def declaration(self) -> Declaration:
@@ -142,8 +155,30 @@ class RedisConfig:
         return (self.username or urllib.parse.unquote(parts.username or ""),
                 self.password or urllib.parse.unquote(parts.password or ""))
 
+    @property
+    def line(self) -> Hashable:
+        """Equal where namespaces share connections: the same server, spoken to as the same user in the same way, and
+        connections that are kept alike. Holds secrets."""
+        where = (self.address,) if self.mode == "standalone" else (*self.addresses, self.master_name)
+        size = self.cluster_connections if self.mode == "cluster" else self.connections
+        return (self.mode, where, self.database, self.credentials, self.sentinel_username, self.sentinel_password,
+                self.tls if self.secure else None, size, self.connect_timeout_s, self.read_timeout_s,
+                self.max_value_bytes)
+
+    @property
+    def server(self) -> str:
+        """The server, as operators are told of it."""
+        if self.mode == "standalone":
+            return self.address.path or f"{self.address.host}:{self.address.port}"
+        nodes = ",".join(self.nodes)
+        return f"{self.master_name}@{nodes}" if self.mode == "sentinel" else nodes
+
+    @property
+    def secure(self) -> bool:
+        return self.url.startswith("rediss:")
+
     def tls_context(self) -> ssl.SSLContext | None:
-        return self.tls.context() if self.url.startswith("rediss:") else None
+        return self.tls.context() if self.secure else None
 
 
 def _address(text: str) -> Address:

@@ -12,31 +12,35 @@ import math
 import secrets
 from collections.abc import Mapping, Sequence
 
-from prism_proxy._native.resp import PipelineFull
 from prism_proxy.backends.redis import scan, scripts
 from prism_proxy.backends.redis.batches import Batches
 from prism_proxy.backends.redis.commands import Reply
 from prism_proxy.backends.redis.config import RedisConfig
 from prism_proxy.backends.redis.connect import connect
 from prism_proxy.backends.redis.errors import meaning
+from prism_proxy.backends.redis.lines import Lines
 from prism_proxy.contracts.driver import Declaration, HealthReport
 from prism_proxy.contracts.keyvalue import CasResult, ScanPage
 from prism_proxy.errors import PrismError
 
 _MOST_MS = 10**15  # thirty thousand years; Redis refuses what its clock cannot add
-_ROOM_S = 0.005  # between two looks whether a full connection has room
 _EMPTY_PAGES = 32  # of other namespaces' keys, in one call, before the slot may look at its deadline
 _PAGE_BYTES = 4 * 1024 * 1024  # of values, before a page ends early
 _COUNTED_ONCE = 1_000_000  # keys remembered by Count; beyond them one that Redis reports twice counts twice
 
 
 class RedisDriver:
-    """`native_store` lets native handlers use the same connections; None in a cluster."""
+    """`native_store` lets native handlers use the same connections; None in a cluster.
 
-    def __init__(self, config: RedisConfig) -> None:
+    `lines` are the connections that drivers of one process share; without them a driver has its own.
+    """
+
+    Shared = Lines
+
+    def __init__(self, config: RedisConfig, lines: Lines | None = None) -> None:
         self._config = config
         self._prefix = config.key_prefix
-        self._server = connect(config)
+        self._server = connect(config, lines or Lines())
         self._commands = self._server.commands
         self._batches = Batches(self._commands)
         self._salt = secrets.token_bytes(16)
@@ -73,16 +77,8 @@ class RedisDriver:
     # --- commands ---------------------------------------------------------------------------------------------------
 
     async def _run(self, command: bytes, key: bytes, *arguments: bytes) -> Reply:
-        """One command about one key. Waits, within bounds, while the connections are full."""
-        left = self._config.max_wait_s
-        while True:
-            try:
-                return await self._commands.execute(command, self._prefix + key, *arguments, key=key)
-            except PipelineFull:
-                if left <= 0:
-                    raise
-            await asyncio.sleep(_ROOM_S)
-            left -= _ROOM_S
+        """One command about one key."""
+        return await self._commands.execute(command, self._prefix + key, *arguments, key=key)
 
     # --- keyvalue_basic ---------------------------------------------------------------------------------------------
 

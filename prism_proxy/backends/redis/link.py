@@ -1,12 +1,10 @@
 """Keeps the pipelined connections to one Redis server: connects, greets, watches, and connects again.
 
 A place is one connection; places 0 to n-1 carry the commands of callers, chosen by key, and the last one what would
-hold them up: scans, batches, scripts, large values. Each place lives by itself:
+hold them up: scans, batches, scripts, large values. Namespaces share a link: it knows none of them. Each place lives by
+itself:
 
     resolve --> connect --> greet (HELLO or AUTH, SELECT, name) --> ready --lost--> wait, longer each time --> resolve
-
-A command finds a ready connection or fails at once, `ConnectionLost` with `sent` False: waiting and repeating is the
-slot's decision.
 """
 
 from __future__ import annotations
@@ -15,18 +13,20 @@ import asyncio
 import contextlib
 import random
 import ssl
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
-from prism_proxy._native.keyvalue_redis import RedisStore
-from prism_proxy._native.resp import ConnectionLost, PipelineFull, RespConnection, RespError
+from prism_proxy._native.keyvalue_redis import Places
+from prism_proxy._native.resp import ConnectionLost, RespConnection, RespError
 from prism_proxy.backends.redis.greeting import Session, fence, greet
 from prism_proxy.telemetry import log
 
 FIRST_BACKOFF_SECONDS = 0.05
 MAX_BACKOFF_SECONDS = 5.0
-Reply = Any  # bytes, int, float, bool, None, or a list of these and of RespError
+REPLY_HEAD_BYTES = 64 * 1024  # what a reply may have beside its value
+VALUES_A_REPLY = 32  # of the largest size, where one reply has many
+NOT_YET = "not connected yet"
 
 
 class Endpoint(NamedTuple):
@@ -48,9 +48,8 @@ class LinkOptions:
     """
 
     connections: int = 2
-    max_pending: int = 10_000
     max_queued_bytes: int = 16 * 1024 * 1024
-    bulk_bytes: int = 256 * 1024
+    max_value_bytes: int = 16 * 1024 * 1024
     connect_timeout_s: float = 2.0
     read_timeout_s: float = 3.0
     ping_s: float = 10.0
@@ -64,89 +63,52 @@ class LinkOptions:
 
 
 class Link:
-    """`resolve` names the server at every attempt to connect, and may fail; `store` is what native handlers use.
+    """`resolve` names the server at every attempt to connect, and may fail; `places` has what connections there are."""
 
-    `on_ready` is called when a server answers again after none did, with its INFO.
-    """
-
-    def __init__(self, options: LinkOptions, resolve: Callable[[], Awaitable[Endpoint]], store: RedisStore,
-                 on_ready: Callable[[dict[str, str]], None] = lambda info: None) -> None:
+    def __init__(self, options: LinkOptions, resolve: Callable[[], Awaitable[Endpoint]]) -> None:
         self._options = options
         self._resolve = resolve
-        self._on_ready = on_ready
         self._log = log.get("prism.redis")
-        self._places: list[RespConnection | None] = [None] * (options.connections + 1)
+        self.places = Places(options.connections)
         self._tasks: list[asyncio.Task[None]] = []
         self._returned = asyncio.Event()
         self._sessions: dict[RespConnection, Session] = {}
         self._unfenced: set[Session] = set()  # of connections that were lost
-        self.store = store
         self.endpoint: Endpoint | None = None
         self.info: dict[str, str] = {}
-        self.failure = "not connected yet"
+        self.failure = NOT_YET
 
     def open(self) -> None:
         """Begin to connect; returns at once."""
         loop = asyncio.get_running_loop()
-        self._tasks = [loop.create_task(self._keep(place)) for place in range(len(self._places))]
+        self._tasks = [loop.create_task(self._keep(place)) for place in range(self.size)]
 
     async def close(self) -> None:
         """Close all connections; what waits on them fails with ConnectionLost."""
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
-        for place, connection in enumerate(self._places):
-            self.store.set_connection(place, None)
+        for place, connection in enumerate(self.places.connections):
+            self.places.connections[place] = None
             if connection is not None:
                 connection.abort("the driver was closed")
-
-    async def drained(self) -> None:
-        """Until no command waits for a reply."""
-        while self.pending:  # noqa: ASYNC110 - an event for every reply would cost more
-            await asyncio.sleep(0.01)
-
-    # --- commands -----------------------------------------------------------------------------------------------------
-
-    async def execute(self, *arguments: bytes, key: bytes = b"", bulk: bool = False) -> Reply:
-        """The reply of one command. `key` chooses the connection, so that commands of one key keep their order.
-
-        RespError, ConnectionLost, PipelineFull.
-        """
-        return await self._connection(key, sum(map(len, arguments)), bulk).execute(*arguments)
-
-    async def execute_many(self, commands: Sequence[tuple[bytes, ...]], *, bulk: bool = True) -> list[Reply]:
-        """The replies of commands sent in one piece, in order; what failed is an exception in its place."""
-        connection = self._connection(b"", 0, bulk)
-        sent = [_sent(connection, command) for command in commands]
-        return await asyncio.gather(*sent, return_exceptions=True)
-
-    def _connection(self, key: bytes, size: int, bulk: bool) -> RespConnection:
-        found = self._places[-1] if bulk else self.store.connection_for(key, size)
-        if found is None or not found.usable:
-            raise ConnectionLost(self.failure, False)
-        return found
 
     # --- state --------------------------------------------------------------------------------------------------------
 
     @property
     def ready(self) -> int:
         """Places with a connection that takes commands."""
-        return sum(connection is not None and connection.usable for connection in self._places)
+        return sum(connection is not None and connection.usable for connection in self.places.connections)
 
     @property
     def size(self) -> int:
-        return len(self._places)
+        return len(self.places.connections)
 
     @property
     def idle(self) -> int:
         """Ready connections on which nothing waits."""
         return sum(connection is not None and connection.usable and not connection.pending
-                   for connection in self._places)
-
-    @property
-    def pending(self) -> int:
-        """Commands without a reply, on all connections."""
-        return sum(connection.pending for connection in self._places if connection is not None)
+                   for connection in self.places.connections)
 
     # --- one place ----------------------------------------------------------------------------------------------------
 
@@ -155,17 +117,17 @@ class Link:
         failures = 0
         while True:
             try:
-                connection, lost = await self._connect()
+                connection, lost = await self._connect(VALUES_A_REPLY if place == self.size - 1 else 1)
             except (OSError, TimeoutError, RespError, ConnectionLost, ValueError) as error:
                 self._failed(place, str(error) or type(error).__name__, failures)
                 failures += 1
             else:
                 failures = 0
-                self._set(place, connection)
+                self.places.connections[place] = connection
                 self._returned.set()
                 self._returned.clear()
                 await self._watch(connection, lost)
-                self._set(place, None)
+                self.places.connections[place] = None
                 self._failed(place, connection.closed_reason or "closed", 0)
             ceiling = min(MAX_BACKOFF_SECONDS, FIRST_BACKOFF_SECONDS * 2 ** min(failures, 16))
             await self._pause(random.uniform(ceiling / 2, ceiling))
@@ -176,26 +138,23 @@ class Link:
             async with asyncio.timeout(seconds):
                 await self._returned.wait()
 
-    def _set(self, place: int, connection: RespConnection | None) -> None:
-        self._places[place] = connection
-        self.store.set_connection(place, connection)
-
     def _failed(self, place: int, reason: str, before: int) -> None:
         where = f"{self.endpoint}: " if self.endpoint is not None else ""
         self.failure = where + reason
         if before == 0:
             self._log.warning("no connection to Redis", place=place, reason=self.failure)
 
-    async def _connect(self) -> tuple[RespConnection, asyncio.Event]:
-        """A connection that has been greeted, and the event of its end."""
+    async def _connect(self, values: int) -> tuple[RespConnection, asyncio.Event]:
+        """A connection that has been greeted, and the event of its end. A reply may hold so many of the largest
+        values."""
         loop = asyncio.get_running_loop()
         lost = asyncio.Event()
         options = self._options
 
         def protocol() -> RespConnection:
             return RespConnection(
-                loop, ended, max_pending=options.max_pending, max_queued_bytes=options.max_queued_bytes,
-                read_timeout_s=options.read_timeout_s)
+                loop, ended, max_queued_bytes=options.max_queued_bytes, read_timeout_s=options.read_timeout_s,
+                max_reply_bytes=values * (options.max_value_bytes + REPLY_HEAD_BYTES))
 
         def ended(connection: RespConnection, reason: str) -> None:
             lost.set()
@@ -229,10 +188,7 @@ class Link:
         if session is not None:
             self._unfenced = {old for old in self._unfenced if old.run == session.run}
             self._sessions[connection] = session
-        returned = self.ready == 0
         self.info = info
-        if returned:
-            self._on_ready(info)
 
     def _lost(self, connection: RespConnection, reason: str) -> None:
         """A connection takes no more commands. Its silence is that of the server: others are not better."""
@@ -241,7 +197,7 @@ class Link:
             self._unfenced.add(session)
         if not connection.silent:
             return
-        for other in self._places:
+        for other in self.places.connections:
             if other is not None and other is not connection and other.pending:
                 other.abort(reason)
 
@@ -254,13 +210,3 @@ class Link:
             except TimeoutError:
                 if not connection.pending and connection.usable:
                     connection.execute(b"PING").add_done_callback(lambda reply: reply.exception())
-
-
-def _sent(connection: RespConnection, command: tuple[bytes, ...]) -> Awaitable[Reply]:
-    """The reply to come, also where the connection took the command no more."""
-    try:
-        return connection.execute(*command)
-    except (ConnectionLost, PipelineFull) as error:
-        failed = asyncio.get_running_loop().create_future()
-        failed.set_exception(error)
-        return failed

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any, NamedTuple
 
 from prism_proxy.backends.redis.config import RedisConfig
+from prism_proxy.backends.redis.lines import Line
 from prism_proxy.contracts.driver import Health, HealthReport
 
 NEARLY_FULL = 0.9
@@ -27,14 +29,26 @@ def durability(info: Mapping[str, str]) -> str:
     return f"asynchronous: appendonly {sync or 'yes'}, {loss}; {_REPLICATION}"
 
 
-def report(info: Mapping[str, str], config: RedisConfig, *, ready: int, size: int, idle: int, pending: int,
-           capacity: int, failure: str) -> HealthReport:
-    """`ready` connections of `size`, of which `idle` have nothing to do; `pending` commands of at most `capacity` wait
-    for an answer; `failure` is why the last connection was lost."""
+class Connections(NamedTuple):
+    """Connections that are `ready`, of `size`; `idle` ones have nothing to do. Of the namespace itself, `pending`
+    commands of at most `capacity` wait for an answer. `failure` is why the last connection was lost."""
+
+    ready: int
+    size: int
+    idle: int
+    pending: int
+    capacity: int
+    failure: str
+    line: Line[Any]
+
+
+def report(info: Mapping[str, str], config: RedisConfig, connections: Connections) -> HealthReport:
+    ready, size, idle, pending, capacity, failure, line = connections
     role = info.get("role", "unknown")
     details = {
         "mode": config.mode, "total_conns": str(ready), "idle_conns": str(idle), "pending": str(pending),
         "server_version": info.get("redis_version", "unknown"), "role": role,
+        "server": config.server, "pool": str(line.number), "pool_namespaces": str(line.users),
     }
     if info.get("fence") == "refused":
         details["anomaly"] = ("the ACL user may not CLIENT KILL: a write given up while Redis was stopped may be "

@@ -1,0 +1,171 @@
+"""redis-py's client of a cluster, which namespaces share: its nodes, their connections, and who has which slot.
+
+Commands go to nodes directly: what redis-py does of its own after a redirection or an error (close all connections of
+all nodes, send ASKING on one connection and the command on another) would fail the calls of others.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import random
+from collections import Counter
+from typing import Any
+
+from redis import exceptions
+from redis.asyncio.cluster import ClusterNode, RedisCluster
+from redis.asyncio.retry import Retry
+from redis.backoff import NoBackoff
+
+from prism_proxy.backends.redis.config import RedisConfig
+from prism_proxy.telemetry import log
+
+LOOK_S, LOOK_DOWN_S = 5.0, 0.5  # between two looks whether every primary answers
+# connections to a node, as a multiple of the setting: 1 + 1/2 + ... + 1/1000, for namespaces that want their equal part
+# while others have more
+OVERFLOW = 8
+FAILURES = (exceptions.RedisError, exceptions.RedisClusterException, OSError)
+_SECTIONS = ("server", "replication", "persistence")
+
+
+class SharedCluster:
+    """`failure` is None while a primary answers; `silent` are those that do not. `users` counts the namespaces that
+    have commands at a node, by its name."""
+
+    def __init__(self, config: RedisConfig) -> None:
+        self._config = config
+        self._task: asyncio.Task[None] | None = None
+        self._log = log.get("prism.redis")
+        self._client: Any = None
+        self._stale = asyncio.Event()
+        self._closed = False
+        self.looked = asyncio.Event()
+        self.users: Counter[str] = Counter()
+        self.failure: str | None = "not connected yet"
+        self.silent: set[str] = set()
+        self.info: dict[str, str] = {}
+
+    def open(self) -> None:
+        self._task = asyncio.get_running_loop().create_task(self._watch())
+
+    async def close(self) -> None:
+        self._closed = True
+        self._stale.set()
+        if self._task is not None:
+            self._task.cancel()  # redis-py may swallow it
+            await asyncio.gather(self._task, return_exceptions=True)
+        self.failure = "the driver was closed"
+        if self._client is not None:
+            await self._client.aclose()
+
+    # --- nodes ------------------------------------------------------------------------------------------------------
+
+    def primaries(self) -> list[Any]:
+        """In an order that is the same on every proxy."""
+        return sorted(self._client.get_primaries(), key=lambda node: str(node.name)) if self._client else []
+
+    def node_of(self, slot: int) -> Any:
+        """The primary that has a slot, as far as is known. SlotNotCoveredError when none has."""
+        return self._client.nodes_manager.get_node_from_slot(slot)
+
+    def moved(self, error: exceptions.MovedError) -> Any:
+        """The node that has the slot now."""
+        node = self.named(error)
+        self._client.nodes_manager.slots_cache[error.slot_id] = [node]
+        return node
+
+    def named(self, error: exceptions.AskError) -> Any:
+        """The node that a redirection names."""
+        nodes = self._client.nodes_manager
+        node = self._client.get_node(host=error.host, port=error.port)
+        if node is None:
+            node = ClusterNode(error.host, error.port, "primary", **nodes.connection_kwargs)
+            nodes.nodes_cache[node.name] = node
+        node.server_type = "primary"
+        return node
+
+    def suspect(self) -> None:
+        """Something did not go as the topology says: look at once."""
+        self._stale.set()
+
+    # --- watch ------------------------------------------------------------------------------------------------------
+
+    async def _watch(self) -> None:
+        """Look whether every primary answers, all the time."""
+        while not self._closed:
+            stale = self._stale.is_set() or bool(self.silent) or self.failure is not None
+            self._stale.clear()
+            try:
+                async with asyncio.timeout(self._config.connect_timeout_s + self._config.read_timeout_s):
+                    await self._look(stale)
+            except (*FAILURES, TimeoutError) as error:
+                self._failed(str(error) or type(error).__name__)
+            else:
+                self.failure = None
+            self.looked.set()
+            down = self.silent or self.failure
+            await self._pause(random.uniform(0.8, 1.2) * (LOOK_DOWN_S if down else LOOK_S))
+
+    async def _pause(self, seconds: float) -> None:
+        """Until the next look: at most twice a second."""
+        await asyncio.sleep(min(seconds, LOOK_DOWN_S))
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(max(0, seconds - LOOK_DOWN_S)):
+                await self._stale.wait()
+
+    def _failed(self, reason: str) -> None:
+        if self.failure is None or not self.looked.is_set():
+            self._log.warning("no connection to the Redis cluster", reason=reason)
+        self.failure = reason
+
+    async def _look(self, stale: bool) -> None:
+        if self._client is None:
+            self._client = self._make()
+            await self._client.initialize()
+        elif stale:
+            await self._client.nodes_manager.initialize()
+        nodes = self.primaries()
+        answers = await asyncio.gather(*(self._answers(node) for node in nodes))
+        self.silent = {node.name for node, answer in zip(nodes, answers, strict=True) if answer is not None}
+        if len(self.silent) == len(nodes):
+            raise exceptions.ConnectionError(next(filter(None, answers), "the cluster has no primary"))
+        await self._learn(next(node for node in nodes if node.name not in self.silent))
+
+    async def _answers(self, node: Any) -> str | None:
+        """Why a node does not."""
+        try:
+            async with asyncio.timeout(self._config.connect_timeout_s):
+                await node.execute_command("PING")
+        except exceptions.MaxConnectionsError:
+            return None
+        except (*FAILURES, TimeoutError) as error:
+            return f"{node.name}: {str(error) or type(error).__name__}"
+        return None
+
+    async def _learn(self, node: Any) -> None:
+        """What a server says of itself."""
+        found: dict[str, str] = {}
+        for section in _SECTIONS:
+            with contextlib.suppress(exceptions.ResponseError):
+                told = await node.execute_command("INFO", section)
+                found |= {name: str(value) for name, value in told.items()}
+        with contextlib.suppress(exceptions.ResponseError):
+            told = await node.execute_command("CONFIG GET", "append*")
+            found |= {str(name): str(value) for name, value in told.items()}
+        self.info = {**found, "role": "cluster"}
+
+    def _make(self) -> Any:
+        config = self._config
+        user, password = config.credentials
+        files: dict[str, Any] = {}
+        if config.secure:
+            tls = config.tls
+            files = {"ssl": True, "ssl_check_hostname": True,
+                     "ssl_ca_certs": str(tls.ca_file) if tls.ca_file else None,
+                     "ssl_certfile": str(tls.cert_file) if tls.cert_file else None,
+                     "ssl_keyfile": str(tls.key_file) if tls.key_file else None}
+        return RedisCluster(
+            startup_nodes=[ClusterNode(address.host, address.port) for address in config.addresses],
+            username=user or None, password=password or None, max_connections=OVERFLOW * config.cluster_connections,
+            socket_connect_timeout=config.connect_timeout_s, socket_timeout=config.read_timeout_s,
+            require_full_coverage=False, retry=Retry(NoBackoff(), 0), client_name="prism-proxy", **files)
