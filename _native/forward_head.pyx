@@ -6,11 +6,13 @@ from libc.string cimport memcpy
 
 from prism_proxy._native.buffers cimport buffer_t
 from prism_proxy._native.call cimport ServerStream
+from prism_proxy._native.call_watch cimport CallWatch
 from prism_proxy._native.clock cimport monotonic_ns
 from prism_proxy._native.h2 cimport H2_CANCEL, H2_ENHANCE_YOUR_CALM, H2_REFUSED_STREAM
 from prism_proxy._native.name_values cimport fixed
 from prism_proxy._native.nghttp2 cimport NGHTTP2_NV_FLAG_NO_INDEX, nghttp2_nv
 from prism_proxy._native.request_head cimport equals
+from prism_proxy._native.trace_context cimport TRACEPARENT_BYTES, write_traceparent
 
 cdef enum:
     CANCELLED = 1
@@ -20,6 +22,7 @@ cdef enum:
     INTERNAL = 13
     UNAVAILABLE = 14
     H2_INADEQUATE_SECURITY = 12
+    OUR_FIELDS = 5
 
 
 cdef size_t next_field(const uint8_t* head, size_t at, nghttp2_nv* nv) noexcept:
@@ -49,14 +52,19 @@ cdef int write_timeout(int64_t ns, char* out) noexcept:
     return snprintf(out, TIMEOUT_BYTES, "%ldS", <long>min(ns // 1_000_000_000, 99_999_999))
 
 
-cdef int request_fields(ServerStream caller, nghttp2_nv* nva, char* timeout, bytes proof) noexcept:
+cdef int request_fields(ServerStream caller, nghttp2_nv* nva, written_t* written, bytes proof) noexcept:
     """The head of the caller's request as the owner gets it: the number of fields, or -1 when there are too many.
 
-    `proof` shows the owner that this is a process of ours.
+    `proof` shows the owner that this is a process of ours. Where calls are traced, our span replaces the caller's, and
+    a tracestate goes on only with the trace it belongs to.
     """
+    cdef CallWatch watch = caller.core.watch
+    cdef bint traced = watch is not None and watch.traces
     cdef nghttp2_nv nv
     cdef size_t at = 0
     cdef int n = 3
+    if traced:
+        watch.trace(caller)
     nva[0] = fixed(":method", 7, "POST", 4)
     nva[1] = fixed(":scheme", 7, "http", 4)
     nva[2] = fixed(":path", 5, PyBytes_AS_STRING(caller.method.path), PyBytes_GET_SIZE(caller.method.path))
@@ -68,17 +76,26 @@ cdef int request_fields(ServerStream caller, nghttp2_nv* nva, char* timeout, byt
                 continue
         elif named(&nv, "te", 2) or named(&nv, "grpc-timeout", 12):
             continue
+        elif traced and (named(&nv, "traceparent", 11) or (
+                caller.trace.parent == 0 and named(&nv, "tracestate", 10))):
+            continue
         elif named(&nv, "traceparent", 11) or named(&nv, "x-request-id", 12):
             nv.flags = NGHTTP2_NV_FLAG_NO_INDEX     # fresh on each call: they would push others out of the table
-        if n == MAX_FIELDS - 4:
+        if n == MAX_FIELDS - OUR_FIELDS:
             return -1
         nva[n] = nv
         n += 1
     nva[n] = fixed("te", 2, "trailers", 8)
     nva[n + 1] = fixed("x-prism-forwarded", 17, PyBytes_AS_STRING(proof), PyBytes_GET_SIZE(proof))
     n += 2
+    if traced:
+        write_traceparent(&caller.trace, written.traceparent)
+        nva[n] = fixed("traceparent", 11, written.traceparent, TRACEPARENT_BYTES)
+        nva[n].flags = NGHTTP2_NV_FLAG_NO_INDEX
+        n += 1
     if caller.deadline_ns:
-        nva[n] = fixed("grpc-timeout", 12, timeout, write_timeout(caller.deadline_ns - monotonic_ns(), timeout))
+        nva[n] = fixed("grpc-timeout", 12, written.timeout,
+                       write_timeout(caller.deadline_ns - monotonic_ns(), written.timeout))
         nva[n].flags = NGHTTP2_NV_FLAG_NO_INDEX
         n += 1
     return n

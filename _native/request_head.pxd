@@ -3,6 +3,7 @@ from libc.string cimport memcmp
 
 from prism_proxy._native.buffers cimport buffer_t
 from prism_proxy._native.h2 cimport H2Stream
+from prism_proxy._native.trace_context cimport trace_t
 
 
 cdef struct slice_t:
@@ -48,6 +49,8 @@ cdef class RequestHead(H2Stream):
     cdef belief_t* belief       # of the connection
     cdef int forwarded          # how far the call has come: 0, BY_PROXY or BY_WORKER
     cdef slice_t path, verb, namespace, timeout, encoding, accept_encoding, request_id, content_type, traceparent
+    cdef int traceparents       # more than one continue nothing
+    cdef trace_t trace          # filled by `CallWatch.trace`, where calls are traced
 
     cdef void classify(self, const uint8_t* name, size_t n, slice_t where) noexcept
     cdef bint encoding_known(self) noexcept

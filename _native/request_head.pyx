@@ -57,6 +57,7 @@ cdef class RequestHead(H2Stream):
                 self.namespace = where
             elif equals(name, n, "traceparent", 11):
                 self.traceparent = where
+                self.traceparents += 1
         elif n == 12:
             if equals(name, n, "content-type", 12):
                 self.content_type = where

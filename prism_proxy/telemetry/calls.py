@@ -18,7 +18,7 @@ LINES_PER_S = 10.0
 _OURS = (StatusCode.UNKNOWN, StatusCode.DEADLINE_EXCEEDED, StatusCode.INTERNAL, StatusCode.UNAVAILABLE,
          StatusCode.DATA_LOSS)
 _NAMES = {code.value[0]: code.name for code in StatusCode}
-Export = Callable[[EndedCall, trace.TraceContext | None], None]
+Export = Callable[[EndedCall], None]
 
 
 def make_watch(log_calls: str, slow_s: float, sample_ratio: float, export: Export | None) -> CallWatch | None:
@@ -31,9 +31,8 @@ def make_watch(log_calls: str, slow_s: float, sample_ratio: float, export: Expor
     reports = CallReports(log_calls, slow_s, export)
     statuses = range(1, 17) if export is not None else [code.value[0] for code in _OURS]
     return CallWatch(
-        reports.ended, range(17) if log_calls == "all" else statuses, slow_s=slow_s,
-        share=sample_ratio if export is not None else 0, parents=export is not None, spans=export is not None,
-        reports_per_s=REPORTS_PER_S)
+        reports.ended, range(17) if log_calls == "all" else statuses, slow_s=slow_s, traces=export is not None,
+        share=sample_ratio if export is not None else 0, reports_per_s=REPORTS_PER_S)
 
 
 class CallReports:
@@ -52,15 +51,14 @@ class CallReports:
 
     def ended(self, call: EndedCall) -> None:
         """A call the watch picked."""
-        context = trace.from_metadata(call.metadata)
         if self._export is not None:
-            self._export(call, context)
+            self._export(call)
         failed = call.code in _OURS_NUMBERS
         slow = call.elapsed_ns > self._slow_ns
         if self._log_calls == "all" or (self._log_calls == "errors" and (failed or slow)):
-            self._write(call, context, failed=failed, slow=slow)
+            self._write(call, failed=failed, slow=slow)
 
-    def _write(self, call: EndedCall, context: trace.TraceContext | None, *, failed: bool, slow: bool) -> None:
+    def _write(self, call: EndedCall, *, failed: bool, slow: bool) -> None:
         now = self._clock()
         if self._log_calls != "all":
             self._tokens = min(LINES_PER_S, self._tokens + (now - self._refilled) * LINES_PER_S)
@@ -72,9 +70,8 @@ class CallReports:
         fields: dict[str, Any] = {
             "request_id": next((value for name, value in call.metadata if name == "x-request-id"), None),
             "namespace": call.namespace, "operation": f"{call.service}/{call.operation}", "backend": call.backend,
-            "status": _NAMES[call.code], "latency_ms": round(call.elapsed_ns / 1e6, 3)}
-        if context is not None:
-            fields |= {"trace_id": context.trace_id, "span_id": context.span_id}
+            "status": _NAMES[call.code], "latency_ms": round(call.elapsed_ns / 1e6, 3),
+            **trace.log_fields(call.trace, call.metadata)}
         if self._suppressed:
             fields["suppressed"], self._suppressed = self._suppressed, 0
         event = "a call failed" if failed else "a call was slow" if slow else "a call ended"

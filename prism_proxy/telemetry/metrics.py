@@ -110,6 +110,8 @@ class Metrics:
         # Copies of the tables, because calls may add rows between two pieces.
         yield Metric("prism_requests_total", "counter", "Calls by namespace, operation and gRPC status.",
                      self._requests())
+        yield gauges("prism_requests_in_progress", "Calls that have begun and not ended, by namespace.",
+                     self._running())
         yield histogram("prism_request_duration_seconds", "From the request head to the status.", (
             ((("namespace", row.namespace), ("operation", _operation(row)), ("backend", row.backend)), row.latency)
             for row in list(self._methods.values())))
@@ -124,6 +126,13 @@ class Metrics:
             for status, *counts in zip(STATUS_NAMES, *(row.status_counts() for row in rows), strict=True):
                 if any(counts):
                     yield Sample((("namespace", namespace), ("operation", operation), ("status", status)), sum(counts))
+
+    def _running(self) -> dict[Labels, float]:
+        out: dict[Labels, float] = {}
+        for row in list(self._methods.values()):
+            labels = (("namespace", row.namespace),)
+            out[labels] = out.get(labels, 0) + row.running
+        return out
 
     def _backends(self) -> Iterator[Metric | None]:
         totals: dict[str, int] = {}

@@ -1,7 +1,7 @@
 """Spans and metrics by OpenTelemetry: the extra `prism-proxy[otel]`, imported when it is switched on.
 
-Which calls become spans is decided before (`telemetry.calls`), so every span that is made here is sent. The SDK's queue
-is bounded and drops what a collector does not take; nothing here waits for a collector.
+Which calls become spans is decided before (`telemetry.calls`), so every span that is made here is sent, or counted in
+`losses`. Nothing here waits for a collector.
 """
 
 from __future__ import annotations
@@ -10,13 +10,17 @@ import asyncio
 import contextlib
 import threading
 from collections.abc import Callable, Iterable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from prism_proxy import __version__
 from prism_proxy._native.call_watch import EndedCall
+from prism_proxy.telemetry import trace
+from prism_proxy.telemetry.losses import ExporterLog, Losses
 from prism_proxy.telemetry.metrics import MethodFigures
-from prism_proxy.telemetry.trace import TraceContext
 from prism_proxy.telemetry.tracing_options import TraceOptions
+
+if TYPE_CHECKING:
+    from prism_proxy._native.call_watch import TraceIds
 
 FLUSH_MS = 5000
 SERVICE = "prism-proxy"
@@ -27,41 +31,48 @@ class MissingExtraError(RuntimeError):
 
 
 class Telemetry:
-    """Sends spans, and metrics where asked for; `figures` are those of `telemetry.metrics.Metrics`."""
+    """Sends spans, and metrics where asked for; `figures` are those of `telemetry.metrics.Metrics`. ValueError when the
+    environment says something of spans that cannot be."""
 
     def __init__(self, options: TraceOptions, figures: Callable[[], Iterable[MethodFigures]]) -> None:
         try:
             from opentelemetry.sdk.resources import SERVICE_NAME, SERVICE_VERSION, OTELResourceDetector, Resource
             from opentelemetry.sdk.trace import TracerProvider
-            from opentelemetry.sdk.trace.export import BatchSpanProcessor
             from opentelemetry.sdk.trace.sampling import ALWAYS_ON
+
+            from prism_proxy.telemetry.otel_spans import BoundedSpans
         except ModuleNotFoundError as error:
             raise MissingExtraError(
                 f"trace.exporter is {options.exporter!r} and needs {error.name}: pip install 'prism-proxy[otel]'"
             ) from error
         resource = Resource({SERVICE_NAME: SERVICE, SERVICE_VERSION: __version__}).merge(
             OTELResourceDetector().detect())
+        self.losses = Losses()
+        self._exporter_log = ExporterLog(self.losses)
         self._metrics: Any = None
-        self._provider = TracerProvider(resource=resource, sampler=ALWAYS_ON, shutdown_on_exit=False)
-        self._provider.add_span_processor(BatchSpanProcessor(_span_exporter(options)))
+        self._ids = _given_ids()
+        self._provider = TracerProvider(resource=resource, sampler=ALWAYS_ON, id_generator=self._ids,
+                                        shutdown_on_exit=False)
+        self._spans = BoundedSpans(_span_exporter(options), self.losses)
+        self._provider.add_span_processor(self._spans)
         self._tracer = self._provider.get_tracer(SERVICE, __version__)
         if options.metrics:
             from prism_proxy.telemetry.otel_metrics import meter_provider
 
-            self._metrics = meter_provider(options, resource, figures)
+            self._metrics = meter_provider(options, resource, figures, self.losses)
 
-    def export(self, call: EndedCall, parent: TraceContext | None) -> None:
+    def export(self, call: EndedCall) -> None:
         """Make the spans of a call that has ended."""
-        from opentelemetry import trace
-        from opentelemetry.trace import SpanKind, Status, StatusCode
+        from opentelemetry.trace import SpanKind, Status, StatusCode, set_span_in_context
 
         began = call.ended_ns - call.elapsed_ns
+        self._ids.given = call.trace
         span = self._tracer.start_span(
-            f"{call.service}/{call.operation}", context=_context(parent), kind=SpanKind.SERVER, start_time=began,
+            f"{call.service}/{call.operation}", context=_parent(call), kind=SpanKind.SERVER, start_time=began,
             attributes=_attributes(call))
         if call.code:
             span.set_status(Status(StatusCode.ERROR))
-        inside = trace.set_span_in_context(span)
+        inside = set_span_in_context(span)
         for name, child_began, child_ended, attributes, error in call.spans:
             child = self._tracer.start_span(name, context=inside, kind=SpanKind.CLIENT, start_time=child_began,
                                             attributes=attributes)
@@ -87,19 +98,39 @@ class Telemetry:
         threading.Thread(target=finish, daemon=True).start()
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(done.wait(), FLUSH_MS / 1000)
+        self._spans.abandon()
+        self._exporter_log.close()
 
 
-def _context(parent: TraceContext | None) -> Any:
-    from opentelemetry import trace
+def _given_ids() -> Any:
+    """Ids for the SDK: those in `given` for the next span, random ones for others."""
+    from opentelemetry.sdk.trace.id_generator import RandomIdGenerator
+
+    class GivenIds(RandomIdGenerator):
+        given: TraceIds | None = None
+
+        def generate_trace_id(self) -> int:
+            return self.given[0] if self.given is not None else super().generate_trace_id()
+
+        def generate_span_id(self) -> int:
+            given, self.given = self.given, None
+            return given[1] if given is not None else super().generate_span_id()
+
+    return GivenIds()
+
+
+def _parent(call: EndedCall) -> Any:
+    """The context of the caller's span; an empty one where the trace begins with ours."""
     from opentelemetry.context import Context
-    from opentelemetry.trace import NonRecordingSpan, SpanContext, TraceFlags, TraceState
+    from opentelemetry.trace import NonRecordingSpan, SpanContext, TraceFlags, TraceState, set_span_in_context
 
-    if parent is None:
+    caller = trace.from_metadata(call.metadata)
+    if caller is None:
         return Context()
-    remote = SpanContext(int(parent.trace_id, 16), int(parent.span_id, 16), is_remote=True,
+    remote = SpanContext(int(caller.trace_id, 16), int(caller.span_id, 16), is_remote=True,
                          trace_flags=TraceFlags(TraceFlags.SAMPLED),
-                         trace_state=TraceState.from_header([parent.state]) if parent.state else None)
-    return trace.set_span_in_context(NonRecordingSpan(remote), Context())
+                         trace_state=TraceState.from_header([caller.state]) if caller.state else None)
+    return set_span_in_context(NonRecordingSpan(remote), Context())
 
 
 def _attributes(call: EndedCall) -> dict[str, str | int]:

@@ -27,6 +27,7 @@ from opentelemetry.sdk.metrics.export import (
 
 from prism_proxy import __version__
 from prism_proxy._native.metrics import BUCKET_BOUNDS_NS
+from prism_proxy.telemetry.losses import Losses
 from prism_proxy.telemetry.metrics import MethodFigures
 from prism_proxy.telemetry.otel import SERVICE, target
 from prism_proxy.telemetry.tracing_options import TraceOptions
@@ -36,8 +37,8 @@ BOUNDS_MS = tuple(bound / 1e6 for bound in BUCKET_BOUNDS_NS)
 Figures = Callable[[], Iterable[MethodFigures]]
 
 
-def meter_provider(options: TraceOptions, resource: Any, figures: Figures) -> MeterProvider:
-    """Sends every 15 s, and once more at `shutdown`."""
+def meter_provider(options: TraceOptions, resource: Any, figures: Figures, losses: Losses) -> MeterProvider:
+    """Sends every 15 s, and once more at `shutdown`; what does not arrive is counted in `losses`."""
     if options.exporter == "stdout":
         exporter: Any = ConsoleMetricExporter()
     else:
@@ -51,7 +52,8 @@ def meter_provider(options: TraceOptions, resource: Any, figures: Figures) -> Me
                 if count:
                     yield Observation(count, {**_attributes(*method), "rpc.grpc.status_code": code})
 
-    reader = PeriodicExportingMetricReader(WithDurations(exporter, figures), export_interval_millis=INTERVAL_MS)
+    reader = PeriodicExportingMetricReader(WithDurations(exporter, figures, losses),
+                                           export_interval_millis=INTERVAL_MS)
     provider = MeterProvider([reader], resource=resource, shutdown_on_exit=False)
     provider.get_meter(SERVICE, __version__).create_observable_counter(
         "prism.rpc.server.calls", [calls], "{call}", "Calls that have ended, by status.")
@@ -61,9 +63,10 @@ def meter_provider(options: TraceOptions, resource: Any, figures: Figures) -> Me
 class WithDurations(MetricExporter):
     """Adds the histogram `rpc.server.duration` (ms, of the conventions for RPC servers) to what `exporter` gets."""
 
-    def __init__(self, exporter: MetricExporter, figures: Figures) -> None:
+    def __init__(self, exporter: MetricExporter, figures: Figures, losses: Losses) -> None:
         super().__init__()
         self._exporter = exporter
+        self._losses = losses
         self._figures = figures
         self._started_ns = time.time_ns()
 
@@ -71,7 +74,13 @@ class WithDurations(MetricExporter):
         for resource in metrics_data.resource_metrics[:1]:
             for scope in resource.scope_metrics[:1]:
                 scope.metrics.append(self._durations())  # type: ignore[attr-defined]
-        return self._exporter.export(metrics_data, timeout_millis, **kwargs)
+        result = MetricExportResult.FAILURE
+        try:
+            result = self._exporter.export(metrics_data, timeout_millis, **kwargs)
+        finally:
+            if result is not MetricExportResult.SUCCESS:
+                self._losses.add("metrics", "collector", _points(metrics_data))
+        return result
 
     def force_flush(self, timeout_millis: float = 10_000) -> bool:
         return self._exporter.force_flush(timeout_millis)
@@ -89,6 +98,11 @@ class WithDurations(MetricExporter):
             for *method, _statuses, counts, seconds in self._figures()]
         return Metric("rpc.server.duration", "From the request head to the status.", "ms",
                       Histogram(points, AggregationTemporality.CUMULATIVE))
+
+
+def _points(data: MetricsData) -> int:
+    return sum(len(metric.data.data_points) for resource in data.resource_metrics for scope in resource.scope_metrics
+               for metric in scope.metrics)
 
 
 def _attributes(service: str, method: str, namespace: str, backend: str) -> dict[str, str]:

@@ -1,14 +1,18 @@
-"""W3C trace context: reading `traceparent` and `tracestate`, and making the context of a child span.
+"""W3C trace context: reading `traceparent` and `tracestate` of a caller, and what log lines say of a call's trace.
 
 Pure functions. Malformed input never fails a call: a bad traceparent begins a new trace, a bad tracestate is dropped.
+What goes on to another process is written natively (`_native.trace_context`).
 """
 
 from __future__ import annotations
 
 import re
-import secrets
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from prism_proxy._native.call_watch import TraceIds
 
 _TRACEPARENT = re.compile(r"([0-9a-f]{2})-([0-9a-f]{32})-([0-9a-f]{16})-([0-9a-f]{2})(-.*)?", re.DOTALL)
 _KEY = r"(?:[a-z][a-z0-9_*/-]{0,255}|[a-z0-9][a-z0-9_*/-]{0,240}@[a-z][a-z0-9_*/-]{0,13})"
@@ -16,6 +20,8 @@ _VALUE = r"[\x20-\x2b\x2d-\x3c\x3e-\x7e]{0,255}[\x21-\x2b\x2d-\x3c\x3e-\x7e]"
 _MEMBER = re.compile(f"({_KEY})={_VALUE}")
 MAX_TRACESTATE_CHARS = 512
 MAX_TRACESTATE_MEMBERS = 32
+
+Metadata = Iterable[tuple[str, str | bytes]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,14 +32,6 @@ class TraceContext:
     span_id: str
     sampled: bool
     state: str = ""
-
-    def child(self) -> TraceContext:
-        """The context of a new span below this one."""
-        return TraceContext(self.trace_id, _nonzero_hex(8), self.sampled, self.state)
-
-    @property
-    def traceparent(self) -> str:
-        return f"00-{self.trace_id}-{self.span_id}-{'01' if self.sampled else '00'}"
 
 
 def parse(traceparent: str | None, tracestate: str | None = None) -> TraceContext | None:
@@ -47,12 +45,7 @@ def parse(traceparent: str | None, tracestate: str | None = None) -> TraceContex
     return TraceContext(trace_id, span_id, bool(int(flags, 16) & 1), _state(tracestate))
 
 
-def start() -> TraceContext:
-    """A new trace, not sampled."""
-    return TraceContext(_nonzero_hex(16), _nonzero_hex(8), sampled=False)
-
-
-def from_metadata(metadata: Iterable[tuple[str, str | bytes]]) -> TraceContext | None:
+def from_metadata(metadata: Metadata) -> TraceContext | None:
     """The context in the metadata of a call; None as in `parse`, and also when traceparent came twice."""
     parents, states = [], []
     for key, value in metadata:
@@ -64,6 +57,15 @@ def from_metadata(metadata: Iterable[tuple[str, str | bytes]]) -> TraceContext |
     return parse(parents[0], ",".join(states)) if len(parents) == 1 else None
 
 
+def log_fields(ids: TraceIds | None, metadata: Metadata) -> dict[str, Any]:
+    """`trace_id` and `span_id` of a call with a span of ours, `ids` (see `call_watch.trace_ids`); of one without, the
+    caller's `trace_id`, if it sent any."""
+    if ids is not None:
+        return {"trace_id": f"{ids[0]:032x}", "span_id": f"{ids[1]:016x}"}
+    caller = from_metadata(metadata)
+    return {"trace_id": caller.trace_id} if caller is not None else {}
+
+
 def _state(tracestate: str | None) -> str:
     """The tracestate when it is well formed; the specification lets a malformed or long one be dropped, alone."""
     members = [member.strip(" \t") for member in (tracestate or "").split(",")]
@@ -73,10 +75,3 @@ def _state(tracestate: str | None) -> str:
         return ""
     state = ",".join(members)
     return state if len(state) <= MAX_TRACESTATE_CHARS else ""
-
-
-def _nonzero_hex(size: int) -> str:
-    """Random bytes as hex; ids of zeros alone are invalid."""
-    while not (text := secrets.token_hex(size)).strip("0"):
-        pass
-    return text

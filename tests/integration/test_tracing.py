@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import random
 import time
 from collections.abc import AsyncIterator
 from typing import Any
 
 import grpc
 import pytest
+from opentelemetry.sdk.trace.sampling import TraceIdRatioBased
+from prometheus_client.parser import text_string_to_metric_families
 
 from prism.interfaces.keyvalue import (
     keyvalue_basic_pb2,
@@ -18,7 +21,6 @@ from prism.interfaces.keyvalue import (
 )
 from prism_proxy._native.call_watch import EndedCall
 from prism_proxy._native.metrics import MethodStats
-from prism_proxy.telemetry import trace
 from prism_proxy.telemetry.calls import CallReports
 from tests.services.collector import Collector, attributes
 from tests.services.proxy import ProxyProcess
@@ -72,32 +74,76 @@ async def test_one_request_is_one_trace_over_two_processes(collector: Collector)
 
 
 async def test_of_ordinary_calls_one_in_a_hundred_is_traced_and_every_failure(collector: Collector) -> None:
-    proxy = await tracing(collector).start()
+    """Which ones follows from the ids of their traces, as OpenTelemetry's SDKs decide it: so their number is exact."""
+    draw = random.Random(20)
+    ids = [draw.getrandbits(128) | 1 for _ in range(10_000)]
+    expected = {f"{found:032x}" for found in ids if found % 2**64 < TraceIdRatioBased(0.01).bound}
+    assert 70 <= len(expected) <= 130
+    proxy = await tracing(collector, "--slow-call-s", "0").start()
     async with grpc.aio.insecure_channel(proxy.address) as channel:
         stub = basic(channel)
-        for _ in range(100):
-            await asyncio.gather(*(stub.Get(keyvalue_basic_pb2.GetRequest(key="a")) for _ in range(100)))
+        for at in range(0, len(ids), 100):
+            await asyncio.gather(*(
+                stub.Get(keyvalue_basic_pb2.GetRequest(key="a"),
+                         metadata=(("traceparent", f"00-{found:032x}-{SPAN_ID}-00"),))
+                for found in ids[at:at + 100]))
         for _ in range(50):
             with pytest.raises(grpc.aio.AioRpcError):
                 await stub.Get(keyvalue_basic_pb2.GetRequest(key="a"), metadata=(("x-namespace", "nowhere"),))
     await proxy.stop()
     failed = [span for span in collector.spans if span.status.code == 2]
-    slow = [span for span in collector.spans if span.end_time_unix_nano - span.start_time_unix_nano > 100e6]
     assert len(failed) == 50
     assert attributes(failed[0])["rpc.grpc.status_code"] == 5
-    assert 60 <= len(collector.spans) - len(failed) - len(slow) <= 145
+    sampled = [span.trace_id.hex() for span in collector.spans if span.status.code != 2]
+    assert len(sampled) == len(expected)
+    assert set(sampled) == expected
 
 
-async def test_without_a_collector_calls_are_as_fast_and_the_end_does_not_wait() -> None:
-    proxy = await ProxyProcess(*QUIET, "--trace-exporter", "otlp", "--trace-endpoint", "http://127.0.0.1:9",
-                               "--trace-sample-ratio", "1").start()
+@pytest.fixture(params=["absent", "silent"])
+async def dead_collector(request: pytest.FixtureRequest) -> AsyncIterator[int]:
+    """A port at which nobody listens, or somebody who takes connections and never says a word."""
+    held: list[asyncio.StreamWriter] = []
+    server = await asyncio.start_server(lambda _, writer: held.append(writer), "127.0.0.1", 0)
+    if request.param == "absent":
+        server.close()
+    yield server.sockets[0].getsockname()[1] if server.sockets else 9
+    for writer in held:
+        writer.close()
+    server.close()
+
+
+def samples(text: str, name: str) -> dict[tuple[str, ...], float]:
+    """The series of a metric, by the values of their labels."""
+    return {tuple(sample.labels.values()): sample.value for family in text_string_to_metric_families(text)
+            for sample in family.samples if sample.name == name}
+
+
+async def test_a_dead_collector_slows_nothing_grows_nothing_and_its_losses_are_counted(dead_collector: int) -> None:
+    """Each call that was to be recorded is counted: its report was one too many, or its span waits, or is dropped."""
+    room, rounds, at_once = 600, 30, 200
+    proxy = await ProxyProcess(
+        *QUIET, "--trace-exporter", "otlp", "--trace-endpoint", f"http://127.0.0.1:{dead_collector}",
+        "--trace-sample-ratio", "1", "--trace-metrics", environment={
+            "OTEL_BSP_MAX_QUEUE_SIZE": str(room), "OTEL_EXPORTER_OTLP_TIMEOUT": "1"}).start()
+    resident: list[int] = []
     async with grpc.aio.insecure_channel(proxy.address) as channel:
         stub = basic(channel)
-        for _ in range(20):
-            await asyncio.gather(*(stub.Get(keyvalue_basic_pb2.GetRequest(key="a"), timeout=5) for _ in range(200)))
+        for _ in range(rounds):
+            await asyncio.gather(*(stub.Get(keyvalue_basic_pb2.GetRequest(key="a"), timeout=5) for _ in range(at_once)))
+            resident.append(proxy.resident_bytes())
+    _, text = await proxy.get("/metrics")
+    dropped = samples(text, "prism_telemetry_dropped_total")
+    unheard = samples(text, "prism_call_reports_dropped_total")[()]
+    spans = rounds * at_once - unheard
+    assert spans > room
+    assert spans - room <= dropped["spans", "queue"] + dropped["spans", "collector"] <= spans
+    assert resident[-1] - resident[rounds // 2] < 4_000_000
     began = time.monotonic()
     assert await proxy.stop() == 0
     assert time.monotonic() - began < 9
+    told = [line for line in proxy.lines if line["logger"] == "prism.telemetry"]
+    assert len(told) == 1
+    assert not [line for line in proxy.lines if line["logger"].startswith("opentelemetry")]
 
 
 async def test_metrics_go_to_the_same_collector(collector: Collector) -> None:
@@ -130,6 +176,7 @@ async def test_slow_calls_are_logged_with_their_trace() -> None:
                                  metadata=(*SAMPLED, ("x-request-id", "r-7")))
     await proxy.stop()
     (line,) = [line for line in proxy.lines if line["logger"] == "prism.calls"]
+    assert "span_id" not in line    # where calls are not traced they have no span of ours
     assert (line["event"], line["trace_id"], line["request_id"], line["namespace"], line["status"]) == (
         "a call was slow", TRACE_ID, "r-7", "default", "OK")
     assert "secret-key" not in str(line)
@@ -152,8 +199,8 @@ def test_a_flood_of_failures_is_a_few_lines(caplog: pytest.LogCaptureFixture) ->
 
 
 def test_failures_of_callers_are_not_ours(caplog: pytest.LogCaptureFixture) -> None:
-    exported: list[trace.TraceContext | None] = []
-    reports = CallReports("errors", 0.1, lambda call, context: exported.append(context))
+    exported: list[EndedCall] = []
+    reports = CallReports("errors", 0.1, exported.append)
     reports.ended(ended(3, SAMPLED))
     assert not caplog.records
-    assert [context.trace_id for context in exported if context is not None] == [TRACE_ID]
+    assert [call.metadata for call in exported] == [SAMPLED]
