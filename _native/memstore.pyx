@@ -56,7 +56,7 @@ cdef enum:
     CHANGED_BYTES = 64 * 1024 * 1024    # that the keys of a watched store which changed may take
     CHANGED_KEY_BYTES = 96      # of these, for a key beside its bytes
     CHANGED_KEYS = 512          # keys in one answer of `changes`, at most
-    DIGEST_KEYS = 2048          # keys in one slice of a digest
+    DIGEST_KEYS = 512           # keys in one slice of a digest
     DIGEST_BYTES = 512 * 1024
     SCAN_KEYS = 512             # keys examined by one page of a scan, at most
     SCAN_BYTES = 256 * 1024     # of values copied by one page, beyond its first item
@@ -72,10 +72,12 @@ class StoreFull(Exception):
 
 
 cdef struct Sum:
-    # What the visitor of a digest adds to.
+    # What the visitor of a digest adds to, up to the key `until` where that is not NULL.
     uint64_t records, value
     int64_t horizon, shift
-    size_t bytes
+    size_t bytes, until_length
+    const uint8_t* until
+    bint beyond
 
 
 cdef inline const uint8_t* start(bytes data) noexcept:
@@ -262,7 +264,7 @@ cdef class MemStore:
             key = self.changed_keys.pop()
             self.changed_bytes -= len(key) + CHANGED_KEY_BYTES
             expires = ms_expires(self.store, start(key), len(key), now)
-            self.changed_keys.discard(key)      # that it had expired was noted by looking
+            self.forget((key,))     # that it had expired was noted by looking
             blob = NULL if expires < 0 else ms_get(self.store, start(key), len(key), now)
             records.append((key, None if blob == NULL else copy_of(blob), NEVER if expires == INT64_MAX else expires))
             size += len(key) + (0 if blob == NULL else <Py_ssize_t>blob.length)
@@ -286,17 +288,44 @@ cdef class MemStore:
         if ms_set_until(self.store, start(key), len(key), start(value), len(value), expires_ns, self.now()) != MS_OK:
             raise StoreFull
 
-    def digest(self, bytes after, int64_t horizon, int64_t shift):
-        """(records, sum of their hashes, key to go on after or None) of a slice of the store, whose expiries are
-        those of the source and `shift`. What expires before the source's `horizon` is left out."""
+    def forget(self, keys not None):
+        """These keys have not changed."""
+        cdef bytes key
+        if self.changed_keys is None:
+            return
+        for key in keys:
+            if key in self.changed_keys:
+                self.changed_keys.discard(key)
+                self.changed_bytes -= len(key) + CHANGED_KEY_BYTES
+
+    def digest(self, bytes after, bytes until, int64_t horizon, int64_t shift):
+        """(records, sum of their hashes, key up to which they go) of a slice of the keys behind `after` up to `until`,
+        which is returned where these were all. Expiries are those of the source and `shift`; what expires before the
+        source's `horizon` is left out."""
         cdef Sum total
         cdef const uint8_t* last = NULL
         cdef size_t length = 0
         cdef int ended
-        total.records, total.value, total.bytes, total.horizon, total.shift = 0, 0, 0, horizon, shift
+        init_sum(&total, horizon, shift)
+        if until is not None:
+            total.until, total.until_length = start(until), len(until)
         ended = ms_scan(self.store, start(b""), 0, NULL if after is None else start(after),
                         0 if after is None else len(after), DIGEST_KEYS, self.now(), add_to_sum, &total, &last, &length)
-        return total.records, total.value, None if ended else PyBytes_FromStringAndSize(<const char*>last, length)
+        if ended or total.beyond:
+            return total.records, total.value, until
+        return total.records, total.value, PyBytes_FromStringAndSize(<const char*>last, length)
+
+    def digest_of(self, keys not None, int64_t horizon, int64_t shift):
+        """As `digest`, of some keys: (records, sum of their hashes)."""
+        cdef Sum total
+        cdef int64_t now = self.now(), expires
+        cdef bytes key
+        init_sum(&total, horizon, shift)
+        for key in keys:
+            expires = ms_expires(self.store, start(key), len(key), now)
+            if expires >= 0:
+                add_record(&total, start(key), len(key), ms_get(self.store, start(key), len(key), now), expires)
+        return total.records, total.value
 
     def tick(self, int64_t budget):
         """Up to `budget` units of upkeep (expiry, eviction), about 1 µs each; True when more may be due."""
@@ -354,16 +383,33 @@ cdef int visit(void* context, const uint8_t* key, size_t n, blob_t* value, int64
     return 1
 
 
-cdef int add_to_sum(void* context, const uint8_t* key, size_t n, blob_t* value, int64_t expires) noexcept:
-    cdef Sum* total = <Sum*>context
-    if total.bytes > DIGEST_BYTES:
-        return 0
+cdef void init_sum(Sum* total, int64_t horizon, int64_t shift) noexcept:
+    total.records, total.value, total.bytes, total.horizon, total.shift = 0, 0, 0, horizon, shift
+    total.until, total.until_length, total.beyond = NULL, 0, False
+
+
+cdef void add_record(Sum* total, const uint8_t* key, size_t n, blob_t* value, int64_t expires) noexcept:
     expires = NEVER if expires == INT64_MAX else expires - total.shift
     if expires == NEVER or expires > total.horizon:
         total.records += 1
         total.value += record_hash(key, n, value.data, value.length, expires)
         total.bytes += n + value.length
+
+
+cdef int add_to_sum(void* context, const uint8_t* key, size_t n, blob_t* value, int64_t expires) noexcept:
+    cdef Sum* total = <Sum*>context
+    if total.until != NULL and is_behind(key, n, total.until, total.until_length):
+        total.beyond = True
+        return 0
+    if total.bytes > DIGEST_BYTES:
+        return 0
+    add_record(total, key, n, value, expires)
     return 1
+
+
+cdef inline bint is_behind(const uint8_t* a, size_t an, const uint8_t* b, size_t bn) noexcept:
+    cdef int order = memcmp(a, b, an if an < bn else bn)
+    return order > 0 or (order == 0 and an > bn)
 
 
 cdef void note_change(void* watcher, const uint8_t* key, size_t n) noexcept:

@@ -60,6 +60,7 @@ class Coordinator:
         self._seen: dict[str, datetime] = {}
         self._told: dict[str, dict[str, Confirmed]] = {}  # proxy -> namespace, by its registration
         self._lost: set[str] = set()  # declared dead, and their partitions not given away yet
+        self._left: set[str] = set()  # asked to leave, and not registered since: most are about to be stopped
         self._local_backends = set(LOCAL_BACKENDS)
         self.placement = Placement(store.proxies)
         self.handoff = Handoff(self.placement, store.namespaces, pushes, self.address_of)
@@ -107,6 +108,7 @@ class Coordinator:
             self._learn(proxy)
             self._membership.heard(proxy.proxy_id)
             self._lost.discard(proxy.proxy_id)
+            self._left.discard(proxy.proxy_id)
             self.handoff.forget(proxy.proxy_id)  # what it had in force before may be gone
             self.data_moves.forget(proxy=proxy.proxy_id)
             namespaces = await self._store.namespaces.page()
@@ -189,6 +191,7 @@ class Coordinator:
                 raise ValueError(f"the map has revision {current.revision}, not {expected}: plan again")
             namespaces = await self._store.namespaces.page()
             change = self._plan(current.layout, namespaces, leaving=leaving, contiguous=contiguous, planned=True)
+            self._left = (self._left | ({leaving} if leaving else set())) - {move.target for move in change.moves}
             local = {found.partition for found in namespaces if self._is_local(found)}
             await self._begin(replace(change, moves=tuple(
                 move for move in change.moves if move.partition not in local)), namespaces)
@@ -202,8 +205,8 @@ class Coordinator:
             owner = current.owner(partition)
             if owner is not None and self.address_of(owner) is not None:
                 raise ValueError(f"{owner}, which has the data of partition {partition}, is alive: plan a rebalance")
-            members = [name for name in self._membership.members() if name != owner]
-            if target and target not in members:
+            members = self._takers(besides=owner)
+            if target and (target == owner or target not in self._membership.members()):
                 raise ValueError(f"there is no living proxy {target!r}")
             if not members:
                 raise ValueError("no proxies available")
@@ -243,13 +246,12 @@ class Coordinator:
     def _plan(self, before: Layout, namespaces: Collection[Namespace], *, joining: str = "", leaving: str = "",
               contiguous: bool = False, planned: bool = False) -> Change:
         """`planned` changes move data too, where both proxies can."""
-        members = self._membership.members()
+        members = self._takers(besides=leaving)
         local = {found.partition: found.name for found in namespaces
                  if self._is_local(found) and before[found.partition] is not None}
         if leaving:
             if leaving not in self._proxies:
                 raise ValueError(f"there is no proxy {leaving!r}")
-            members = [name for name in members if name != leaving]
         elif joining:
             members = sorted({*members, joining})
         pinned = {partition: before[partition] for partition in local
@@ -270,6 +272,12 @@ class Coordinator:
         stay = {partition: f"namespace {local[partition]} keeps its data on {before[partition]}{self._why(proxy)}"
                 for partition, proxy in pinned.items() if before[partition] == leaving or contiguous}
         return Change(before, after, tuple(layout.moves(before, after)), stay)
+
+    def _takers(self, besides: str | None = None) -> list[str]:
+        """Living proxies that may be given partitions; those that were asked to leave only where there are no others.
+        """
+        living = [name for name in self._membership.members() if name != besides]
+        return [name for name in living if name not in self._left] or living
 
     def _is_local(self, namespace: Namespace) -> bool:
         return is_local(namespace, self._local_backends)

@@ -6,15 +6,17 @@
 
 Nothing of a move is stored but its outcome, the map: an admin that starts again knows of no move, so none is made that
 it did not store, and proxies that are in doubt learn so when they register. For that reason a move is abandoned when
-one of its proxies registers, and nothing is decided but under the lock of the map.
+one of its proxies registers, and nothing is decided but under the lock of the map. Before that moves may go on at the
+same time.
 """
 
 from __future__ import annotations
 
 import asyncio
 import uuid
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from prism import transfer_pb2
 from prism_admin.assignments import assignment
@@ -23,6 +25,7 @@ from prism_admin.placement import Placement
 from prism_admin.pushes import PushError, Pushes
 from prism_admin.storage.errors import StorageError
 from prism_admin.storage.namespaces import Namespace, Namespaces
+from prism_admin.wishes import Wishes
 from prism_proxy.telemetry import log
 
 ATTEMPTS = 3
@@ -48,8 +51,8 @@ class _Running:
 
 
 class DataMoves:
-    """One after the other. `address_of` names where a proxy can be dialled, or None while it is not alive;
-    `is_local` says which namespaces have data of their own."""
+    """A proxy takes part in one at a time. `address_of` names where a proxy can be dialled, or None while it is not
+    alive; `is_local` says which namespaces have data of their own."""
 
     def __init__(self, placement: Placement, namespaces: Namespaces, pushes: Pushes,
                  address_of: Callable[[str], str | None], is_local: Callable[[Namespace], bool], *,
@@ -60,63 +63,72 @@ class DataMoves:
         self._address_of = address_of
         self._is_local = is_local
         self._retry_s = retry_s
-        self._wanted: dict[int, str] = {}
+        self._wishes = Wishes()
         self._failed: dict[int, int] = {}  # tries of a partition since it was wanted
-        self._running: _Running | None = None
+        self._tried: dict[int, frozenset[str | None]] = {}  # partition -> the proxies of its move
+        self._running: set[_Running] = set()
         self._wake = asyncio.Event()
-        self._task: asyncio.Task[None] | None = None
-        self._telling: set[asyncio.Task[None]] = set()
+        self._tasks: set[asyncio.Task[None]] = set()
 
     @property
     def wanted(self) -> Mapping[int, str]:
         """Partitions that have not arrived at their target yet."""
-        return self._wanted
+        return self._wishes
 
     def want(self, moves: Iterable[Move]) -> None:
         """A newer wish for a partition replaces an older one, and is tried as often as the first."""
-        for move in moves:
-            if move.target is not None:
-                self._wanted[move.partition] = move.target
-                self._failed[move.partition] = 0
-                self._wake.set()
+        for partition in self._wishes.want(moves):
+            self._failed[partition] = 0
+            self._wake.set()
 
     def forget(self, *, proxy: str = "", partition: int = -1) -> None:
         """Make no move of that proxy, or of that partition. Within `Placement.changing()`: no move is stored
         afterwards that was under way."""
-        self._wanted = {found: target for found, target in self._wanted.items()
-                        if found != partition and target != proxy}
-        running = self._running
-        if running is None:
-            return
-        if running.move.partition == partition or proxy in (running.move.source, running.move.target):
-            running.abandoned = f"{proxy} registered anew, or is gone" if proxy else "the partition was given away"
-            if running.task is not None:
-                running.task.cancel()
+        self._wishes.forget(proxy=proxy, partition=partition)
+        for running in self._running:
+            if running.move.partition == partition or proxy in (running.move.source, running.move.target):
+                running.abandoned = f"{proxy} registered anew, or is gone" if proxy else "the partition was given away"
+                if running.task is not None:
+                    running.task.cancel()
 
     def start(self) -> None:
-        self._task = asyncio.get_running_loop().create_task(self._work())
+        self._start(self._work())
 
     async def close(self) -> None:
-        tasks = [*self._telling, *([self._task] if self._task is not None else [])]
+        tasks = list(self._tasks)
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+
+    def _start(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.get_running_loop().create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
 
     async def _work(self) -> None:
         while True:
             await self._wake.wait()
             self._wake.clear()
-            while self._wanted:
-                partition, target = next(iter(self._wanted.items()))
-                await self._try(partition, target)
-                if self._wanted.get(partition) == target:
-                    del self._wanted[partition]
-                    self._failed.pop(partition, None)
+            for partition, target in dict(self._wishes).items():
+                pair = frozenset((self._placement.map.owner(partition), target))
+                if partition not in self._tried and not any(pair & busy for busy in self._tried.values()):
+                    self._tried[partition] = pair
+                    self._start(self._fulfil(partition, target))
+
+    async def _fulfil(self, partition: int, target: str) -> None:
+        try:
+            await self._try(partition, target)
+        finally:
+            del self._tried[partition]
+            self._wishes.end(partition, target)
+            if partition not in self._wishes:
+                self._failed.pop(partition, None)
+            self._wake.set()
 
     async def _try(self, partition: int, target: str) -> None:
         while self._failed.get(partition, 0) < ATTEMPTS:
             source = self._placement.map.owner(partition)
-            if source == target or self._wanted.get(partition) != target:
+            if source == target or not self._wishes.still(partition, target):
                 return
             try:
                 await self._move(Move(partition, source, target))
@@ -136,7 +148,7 @@ class DataMoves:
         if source_address is None or target_address is None:
             raise MoveFailedError(f"{move.target if source_address is not None else move.source} is not alive")
         running = _Running(move, uuid.uuid4().hex, source_address, target_address)
-        self._running = running
+        self._running.add(running)
         running.task = asyncio.get_running_loop().create_task(self._make(running))
         try:
             await asyncio.shield(running.task)
@@ -150,7 +162,7 @@ class DataMoves:
             self._abandon(running)
             raise MoveFailedError(str(error)) from error
         finally:
-            self._running = None
+            self._running.discard(running)
 
     async def _make(self, running: _Running) -> None:
         move = running.move
@@ -191,9 +203,7 @@ class DataMoves:
         """Tell both proxies, until they have heard or the move cannot matter to them any more."""
         for proxy, address in ((running.move.source, running.source_address),
                                (running.move.target, running.target_address)):
-            task = asyncio.get_running_loop().create_task(self._tell(proxy or "", address, running.move_id))
-            self._telling.add(task)
-            task.add_done_callback(self._telling.discard)
+            self._start(self._tell(proxy or "", address, running.move_id))
 
     async def _tell(self, proxy: str, address: str, move_id: str) -> None:
         while self._address_of(proxy) == address:  # else it registers, and learns more than this

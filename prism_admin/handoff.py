@@ -23,6 +23,7 @@ from prism_admin.layout import Move
 from prism_admin.placement import Placement
 from prism_admin.pushes import PushError, Pushes
 from prism_admin.storage.namespaces import Namespace, Namespaces
+from prism_admin.wishes import Wishes
 from prism_proxy.telemetry import log
 
 CONCURRENT_PUSHES = 64
@@ -53,20 +54,18 @@ class Handoff:
         self._namespaces = namespaces
         self._pushes = pushes
         self._address_of = address_of
-        self._wanted: dict[int, str] = {}
+        self._wishes = Wishes()
         self._confirmed: dict[str, dict[str, Confirmed]] = defaultdict(dict)  # proxy -> namespace
         self._revoking: set[asyncio.Task[None]] = set()
 
     @property
     def wanted(self) -> Mapping[int, str]:
         """Partitions that have not arrived at their target yet."""
-        return self._wanted
+        return self._wishes
 
     def want(self, moves: Iterable[Move]) -> None:
         """Remember moves until `run` has made them; a newer wish for a partition replaces an older one."""
-        for move in moves:
-            if move.target is not None:
-                self._wanted[move.partition] = move.target
+        self._wishes.want(moves)
 
     def confirm(self, proxy: str, namespaces: Mapping[str, Confirmed]) -> None:
         """The proxy has these namespaces in force."""
@@ -75,29 +74,28 @@ class Handoff:
     def forget(self, proxy: str) -> None:
         """The proxy is gone: what it confirmed counts no more, and nothing moves to it."""
         self._confirmed.pop(proxy, None)
-        self._wanted = {partition: target for partition, target in self._wanted.items() if target != proxy}
+        self._wishes.forget(proxy=proxy)
 
     async def run(self) -> Outcome:
         """Make the moves that can be made now. Call it within `Placement.changing`."""
         current = self._placement.map
-        self._wanted = {partition: target for partition, target in self._wanted.items()
-                        if current.owner(partition) != target}
-        if not self._wanted:
+        self._wishes.arrived(current)
+        wanted = dict(self._wishes)
+        if not wanted:
             return Outcome()
         bound: dict[int, list[Namespace]] = defaultdict(list)
-        for namespace in await self._namespaces.in_partitions(list(self._wanted)):
+        for namespace in await self._namespaces.in_partitions(list(wanted)):
             bound[namespace.partition].append(namespace)
         revision = current.revision + 1
         limit = asyncio.Semaphore(CONCURRENT_PUSHES)
         results = await asyncio.gather(*(
-            self._give(target, bound.get(partition, ()), revision, limit) for partition, target in
-            self._wanted.items()))
-        failed = {partition: reason for partition, reason in zip(self._wanted, results, strict=True) if reason}
-        moved = tuple(Move(partition, current.owner(partition), target)
-                      for partition, target in self._wanted.items() if partition not in failed)
+            self._give(target, bound.get(partition, ()), revision, limit) for partition, target in wanted.items()))
+        failed = {partition: reason for partition, reason in zip(wanted, results, strict=True) if reason}
+        moved = tuple(Move(partition, current.owner(partition), target) for partition, target in wanted.items()
+                      if partition not in failed and self._wishes.still(partition, target))  # its target may be gone
         switched = await self._placement.apply(moved)
         for move in moved:
-            self._wanted.pop(move.partition, None)
+            self._wishes.end(move.partition, wanted[move.partition])
             self._take_back(move.source, bound.get(move.partition, ()), switched.revision)
         return Outcome(moved, failed)
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from enum import Enum
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
@@ -54,6 +56,15 @@ class Adaptable(Protocol):
         ...
 
     def adapt(self, config: Any) -> None: ...
+
+
+class Relocatable(Protocol):
+    """What settings may offer that name files other than by fields of type Path: of assigned namespaces, no file may be
+    outside of one folder. Fields of type Path are seen to without it."""
+
+    def relocated(self, place: Callable[[Path], Path]) -> Any:
+        """These settings with each path replaced by what `place` says, which raises ValueError for a forbidden one."""
+        ...
 
 
 class Driver(Protocol):

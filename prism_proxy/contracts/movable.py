@@ -2,12 +2,17 @@
 
 The contents are read while calls go on, so a page may be older than the next one; whatever changed since `outgoing`
 comes again from `changes`. Once nobody writes and `changes` is empty, who has put every record in the order it came has
-the same data, and `digest` proves it. Both sides run the same driver: only it knows what an expiry's number means.
+the same data. Both sides run the same driver: only it knows what an expiry's number means.
+
+The proof goes on while calls do, so that its end does not depend on the size of a store. Keys are the same on both
+sides when the digests or hashes are, at the moments they were made. From then on each side remembers what changes: the
+source tells it by `changes`, the target by `strays`, but for what it put and read again (`put_proven`). When nobody
+writes, and both have nothing more to tell, and all of it was the same too, then everything is.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
@@ -34,10 +39,18 @@ def sealed() -> PrismError:
 
 @dataclass(frozen=True, slots=True)
 class Digest:
-    """Of all records whose expiry is not near: how many, and a sum of their hashes modulo 2**64, in any order."""
+    """Of records whose expiry is not near: how many, and a sum of their hashes modulo 2**64, in any order."""
 
     records: int
     sum: int
+
+
+@dataclass(frozen=True, slots=True)
+class Span:
+    """Keys behind `after` (None: from the first) up to and with `until` (None: to the last)."""
+
+    after: bytes | None = None
+    until: bytes | None = None
 
 
 class Outgoing(Protocol):
@@ -58,12 +71,20 @@ class Outgoing(Protocol):
         ...
 
     def horizon(self, seconds: float) -> int:
-        """The driver's time `seconds` from now, for `digest`."""
+        """The driver's time `seconds` from now. Digests are of what never expires, or not before the horizon: what does
+        may be gone on one side already."""
         ...
 
-    async def digest(self, horizon: int) -> Digest:
-        """Of what never expires, or not before `horizon`: what does may be gone on one side already."""
+    async def digest(self, span: Span, horizon: int) -> tuple[Digest, bytes | None]:
+        """Of the first records in a span, about as many as in a page, and the key up to which they go: `span.until`
+        where these were all."""
         ...
+
+    async def hashes(self, span: Span, horizon: int) -> Mapping[bytes, int]:
+        """What digests of the span are the sum of, by key."""
+        ...
+
+    async def digest_of(self, keys: Sequence[bytes], horizon: int) -> Digest: ...
 
     async def seal(self) -> None:
         """Refuse writes from now on, UNAVAILABLE and not executed; returns when those taken before are done."""
@@ -81,8 +102,25 @@ class Incoming(Protocol):
         """In the order they came. When it returns they are as durable as the driver's writes."""
         ...
 
-    async def digest(self, horizon: int) -> Digest:
-        """As `Outgoing.digest`, with the horizon of the source."""
+    async def put_proven(self, records: Sequence[Record], horizon: int) -> Digest:
+        """As `put`; the digest of these keys, read again afterwards. They are no strays by that."""
+        ...
+
+    async def digest(self, span: Span, horizon: int) -> Digest:
+        """Of a whole span, with the horizon of the source. The first one begins to remember changes, until `end`."""
+        ...
+
+    async def hashes(self, span: Span, horizon: int) -> Mapping[bytes, int]:
+        """As `Outgoing.hashes`, after a `digest`."""
+        ...
+
+    async def strays(self, horizon: int) -> tuple[Sequence[bytes], Digest]:
+        """Some keys that changed since the first `digest`, but by `put_proven`, and the digest of these keys. Each is
+        told once; none when there are no more. TooManyChangesError."""
+        ...
+
+    async def end(self) -> None:
+        """Remember changes no longer. May be called twice."""
         ...
 
 

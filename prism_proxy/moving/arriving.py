@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
-from prism_proxy.contracts.movable import Digest, Incoming, Movable, Record
+from prism_proxy.contracts.movable import Digest, Incoming, Movable, Record, Span
 from prism_proxy.moving.peer import MoveError
 from prism_proxy.namespaces.snapshot import Namespaces
 
@@ -29,8 +29,22 @@ class Arriving:
     async def put(self, records: Sequence[Record]) -> None:
         await self._begun().put(records)
 
-    async def digest(self, horizon: int) -> Digest:
-        return await self._begun().digest(horizon)
+    async def put_proven(self, records: Sequence[Record], horizon: int) -> Digest:
+        return await self._begun().put_proven(records, horizon)
+
+    async def digest(self, span: Span, horizon: int) -> Digest:
+        return await self._begun().digest(span, horizon)
+
+    async def hashes(self, span: Span, horizon: int) -> Mapping[bytes, int]:
+        return await self._begun().hashes(span, horizon)
+
+    async def strays(self, horizon: int) -> tuple[Sequence[bytes], Digest]:
+        return await self._begun().strays(horizon)
+
+    async def end(self) -> None:
+        """Nothing more will be asked of it."""
+        if self._incoming is not None:
+            await self._incoming.end()
 
     def _begun(self) -> Incoming:
         if self._incoming is None:

@@ -6,10 +6,11 @@ A proxy with several workers has one carrier in each; a move concerns one partit
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Coroutine, Sequence
+from typing import Any
 
 from prism import transfer_pb2 as pb
-from prism_proxy.contracts.movable import Digest
+from prism_proxy.contracts.movable import Span, TooManyChangesError
 from prism_proxy.joining.request import Ask, Request
 from prism_proxy.moving.arriving import Arriving
 from prism_proxy.moving.departing import Departing
@@ -34,13 +35,13 @@ class Carrier:
         self._departing: dict[str, Departing] = {}  # by move
         self._arriving: dict[str, Arriving] = {}  # by namespace
         self._timers: dict[str, asyncio.TimerHandle] = {}  # by namespace
-        self._asking: set[asyncio.Task[None]] = set()
+        self._tasks: set[asyncio.Task[None]] = set()
 
     def steer(self, hidden: Collection[str], held: Collection[str]) -> None:
         self._routes.steer(hidden, held)
         for name in self._arriving.keys() - set(hidden):
             self._unwatch(name)
-            del self._arriving[name]
+            self._start(self._end(self._arriving.pop(name)))
 
     # --- the source ---------------------------------------------------------------------------------------------------
 
@@ -80,18 +81,45 @@ class Carrier:
         self._arriving[name] = arriving
         self._watch(arriving)
 
-    async def put(self, request: pb.PutRequest) -> None:
+    async def put(self, request: pb.PutRequest) -> pb.MoveReply:
         """MoveError when that move is none of ours, or not any more."""
         arriving = self._known(request.move_id, request.namespace)
         self._watch(arriving)
-        await arriving.put([(record.key, record.value if record.HasField("value") else None, record.expires)
-                            for record in request.records])
+        records = [(record.key, record.value if record.HasField("value") else None, record.expires)
+                   for record in request.records]
+        if not request.HasField("horizon"):
+            await arriving.put(records)
+            return pb.MoveReply(success=True)
+        found = await arriving.put_proven(records, request.horizon)
+        return pb.MoveReply(success=True, records=found.records, sum=found.sum)
 
-    async def verify(self, request: pb.VerifyRequest) -> Digest:
-        """From now on only the admin knows what becomes of the copy. MoveError as `put`."""
+    async def verify(self, request: pb.VerifyRequest) -> pb.VerifyReply:
+        """MoveError as `put`. After the last one only the admin knows what becomes of the copy."""
         arriving = self._known(request.move_id, request.namespace)
-        self._unwatch(request.namespace)
-        return await arriving.digest(request.horizon)
+        if request.more:
+            self._watch(arriving)
+        else:
+            self._unwatch(request.namespace)
+        span = Span(request.after if request.HasField("after") else None,
+                    request.until if request.HasField("until") else None)
+        if request.each:
+            hashes = await arriving.hashes(span, request.horizon)
+            return pb.VerifyReply(success=True, keys=hashes.keys(), hashes=hashes.values())
+        keys: Sequence[bytes] = ()
+        if request.strays:
+            try:
+                keys, found = await arriving.strays(request.horizon)
+            except TooManyChangesError as error:
+                raise MoveError(str(error)) from error
+        else:
+            found = await arriving.digest(span, request.horizon)
+        return pb.VerifyReply(success=True, records=found.records, sum=found.sum, keys=keys)
+
+    async def _end(self, arriving: Arriving) -> None:
+        try:
+            await arriving.end()
+        except Exception as error:  # noqa: BLE001 - a store that is closed or down: the move is over all the same
+            self._log.warning("a store could not forget a move", namespace=arriving.name, error=str(error))
 
     def _known(self, move_id: str, name: str) -> Arriving:
         arriving = self._arriving.get(name)
@@ -113,16 +141,19 @@ class Carrier:
     def _forgotten(self, arriving: Arriving) -> None:
         self._log.warning("no data of a move came for a while: it is given up", namespace=arriving.name,
                           move=arriving.move_id)
-        task = asyncio.get_running_loop().create_task(self._give_up(arriving.move_id))
-        self._asking.add(task)
-        task.add_done_callback(self._asking.discard)
+        self._start(self._give_up(arriving.move_id))
 
     async def _give_up(self, move_id: str) -> None:
         await self._ask(Request("Abandon", pb.MoveRequest(move_id=move_id).SerializeToString()))
 
+    def _start(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.get_running_loop().create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
     async def close(self) -> None:
         for name in list(self._timers):
             self._unwatch(name)
-        for task in self._asking:
+        for task in self._tasks:
             task.cancel()
-        await asyncio.gather(*self._asking, return_exceptions=True)
+        await asyncio.gather(*self._tasks, return_exceptions=True)

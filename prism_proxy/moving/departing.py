@@ -1,4 +1,5 @@
-"""The source's end of one move: the namespaces of a partition are copied to another proxy, calls wait, both compare.
+"""The source's end of one move: the namespaces of a partition are copied to another proxy and compared, and then, while
+calls wait, what is left of them.
 
 What becomes of the move afterwards is decided elsewhere (`moves`), and told by `resume` or `gone`.
 """
@@ -9,7 +10,8 @@ import asyncio
 from collections.abc import Sequence
 
 from prism import control_plane_pb2
-from prism_proxy.contracts.movable import Movable, Outgoing
+from prism_proxy.contracts.movable import Movable
+from prism_proxy.moving.copy import Copy
 from prism_proxy.moving.peer import MoveError, Target
 from prism_proxy.namespaces.applier import Applier
 from prism_proxy.namespaces.snapshot import Namespaces
@@ -17,9 +19,6 @@ from prism_proxy.telemetry import log
 
 HOLD_SECONDS = 1.5  # from the first call that waits to the proof; calls wait for 2 s
 CALLS_SECONDS = 0.5  # of these, for calls in progress; later their writes are refused
-NEAR_SECONDS = 10.0  # what expires sooner is left out of the proof
-MAX_ROUNDS = 10_000  # of changes before calls wait: who writes faster than that is not caught up with
-FEW_RECORDS = 500  # that may be left to copy while calls wait
 
 
 class Departing:
@@ -33,25 +32,21 @@ class Departing:
         self._namespaces = namespaces
         self._applier = applier
         self._routes = routes
-        self._outgoing: dict[str, Outgoing] = {}
+        self._copies: dict[str, Copy] = {}  # by namespace
         self._over = False
         self._ending = asyncio.Lock()
 
     async def copy(self) -> None:
-        """Everything, and what changed meanwhile, until little is left."""
+        """Everything, and what changed meanwhile, until little is left to copy and to compare."""
         for item in self._namespaces:
             outgoing = await self._movable(item.namespace).outgoing()
-            self._outgoing[item.namespace] = outgoing
             if self._over:  # `resume` did not see this one
                 await outgoing.end()
                 raise MoveError("the move was abandoned")
+            copy = self._copies[item.namespace] = Copy(item.namespace, outgoing, self._target)
             await self._target.open(item, outgoing.clock)
-            after: bytes | None = None
-            while True:
-                records, after = await outgoing.page(after)
-                await self._put(item.namespace, records)
-                if after is None:
-                    break
+            await copy.contents()
+            await copy.compare()
         await self.catch_up()
 
     async def finish(self) -> None:
@@ -59,10 +54,7 @@ class Departing:
         try:
             async with asyncio.timeout(HOLD_SECONDS):
                 await self._end_calls()
-                for name, outgoing in self._outgoing.items():
-                    while records := await outgoing.changes():
-                        await self._put(name, records)
-                await asyncio.gather(*(self._compare(name, found) for name, found in self._outgoing.items()))
+                await asyncio.gather(*(copy.prove() for copy in self._copies.values()))
         except KeyError as error:
             raise MoveError(f"namespace {error} is not served here any more") from error
         except TimeoutError as error:
@@ -75,18 +67,23 @@ class Departing:
         async with self._ending:
             if self._over:
                 return
-            self._over = True
-            for name, outgoing in self._outgoing.items():
+            self._stop()
+            for name, copy in self._copies.items():
                 try:
-                    await outgoing.end()
+                    await copy.outgoing.end()
                 except Exception as error:  # noqa: BLE001 - a backend that is down must not keep calls waiting
                     self._log.warning("a store could not forget a move", namespace=name, error=str(error))
             await self._target.close()
 
     async def gone(self) -> None:
         """Others serve the namespaces."""
-        self._over = True
+        self._stop()
         await self._target.close()
+
+    def _stop(self) -> None:
+        self._over = True
+        for copy in self._copies.values():
+            copy.over = True
 
     def _movable(self, name: str) -> Movable:
         route = self._routes.current.routes.get(name)
@@ -99,30 +96,13 @@ class Departing:
 
     async def catch_up(self) -> None:
         """Copy what changed, until little is left."""
-        for name, outgoing in self._outgoing.items():
-            for _ in range(MAX_ROUNDS):
-                records = await outgoing.changes()
-                await self._put(name, records)
-                if len(records) < FEW_RECORDS:
-                    break
-
-    async def _put(self, name: str, records: Sequence[tuple[bytes, bytes | None, int]]) -> None:
-        if self._over:
-            raise MoveError("the move was abandoned")
-        if records:
-            await self._target.put(name, records)
+        for copy in self._copies.values():
+            await copy.catch_up()
 
     async def _end_calls(self) -> None:
-        departures = [await self._applier.renew(name) for name in self._outgoing]
+        departures = [await self._applier.renew(name) for name in self._copies]
         await asyncio.gather(*(departure.wait(CALLS_SECONDS) for departure in departures))
-        for outgoing in self._outgoing.values():
+        for copy in self._copies.values():
             if self._over:  # else what `resume` has opened would be sealed for good
                 raise MoveError("the move was abandoned")
-            await outgoing.seal()
-
-    async def _compare(self, name: str, outgoing: Outgoing) -> None:
-        horizon = outgoing.horizon(NEAR_SECONDS)
-        ours, theirs = await asyncio.gather(outgoing.digest(horizon), self._target.digest(name, horizon))
-        if ours != theirs:
-            raise MoveError(f"the copy of namespace {name!r} differs: {theirs.records} records there, {ours.records} "
-                            "here")
+            await copy.outgoing.seal()

@@ -125,7 +125,7 @@ class Moves:
                     await self.abandon(transfer_pb2.MoveRequest.FromString(request.message).move_id)
         except MoveError as error:
             return Reply(transfer_pb2.MoveReply(success=False, message=str(error)).SerializeToString())
-        return Reply(transfer_pb2.MoveReply(success=True).SerializeToString())
+        return Reply(transfer_pb2.MoveReply(success=True, compares_parts=True).SerializeToString())
 
     async def close(self) -> None:
         for timer in self._timers.values():

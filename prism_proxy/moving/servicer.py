@@ -51,10 +51,9 @@ class TransferServicer(transfer_pb2_grpc.TransferServicer):
             worker = self._relay.elsewhere(request.namespace)
             if worker is not None:
                 return await self._relay.put(worker, request)
-            await self._carrier.put(request)
+            return await self._carrier.put(request)
         except MoveError as error:
             return pb.MoveReply(success=False, message=str(error))
-        return pb.MoveReply(success=True)
 
     @answers
     async def Verify(self, request: pb.VerifyRequest, context: Any) -> pb.VerifyReply:  # noqa: N802 - the contract's name
@@ -63,10 +62,9 @@ class TransferServicer(transfer_pb2_grpc.TransferServicer):
             worker = self._relay.elsewhere(request.namespace)
             if worker is not None:
                 return await self._relay.verify(worker, request)
-            found = await self._carrier.verify(request)
+            return await self._carrier.verify(request)
         except MoveError as error:
             return pb.VerifyReply(success=False, message=str(error))
-        return pb.VerifyReply(success=True, records=found.records, sum=found.sum)
 
     async def _pass_on(self, method: str, request: Any, context: Any) -> pb.MoveReply:
         self._gatekeeper.principal(context)

@@ -1,5 +1,5 @@
-"""The source, the target, the admin, or a worker is killed at each step of a move: one owner is left, and every write
-that a durable store acknowledged.
+"""The source, the target, the admin, a worker or a supervisor of workers is killed at each step of a move: one owner is
+left, and every write that a durable store acknowledged.
 
 Processes stop at a step by `tests/support/steps`, so that the kill comes exactly there.
 """
@@ -12,6 +12,7 @@ import json
 import os
 import signal
 from collections.abc import AsyncIterator, Sequence
+from enum import Enum
 from pathlib import Path
 
 import pytest
@@ -28,6 +29,7 @@ WORKERS = 3
 SHORT = {"source": ("hold", "verified", "released"), "target": ("snapshot", "in doubt"),
          "admin": ("begin", "tail", "committed")}
 SHORT_WORKERS = {"source": ("verified", "in doubt"), "target": ("snapshot", "committed")}
+SHORT_SUPERVISORS = {"source": ("tail", "in doubt"), "target": ("verified", "committed")}
 
 
 class Steps:
@@ -54,6 +56,12 @@ class Steps:
         (self._folder / step).touch()
 
 
+class Kill(Enum):
+    PROXY = "all of it"
+    WORKER = "the worker that has the data"
+    SUPERVISOR = "the supervisor, whose workers find out by themselves"
+
+
 async def kill_worker(cluster: Cluster, proxy: str) -> None:
     """The worker that has the data."""
     workers = json.loads((await cluster.proxies[proxy].get("/ready"))[1])["workers"]
@@ -68,11 +76,28 @@ async def until_registered(cluster: Cluster) -> None:
             await asyncio.sleep(0.05)
 
 
-async def kills(folder: Path, victim: str, steps: Sequence[str], workers: int = 1) -> None:
-    stops = Steps(folder / "steps")
+async def kill_supervisor(cluster: Cluster, proxy: str) -> None:
+    """Its workers may live when this returns: `wait` would go on until all have closed the log."""
+    process = cluster.proxies[proxy].process
+    process.kill()
+    while process.returncode is None:
+        await asyncio.sleep(0.005)
+
+
+async def sees_what_stays(cluster: Cluster, source: str) -> None:
+    """An admin that started again knows of no wish; what the proxy has still to leave is in the plan, until it has."""
+    assert not (await cluster.call("GetPartitionMap", admin_pb2.GetPartitionMapRequest())).moving
+    plan = await cluster.call("PlanRebalance", admin_pb2.PlanRebalanceRequest(leave=source))
+    named = [name for move in plan.moves for name in move.namespaces] + list(plan.refused.values())
+    assert bool(named) == ((await cluster.owners())["disk"] == source), plan
+
+
+async def kills(folder: Path, victim: str, steps: Sequence[str], kill: Kill = Kill.PROXY) -> None:
+    stops, workers = Steps(folder / "steps"), 1 if kill is Kill.PROXY else WORKERS
+    more = ("--workers", str(workers)) if workers > 1 else ()
     async with Cluster(folder, workers=workers, backends={"disk": BACKENDS["disk"]},
                        environment=stops.environment) as cluster:
-        await cluster.join("b", *(("--workers", str(workers)) if workers > 1 else ()))
+        await cluster.join("b", *more)
         ports = {name: process.port for name, process in cluster.proxies.items()}
         addresses = [process.address for process in cluster.proxies.values()]
         ledger = Ledger()
@@ -90,16 +115,20 @@ async def kills(folder: Path, victim: str, steps: Sequence[str], workers: int = 
             async with stops.reached(step):
                 if victim == "admin":
                     await cluster.admin.kill()
-                elif workers > 1:
+                elif kill is Kill.WORKER:
                     await kill_worker(cluster, name)
+                elif kill is Kill.SUPERVISOR:
+                    await kill_supervisor(cluster, name)
                 else:
                     await cluster.proxies[name].__aexit__()
             if victim == "admin":
                 await cluster.restart_admin()
-            elif workers == 1:
-                await cluster.join(name, port=ports[name])
+            elif kill is not Kill.WORKER:
+                await cluster.join(name, *more, port=ports[name])
             before = ledger.acknowledged
             await until_served(cluster, *addresses)
+            if victim == "admin":
+                await sees_what_stays(cluster, source)
             while ledger.acknowledged < before + len(writers):
                 await asyncio.sleep(0.05)
         ledger.ending = True
@@ -124,4 +153,14 @@ async def test_a_kill_at_each_step_of_a_move_leaves_one_owner_and_every_write(
 async def test_a_worker_killed_at_each_step_of_a_move_leaves_one_owner_and_every_write(
     tmp_path: Path, victim: str, steps: Sequence[str]
 ) -> None:
-    await kills(tmp_path, victim, steps, WORKERS)
+    await kills(tmp_path, victim, steps, Kill.WORKER)
+
+
+@pytest.mark.timeout(360 if LONG else 180)
+@pytest.mark.parametrize(("victim", "steps"), [
+    (victim, steps) for victim in SHORT_SUPERVISORS
+    for steps in ((STEPS[:4], STEPS[4:]) if LONG else (SHORT_SUPERVISORS[victim],))])
+async def test_a_supervisor_killed_at_each_step_of_a_move_leaves_one_owner_and_every_write(
+    tmp_path: Path, victim: str, steps: Sequence[str]
+) -> None:
+    await kills(tmp_path, victim, steps, Kill.SUPERVISOR)

@@ -17,7 +17,7 @@ from prism_proxy.backends.memstore.config import MemstoreConfig
 from prism_proxy.backends.memstore.driver import MemstoreDriver
 from prism_proxy.backends.sqlite.config import SqliteConfig
 from prism_proxy.backends.sqlite.driver import SqliteDriver
-from prism_proxy.contracts.movable import Incoming, Outgoing, Record, TooManyChangesError
+from prism_proxy.contracts.movable import Digest, Incoming, Outgoing, Record, Span, TooManyChangesError
 from prism_proxy.errors import PrismError
 
 Store = MemstoreDriver | SqliteDriver
@@ -128,8 +128,9 @@ async def test_writes_during_a_move_all_arrive(make: Callable[[str], Store], clo
         await writer
         await move_tail(outgoing, incoming)
         horizon = outgoing.horizon(5)
-        there = await outgoing.digest(horizon)
-        assert there == await incoming.digest(horizon)
+        there, until = await outgoing.digest(Span(), horizon)
+        assert until is None
+        assert there == await incoming.digest(Span(), horizon)
         assert there.records > 20
         assert await contents(source) == await contents(target)
         assert await target.get(b"left over") is None
@@ -156,14 +157,62 @@ async def test_a_digest_sees_any_difference(make: Callable[[str], Store], spoil:
         incoming = await target.incoming(outgoing.clock)
         await move_contents(outgoing, incoming)
         horizon = outgoing.horizon(5)
-        good = await outgoing.digest(horizon)
-        assert await incoming.digest(horizon) == good
+        good, _ = await outgoing.digest(Span(), horizon)
+        assert await incoming.digest(Span(), horizon) == good
+        assert await outgoing.digest_of(KEYS[:50], horizon) == good
         record: Record = (KEYS[7], b"value of " + KEYS[7], 0)
         await {
             "value": lambda: target.set(KEYS[7], b"value of key:008"), "expiry": lambda: incoming.put([record]),
             "missing": lambda: target.delete(KEYS[7]), "more": lambda: target.set(b"another", b""),
         }[spoil]()
-        assert await incoming.digest(horizon) != good
+        assert await incoming.digest(Span(), horizon) != good
+        strays, digest = await incoming.strays(horizon)
+        assert strays == [b"another" if spoil == "more" else KEYS[7]]
+        assert digest != await outgoing.digest_of(strays, horizon)
+        assert await incoming.strays(horizon) == ([], Digest(0, 0))
+
+
+async def test_digests_of_parts_make_up_that_of_all(make: Callable[[str], Store]) -> None:
+    """A part begins where the one before it ended, and both ends are those of the key space."""
+    async with both(make) as (source, target):
+        for key in KEYS:
+            await source.set(key, random.randbytes(20_000))
+        outgoing = await source.outgoing()
+        incoming = await target.incoming(outgoing.clock)
+        await move_contents(outgoing, incoming)
+        horizon = outgoing.horizon(5)
+        for span in (Span(), Span(b"key:010"), Span(None, b"key:140"), Span(b"key:010", b"key:140x")):
+            parts, after = [], span.after
+            while True:
+                digest, until = await outgoing.digest(Span(after, span.until), horizon)
+                assert await incoming.digest(Span(after, until), horizon) == digest
+                parts.append(digest)
+                if until == span.until:
+                    break
+                after = until
+            assert len(parts) > 1
+            whole = await incoming.digest(span, horizon)
+            assert (whole.records, whole.sum) == (sum(part.records for part in parts),
+                                                  sum(part.sum for part in parts) % 2**64)
+
+
+async def test_what_is_put_and_read_again_is_no_stray(make: Callable[[str], Store]) -> None:
+    async with both(make) as (source, target):
+        outgoing = await source.outgoing()
+        incoming = await target.incoming(outgoing.clock)
+        horizon = outgoing.horizon(5)
+        await incoming.digest(Span(), horizon)
+        await source.set(b"a", b"1")
+        await source.delete(b"b")
+        await source.set_with_ttl(b"c", b"3", 4)
+        assert await incoming.put_proven(await outgoing.changes(), horizon) == await outgoing.digest_of(
+            [b"a", b"b", b"c"], horizon)
+        assert await incoming.strays(horizon) == ([], Digest(0, 0))
+        await target.set(b"a", b"1")
+        assert (await incoming.strays(horizon))[0] == [b"a"]
+        await incoming.end()
+        await incoming.end()
+        await (await target.outgoing()).end()
 
 
 async def test_only_one_move_at_a_time_and_writes_cost_nothing_after_it(make: Callable[[str], Store]) -> None:

@@ -5,18 +5,21 @@ from __future__ import annotations
 import contextlib
 from collections.abc import AsyncIterator
 
+from prism_proxy._native import keyvalue_redis
 from prism_proxy.interfaces.registry import add_interfaces, namespaced
 from prism_proxy.namespaces.snapshot import Namespaces, Snapshot
 from prism_proxy.server.server import Server
 
 
 @contextlib.asynccontextmanager
-async def served(snapshot: Snapshot) -> AsyncIterator[str]:
-    """The address."""
+async def served(snapshot: Snapshot, *, native: bool = False) -> AsyncIterator[str]:
+    """The address. `native`: with the native handlers over Redis."""
     namespaces = Namespaces()
     namespaces.swap(snapshot)
     server = Server(namespaced=namespaced)
     add_interfaces(server, namespaces.resolve)
+    for path, handler in keyvalue_redis.handlers().items() if native else ():
+        server.add_native_handler(path, handler)
     namespaces.on_swap(lambda current: server.set_routes(current.table()))
     port = server.add_insecure_port("127.0.0.1:0")
     await server.start()

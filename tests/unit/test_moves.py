@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 
 import pytest
 
 from prism import control_plane_pb2, transfer_pb2
 from prism_proxy._native.crc32 import partition_of
 from prism_proxy.backends.memstore.config import MemstoreConfig
-from prism_proxy.contracts.movable import Digest, Record
+from prism_proxy.contracts.movable import Digest, Record, Span
 from prism_proxy.joining.request import Reply, Request
 from prism_proxy.moving.carrier import Carrier
 from prism_proxy.moving.moves import Moves
@@ -75,15 +75,36 @@ class Way:
         await self._there.moves.open(transfer_pb2.OpenRequest(move_id=self._move, namespace=namespace, clock=clock))
 
     async def put(self, namespace: str, records: Sequence[Record]) -> None:
-        await self._there.carrier.put(transfer_pb2.PutRequest(move_id=self._move, namespace=namespace, records=[
-            transfer_pb2.Record(key=key, value=b"spoiled" if self.spoils else value, expires=expires)
-            for key, value, expires in records]))
+        await self._there.carrier.put(self._put(namespace, records))
 
-    async def digest(self, namespace: str, horizon: int) -> Digest:
+    async def put_proven(self, namespace: str, records: Sequence[Record], horizon: int) -> Digest:
+        request = self._put(namespace, records)
+        request.horizon = horizon
+        found = await self._there.carrier.put(request)
+        return Digest(found.records, found.sum)
+
+    def _put(self, namespace: str, records: Sequence[Record]) -> transfer_pb2.PutRequest:
+        return transfer_pb2.PutRequest(move_id=self._move, namespace=namespace, records=[
+            transfer_pb2.Record(key=key, value=b"spoiled" if self.spoils else value, expires=expires)
+            for key, value, expires in records])
+
+    async def digest(self, namespace: str, span: Span, horizon: int) -> Digest:
+        found = await self._there.carrier.verify(transfer_pb2.VerifyRequest(
+            move_id=self._move, namespace=namespace, horizon=horizon, after=span.after, until=span.until, more=True))
+        return Digest(found.records, found.sum)
+
+    async def hashes(self, namespace: str, span: Span, horizon: int) -> Mapping[bytes, int]:
+        found = await self._there.carrier.verify(transfer_pb2.VerifyRequest(
+            move_id=self._move, namespace=namespace, horizon=horizon, after=span.after, until=span.until, more=True,
+            each=True))
+        return dict(zip(found.keys, found.hashes, strict=True))
+
+    async def strays(self, namespace: str, horizon: int) -> tuple[Sequence[bytes], Digest]:
         if self.stops:
             await asyncio.Event().wait()
-        return await self._there.carrier.verify(
-            transfer_pb2.VerifyRequest(move_id=self._move, namespace=namespace, horizon=horizon))
+        found = await self._there.carrier.verify(transfer_pb2.VerifyRequest(
+            move_id=self._move, namespace=namespace, horizon=horizon, strays=True))
+        return found.keys, Digest(found.records, found.sum)
 
     async def close(self) -> None:
         """Nothing to close."""

@@ -47,6 +47,7 @@ class MemstoreDriver:
     async def close(self) -> None:
         if self._upkeep is not None:
             self._upkeep.cancel()
+        self.native_store.watch(False)
         await self._empty()
 
     async def _empty(self) -> None:

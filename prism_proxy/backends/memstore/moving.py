@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from prism_proxy._native.memstore import MemStore
-from prism_proxy.contracts.movable import NEVER, Digest, Record, TooManyChangesError
+from prism_proxy._native.record_digest import hashes_of
+from prism_proxy.contracts.movable import NEVER, Digest, Record, Span, TooManyChangesError
 
 
 class MemstoreOutgoing:
@@ -29,8 +30,15 @@ class MemstoreOutgoing:
     def horizon(self, seconds: float) -> int:
         return self._watched().now_ns() + int(seconds * 1e9)
 
-    async def digest(self, horizon: int) -> Digest:
-        return await digest(self._watched(), horizon, 0)
+    async def digest(self, span: Span, horizon: int) -> tuple[Digest, bytes | None]:
+        records, total, until = self._watched().digest(span.after, span.until, horizon, 0)
+        return Digest(records, total), until
+
+    async def hashes(self, span: Span, horizon: int) -> Mapping[bytes, int]:
+        return await _hashes(self._watched(), span, horizon, 0)
+
+    async def digest_of(self, keys: Sequence[bytes], horizon: int) -> Digest:
+        return Digest(*self._watched().digest_of(keys, horizon, 0))
 
     async def seal(self) -> None:
         self._watched().sealed = True
@@ -53,6 +61,7 @@ class MemstoreIncoming:
     def __init__(self, store: MemStore, clock: int) -> None:
         self._store = store
         self._shift = store.now_ns() - clock
+        self._watching = False
 
     async def put(self, records: Sequence[Record]) -> None:
         for key, value, expires in records:
@@ -63,17 +72,48 @@ class MemstoreIncoming:
             else:
                 self._store.put_until(key, value, expires + self._shift)
 
-    async def digest(self, horizon: int) -> Digest:
-        return await digest(self._store, horizon, self._shift)
+    async def put_proven(self, records: Sequence[Record], horizon: int) -> Digest:
+        await self.put(records)
+        keys = [key for key, _, _ in records]
+        self._store.forget(keys)
+        return Digest(*self._store.digest_of(keys, horizon, self._shift))
+
+    async def digest(self, span: Span, horizon: int) -> Digest:
+        """Slice by slice, so that calls of others go on."""
+        if not self._watching:
+            self._store.watch(True)
+            self._watching = True
+        count, total, after = 0, 0, span.after
+        while True:
+            records, part, after = self._store.digest(after, span.until, horizon, self._shift)
+            count, total = count + records, (total + part) % 2**64
+            if after == span.until:
+                return Digest(count, total)
+            await asyncio.sleep(0)
+
+    async def hashes(self, span: Span, horizon: int) -> Mapping[bytes, int]:
+        return await _hashes(self._store, span, horizon, self._shift)
+
+    async def strays(self, horizon: int) -> tuple[Sequence[bytes], Digest]:
+        try:
+            keys = [key for key, _, _ in self._store.changes()]
+        except OverflowError as error:
+            raise TooManyChangesError(str(error)) from error
+        return keys, Digest(*self._store.digest_of(keys, horizon, self._shift))
+
+    async def end(self) -> None:
+        if self._watching:
+            self._store.watch(False)
+            self._watching = False
 
 
-async def digest(store: MemStore, horizon: int, shift: int) -> Digest:
-    """Slice by slice, so that calls go on."""
-    count, total = 0, 0
-    after: bytes | None = None
+async def _hashes(store: MemStore, span: Span, horizon: int, shift: int) -> dict[bytes, int]:
+    found: dict[bytes, int] = {}
+    after = span.after
     while True:
-        records, part, after = store.digest(after, horizon, shift)
-        count, total = count + records, (total + part) % 2**64
-        if after is None:
-            return Digest(count, total)
+        records, after = store.records(after)
+        found |= hashes_of(((key, value, expires if expires == NEVER else expires - shift)
+                            for key, value, expires in records if span.until is None or key <= span.until), horizon)
+        if after is None or (span.until is not None and after >= span.until):
+            return found
         await asyncio.sleep(0)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Literal
 
 from prism_proxy.contracts import keyvalue
@@ -32,6 +34,10 @@ class SqliteConfig:
         check(self)
         if not self.path or self.path == ":memory:" or self.path.startswith("file:"):
             raise ValueError(f"path is {self.path!r}: it must be the path of a file; for memory use driver memstore")
+
+    def relocated(self, place: Callable[[Path], Path]) -> SqliteConfig:
+        """These settings with the file elsewhere."""
+        return replace(self, path=str(place(Path(self.path))))
 
     @property
     def declaration(self) -> Declaration:

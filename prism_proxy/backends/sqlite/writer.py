@@ -50,6 +50,10 @@ class Writer:
     def queued(self) -> int:
         return self._unanswered
 
+    @property
+    def closed(self) -> bool:
+        return self._closed
+
     async def open(self) -> None:
         """Tries once to open the file. PrismError when it is not for us; what may pass shows in `committer.down`."""
         self._loop = asyncio.get_running_loop()

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import json
+import signal
 import urllib.error
 import urllib.request
 from pathlib import Path
+
+import pytest
 
 from prism_admin.app import STOP_GRACE_SECONDS
 from tests.services.admin import AdminProcess, run
@@ -58,3 +61,10 @@ async def test_figures_readiness_and_json_logs(tmp_path: Path) -> None:
     assert [json.loads(line)["event"] for line in admin.said.splitlines()][:1] == [f"serving on port {admin.port}"]
     assert "a namespace is not in force yet" in admin.said
     await proxy.stop()
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+async def test_either_signal_ends_it_in_order(tmp_path: Path, number: signal.Signals) -> None:
+    admin = await AdminProcess(f"sqlite:///{tmp_path / 'admin.db'}").start()
+    assert await admin.stop(number) == 0
+    assert "Traceback" not in admin.said

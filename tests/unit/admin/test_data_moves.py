@@ -162,6 +162,27 @@ async def test_a_registration_of_either_proxy_ends_the_move(world: World, proxy:
     assert world.placement.stored.owner(PARTITION) == ("b" if proxy == "a" else "a")
 
 
+async def test_proxies_that_have_nothing_to_do_with_each_other_move_data_at_the_same_time(world: World) -> None:
+    """A proxy takes part in one move at a time; which of them is stored first is for the lock of the map."""
+    layout = list(owned_by("a"))
+    layout[PARTITION + 2] = "c"
+    world.placement.map = world.placement.stored = Map(1, tuple(layout))
+    world.pushes.waits = "send"
+    world.moves.want([Move(PARTITION, "a", "b"), Move(PARTITION + 1, "a", "e"), Move(PARTITION + 2, "c", "d")])
+    while len(world.pushes.said) < 2:
+        await asyncio.sleep(0)
+    for _ in range(20):
+        await asyncio.sleep(0)
+    assert world.pushes.said == [("send", "a:1"), ("send", "c:1")]
+    world.pushes.waits = ""
+    async with world.placement.changing():
+        world.moves.forget(proxy="b")
+    while world.moves.wanted.keys() != {PARTITION + 2}:
+        await asyncio.sleep(0)
+    assert world.pushes.said.count(("finish", "a:1")) == 1, "the other one of this proxy was made then"
+    assert ("finish", "c:1") not in world.pushes.said
+
+
 async def test_a_namespace_that_comes_meanwhile_is_not_left_behind(world: World) -> None:
     before = world.namespaces.found
     world.pushes.waits = "send"
