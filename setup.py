@@ -52,6 +52,8 @@ EXTENSIONS: dict[str, tuple[list[str], list[str]]] = {
     "routing": ([], []),
     "servicer": ([], []),
     "session_options": ([], ["nghttp2"]),
+    "trace_context": ([], []),
+    "turns": ([], []),
     "wire": ([], ["z"]),
 }
 HEADERS = {"nghttp2/nghttp2.h": "libnghttp2-dev", "openssl/evp.h": "libssl-dev", "zlib.h": "zlib1g-dev"}

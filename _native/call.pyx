@@ -132,6 +132,7 @@ cdef class ServerStream(GatedRequest):
             self.route = self.core.route(connection, self)
         routed = self.core.routed(self.route, method)
         self.stats = routed.stats
+        self.stats.running += 1
         if method.namespaced and self.route is None:
             if self.forwarded == BY_WORKER:
                 self.not_owner()

@@ -52,6 +52,7 @@ cdef class ForwardHandler(ForwardQueue):
     cdef list connections               # those that take calls
     cdef int64_t wait_ns, most_waiting, most_waiting_bytes, timer_ns
     cdef bint closed
+    cdef public bint down               # away for longer than a call waits: calls are refused at once
     cdef public bint holding            # calls wait here to be given to others, whole
 
     cdef void take(self, ForwardCall call, ServerStream caller) noexcept

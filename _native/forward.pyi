@@ -17,6 +17,7 @@ class ForwardHandler(Handler):
     waiting: int
     waiting_bytes: int
     holding: bool
+    down: bool
     @property
     def connection_count(self) -> int: ...
     def __init__(

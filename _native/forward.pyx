@@ -20,7 +20,7 @@ from prism_proxy._native.call cimport Handler, ServerStream, choose
 from prism_proxy._native.clock cimport monotonic_ns
 from prism_proxy._native.core cimport RoutedMethod
 from prism_proxy._native.forward_head cimport (
-    MAX_FIELDS, TIMEOUT_BYTES, http_status_code, next_field, reply_fields, request_fields, reset_status, trailer_pairs,
+    MAX_FIELDS, http_status_code, next_field, reply_fields, request_fields, reset_status, trailer_pairs, written_t,
 )
 from prism_proxy._native.forward_queue cimport ForwardQueue
 from prism_proxy._native.forward_request cimport ForwardRequest
@@ -323,8 +323,8 @@ cdef class ForwardConnection(H2Session):
     cdef bint submit(self, ForwardCall call) noexcept:
         """Send the head of a call; its queue follows. False: this connection takes no more calls."""
         cdef nghttp2_nv nva[MAX_FIELDS]
-        cdef char timeout[TIMEOUT_BYTES]
-        cdef int n = request_fields(call.caller, nva, timeout, self.handler.proof)
+        cdef written_t written
+        cdef int n = request_fields(call.caller, nva, &written, self.handler.proof)
         if n < 0:
             call.leave().fail(RESOURCE_EXHAUSTED, "HEADERS_TOO_LARGE", "the request has too many fields to forward")
             return True
@@ -343,6 +343,7 @@ cdef class ForwardConnection(H2Session):
         self.stream_limit = self.remote_stream_limit()
         if not self.ready and not self.closing:
             self.ready = True
+            self.handler.down = False
             if not self.opened.done():
                 self.opened.set_result(None)
             self.handler.connections.append(self)
@@ -469,6 +470,8 @@ cdef class ForwardHandler(ForwardQueue):
             connection = self.pick()
         if self.closed:
             self.refuse(call.leave(), "connect", False, "this process is shutting down")
+        elif self.down:
+            self.refuse(call.leave(), "connect", False, "it has been away for a while, and is looked for")
         elif self.waiting >= self.most_waiting or (
                 self.waiting_bytes + <int64_t>call.out_bytes > self.most_waiting_bytes):
             self.refuse(call.leave(), "queue", False, "too many calls wait for a connection")

@@ -14,5 +14,6 @@ cdef class Histogram:
 cdef class MethodStats:
     cdef readonly str namespace, service, operation, backend
     cdef uint64_t statuses[STATUSES]
+    cdef readonly int64_t running       # calls that have begun and are not recorded yet
     cdef readonly Histogram latency
     cdef void record(self, int status, int64_t elapsed_ns) noexcept

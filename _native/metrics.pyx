@@ -37,7 +37,10 @@ cdef class Histogram:
 
 
 cdef class MethodStats:
-    """Calls of one operation of one namespace: counted by gRPC status, timed from the request head to the status."""
+    """Calls of one operation of one namespace: counted by gRPC status, timed from the request head to the status.
+
+    Whoever begins one adds it to `running`, which `record` takes it from.
+    """
 
     def __cinit__(self, str namespace not None, str service not None, str operation not None, str backend not None):
         self.namespace = namespace
@@ -49,8 +52,10 @@ cdef class MethodStats:
     cdef void record(self, int status, int64_t elapsed_ns) noexcept:
         self.statuses[status if 0 <= status < STATUSES else 2] += 1
         self.latency.observe(elapsed_ns)
+        self.running -= 1
 
     def record_status(self, int status, int64_t elapsed_ns) -> None:
+        self.running += 1
         self.record(status, elapsed_ns)
 
     def status_counts(self) -> list[int]:

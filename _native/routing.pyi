@@ -2,6 +2,7 @@ from typing import Any
 
 from prism_proxy._native.circuit import CircuitCore
 from prism_proxy._native.gate import Gate
+from prism_proxy._native.turns import TurnsCore
 
 class NativeRoute:
     route: Any
@@ -10,11 +11,13 @@ class NativeRoute:
     forward: Any
     owner: bytes | None
     circuit: CircuitCore | None
+    turns: TurnsCore | None
     gate: Gate | None
     repeated: frozenset[bytes]
     def __init__(
         self, route: Any, name: str, native_store: Any, forward: Any = None, owner: str | None = None,
         circuit: CircuitCore | None = None, gate: Gate | None = None, repeated: frozenset[bytes] = frozenset(),
+        turns: TurnsCore | None = None,
     ) -> None: ...
 
 class RouteTable:

@@ -1,6 +1,7 @@
 """The native view of the namespaces snapshot: what a call needs to know of its namespace, by name."""
 from prism_proxy._native.circuit cimport CircuitCore
 from prism_proxy._native.gate cimport Gate
+from prism_proxy._native.turns cimport TurnsCore
 
 cdef enum:
     PARTITIONS = 256
@@ -8,13 +9,15 @@ cdef enum:
 
 cdef class NativeRoute:
     def __cinit__(self, route, str name not None, native_store, forward=None, str owner=None,
-                  CircuitCore circuit=None, Gate gate=None, frozenset repeated not None=frozenset()):
+                  CircuitCore circuit=None, Gate gate=None, frozenset repeated not None=frozenset(),
+                  TurnsCore turns=None):
         self.route = route
         self.name = name.encode()
         self.native_store = native_store
         self.forward = forward
         self.owner = owner.encode() if owner is not None else None
         self.circuit = circuit
+        self.turns = turns
         self.gate = gate
         self.repeated = repeated
         self.methods = []

@@ -17,6 +17,7 @@ from libc.string cimport memcpy, memmove
 
 from prism_proxy._native.buffers cimport buffer_append, buffer_free, buffer_t
 from prism_proxy._native.call cimport Handler, ServerStream
+from prism_proxy._native.call_watch cimport trace_ids
 from prism_proxy._native.clock cimport monotonic_ns
 from prism_proxy._native.core cimport ServerCore
 from prism_proxy._native.limits cimport SERVICER_BACKLOG
@@ -86,7 +87,8 @@ cdef class ServicerHandler(Handler):
         context.status = OK
         context.status_details = ""
         stream.call = context
-        if stream.core.watch is not None and stream.core.watch.spans:
+        if stream.core.watch is not None and stream.core.watch.traces:
+            stream.core.watch.trace(stream)
             context.spans = []
         if stream.deadline_ns:
             delay = (stream.deadline_ns - monotonic_ns()) / 1e9
@@ -144,6 +146,11 @@ cdef class Context:
     cdef readonly list spans        # of what happens within the call, where somebody may want to see them
     cdef object __weakref__
 
+    @property
+    def trace(self):
+        """(trace, span, parent) of the call, where calls are traced; see `call_watch.trace_ids`."""
+        return trace_ids(self.stream)
+
     # --- the call -----------------------------------------------------------------------------------------------
 
     async def run(self, bytes request):
@@ -176,6 +183,9 @@ cdef class Context:
             self.stream.fail(INTERNAL, "UNDECODABLE_REQUEST", str(error))
         except Exception as error:
             self.unexpected(error)
+        finally:
+            # Not when the task is reaped: its answer may be sent, and the caller's next call read, before that.
+            self.stream.handler_finished()
 
     cdef void begin(self) noexcept:
         if not self.begun:
@@ -213,11 +223,11 @@ cdef class Context:
         return encode_metadata(self.trailing)
 
     def ended(self, task):
-        """The task is over: the call no longer counts as running."""
-        self.begin()    # unless it was cancelled before
+        """The task is over, or was cancelled before it ran."""
+        self.begin()
         if not task.cancelled() and task.exception() is not None:
             self.loop.call_exception_handler({"message": "a call ended by an exception", "exception": task.exception()})
-        self.stream.handler_finished()
+        self.stream.handler_finished()  # it may never have run
         self.drop_unread()
         if not self.stream.answered:
             self.stream.finish(UNKNOWN, "the servicer was cancelled", None, None)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable
+import ssl
+from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -15,11 +16,13 @@ from prism import control_plane_pb2_grpc
 REGISTER_SECONDS = 10.0
 CREATE_SECONDS = 10.0
 HEARTBEAT_SECONDS = 5.0
+CLOSE_SECONDS = 1.0  # that calls in progress have when the certificates have changed
 MAX_MESSAGE_BYTES = 16 * 1024 * 1024
-# A silent admin is noticed within 15 s; a lost one is tried again at least every second: waiting is the caller's part.
+# A silent admin is noticed within 15 s. However long one was away, it is tried again twice a second, so that a caller
+# who asks in its own time is answered by the first try after the return.
 _OPTIONS = (
     ("grpc.keepalive_time_ms", 10_000), ("grpc.keepalive_timeout_ms", 5_000), ("grpc.http2.max_pings_without_data", 0),
-    ("grpc.initial_reconnect_backoff_ms", 200), ("grpc.max_reconnect_backoff_ms", 1_000),
+    ("grpc.initial_reconnect_backoff_ms", 200), ("grpc.max_reconnect_backoff_ms", 500),
     ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
 )
 AnswerT = TypeVar("AnswerT")
@@ -58,21 +61,64 @@ class Credentials:
         certificate = self.certificate.read_bytes() if self.certificate is not None else None
         return grpc.ssl_channel_credentials(self.ca.read_bytes(), key, certificate)
 
+    def fingerprint(self) -> list[tuple[int, int]]:
+        """Another one once a file has changed."""
+        out = []
+        for path in (self.ca, self.certificate, self.key):
+            try:
+                found = path.stat() if path is not None else None
+            except OSError:
+                found = None
+            out.append((found.st_mtime_ns, found.st_ino) if found is not None else (0, 0))
+        return out
+
+    def validate(self) -> None:
+        """ValueError or OSError when the files cannot be used together; gRPC would say so at the first call only."""
+        if self.ca is None:
+            return
+        context = ssl.create_default_context(cafile=self.ca)
+        if self.certificate is not None:
+            context.load_cert_chain(self.certificate, self.key, password="")
+
     def metadata(self) -> tuple[tuple[str, str], ...]:
         return (("authorization", f"Bearer {self.token}"),) if self.token else ()
 
 
 class AdminClient:
-    """`endpoint` is HOST:PORT. Made within the loop that uses it; every call raises AdminError."""
+    """`endpoint` is HOST:PORT. Made within the loop that uses it; every call raises AdminError.
 
-    def __init__(self, endpoint: str, credentials: Credentials | None = None) -> None:
-        credentials = credentials or Credentials()
-        found = credentials.channel()
+    `refused` is told of changed files that cannot be used.
+    """
+
+    def __init__(self, endpoint: str, credentials: Credentials | None = None,
+                 refused: Callable[[Exception], None] = lambda error: None) -> None:
+        self._credentials = credentials or Credentials()
+        self._refused = refused
         self.endpoint = endpoint
-        self.metadata = credentials.metadata()
-        self.channel = (grpc.aio.insecure_channel(endpoint, options=_OPTIONS) if found is None
-                        else grpc.aio.secure_channel(endpoint, found, options=_OPTIONS))
+        self.metadata = self._credentials.metadata()
+        self._seen = self._credentials.fingerprint()
+        self._connect()
+
+    def _connect(self) -> None:
+        found = self._credentials.channel()
+        self.channel = (grpc.aio.insecure_channel(self.endpoint, options=_OPTIONS) if found is None
+                        else grpc.aio.secure_channel(self.endpoint, found, options=_OPTIONS))
         self._stub: Any = control_plane_pb2_grpc.ControlPlaneStub(self.channel)  # type: ignore[no-untyped-call]
+
+    async def reload(self) -> None:
+        """Connect anew by the certificates of now, if they changed. Those that cannot be used change nothing."""
+        fingerprint = self._credentials.fingerprint()
+        if fingerprint == self._seen:
+            return
+        self._seen = fingerprint
+        old = self.channel
+        try:
+            self._credentials.validate()
+            self._connect()
+        except (OSError, ValueError) as error:
+            self._refused(error)
+        else:
+            await old.close(CLOSE_SECONDS)
 
     async def register(self, registration: pb.ProxyRegistration) -> pb.ProxyRegistrationAck:
         ack: pb.ProxyRegistrationAck = await _answer(

@@ -77,6 +77,7 @@ class ProxySession:
 
     async def _live(self) -> None:
         """From a registration to the loss of the connection, which is raised."""
+        await self._client.reload()
         registration = self._registration()
         ack = await self._client.register(registration)
         await self._listener.registered(ack)

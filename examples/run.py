@@ -14,7 +14,7 @@ ADDRESS = "127.0.0.1:8980"
 METRICS = "127.0.0.1:9090"
 ADMIN = "127.0.0.1:8981"
 CONFIG = Path(__file__).with_name("run.yaml")
-DATA = Path(".prism")  # where run.yaml keeps its file, and the admin its database
+DATA = Path(".prism")  # where run.yaml keeps its file, the proxy those of other namespaces, and the admin its database
 
 
 def main(address: str = ADDRESS, metrics: str = METRICS, admin: str = ADMIN) -> int:
@@ -25,7 +25,8 @@ def main(address: str = ADDRESS, metrics: str = METRICS, admin: str = ADMIN) -> 
             processes.start("prism_admin", "serve", "--listen", admin, "--db", f"sqlite:///{DATA.resolve()}/admin.db",
                             "--metrics-listen", "off", address=admin)
             processes.start("prism_proxy", "--config", str(CONFIG), "--listen", address, "--metrics-listen", metrics,
-                            "--admin-endpoint", admin, "--proxy-id", "proxy-01", address=address)
+                            "--admin-endpoint", admin, "--proxy-id", "proxy-01",
+                            "--admin-data-dir", str(DATA / "proxy-01"), address=address)
             print("\n\n".join([first_call(address), durable_call(address), created_namespace(address)]))
             print(f"\nServing on {address}, admin on {admin}, metrics on http://{metrics}/metrics. Ctrl-C stops.",
                   flush=True)

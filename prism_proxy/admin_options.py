@@ -23,6 +23,9 @@ class AdminOptions:
     ca: Path | None = setting("Reach the admin, and other proxies, by TLS, and trust this CA (PEM).", None)
     cert: Path | None = setting("Certificate (PEM) to show the admin, for mTLS.", None)
     key: Path | None = setting("Private key (PEM) of that certificate.", None)
+    data_dir: Path | None = setting(
+        "Folder of the files that assigned namespaces name: relative paths begin there, and none may lead out. It is "
+        "made when a namespace needs it, for this user alone; ~/.prism/proxies/PROXY_ID without.", None)
     heartbeat_s: float = setting("Time between two heartbeats.", 30.0, minimum=0.05, maximum=3600, unit="seconds")
     reconnect_s: float = setting(
         "Time between two attempts to reach an admin that is away.", 5.0, minimum=0.05, maximum=3600, unit="seconds")

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import asyncio
 import socket
-import ssl
 import time
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING
@@ -24,17 +23,13 @@ from prism_proxy._native.gate import GatePage
 from prism_proxy.config import ProxyConfig
 from prism_proxy.errors import PrismError
 from prism_proxy.interfaces.registry import READS, add_interfaces, namespaced
-from prism_proxy.interfaces.transaction_relay import TransactionRelay
-from prism_proxy.joining.identity import read_token
 from prism_proxy.namespaces.applier import Applier
 from prism_proxy.namespaces.model import NamespaceConfig
-from prism_proxy.namespaces.ownership import Ownership, proof_of
-from prism_proxy.namespaces.partitions import Owner, PartitionMap
+from prism_proxy.namespaces.partitions import PartitionMap
 from prism_proxy.namespaces.placement import Placement
 from prism_proxy.namespaces.snapshot import Namespaces, Snapshot
 from prism_proxy.namespaces.status import NamespaceStatus
 from prism_proxy.overview import Overview
-from prism_proxy.server.channel import Channel, Metadata
 from prism_proxy.server.health import HealthServicer, add_health
 from prism_proxy.server.lifecycle import (
     EXIT_CLEAN,
@@ -46,22 +41,25 @@ from prism_proxy.server.lifecycle import (
     close_all,
     end_after,
 )
-from prism_proxy.server.peer import Peer
 from prism_proxy.server.reflection import Reflection, add_reflection
 from prism_proxy.server.server import Server
-from prism_proxy.server.tls import TlsError, peer_context
-from prism_proxy.standard import make_driver
+from prism_proxy.server.tls import PeerContexts, TlsError
+from prism_proxy.standard import DriverFactory
 from prism_proxy.telemetry import log
 from prism_proxy.telemetry.calls import make_watch
 from prism_proxy.telemetry.derived import derived
 from prism_proxy.telemetry.loop_monitor import LoopMonitor
 from prism_proxy.telemetry.metrics import Metric, Metrics, gauges
 
-if TYPE_CHECKING:
+if TYPE_CHECKING:  # what a proxy without workers and without an admin has no use for is imported where it is used
+    from prism_proxy.interfaces.transaction_relay import TransactionRelay
     from prism_proxy.joining.request import Ask
     from prism_proxy.moving.carrier import Carrier
     from prism_proxy.moving.peer import Target
     from prism_proxy.moving.relay import Relay
+    from prism_proxy.namespaces.ownership import Ownership
+    from prism_proxy.server.channel import Metadata
+    from prism_proxy.server.peer import Peer
     from prism_proxy.telemetry.otel import Telemetry
 
 HEALTH_REFRESH_SECONDS = 1.0
@@ -95,18 +93,18 @@ class App:
         self._report = report or self.show_health
         self._placement = placement or Placement()
         self.namespaces = Namespaces()
-        self.applier = Applier(self.namespaces, make_driver, self._placement, page)
+        self.applier = Applier(self.namespaces, DriverFactory(), self._placement, page)
         self.metrics = Metrics(version=__version__, namespaced=namespaced)
         self.lifecycle = Lifecycle(self._state_changed)
         self._health = HealthServicer()
         self._monitor = LoopMonitor(self.metrics.loop_stall)
         self._server = Server(
             config.limits, stats_for=self.metrics.stats_for, namespaced=namespaced,
-            on_tls_error=lambda error: self._log.error("TLS files were not reloaded", error=str(error)))
+            on_tls_error=self._tls_refused)
         self._internal = Server(config.limits, namespaced=namespaced)
         self._ask = ask
         self._ownership: Ownership | None = None
-        self._peer_tls: ssl.SSLContext | None = None
+        self._peer_tls: PeerContexts | None = None
         self.carrier: Carrier | None = None
         self._move_relay: Relay | None = None
         self._peer_addresses = peers
@@ -114,7 +112,7 @@ class App:
         self.overview = Overview(self.namespaces, self.lifecycle, self._server, self._monitor)
         self.metrics.collectors += [
             lambda: derived(self.metrics.figures()), self.overview.collect, self._collect_forwarding]
-        self._relay = TransactionRelay(self._placement.worker, peers, config.limits)
+        self._relay: TransactionRelay | None = None
         self._reflection: Reflection | None = None
         self._telemetry: Telemetry | None = None
         self._refresher: asyncio.Task[None] | None = None
@@ -133,15 +131,10 @@ class App:
             await self.applier.apply(namespaces)
         except (ValueError, PrismError) as error:
             raise StartError(str(error)) from error
-        self._peers = {
-            worker: Peer(address, name=f"worker {worker}", limits=self._config.limits, down_reason="OWNER_RESTARTING",
-                         worker=True)
-            for worker, address in enumerate(self._peer_addresses)}
+        if self._peer_addresses:
+            self._meet_workers()
         if self._config.admin.joined:
-            self._token = read_token(self._config.admin.token_file)
-            self._peer_tls = self._make_peer_tls()
-            self._server.peer_proof = proof_of(self._token)
-            self._ownership = Ownership(self._config.admin.proxy_id, self._make_peer)
+            self._join()
         self.namespaces.on_swap(self._route)
         self._add_methods(self._internal, None)
         services = self._add_methods(self._server, self._relay)
@@ -150,6 +143,30 @@ class App:
             services.append(self._add_control_plane(self._ask))
             self._add_transfer(self._ask)
         self._reflection = add_reflection(self._server, services)
+
+    def _meet_workers(self) -> None:
+        """Be ready to pass calls on to other workers."""
+        from prism_proxy.interfaces.transaction_relay import TransactionRelay
+        from prism_proxy.server.peer import Peer
+
+        limits = self._config.limits
+        self._relay = TransactionRelay(self._placement.worker, self._peer_addresses, limits)
+        self._peers = {
+            worker: Peer(address, name=f"worker {worker}", limits=limits, down_reason="OWNER_RESTARTING", worker=True)
+            for worker, address in enumerate(self._peer_addresses)}
+
+    def _join(self) -> None:
+        """Be ready to pass calls on to other proxies of an admin, and to believe them."""
+        from prism_proxy.joining.identity import read_token
+        from prism_proxy.namespaces.ownership import Ownership, proof_of
+        from prism_proxy.server.peer import Peer
+
+        self._token = read_token(self._config.admin.token_file)
+        self._peer_tls = tls = self._make_peer_tls()
+        context = None if tls is None else lambda: tls.current
+        proof = self._server.peer_proof = proof_of(self._token)
+        self._ownership = Ownership(self._config.admin.proxy_id, lambda owner: Peer(
+            owner.address, name=owner.proxy_id, tls=context, limits=self._config.limits, proof=proof))
 
     def _route(self, current: Snapshot) -> None:
         """Let both servers follow the namespaces and the partitions in force."""
@@ -172,19 +189,18 @@ class App:
         if self._ownership is not None and self._ownership.set(found):
             self._route(self.namespaces.current)
 
-    def _make_peer_tls(self) -> ssl.SSLContext | None:
+    def _make_peer_tls(self) -> PeerContexts | None:
         """How other proxies are reached: as this one is."""
         files = self._config.admin
         if self._config.tls is None:
             return None
         try:
-            return peer_context(files.ca, files.cert, files.key)
-        except (OSError, TlsError) as error:
+            return PeerContexts(files.ca, files.cert, files.key)
+        except TlsError as error:
             raise StartError(f"--admin-ca, --admin-cert or --admin-key: {error}") from error
 
-    def _make_peer(self, owner: Owner) -> Peer:
-        return Peer(owner.address, name=owner.proxy_id, tls=self._peer_tls, limits=self._config.limits,
-                    proof=proof_of(self._token))
+    def _tls_refused(self, error: TlsError) -> None:
+        self._log.error("TLS files were not reloaded", error=str(error))
 
     def _forward(self, worker: int) -> Handler:
         """What takes the calls of namespaces that another worker serves. Its connection is kept from then on."""
@@ -208,6 +224,7 @@ class App:
         from prism_proxy.moving.carrier import Carrier
         from prism_proxy.moving.relay import Relay
         from prism_proxy.moving.servicer import add_transfer
+        from prism_proxy.server.channel import Channel
 
         self.carrier = Carrier(self.applier, self.namespaces, self._target, ask)
         workers = [Channel(address, limits=self._config.limits) for address in self._peer_addresses]
@@ -221,8 +238,10 @@ class App:
 
     def _target(self, move_id: str, address: str) -> Target:
         from prism_proxy.moving.peer import RemoteTarget
+        from prism_proxy.server.channel import Channel
 
-        return RemoteTarget(move_id, Channel(address, tls=self._peer_tls, limits=self._config.limits), self._shown())
+        tls = self._peer_tls.current if self._peer_tls is not None else None
+        return RemoteTarget(move_id, Channel(address, tls=tls, limits=self._config.limits), self._shown())
 
     def _watch(self) -> CallWatch | None:
         """What logs and traces single calls."""
@@ -233,8 +252,9 @@ class App:
 
             try:
                 self._telemetry = Telemetry(config.trace, self.metrics.figures)
-            except MissingExtraError as error:
+            except (MissingExtraError, ValueError) as error:
                 raise StartError(str(error)) from error
+            self.metrics.collectors.append(self._telemetry.losses.collect)
             export = self._telemetry.export
         return make_watch(config.log_calls, config.slow_call_s, config.trace.sample_ratio, export)
 
@@ -263,6 +283,11 @@ class App:
         while True:
             await asyncio.sleep(HEALTH_REFRESH_SECONDS)
             self._report(self.overview.namespaces())
+            if self._peer_tls is not None:
+                try:
+                    self._peer_tls.reload_if_changed()
+                except TlsError as error:
+                    self._tls_refused(error)
 
     def show_health(self, namespaces: Mapping[str, NamespaceStatus]) -> None:
         """Put the states of all namespaces into grpc.health.v1, as `namespace/<name>`."""
@@ -279,13 +304,16 @@ class App:
     # --- stop -------------------------------------------------------------------------------------------------------
 
     async def drain(self, force: asyncio.Event) -> None:
-        """End the calls: those in progress may finish until the drain timeout, or until `force` is set."""
+        """End the calls: for the drain's lead new ones are taken, then those in progress may finish until its timeout;
+        all of it until `force` is set."""
         limits = self._config.limits
         self._drain_began = time.monotonic()
-        end_after(limits.drain_timeout_s + limits.drain_hard_s)
+        end_after(limits.drain_longest_s)
         self.lifecycle.enter(State.DRAINING)
-        stop = asyncio.ensure_future(self._server.stop(limits.drain_timeout_s))
         forced = asyncio.ensure_future(force.wait())
+        if limits.drain_lead_s:
+            await asyncio.wait({forced}, timeout=limits.drain_lead_s)
+        stop = asyncio.ensure_future(self._server.stop(limits.drain_timeout_s))
         await asyncio.wait({stop, forced}, timeout=limits.drain_timeout_s + limits.drain_hard_s,
                            return_when=asyncio.FIRST_COMPLETED)
         self._ended = stop.result() if stop.done() else None
@@ -308,7 +336,8 @@ class App:
             await self.carrier.close()
         if self._move_relay is not None:
             await self._move_relay.close()
-        await self._relay.close()
+        if self._relay is not None:
+            await self._relay.close()
         await asyncio.gather(*(peer.close() for peer in self._peers.values()))
         if self._ownership is not None:
             await self._ownership.close()

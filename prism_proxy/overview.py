@@ -80,15 +80,24 @@ class Overview:
 
 
 def _pools(namespaces: Iterable[NamespaceStatus]) -> Iterator[Metric]:
-    """Connections of the drivers whose health tells of them."""
+    """Connections of the drivers whose health tells of them. Those that namespaces share count once."""
     active: dict[str, int] = defaultdict(int)
     size: dict[str, int] = defaultdict(int)
+    servers: dict[tuple[str, str], int] = defaultdict(int)
+    seen: set[tuple[str, str]] = set()
     for status in namespaces:
-        total = int(status.details.get("total_conns", 0))
-        if total:
-            active[status.backend] += total - int(status.details["idle_conns"])
-            size[status.backend] += total
+        total, pool = int(status.details.get("total_conns", 0)), (status.backend, status.details.get("pool", ""))
+        if "server" in status.details:
+            servers[status.backend, status.details["server"]] += 0 if pool in seen else total
+        if not total or pool in seen:
+            continue
+        if pool[1]:
+            seen.add(pool)
+        active[status.backend] += total - int(status.details["idle_conns"])
+        size[status.backend] += total
     yield gauges("backend_driver_connections_active", "Connections of a driver with commands in progress.",
                  {(("name", name),): float(count) for name, count in active.items()})
     yield gauges("prism_backend_pool_size", "Connections that a driver has open.",
                  {(("backend", name),): float(count) for name, count in size.items()})
+    yield gauges("prism_backend_server_connections", "Connections that are open to a server.", {
+        (("backend", name), ("server", server)): float(count) for (name, server), count in servers.items()})

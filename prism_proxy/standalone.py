@@ -9,7 +9,7 @@ from prism_proxy import __version__
 from prism_proxy.app import App
 from prism_proxy.configuration.loader import Configuration, ConfigurationSource
 from prism_proxy.configuration.reloader import Reloader
-from prism_proxy.server.lifecycle import StopRequest
+from prism_proxy.server.lifecycle import StopRequest, spare_collector
 from prism_proxy.server.ports import open_ports, open_telemetry, port_of
 from prism_proxy.telemetry import log
 from prism_proxy.telemetry.http import TelemetryServer
@@ -56,13 +56,15 @@ async def run(source: ConfigurationSource, configuration: Configuration) -> int:
 
         assert app.carrier is not None
         moves = Moves(app.carrier)
-        member = make_member(config, ports, configuration.namespaces, app.applier.apply, app.metrics.families,
-                             app.overview.namespaces, moves, app.set_partition_map)
+        member = make_member(
+            config, ports, configuration.namespaces, app.applier.apply, app.applier.end_calls, app.metrics.families,
+            app.overview.namespaces, moves, app.set_partition_map)
         app.metrics.collectors += [member.collect, moves.collect]
         await member.start()
     await app.serve(sockets)
     metrics_port = await open_telemetry(telemetry, config.metrics_listen)
     reloader.start()
+    spare_collector()
     log.get("prism.proxy").info("serving", version=__version__, ports=ports, metrics_port=metrics_port,
                                 pid=os.getpid(), namespaces=list(app.namespaces.current.routes))
     await stop.drain.wait()

@@ -34,14 +34,36 @@ PATTERNS: dict[str, str] = {
 
 
 def make_driver(backend: str, config: Any) -> Any:
-    """A new driver of a backend. ValueError names the backends there are, or the extra to install."""
-    entry = BACKENDS.get(backend)
-    if entry is None:
-        return _third_party(backend)(config)
-    try:
-        return _load(entry.factory)(config)
-    except ModuleNotFoundError as error:
-        raise ValueError(f"backend {backend!r} needs {error.name}: pip install 'prism-proxy[{entry.extra}]'") from error
+    """A new driver of a backend, which shares nothing. ValueError names the backends there are, or the extra to
+    install."""
+    return DriverFactory()(backend, config)
+
+
+class DriverFactory:
+    """Makes the drivers of one process. Those whose class names a `Shared` get one of these, the same for all, such as
+    connections to one server that they have together."""
+
+    def __init__(self) -> None:
+        self._shared: dict[str, Any] = {}
+
+    def __call__(self, backend: str, config: Any) -> Any:
+        """As `make_driver`, but for what is shared."""
+        entry = BACKENDS.get(backend)
+        if entry is None:
+            return self._make(backend, _third_party(backend), config)
+        try:
+            return self._make(backend, _load(entry.factory), config)
+        except ModuleNotFoundError as error:
+            raise ValueError(
+                f"backend {backend!r} needs {error.name}: pip install 'prism-proxy[{entry.extra}]'") from error
+
+    def _make(self, backend: str, made: type[Any], config: Any) -> Any:
+        kind = getattr(made, "Shared", None)
+        if kind is None:
+            return made(config)
+        if backend not in self._shared:
+            self._shared[backend] = kind()
+        return made(config, self._shared[backend])
 
 
 def config_class(backend: str) -> type[Any]:
@@ -82,9 +104,10 @@ def _entry_points() -> dict[str, Any]:
     return {point.name: point for point in entry_points(group="prism.backends")}
 
 
-def _third_party(backend: str) -> Any:
+def _third_party(backend: str) -> type[Any]:
     found = _entry_points()
     if backend not in found:
         known = ", ".join(sorted(BACKENDS.keys() | found.keys()))
         raise ValueError(f"there is no backend {backend!r}; known are {known}")
-    return found[backend].load()
+    loaded: type[Any] = found[backend].load()
+    return loaded

@@ -14,6 +14,7 @@ import pytest
 from hypothesis import settings
 
 from scripts import tools
+from tests.services import postgres
 from tests.services.proxy import ProxyProcess
 from tests.services.proxy import proxy as new_proxy
 
@@ -47,6 +48,20 @@ def proxy() -> Iterator[ProxyProcess]:
         loop.call_soon_threadsafe(loop.stop)
         thread.join()
         loop.close()
+
+
+@pytest.fixture(scope="session")
+def postgres_url() -> Iterator[str]:
+    with postgres.server() as url:
+        yield url
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+async def urn(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """An empty database of each kind, for an admin."""
+    if request.param == "sqlite":
+        return f"sqlite:///{tmp_path / 'admin.db'}"
+    return await postgres.new_database(request.getfixturevalue("postgres_url"))
 
 
 @pytest.fixture(scope="session")

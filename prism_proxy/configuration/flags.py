@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import os
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -18,9 +19,10 @@ from prism_proxy.configuration.shapes import Field, Group, Kind, Leaf, Many, fie
 from prism_proxy.configuration.tree import Listing, Node, Origin, Scalar, Source, Table, overlay, table
 
 LIMITS = "limits"
-_ALIASES = {"drain_timeout": f"{LIMITS}.drain_timeout_s"}
+WIDTH = 80  # of a terminal that does not tell
+_ALIASES = {"drain_lead": f"{LIMITS}.drain_lead_s", "drain_timeout": f"{LIMITS}.drain_timeout_s"}
 _SHORT = {f"admin.{name}": name for name in ("proxy_id", "region", "advertise")}  # flags without their group's name
-_VARIABLES = {"drain_timeout": "PRISM_DRAIN_TIMEOUT_SECONDS"}
+_VARIABLES = {"drain_lead": "PRISM_DRAIN_LEAD_SECONDS", "drain_timeout": "PRISM_DRAIN_TIMEOUT_SECONDS"}
 _EPILOG = """\
 Without further settings one namespace, 'default', keeps its data in memory.
 
@@ -36,7 +38,8 @@ configuration file:
   prism-proxy config schema         the JSON Schema of the file, for editors
 
 Every flag has an environment variable: --metrics-listen is PRISM_METRICS_LISTEN, repeatable ones are separated by
-commas, and --drain-timeout is PRISM_DRAIN_TIMEOUT_SECONDS. Flags win over the environment, and it over the file.
+commas; --drain-timeout is PRISM_DRAIN_TIMEOUT_SECONDS, --drain-lead PRISM_DRAIN_LEAD_SECONDS. Flags win over the
+environment, and it over the file.
 SIGHUP reads the file again. SIGTERM or SIGINT drains: calls in progress finish. A second signal ends at once.
 Exit codes: 0 clean, 1 usage or runtime error, 2 forced."""
 
@@ -94,7 +97,7 @@ def parser() -> argparse.ArgumentParser:
     """The command line of the process."""
     made = CommandParser(
         prog="prism-proxy", description="Serves the typed data access API of Prism over gRPC.", epilog=_EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False)
+        formatter_class=HelpFormatter, allow_abbrev=False)
     made.add_argument("--version", action="version", version=f"prism-proxy {__version__}")
     add_settings(made)
     return made
@@ -190,6 +193,17 @@ def _help(flag: Flag) -> str:
     if default not in (None, "", dataclasses.MISSING) and not isinstance(default, bool):
         text += f" ({default})"
     return text.replace("%", "%%")
+
+
+class HelpFormatter(argparse.RawDescriptionHelpFormatter):
+    """As wide as the terminal. argparse would load `shutil`, with all its archivers, to find that out."""
+
+    def __init__(self, prog: str) -> None:
+        try:
+            columns = int(os.environ.get("COLUMNS") or os.get_terminal_size().columns)
+        except (ValueError, OSError):
+            columns = WIDTH
+        super().__init__(prog, width=max(columns, WIDTH // 2) - 2)
 
 
 class CommandParser(argparse.ArgumentParser):

@@ -83,7 +83,8 @@ def _proxy() -> Iterator[str]:
         given = f"`{flag_of(flag.key)}` `{variable_of(flag.name)}`"
         yield f"| `{flag.key}` | {given} | {default} | {_allowed(field)} | {doc} |\n"
     yield ("| `limits.*` | `--limit NAME=VALUE` `PRISM_LIMIT` | | | Limits of the server, each with its default: "
-           "[limits](limits.md). `--drain-timeout` is `limits.drain_timeout_s`. |\n")
+           "[limits](limits.md). `--drain-lead` is `limits.drain_lead_s`, `--drain-timeout` is "
+           "`limits.drain_timeout_s`. |\n")
 
 
 def _namespaces() -> Iterator[str]:

@@ -109,9 +109,8 @@ _PASS = (grpc.aio.AbortError, grpc.aio.UsageError)
 
 def _defect(method: Callable[..., Any], context: Any, error: Exception) -> PrismError:
     metadata = _metadata(context)
-    caller = trace.parse(metadata.get("traceparent"), metadata.get("tracestate"))
     _log.error("a call failed unexpectedly", operation=method.__qualname__, request_id=metadata.get("x-request-id"),
-               trace_id=caller.trace_id if caller is not None else None, exc_info=error)
+               exc_info=error, **trace.log_fields(getattr(context, "trace", None), metadata.items()))
     return PrismError(StatusCode.INTERNAL, "INTERNAL", f"{method.__name__} failed unexpectedly; see the proxy's log")
 
 

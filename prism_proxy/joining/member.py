@@ -12,7 +12,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -23,8 +23,10 @@ from prism_proxy._native.crc32 import partition_of
 from prism_proxy.admin_options import AdminOptions
 from prism_proxy.config import ProxyConfig
 from prism_proxy.errors import StatusCode
+from prism_proxy.joining.arrivals import PUSH_SECONDS, Arrivals
 from prism_proxy.joining.assignments import Assignment, Assignments
 from prism_proxy.joining.changes import Apply, Change, Changes, RefusedError
+from prism_proxy.joining.data_folder import DataFolder, default_folder
 from prism_proxy.joining.identity import read_token
 from prism_proxy.joining.request import Reply, Request
 from prism_proxy.joining.translation import TranslationError, Translator, partition_map
@@ -40,6 +42,7 @@ from prism_proxy.telemetry.metrics import Metric, counters, gauges
 
 FIRST_SECONDS = 10.0  # that a start waits for the admin: the deadline of a registration
 FIRST_MAP_SECONDS = 0.5  # and after it for the map, which follows within milliseconds
+GRACE_SECONDS = 30.0  # for the calls in progress of a namespace that is revoked, where the admin names no other time
 MAP_SECONDS = 2.0  # that a revocation waits for the map which names the new owner
 TRANSLATED_AT_ONCE = 50  # of the namespaces of a registration, which may be ten thousand
 
@@ -47,29 +50,36 @@ _MOVES_DATA = {"moves_data": "1"}  # a label of registrations: this proxy can ha
 
 Heartbeat = Callable[[], pb.ProxyHeartbeat]
 MapChanged = Callable[[PartitionMap], None]
+EndCalls = Callable[[Collection[str]], None]
 
 
 class Member:
-    """`address` is where others dial us; `apply` puts namespaces in force; `map_changed` is told of every newer map."""
+    """`address` is where others dial us; `apply` puts namespaces in force, `end_calls` fails calls of those that are no
+    longer; `map_changed` is told of every newer map."""
 
     def __init__(
         self, options: AdminOptions, token: str, address: str, file: tuple[NamespaceConfig, ...], apply: Apply,
-        heartbeat: Heartbeat, moves: Moves, map_changed: MapChanged = lambda found: None,
+        end_calls: EndCalls, heartbeat: Heartbeat, moves: Moves, map_changed: MapChanged = lambda found: None,
     ) -> None:
         self._log = log.get("prism.joining")
         self._options = options
         self._address = address
         self._map_changed = map_changed
-        self._translate = Translator()
+        self._end_calls = end_calls
+        self._files = DataFolder(options.data_dir or default_folder(options.proxy_id))
+        self._translate = Translator(self._files)
         self._moves = moves
         moves.door = self
         self._assignments = Assignments()
         self._changes = Changes(self._assignments, file, apply)
-        self._client = AdminClient(options.endpoint, Credentials(token, options.ca, options.cert, options.key))
+        self._client = AdminClient(
+            options.endpoint, Credentials(token, options.ca, options.cert, options.key),
+            lambda error: self._log.error("TLS files for the admin were not reloaded", error=str(error)))
         self._session = ProxySession(self._client, self, self._registration, heartbeat,
                                      Timing(options.heartbeat_s, options.reconnect_s))
         self._map = pb.PartitionMap()
         self._map_newer = asyncio.Condition()
+        self._arrivals = Arrivals(options.heartbeat_s + PUSH_SECONDS, self._arrivals_changed)
         self._heard = asyncio.Event()
         self._mapped = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
@@ -92,6 +102,7 @@ class Member:
                 await asyncio.wait_for(self._mapped.wait(), FIRST_MAP_SECONDS)
 
     async def close(self) -> None:
+        self._arrivals.pause()
         if self._task is not None:
             self._task.cancel()
             await asyncio.gather(self._task, return_exceptions=True)
@@ -123,6 +134,7 @@ class Member:
 
     async def registered(self, ack: pb.ProxyRegistrationAck) -> None:
         """Serve what the admin lists, and no longer what it gave to others while we were away."""
+        self._arrivals.registered(complete=not ack.more_namespaces)
         changes = []
         for index, item in enumerate(ack.initial_namespaces):
             if index % TRANSLATED_AT_ONCE == 0:
@@ -159,7 +171,7 @@ class Member:
         async with self._map_newer:
             self._map = found
             self._moves.owned(owned)
-            self._map_changed(partition_map(found))
+            self._tell_map()
             self._map_newer.notify_all()
         lost = self._assignments.lost(owned, found.revision)
         lost = [name for name in lost if not self._moves.arriving(name)]  # the end of its move decides
@@ -169,11 +181,21 @@ class Member:
             await self._changes.make([Change(drop=lost, revision=found.revision)])
             await self._moves.dropped(lost)
 
+    def _tell_map(self) -> None:
+        self._map_changed(partition_map(self._map, arriving=self._arrivals.expected))
+
+    def _arrivals_changed(self) -> None:
+        self._log.info("namespaces are on their way" if self._arrivals.expected else "no more namespaces are expected",
+                       namespaces=len(self._assignments))
+        if self._map.revision:
+            self._tell_map()
+
     def _owned(self, found: pb.PartitionMap) -> frozenset[int]:
         return frozenset(partition for owner in found.owners if owner.proxy_id == self._options.proxy_id
                          for partition in range(owner.start, owner.end + 1))
 
     def away(self, error: AdminError) -> None:
+        self._arrivals.pause()
         problem = str(error)
         if problem != self._away:
             self._log.warning("the admin is away: serving goes on without it", endpoint=self._options.endpoint,
@@ -210,6 +232,7 @@ class Member:
         problem, = await self._changes.make([change])
         if problem:
             return pb.NamespaceAssignmentAck(success=False, message=self._refused(item.namespace, problem))
+        self._arrivals.arrived()
         self._counts["assigned"] += 1
         self._log.info("namespace assigned", namespace=item.namespace, version=item.version, revision=item.revision)
         self._session.beat_now()
@@ -225,6 +248,8 @@ class Member:
             await self._map_at(item.revision)
             await self._changes.make([Change(drop=[item.namespace], revision=item.revision)])
             await self._moves.dropped([item.namespace])
+            asyncio.get_running_loop().call_later(
+                item.graceful_timeout_seconds or GRACE_SECONDS, self._end_calls, [item.namespace])
             self._counts["revoked"] += 1
             self._log.info("namespace revoked", namespace=item.namespace, revision=item.revision)
         return pb.NamespaceRevocationAck(success=True, revoked_at=int(time.time()),
@@ -254,8 +279,7 @@ class Member:
 
     async def take_in(self, item: pb.NamespaceAssignment) -> None:
         """Put a namespace in force whose data are to come. Whether it was ours before, and revoked, does not matter."""
-        config = self._translate(item.namespace, item.config)
-        problem, = await self._changes.make([Change(put=Assignment(config, item.version, item.revision))])
+        problem, = await self._changes.make([Change(put=self._assignment(item))])
         if problem:
             raise RefusedError(problem)
 
@@ -270,8 +294,13 @@ class Member:
         if not self._assignments.news(item.namespace, item.version, item.revision):
             self._assignments.confirm(item.namespace, item.revision)
             return None
+        return Change(put=self._assignment(item))
+
+    def _assignment(self, item: pb.NamespaceAssignment) -> Assignment:
+        """An assignment whose files have their folders. ValueError says why this proxy cannot serve it."""
         config = self._translate(item.namespace, item.config)
-        return Change(put=Assignment(config, item.version, item.revision))
+        self._files.prepare(config.backend_config)
+        return Assignment(config, item.version, item.revision)
 
     def _refused(self, namespace: str, problem: str) -> str:
         self._counts["refused"] += 1
@@ -293,7 +322,8 @@ class Member:
         """For `/ready`."""
         return {"endpoint": self._options.endpoint, "proxy_id": self._options.proxy_id, "address": self._address,
                 "state": "joined" if self._session.joined else "away", "problem": self._away,
-                "since": int(self._since), "map_revision": self._map.revision, "namespaces": len(self._assignments)}
+                "since": int(self._since), "map_revision": self._map.revision, "namespaces": len(self._assignments),
+                "more_expected": self._arrivals.expected}
 
     def collect(self) -> Iterable[Metric]:
         yield gauges("prism_admin_joined", "1 while the admin knows this proxy and hears it.",
@@ -307,8 +337,8 @@ class Member:
 
 def make_member(
     config: ProxyConfig, ports: Sequence[int], file: tuple[NamespaceConfig, ...], apply: Apply,
-    families: Callable[[], Iterable[Metric | None]], namespaces: Callable[[], Mapping[str, NamespaceStatus]],
-    moves: Moves, map_changed: MapChanged = lambda found: None,
+    end_calls: EndCalls, families: Callable[[], Iterable[Metric | None]],
+    namespaces: Callable[[], Mapping[str, NamespaceStatus]], moves: Moves, map_changed: MapChanged = lambda found: None,
 ) -> Member:
     """The member that settings describe; `ports` are those of `config.listen`. StartError when a file cannot be read.
     """
@@ -318,7 +348,7 @@ def make_member(
         address = str(replace(reachable, port=ports[config.listen.index(reachable)]))
     vitals = Vitals(options.proxy_id, families, namespaces)
     try:
-        return Member(options, read_token(options.token_file), address, file, apply, vitals.heartbeat, moves,
-                      map_changed)
+        return Member(options, read_token(options.token_file), address, file, apply, end_calls, vitals.heartbeat,
+                      moves, map_changed)
     except OSError as error:
         raise StartError(f"--admin-ca, --admin-cert or --admin-key: {error}") from error

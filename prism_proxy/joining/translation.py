@@ -2,7 +2,7 @@
 
 A message has the same content as an entry of the configuration file, so it is laid out as one and goes through the same
 reader: names, types and bounds are checked in one place. The environment is never read: its secrets are not the
-admin's.
+admin's. Paths are taken within the folder of this proxy for them (`DataFolder`).
 
     patterns.<any>.pattern_name, .settings   pattern, and its options: `narrow_keys`, or of a group: `limits.<name>`
     backends.<slot>.backend_type             driver
@@ -22,6 +22,7 @@ from prism_proxy import standard
 from prism_proxy.configuration.namespaces import DEFAULT_PATTERN, NamespacesReader, option_groups
 from prism_proxy.configuration.problems import Problems
 from prism_proxy.configuration.tree import Node, Origin, Scalar, Source, Table, overlay, table
+from prism_proxy.joining.data_folder import DataFolder, DataFolderError
 from prism_proxy.namespaces.model import NamespaceConfig
 from prism_proxy.namespaces.partitions import PARTITIONS, Owner, PartitionMap
 
@@ -37,7 +38,8 @@ class TranslationError(ValueError):
 class Translator:
     """As `translate`, and remembers: an admin has ten thousand namespaces, of a few kinds."""
 
-    def __init__(self) -> None:
+    def __init__(self, files: DataFolder) -> None:
+        self._files = files
         self._known: OrderedDict[bytes, NamespaceConfig] = OrderedDict()
 
     def __call__(self, name: str, config: pb.NamespaceConfig) -> NamespaceConfig:
@@ -46,13 +48,13 @@ class Translator:
         if found is not None:
             self._known.move_to_end(kind)
             return replace(found, name=name)
-        found = self._known[kind] = translate(name, config)
+        found = self._known[kind] = translate(name, config, self._files)
         if len(self._known) > REMEMBERED:
             self._known.popitem(last=False)
         return found
 
 
-def translate(name: str, config: pb.NamespaceConfig) -> NamespaceConfig:
+def translate(name: str, config: pb.NamespaceConfig, files: DataFolder) -> NamespaceConfig:
     """TranslationError when this proxy cannot serve it as it is."""
     mistakes = list(_unsupported(config))
     settings: dict[str, str] = {}
@@ -72,17 +74,20 @@ def translate(name: str, config: pb.NamespaceConfig) -> NamespaceConfig:
         mistakes += _missing_interfaces(config, read[0])
     if mistakes:
         raise TranslationError("; ".join(mistakes))
-    return read[0]
+    try:
+        return replace(read[0], backend_config=files.placed(read[0].backend_config))
+    except DataFolderError as error:
+        raise TranslationError(str(error)) from error
 
 
-def partition_map(found: pb.PartitionMap) -> PartitionMap:
-    """A map of the wire."""
+def partition_map(found: pb.PartitionMap, *, arriving: bool = False) -> PartitionMap:
+    """A map of the wire, and whether namespaces of our own partitions are still to come."""
     owners: list[Owner | None] = [None] * PARTITIONS
     for item in found.owners:
         owner = Owner(item.proxy_id, item.address) if item.proxy_id else None
         for partition in range(max(item.start, 0), min(item.end, PARTITIONS - 1) + 1):
             owners[partition] = owner
-    return PartitionMap(found.revision, tuple(owners))
+    return PartitionMap(found.revision, tuple(owners), arriving)
 
 
 def _unsupported(config: pb.NamespaceConfig) -> Iterable[str]:

@@ -15,7 +15,7 @@ from prism_proxy.contracts.driver import Health
 from prism_proxy.namespaces.status import NamespaceStatus
 from prism_proxy.telemetry.metrics import Metric, Sample
 
-_CALLS, _IN_PROGRESS = "prism_requests_total", "prism_namespace_limit_usage"
+_CALLS, _IN_PROGRESS = "prism_requests_total", "prism_requests_in_progress"
 _CPU, _MEMORY = "process_cpu_seconds_total", "process_resident_memory_bytes"
 
 
@@ -37,7 +37,7 @@ class Vitals:
         found = {metric.name: list(metric.samples) for metric in self._families()
                  if metric is not None and metric.name in (_CALLS, _IN_PROGRESS, _CPU, _MEMORY)}
         calls = _by_namespace(found.get(_CALLS, ()))
-        sessions = _by_namespace(found.get(_IN_PROGRESS, ()), ("dimension", "concurrent_calls"))
+        sessions = _by_namespace(found.get(_IN_PROGRESS, ()))
         cpu_s = _total(found.get(_CPU, ()))
         beat = pb.ProxyHeartbeat(
             proxy_id=self._proxy_id, timestamp=int(time.time()), resources=pb.ResourceUsage(
@@ -52,11 +52,11 @@ class Vitals:
         return beat
 
 
-def _by_namespace(samples: Iterable[object], only: tuple[str, str] | None = None) -> dict[str, float]:
-    """Sums of a family by its label `namespace`, of the samples that have the label `only`."""
+def _by_namespace(samples: Iterable[object]) -> dict[str, float]:
+    """Sums of a family by its label `namespace`."""
     out: dict[str, float] = defaultdict(float)
     for sample in samples:
-        if isinstance(sample, Sample) and (only is None or only in sample.labels):
+        if isinstance(sample, Sample):
             out[dict(sample.labels).get("namespace", "")] += sample.value
     return out
 

@@ -125,6 +125,12 @@ class Applier:
         finally:
             self._one.release()
 
+    def end_calls(self, namespaces: Collection[str]) -> None:
+        """Calls fail that are still in progress on what is out of force of these namespaces."""
+        for retirement in self._retiring.values():
+            if retirement.serves(namespaces):
+                retirement.hurry()
+
     async def close(self) -> None:
         """Close what is still being closed, at the end of the process; no call is in progress any more."""
         await asyncio.gather(*(retirement.finish(0) for retirement in self._retiring.values()))

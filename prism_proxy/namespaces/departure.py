@@ -17,10 +17,11 @@ from prism_proxy.namespaces.snapshot import Route
 class Departure:
     """Make it while the routes exist, and keep no reference to them: not even in a frame that goes on.
 
-    `transactions` are those of the routes.
+    `namespaces` and `transactions` are those of the routes.
     """
 
     def __init__(self, routes: Sequence[Route]) -> None:
+        self.namespaces = frozenset(route.namespace for route in routes)
         self.transactions = [route.keyvalue.transactions for route in routes]
         self._loop = asyncio.get_running_loop()
         self._ended = asyncio.Event()

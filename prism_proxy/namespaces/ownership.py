@@ -12,6 +12,7 @@ import asyncio
 import hashlib
 import hmac
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 
 from prism_proxy._native.refusal import Refusal
 from prism_proxy._native.routing import NativeRoute
@@ -49,12 +50,17 @@ class Ownership:
         return (*self._peers.values(), *self._leaving)
 
     def set(self, found: PartitionMap) -> bool:
-        """Put a newer map in force; False for an older one."""
-        if self.map is not None and found.revision <= self.map.revision:
+        """Put a newer map in force, or news of the same one; False for an older one."""
+        known = self.map
+        if known is not None and found.revision <= known.revision and found != replace(
+                known, arriving=not known.arriving):
             return False
         self.map = found
         others = {owner for owner in found.owners if owner is not None and owner.proxy_id != self.proxy_id}
         ways = {owner: self._way(owner) for owner in others}
+        if found.arriving:
+            ours = _refusing(self.proxy_id, _arriving, ours=True)
+            ways |= {owner: ours for owner in found.owners if owner is not None and owner not in others}
         nobody = _refusing("", _nobody)
         self.routes = [nobody if owner is None else ways.get(owner) for owner in found.owners]
         for owner in self._peers.keys() - others:
@@ -95,13 +101,18 @@ class Ownership:
         await asyncio.gather(*(peer.close() for peer in self.peers))
 
 
-def _refusing(owner: str, make: Callable[[], PrismError]) -> NativeRoute:
-    return NativeRoute(None, "", None, Refusal(make), owner or None)
+def _refusing(owner: str, make: Callable[[], PrismError], *, ours: bool = False) -> NativeRoute:
+    return NativeRoute(None, "", None, Refusal(make, ours), owner or None)
 
 
 def _unheard() -> PrismError:
     return _unavailable("OWNER_UNKNOWN", "this proxy has not heard from the admin yet, so it does not know who serves "
                                          "the namespace")
+
+
+def _arriving() -> PrismError:
+    return _unavailable("NAMESPACE_ARRIVING", "the namespace is not known here, and the admin is still telling this "
+                                              "proxy which ones it serves")
 
 
 def _nobody() -> PrismError:

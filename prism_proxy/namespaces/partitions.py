@@ -17,7 +17,11 @@ class Owner:
 
 @dataclass(frozen=True, slots=True)
 class PartitionMap:
-    """The owner of each partition; None where there is none."""
+    """The owner of each partition; None where there is none.
+
+    `arriving`: in the partitions of this proxy are namespaces that it does not know yet.
+    """
 
     revision: int
     owners: tuple[Owner | None, ...]
+    arriving: bool = False

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 
 from prism_proxy.contracts.driver import Driver
 from prism_proxy.namespaces.departure import Departure
@@ -22,10 +22,18 @@ class Retirement:
         self._on_end = on_end
         self._task = asyncio.get_running_loop().create_task(self._run())
 
+    def serves(self, namespaces: Collection[str]) -> bool:
+        """Whether calls in progress may be of one of these."""
+        return not self._departure.namespaces.isdisjoint(namespaces)
+
+    def hurry(self) -> None:
+        """Calls still in progress fail now."""
+        self._departure.give_up()
+
     async def finish(self, seconds: float) -> None:
         """Return when the driver has closed; calls still in progress after `seconds` fail."""
         await self._departure.wait(seconds)
-        self._departure.give_up()
+        self.hurry()
         await asyncio.shield(self._task)
 
     async def _run(self) -> None:

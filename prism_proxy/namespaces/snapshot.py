@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from prism_proxy._native.call import Handler
 from prism_proxy._native.crc32 import partition_of
@@ -17,7 +17,6 @@ from prism_proxy._native.gate import Gate, GatePage
 from prism_proxy._native.routing import NativeRoute, RouteTable
 from prism_proxy.contracts.driver import VOLATILE, Driver
 from prism_proxy.namespaces.gates import make_gate
-from prism_proxy.namespaces.hold import Hold
 from prism_proxy.namespaces.model import DEFAULT, NamespaceConfig
 from prism_proxy.namespaces.placement import Placement
 from prism_proxy.patterns.keyvalue.declaration import REQUIRED
@@ -25,6 +24,9 @@ from prism_proxy.patterns.keyvalue.pattern import KeyValuePattern
 from prism_proxy.patterns.keyvalue.transactions import Transactions, process_name
 from prism_proxy.slots.running import RunningClock
 from prism_proxy.slots.slot import Slot
+
+if TYPE_CHECKING:
+    from prism_proxy.namespaces.hold import Hold
 
 
 @dataclass(frozen=True, slots=True, weakref_slot=True)
@@ -86,7 +88,8 @@ class Snapshot:
 
         native = [
             NativeRoute(route, name, route.native_store, elsewhere(name, route), owner, route.slot.circuit,
-                        route.gate, reads if route.driver.declaration.durability != VOLATILE else frozenset())
+                        route.gate, reads if route.driver.declaration.durability != VOLATILE else frozenset(),
+                        route.slot.turns)
             for name, route in self.routes.items() if name not in hidden]
         return RouteTable(self.revision, native, DEFAULT, by_partition)
 
@@ -129,6 +132,8 @@ class Namespaces:
     def steer(self, hidden: Collection[str], held: Collection[str]) -> None:
         """These namespaces get no call from now on, and calls of those wait; they need not be here yet. Calls that
         waited and need not any more go to whoever serves their namespace now."""
+        from prism_proxy.namespaces.hold import Hold  # most proxies never move data
+
         released = [self._held.pop(name) for name in self._held.keys() - set(held)]
         for name in set(held) - self._held.keys():
             self._held[name] = Hold(name)

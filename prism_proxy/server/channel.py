@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import random
 import ssl
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Awaitable, Iterable
 
 from prism_proxy._native.client import CallError, ClientCall, ClientConnection
 from prism_proxy._native.limits import NativeLimits
@@ -16,10 +16,12 @@ from prism_proxy.server.limits import Limits
 from prism_proxy.server.listener import Address
 
 Metadata = Iterable[tuple[str, str | bytes]]
+DEADLINE_EXCEEDED = 4
 UNAVAILABLE = 14
 FIRST_BACKOFF_SECONDS = 0.05
 MAX_BACKOFF_SECONDS = 5.0
 CONNECT_SECONDS = 5.0
+LATE_SECONDS = 0.5  # for the server's own word about a deadline
 
 
 class Channel:
@@ -40,11 +42,11 @@ class Channel:
         pairs = tuple(metadata)
         connection = await self._connect()
         try:
-            return await connection.unary(path, request, pairs, timeout_s)
+            return await _in_time(connection.unary(path, request, pairs, timeout_s), timeout_s)
         except CallError as error:
             if error.executed:
                 raise
-        return await (await self._connect()).unary(path, request, pairs, timeout_s)
+        return await _in_time((await self._connect()).unary(path, request, pairs, timeout_s), timeout_s)
 
     async def call(self, path: str, metadata: Metadata = (), timeout_s: float | None = None) -> ClientCall:
         """Start a call of any kind; it is never repeated."""
@@ -64,7 +66,8 @@ class Channel:
             call.cancel()
 
     async def close(self) -> None:
-        """Close the connection; calls in progress end UNAVAILABLE."""
+        """Close the connection, and one that is being opened as soon as it is there; calls in progress end
+        UNAVAILABLE."""
         self._closed = True
         if self._connection is not None:
             self._connection.close()
@@ -95,6 +98,8 @@ class Channel:
             return
         self._failures = 0
         self._connection = attempt.result()
+        if self._closed:
+            self._connection.close()
 
     async def _open(self) -> ClientConnection:
         loop = asyncio.get_running_loop()
@@ -118,3 +123,12 @@ class Channel:
         """The connection takes no more calls; those in progress on it go on if it lives."""
         if self._connection is connection:
             self._connection = None
+
+
+async def _in_time(call: Awaitable[bytes], timeout_s: float | None) -> bytes:
+    """The server ends a call at its deadline, unless the network between us is cut: then we do, a little later."""
+    try:
+        async with asyncio.timeout(None if timeout_s is None else timeout_s + LATE_SECONDS):
+            return await call
+    except TimeoutError:
+        raise CallError(DEADLINE_EXCEEDED, f"no answer within {timeout_s} s") from None

@@ -81,8 +81,16 @@ class Limits:
     servicer_backlog: int = _limit(
         4000, "calls", "calls on namespaces waiting for the event loop to begin them in Python; more are shed", least=1)
     servicer_threads: int = _limit(8, "threads", "threads for synchronous servicers and offloaded work", least=1)
-    drain_timeout_s: float = _limit(30, "s", "calls may finish for this long once a drain began")
+    drain_lead_s: float = _limit(
+        0, "s", "a drain begins with this time: the process is not ready, and takes calls of load balancers that have "
+        "not heard of it yet", most=3600)
+    drain_timeout_s: float = _limit(30, "s", "calls may finish for this long once new ones are refused")
     drain_hard_s: float = _limit(5, "s", "forced end this long after drain_timeout_s", least=0.01)
+
+    @property
+    def drain_longest_s(self) -> float:
+        """From the first signal to the forced end."""
+        return self.drain_lead_s + self.drain_timeout_s + self.drain_hard_s
 
     def __post_init__(self) -> None:
         for item in fields(self):

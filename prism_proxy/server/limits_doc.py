@@ -17,8 +17,8 @@ Made by `python -m prism_proxy.server.limits_doc` from `prism_proxy/server/limit
 
 Set a limit with `--limit NAME=VALUE` (repeatable), several with `PRISM_LIMIT=NAME=VALUE,NAME=VALUE`, or in the
 configuration file under `proxy.limits`.
-`--drain-timeout` sets `drain_timeout_s`. Hits are counted in `prism_limit_hits_total{limit="..."}` where a counter is
-named.
+`--drain-lead` sets `drain_lead_s`, `--drain-timeout` sets `drain_timeout_s`. Hits are counted in
+`prism_limit_hits_total{limit="..."}` where a counter is named.
 
 One limit has no setting, because the way requests are kept enforces it: memory held for a request is at most four times
 its bytes (256 bytes at least), however small the DATA frames or messages they came in (CVE-2026-84304).

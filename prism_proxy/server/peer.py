@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import random
+import socket
 import ssl
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -29,8 +30,8 @@ class PeerOptions:
     """How calls are forwarded to one peer."""
 
     wait_s: float = setting(
-        "How long a call waits for a connection to the owner of its namespace, within its deadline.", 2.0, minimum=0,
-        maximum=60, unit="s")
+        "How long a call waits for a connection to the owner of its namespace, within its deadline. Of another proxy "
+        "that has been away for so long, calls are refused at once.", 2.0, minimum=0, maximum=60, unit="s")
     waiting_calls: int = setting("Calls that may wait for a connection; more are refused.", 1024, minimum=0)
     waiting_bytes: int = setting(
         "Request bytes of waiting calls; more are refused.", 16 * 1024 * 1024, minimum=0, unit="bytes")
@@ -39,6 +40,10 @@ class PeerOptions:
         maximum=64)
     connect_timeout_s: float = setting(
         "From the start of a connection to the first frame of the owner.", 5.0, minimum=0.01, unit="s")
+    unacknowledged_s: float = setting(
+        "A connection is lost when the owner's machine acknowledges nothing of what was sent for this long, as when "
+        "the network is cut. A process that stands still does not count: its machine acknowledges.", 3.0,
+        minimum=0.1, maximum=600, unit="s")
     backoff_first_s: float = setting("Pause after a first failure to connect.", 0.01, minimum=0.001, unit="s")
     backoff_most_s: float = setting("The longest pause between attempts to connect.", 0.5, minimum=0.001, unit="s")
 
@@ -47,7 +52,7 @@ class PeerOptions:
 
 
 class Peer:
-    """Make it on the running loop. `tls` must offer ALPN h2.
+    """Make it on the running loop. `tls` gives the context of each new connection, which must offer ALPN h2.
 
     `name` stands in errors; `down_reason` is the reason of calls that found no connection in time. `moved(namespace)`
     is called when the peer answers that it does not own a namespace, before its route is looked up again. A `worker` is
@@ -59,7 +64,7 @@ class Peer:
         address: str,
         *,
         name: str | None = None,
-        tls: ssl.SSLContext | None = None,
+        tls: Callable[[], ssl.SSLContext] | None = None,
         limits: Limits | None = None,
         options: PeerOptions | None = None,
         down_reason: str = "OWNER_DOWN",
@@ -77,6 +82,8 @@ class Peer:
         self._connections: set[ForwardConnection] = set()
         self._wanted = asyncio.Event()
         self._tasks: tuple[asyncio.Task[None], ...] = ()
+        self._worker = worker
+        self._absence: asyncio.TimerHandle | None = None
         self.handler = ForwardHandler(
             self._loop, self._name, int(options.wait_s * 1e9), options.waiting_calls, options.waiting_bytes,
             self._want, self._failure, moved, proof.encode() or b"1", worker)
@@ -87,6 +94,7 @@ class Peer:
 
     async def close(self) -> None:
         """Calls that wait end now, and those in progress too; close after the server has drained."""
+        self._found()
         for task in self._tasks:
             task.cancel()
         self.handler.close()
@@ -116,6 +124,7 @@ class Peer:
             await self._wanted.wait()
             self._wanted.clear()
             while not self.handler.connection_count or self._crowded():
+                self._missed()
                 try:
                     await self._open()
                 except (OSError, TimeoutError):
@@ -124,6 +133,21 @@ class Peer:
                     await asyncio.sleep(random.uniform(ceiling / 2, ceiling))
                 else:
                     failures = 0
+                    self._found()
+
+    def _missed(self) -> None:
+        """There is no connection. A worker is started again at once, and its calls wait; who knows of a proxy?"""
+        if self._absence is None and not self._worker and not self.handler.connection_count:
+            self._absence = self._loop.call_later(self._options.wait_s, self._give_up)
+
+    def _found(self) -> None:
+        if self._absence is not None:
+            self._absence.cancel()
+            self._absence = None
+
+    def _give_up(self) -> None:
+        """Refuse calls from now on, until a connection is there."""
+        self.handler.down = not self.handler.connection_count
 
     def _crowded(self) -> bool:
         """Whether calls wait although there are connections, and one more is allowed."""
@@ -133,15 +157,18 @@ class Peer:
         """One connection the owner has greeted. OSError or TimeoutError when there is none in time."""
         opened = self._loop.create_future()
         connection = ForwardConnection(self.handler, self._limits, opened)
-        address = self._address
+        address, tls = self._address, self._tls() if self._tls is not None else None
         try:
             async with asyncio.timeout(self._options.connect_timeout_s):
                 if address.unix_path is not None:
                     await self._loop.create_unix_connection(
-                        lambda: connection, address.unix_path, ssl=self._tls,
-                        server_hostname="localhost" if self._tls else None)
+                        lambda: connection, address.unix_path, ssl=tls,
+                        server_hostname="localhost" if tls else None)
                 else:
-                    await self._loop.create_connection(lambda: connection, address.host, address.port, ssl=self._tls)
+                    transport, _ = await self._loop.create_connection(
+                        lambda: connection, address.host, address.port, ssl=tls)
+                    transport.get_extra_info("socket").setsockopt(
+                        socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, int(self._options.unacknowledged_s * 1e3))
                 self._connections.add(connection)
                 await opened
         except BaseException:

@@ -1,4 +1,4 @@
-"""Server-side TLS: 1.3 only, ALPN h2, optional client certificates, reloaded when the files change.
+"""TLS of listeners and towards other proxies: 1.3 only, ALPN h2, reloaded when the files change.
 
 A new set of files is validated as a whole before it replaces the old one; a bad set keeps the old one in force.
 """
@@ -6,6 +6,7 @@ A new set of files is validated as a whole before it replaces the old one; a bad
 from __future__ import annotations
 
 import ssl
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,19 +21,16 @@ class TlsConfig:
     key: Path = setting("Private key of the certificate (PEM), without passphrase.")
     client_ca: Path | None = setting("Require client certificates signed by this CA (PEM).", None)
 
-    def paths(self) -> list[Path]:
-        return [path for path in (self.cert, self.key, self.client_ca) if path is not None]
-
 
 class TlsError(ValueError):
     """The certificate, key or CA cannot be used; the message names the file."""
 
 
-class TlsContexts:
-    """The context in force, and its reload."""
+class Reloaded(ABC):
+    """The context in force, and its reload. Connections that are there keep the one that they were made with."""
 
-    def __init__(self, config: TlsConfig) -> None:
-        self._config = config
+    def __init__(self, *paths: Path | None) -> None:
+        self._paths = [path for path in paths if path is not None]
         self._seen = self._fingerprint()
         self.current = self._load()
 
@@ -47,7 +45,7 @@ class TlsContexts:
 
     def _fingerprint(self) -> list[tuple[int, int]]:
         out = []
-        for path in self._config.paths():
+        for path in self._paths:
             try:
                 status = path.stat()
                 out.append((status.st_mtime_ns, status.st_ino))
@@ -55,16 +53,23 @@ class TlsContexts:
                 out.append((0, 0))
         return out
 
+    @abstractmethod
+    def _load(self) -> ssl.SSLContext:
+        """TlsError names the file that cannot be used."""
+
+
+class TlsContexts(Reloaded):
+    """Of a listener."""
+
+    def __init__(self, config: TlsConfig) -> None:
+        self._config = config
+        super().__init__(config.cert, config.key, config.client_ca)
+
     def _load(self) -> ssl.SSLContext:
         config = self._config
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        context.minimum_version = ssl.TLSVersion.TLSv1_3
-        context.set_alpn_protocols(["h2"])
-        try:
-            context.load_cert_chain(config.cert, config.key, password=self._refuse_passphrase)
-        except (OSError, ssl.SSLError) as error:
-            raise TlsError(
-                f"certificate {config.cert} with key {config.key} cannot be loaded: {error}") from error
+        _harden(context)
+        _show(context, config.cert, config.key)
         if config.client_ca is not None:
             try:
                 context.load_verify_locations(config.client_ca)
@@ -73,20 +78,38 @@ class TlsContexts:
             context.verify_mode = ssl.CERT_REQUIRED
         return context
 
-    def _refuse_passphrase(self) -> str:
-        """OpenSSL would ask on the terminal, and the process would stand still until someone answers."""
-        raise TlsError(f"key {self._config.key} is protected by a passphrase: store it without one, readable by the "
-                       "proxy alone")
+
+class PeerContexts(Reloaded):
+    """Of connections to other proxies; without `ca` the system's authorities are trusted."""
+
+    def __init__(self, ca: Path | None, cert: Path | None, key: Path | None) -> None:
+        self._ca, self._cert, self._key = ca, cert, key
+        super().__init__(ca, cert, key)
+
+    def _load(self) -> ssl.SSLContext:
+        try:
+            context = ssl.create_default_context(ssl.Purpose.SERVER_AUTH, cafile=self._ca)
+        except (OSError, ssl.SSLError) as error:
+            raise TlsError(f"CA {self._ca} cannot be loaded: {error}") from error
+        _harden(context)
+        if self._cert is not None:
+            _show(context, self._cert, self._key)
+        return context
 
 
-def peer_context(ca: Path | None, cert: Path | None, key: Path | None) -> ssl.SSLContext:
-    """How another proxy is reached by TLS; without `ca` the system's authorities are trusted. TlsError."""
-    context = ssl.create_default_context(ssl.Purpose.SERVER_AUTH, cafile=str(ca) if ca is not None else None)
+def _harden(context: ssl.SSLContext) -> None:
     context.minimum_version = ssl.TLSVersion.TLSv1_3
     context.set_alpn_protocols(["h2"])
-    if cert is not None:
-        try:
-            context.load_cert_chain(cert, key)
-        except (OSError, ssl.SSLError) as error:
-            raise TlsError(f"certificate {cert} with key {key} cannot be loaded: {error}") from error
-    return context
+
+
+def _show(context: ssl.SSLContext, cert: Path, key: Path | None) -> None:
+    """Load a certificate and its key. TlsError."""
+
+    def refuse_passphrase() -> str:
+        """OpenSSL would ask on the terminal, and the process would stand still until someone answers."""
+        raise TlsError(f"key {key} is protected by a passphrase: store it without one, readable by the proxy alone")
+
+    try:
+        context.load_cert_chain(cert, key, password=refuse_passphrase)
+    except (OSError, ssl.SSLError) as error:
+        raise TlsError(f"certificate {cert} with key {key} cannot be loaded: {error}") from error

@@ -13,7 +13,7 @@ from prism import transfer_pb2 as pb
 from prism_proxy._native.crc32 import partition_of
 from prism_proxy.joining.request import Reply, Request
 from prism_proxy.moving.carrier import Carrier
-from prism_proxy.moving.peer import MoveError
+from prism_proxy.moving.peer import OPEN_SECONDS, MoveError
 from prism_proxy.namespaces.placement import worker_of
 from prism_proxy.workers.errands import WorkerGoneError
 
@@ -51,7 +51,7 @@ class FleetCarriers:
             await self._ask(partition, "gone", pb.MoveRequest(move_id=move_id))
 
     async def begin(self, request: pb.OpenRequest) -> None:
-        await self._ask(partition_of(request.namespace.namespace), "begin", request)
+        await self._ask(partition_of(request.namespace.namespace), "begin", request, OPEN_SECONDS)
 
     async def _ask(self, partition: int, step: str, request: Any, limit_s: float = STEP_SECONDS) -> None:
         worker = worker_of(partition, len(self._fleet.seats))

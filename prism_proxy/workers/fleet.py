@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from typing import Any
 
 from prism_proxy.config import ProxyConfig
@@ -28,6 +28,7 @@ from prism_proxy.workers.messages import (
     Discard,
     Drain,
     Drained,
+    EndCalls,
     Failed,
     Figures,
     Force,
@@ -241,6 +242,10 @@ class Fleet:
         for seat in self.seats:
             seat.start = dataclasses.replace(seat.start, hidden=hidden, held=held)
         self._tell(Steer(hidden, held))
+
+    def end_calls(self, namespaces: Collection[str]) -> None:
+        """Calls fail that are still in progress of namespaces that are out of force."""
+        self._tell(EndCalls(frozenset(namespaces)))
 
     async def ask(self, worker: int, request: Request, limit_s: float) -> Reply:
         """What one worker replies. WorkerGoneError when it ends before it does; TimeoutError, and it goes on."""

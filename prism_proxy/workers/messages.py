@@ -15,6 +15,7 @@
        | <--------------------------- Asked(n) -- |   a call of the control plane that reached the worker
        | -- Replied(n) -------------------------> |
        | -- Steer ------------------------------> |   which namespaces get no call, and of which calls wait
+       | -- EndCalls ---------------------------> |   of namespaces that were revoked, and had their grace
        | -- Asked(n) ---------------------------> |   a step of a move of data, for the worker that has them
        | <------------------------- Replied(n) -- |
        | -- Drain ------------------------------> |   no new calls; those in progress finish
@@ -94,6 +95,13 @@ class Steer:
 
     hidden: frozenset[str]
     held: frozenset[str]
+
+
+@dataclass(frozen=True, slots=True)
+class EndCalls:
+    """As `namespaces.applier.Applier.end_calls`."""
+
+    namespaces: frozenset[str]
 
 
 @dataclass(frozen=True, slots=True)

@@ -125,8 +125,8 @@ class Supervisor:
         self._moves = Moves(FleetCarriers(self._fleet))
         self._member = make_member(
             self._config, [port_of(sock) for sock in self._ports[0]], self._namespaces, self._serve_namespaces,
-            lambda: self._fleet.metrics.families(self._own()), self._fleet.board.states, self._moves,
-            self._fleet.set_partition_map)
+            self._fleet.end_calls, lambda: self._fleet.metrics.families(self._own()), self._fleet.board.states,
+            self._moves, self._fleet.set_partition_map)
         await self._member.start()
 
     async def _answer(self, request: Request) -> Reply:
@@ -148,7 +148,7 @@ class Supervisor:
     async def _drain(self, stop: StopRequest) -> int:
         limits = self._config.limits
         began = time.monotonic()
-        seconds = limits.drain_timeout_s + limits.drain_hard_s + MARGIN_SECONDS
+        seconds = limits.drain_longest_s + MARGIN_SECONDS
         end_after(seconds + MARGIN_SECONDS)
         if self._lifecycle.state is State.RUNNING:
             self._lifecycle.enter(State.DRAINING)

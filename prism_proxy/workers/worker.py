@@ -18,7 +18,7 @@ from prism_proxy.joining.request import Reply, Request
 from prism_proxy.namespaces.applier import Prepared
 from prism_proxy.namespaces.placement import Placement
 from prism_proxy.namespaces.status import NamespaceStatus
-from prism_proxy.server.lifecycle import EXIT_ERROR, StartError
+from prism_proxy.server.lifecycle import EXIT_ERROR, StartError, spare_collector
 from prism_proxy.telemetry import log
 from prism_proxy.telemetry.merge import pack
 from prism_proxy.workers.channel import Channel
@@ -31,6 +31,7 @@ from prism_proxy.workers.messages import (
     Discard,
     Drain,
     Drained,
+    EndCalls,
     Failed,
     Figures,
     Force,
@@ -96,6 +97,7 @@ class Worker:
             await self._channel.flush()
             return EXIT_ERROR
         self._opened.set()
+        spare_collector()
         self._channel.send(Ready())
         await self._drain.wait()
         await self._app.drain(self._force)
@@ -124,6 +126,8 @@ class Worker:
                     self._app.set_partition_map(found)
                 case Steer(hidden, held):
                     self._app.steer(hidden, held)
+                case EndCalls(namespaces):
+                    self._app.applier.end_calls(namespaces)
                 case Asked(number, request):
                     self._spawn(self._answer(number, request))
                 case Replied(number, reply):

@@ -28,6 +28,7 @@ SOAK = os.environ.get("PRISM_SOAK") == "1"
 ROUNDS = 20 if SOAK else 1
 PROXIES = 5 if SOAK else 3
 AWAY_SECONDS = 600 if SOAK else 1.5
+SETTLE_SECONDS = 120 if SOAK else 20  # for the namespaces of a proxy that joins or leaves
 NAMES = [f"shared-{number}" for number in range(1000 if SOAK else 12)]
 USED = NAMES[:24]  # of which callers keep account: they share a core with the proxies
 STALE = ("--stale-after", "3")
@@ -35,9 +36,11 @@ pytestmark = [pytest.mark.skipif(binary() is None, reason="no redis-server"), py
 
 
 @contextlib.asynccontextmanager
-async def shared(folder: Path, count: int, *admin: str, proxies: tuple[str, ...] = ()) -> AsyncIterator[Cluster]:
+async def shared(
+    folder: Path, count: int, *admin: str, proxies: tuple[str, ...] = (), urn: str = ""
+) -> AsyncIterator[Cluster]:
     """Proxies with namespaces whose state any of them can serve."""
-    async with RedisServer() as redis, cluster(folder, count, *proxies, admin=admin) as found:
+    async with RedisServer() as redis, cluster(folder, count, *proxies, admin=admin, urn=urn) as found:
         config = pb.NamespaceConfig(backends={"store": pb.BackendConfig(
             backend_type="redis", connection_string=redis.url)})
         await found.create(NAMES, config)
@@ -71,31 +74,44 @@ async def test_a_proxy_joins_and_leaves_under_load_without_a_failed_call(tmp_pat
         await progress(accounts)
         for number in range(PROXIES + 1, PROXIES + 1 + ROUNDS):
             await found.start(number)
-            await found.settled()
+            await found.settled(SETTLE_SECONDS)
             await progress(accounts)
             before = (await found.settled()).revision
             await found.ask_admin("Rebalance", admin_pb2.RebalanceRequest(leave=f"proxy-{number:02}"))
-            assert (await found.settled()).revision > before
+            assert (await found.settled(SETTLE_SECONDS)).revision > before
             await progress(accounts)
             assert await found.proxies.pop(number).stop() == 0
             await progress(accounts)
         assert failures(accounts) == {}
 
 
-async def test_the_admin_is_killed_and_comes_back_and_no_data_call_notices(tmp_path: Path) -> None:
-    async with shared(tmp_path, 3) as found, ledgers(found, 1, 2, 3) as accounts:
+async def test_the_admin_is_killed_and_comes_back_and_no_data_call_notices(tmp_path: Path, urn: str) -> None:
+    """Kill admin under load: 0 failed data requests; creation returns UNAVAILABLE; restart admin: proxies re-register
+    within backoff + 1 s and the namespaces are the same."""
+    async with shared(tmp_path, 3, urn=urn) as found, ledgers(found, 1, 2, 3) as accounts:
         await progress(accounts)
+        before = await namespaces(found)
         await found.admin.kill()
         ends = time.monotonic() + AWAY_SECONDS
         while time.monotonic() < ends:
             await progress(accounts)
+        with pytest.raises(grpc.aio.AioRpcError) as error:
+            await found.create(["late"], MEMSTORE)
+        assert error.value.code() is grpc.StatusCode.UNAVAILABLE
         await found.restart_admin()
         began = time.monotonic()
         while {(await found.status(number))["state"] for number in found.proxies} != {"joined"}:
             await asyncio.sleep(0.02)
         assert time.monotonic() - began < 0.3 * 1.2 + 1, "reconnect_s with its jitter, and a second"
         await progress(accounts)
+        assert await namespaces(found) == before
         assert failures(accounts) == {}
+
+
+async def namespaces(found: Cluster) -> dict[str, tuple[int, str]]:
+    """Version and proxy of each, as the admin lists them."""
+    listed = await found.ask_admin("ListNamespaces", admin_pb2.ListNamespacesRequest(page_size=1000))
+    return {item.name: (item.config_version, item.assigned_proxy) for item in listed.namespaces}
 
 
 async def test_a_killed_proxy_s_shared_namespaces_are_served_by_others(tmp_path: Path) -> None:

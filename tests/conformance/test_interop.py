@@ -71,7 +71,7 @@ async def forwarding_to(owner_port: int, authority: Authority) -> AsyncIterator[
     """The port of a server that passes every call on to the owner."""
     context = ssl.create_default_context(cafile=str(authority.ca_file))
     context.set_alpn_protocols(["h2"])
-    peer = Peer(f"127.0.0.1:{owner_port}", tls=context)
+    peer = Peer(f"127.0.0.1:{owner_port}", tls=lambda: context)
     front = Server(namespaced=lambda path: True)
     add_to_server(front)    # the methods are known here, and served there
     front.set_routes(RouteTable(1, [NativeRoute(None, "default", None, forward=peer.handler)], "default"))

@@ -125,6 +125,40 @@ async def test_deadline_and_cancellation_reach_the_servicer(served: tuple[Channe
     await asyncio.wait_for(echo.cancelled.wait(), 5)
 
 
+async def test_a_deadline_ends_a_call_that_a_silent_server_does_not_end() -> None:
+    """As one does that the network has been cut off from."""
+    ended = asyncio.Event()
+
+    async def hang(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await ended.wait()
+        writer.close()
+
+    async with await asyncio.start_server(hang, "127.0.0.1", 0) as silent:
+        channel = Channel(f"127.0.0.1:{silent.sockets[0].getsockname()[1]}")
+        with pytest.raises(CallError, match=r"no answer within 0\.1 s") as late:
+            await asyncio.wait_for(channel.unary(f"/{SERVICE}/Unary", b"1", timeout_s=0.1), 10)
+        assert (late.value.code, late.value.executed) == (grpc.StatusCode.DEADLINE_EXCEEDED.value[0], True)
+        await channel.close()
+        ended.set()
+
+
+async def test_a_channel_that_is_closed_while_it_connects_keeps_no_connection() -> None:
+    server = Server()
+    port = server.add_insecure_port("127.0.0.1:0")
+    await server.start()
+    channel = Channel(f"127.0.0.1:{port}")
+    call = asyncio.ensure_future(channel.unary("/test.Echo/Unary", b""))
+    await asyncio.sleep(0)
+    await channel.close()
+    with pytest.raises(CallError) as error:
+        await asyncio.wait_for(call, 5)
+    assert error.value.code == 14
+    async with asyncio.timeout(5):
+        while server.stats()["connections"]:
+            await asyncio.sleep(0.01)
+    await server.stop(0)
+
+
 async def test_reconnects_after_a_restart_and_fails_at_once_in_between() -> None:
     server = Server()
     server.add_generic_rpc_handlers((Echo().handler(),))

@@ -13,23 +13,11 @@ import pytest
 from prism_proxy._native.metrics import MethodStats
 from prism_proxy._native.routing import NativeRoute, RouteTable
 from prism_proxy.server.limits import Limits
-from tests.support.echo import CHAT, HANG, SINK, SOURCE, STALL, UNARY, Echo
+from tests.support.echo import CHAT, HANG, SINK, SOURCE, STALL, UNARY, Echo, OneMethod
 from tests.support.forwarding import NAMESPACE, forwarding, until
 from tests.support.h2peer import DATA, END_STREAM, H2Peer, frame, message
 
 Context = grpc.aio.ServicerContext
-
-
-class OneMethod(grpc.GenericRpcHandler):
-    """`/test.One/Call` by a behaviour."""
-
-    PATH = "/test.One/Call"
-
-    def __init__(self, behaviour: Any, kind: str = "unary_unary") -> None:
-        self._handler = getattr(grpc, f"{kind}_rpc_method_handler")(behaviour)
-
-    def service(self, details: grpc.HandlerCallDetails) -> Any:
-        return self._handler
 
 
 async def test_all_four_kinds() -> None:

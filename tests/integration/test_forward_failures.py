@@ -63,6 +63,37 @@ async def test_calls_wait_a_while_for_an_owner_that_is_away() -> None:
         assert 0.19 < asyncio.get_running_loop().time() - began < 20
 
 
+async def test_calls_do_not_wait_for_a_proxy_that_has_been_away_for_longer_until_it_is_back() -> None:
+    options = PeerOptions(wait_s=0.5, backoff_most_s=0.02)
+    async with forwarding(Echo(), options=options) as pair, pair.channel() as channel:
+        for _ in range(2):
+            assert await channel.unary_unary(UNARY)(b"1") == b"1"
+            await pair.owner.stop()
+            await until(lambda: pair.peer.stats()["connections"] == 0)
+            waiting = asyncio.ensure_future(channel.unary_unary(UNARY)(b"2"))
+            await until(lambda: pair.peer.stats()["waiting"] == 1)
+            await pair.owner.start()
+            assert await waiting == b"2", "a short absence costs no call"
+            await pair.owner.stop()
+            assert await refused(channel.unary_unary(UNARY)(b"")) == down("OWNER_DOWN", "connect")
+            await until(lambda: pair.peer.handler.down)
+            calls = [channel.unary_unary(UNARY)(b"") for _ in range(100)]
+            for call in calls:
+                assert await refused(call) == down("OWNER_DOWN", "connect")
+                assert pair.peer.stats()["waiting"] == 0, "refused at once"
+            await pair.owner.start()
+            await until(lambda: not pair.peer.handler.down)
+
+
+async def test_calls_wait_for_a_worker_however_long_it_has_been_away() -> None:
+    async with (forwarding(Echo(), start_owner=False, options=QUICK, worker=True) as pair, pair.channel() as channel):
+        for _ in range(2):
+            began = asyncio.get_running_loop().time()
+            assert await refused(channel.unary_unary(UNARY)(b"")) == down("OWNER_DOWN", "connect")
+            assert asyncio.get_running_loop().time() - began > 0.19
+        assert not pair.peer.handler.down
+
+
 async def test_a_call_waits_no_longer_than_its_deadline() -> None:
     async with forwarding(Echo(), start_owner=False) as pair, pair.channel() as channel:
         with pytest.raises(grpc.aio.AioRpcError) as caught:

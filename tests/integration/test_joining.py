@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import signal
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -33,8 +32,11 @@ async def admin(tmp_path: Path) -> AsyncIterator[AdminProcess]:
 
 
 @asynccontextmanager
-async def joined(port: int, *arguments: str, proxy_id: str = "proxy-01") -> AsyncIterator[ProxyProcess]:
-    async with proxy("--admin-endpoint", f"127.0.0.1:{port}", "--proxy-id", proxy_id, *QUICK, *arguments) as process:
+async def joined(
+    port: int, *arguments: str, proxy_id: str = "proxy-01", environment: Mapping[str, str] | None = None
+) -> AsyncIterator[ProxyProcess]:
+    async with proxy("--admin-endpoint", f"127.0.0.1:{port}", "--proxy-id", proxy_id, *QUICK, *arguments,
+                     environment=environment) as process:
         yield process
 
 
@@ -86,6 +88,54 @@ async def test_what_no_proxy_can_serve_is_refused_before_it_is_stored(admin: Adm
         await control.CreateNamespace(pb.CreateNamespaceRequest(namespace="orders", config=MEMSTORE))
 
 
+def sqlite_at(path: Path | str) -> pb.NamespaceConfig:
+    return pb.NamespaceConfig(backends={"store": pb.BackendConfig(backend_type="sqlite", connection_string=str(path))})
+
+
+@pytest.mark.parametrize("workers", ["1", "2"])
+async def test_files_of_assigned_namespaces_stay_within_the_folder_for_them(
+    admin: AdminProcess, tmp_path: Path, workers: str
+) -> None:
+    folder, outside = tmp_path / "deep" / "data", tmp_path / "outside"
+    outside.mkdir()
+    async with joined(admin.port, "--workers", workers, "--admin-data-dir", str(folder)) as process:
+        async with client(process) as (control, store):
+            assert not folder.exists(), "nobody has needed it yet"
+            await control.CreateNamespace(
+                pb.CreateNamespaceRequest(namespace="orders", config=sqlite_at("a/orders.db")))
+            await store.Set(kv.SetRequest(key="a", value=b"1"), metadata=in_namespace("orders"))
+            assert (folder / "a" / "orders.db").is_file()
+            assert {path.stat().st_mode & 0o777 for path in (folder.parent, folder, folder / "a")} == {0o700}
+            (folder / "link").symlink_to(outside)
+            for path in (outside / "x.db", "../x.db", "link/x.db", "a/../../x.db"):
+                with pytest.raises(grpc.aio.AioRpcError, match="--admin-data-dir") as error:
+                    await control.CreateNamespace(
+                        pb.CreateNamespaceRequest(namespace="later", config=sqlite_at(path)))
+                assert error.value.code() is grpc.StatusCode.INVALID_ARGUMENT
+                refused = await control.AssignNamespace(pb.NamespaceAssignment(
+                    namespace="later", partition_id=0, config=sqlite_at(path), version=1, revision=99))
+                assert not refused.success
+                assert "--admin-data-dir" in refused.message
+        async with grpc.aio.insecure_channel(f"127.0.0.1:{admin.port}") as channel:
+            made = await control_plane_pb2_grpc.ControlPlaneStub(channel).CreateNamespace(
+                pb.CreateNamespaceRequest(namespace="at-admin", config=sqlite_at(outside / "x.db")))
+        assert "--admin-data-dir" in made.message, "the admin knows no driver: the owner refuses"
+        assert not [*outside.iterdir(), *tmp_path.rglob("x.db*")]
+
+
+async def test_two_proxies_of_one_machine_have_a_file_each_for_the_same_path(
+    admin: AdminProcess, tmp_path: Path
+) -> None:
+    home = {"HOME": str(tmp_path)}
+    for name in ("one", "two/.."):
+        async with joined(admin.port, proxy_id=name, environment=home) as process, client(process) as (control, _):
+            assigned = await control.AssignNamespace(pb.NamespaceAssignment(
+                namespace="orders", partition_id=238, config=sqlite_at("orders.db"), version=1, revision=99))
+            assert assigned.success, assigned.message
+    assert sorted(path.relative_to(tmp_path).as_posix() for path in (tmp_path / ".prism").rglob("*.db")) == [
+        ".prism/proxies/one/orders.db", ".prism/proxies/two%2F../orders.db"]
+
+
 @pytest.mark.parametrize("workers", ["1", "2"])
 async def test_the_admin_being_away_stops_creation_only(admin: AdminProcess, tmp_path: Path, workers: str) -> None:
     async with joined(admin.port, "--workers", workers) as process, client(process) as (control, store):
@@ -101,58 +151,6 @@ async def test_the_admin_being_away_stops_creation_only(admin: AdminProcess, tmp
         await until_state(process, "joined")
         assert (await store.Get(kv.GetRequest(key="a"), metadata=in_namespace("orders"))).value == b"1", "as it was"
         await again.kill()
-
-
-async def test_without_an_admin_the_file_is_served_and_kept_when_it_comes(tmp_path: Path, unused_tcp_port: int) -> None:
-    file = tmp_path / "prism.yaml"
-    file.write_text("namespaces: {mine: {backends: {store: {driver: memstore}}}}")
-    async with joined(unused_tcp_port, "--config", str(file)) as process, client(process) as (control, store):
-        assert "the admin is away: serving goes on without it" in [line["event"] for line in process.lines]
-        await store.Set(kv.SetRequest(key="a", value=b"1"), metadata=in_namespace("mine"))
-        admin = await AdminProcess(f"sqlite:///{tmp_path / 'admin.db'}", port=unused_tcp_port).start()
-        await until_state(process, "joined")
-        await control.CreateNamespace(pb.CreateNamespaceRequest(namespace="orders", config=MEMSTORE))
-        await store.Set(kv.SetRequest(key="a", value=b"2"), metadata=in_namespace("orders"))
-        file.write_text(file.read_text() + "  # changed")
-        process.signal(signal.SIGHUP)
-        await process.line("configuration reloaded")
-        assert (await store.Get(kv.GetRequest(key="a"), metadata=in_namespace("mine"))).value == b"1"
-        assert (await store.Get(kv.GetRequest(key="a"), metadata=in_namespace("orders"))).value == b"2"
-        await admin.kill()
-
-
-async def test_versions_decide_and_the_same_again_changes_nothing(admin: AdminProcess) -> None:
-    async with joined(admin.port) as process, client(process) as (control, store):
-        def assign(version: int, **options: str) -> Any:
-            config = pb.NamespaceConfig(backends={"store": pb.BackendConfig(backend_type="memstore", options=options)})
-            return control.AssignNamespace(pb.NamespaceAssignment(
-                namespace="orders", partition_id=238, config=config, version=version, revision=1))
-
-        assert (await assign(2)).success
-        await store.Set(kv.SetRequest(key="a", value=b"1"), metadata=in_namespace("orders"))
-        assert (await assign(1, max_keys="5")).success
-        assert (await assign(2)).message == "in force already"
-        refused = await assign(3, max_keys="-1")
-        assert not refused.success
-        assert "max_keys" in refused.message
-        assert (await store.Get(kv.GetRequest(key="a"), metadata=in_namespace("orders"))).value == b"1"
-        assert (await status(process))["namespaces"] == 1
-
-
-async def test_a_revoked_namespace_finishes_its_calls_and_takes_no_new_ones(admin: AdminProcess) -> None:
-    async with joined(admin.port) as process, client(process) as (control, store):
-        await control.CreateNamespace(pb.CreateNamespaceRequest(namespace="orders", config=MEMSTORE))
-        await store.Set(kv.SetRequest(key="a", value=b"1"), metadata=in_namespace("orders"))
-        revision = (await status(process))["map_revision"]
-        gone = await control.RevokeNamespace(pb.NamespaceRevocation(
-            proxy_id="proxy-01", namespace="orders", graceful_timeout_seconds=5, revision=revision))
-        assert gone.success
-        assert gone.revoked_at > 0
-        with pytest.raises(grpc.aio.AioRpcError):
-            await store.Get(kv.GetRequest(key="a"), metadata=in_namespace("orders"))
-        again = await control.RevokeNamespace(pb.NamespaceRevocation(proxy_id="proxy-01", namespace="orders"))
-        assert again.success
-        assert again.message == "not served here"
 
 
 async def test_with_a_token_only_who_shows_it_tells_the_proxy_what_to_serve(tmp_path: Path) -> None:

@@ -251,6 +251,18 @@ async def test_handlers_that_outlive_their_reset_count_as_streams() -> None:
         assert (await peer.unary(UNARY, b"x")).status == 0
 
 
+async def test_a_handler_counts_no_longer_than_until_its_answer() -> None:
+    """The loop may send the answer, and read the caller's next call, before it reaps the task."""
+    async with echo_server(concurrent_streams=1) as served, H2Peer(served.port) as peer:
+        stream = peer.next_stream()
+        await peer.send(peer.head(stream, grpc_headers(HANG)), frame(DATA, END_STREAM, stream, message(b"")))
+        await served.until("handlers_running", 1)
+        served.echo.release.set()
+        await asyncio.sleep(0)
+        assert served.server.stats()["handlers_running"] == 0
+        assert (await peer.reply(stream)).status == 0
+
+
 # --- memory --------------------------------------------------------------------------------------------------------
 
 @pytest.mark.parametrize("tiny", ["frames", "messages"])

@@ -76,7 +76,7 @@ class Cluster:
         folder.mkdir(exist_ok=True)
         self.proxies[proxy_id] = await self._stack.enter_async_context(proxy(
             "--admin-endpoint", f"127.0.0.1:{self.admin.port}", "--proxy-id", proxy_id, *QUICK, *self._shown,
-            *arguments, "--listen", f"127.0.0.1:{port}", folder=folder,
+            "--admin-data-dir", str(folder / "data"), *arguments, "--listen", f"127.0.0.1:{port}", folder=folder,
             environment=self._environment))
         return self.proxies[proxy_id]
 

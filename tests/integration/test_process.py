@@ -120,6 +120,17 @@ async def test_the_reference_page_lists_just_the_metrics_there_are(tmp_path: Pat
     assert found == documented
 
 
+async def test_a_proxy_of_its_own_loads_nothing_for_other_processes_or_other_backends() -> None:
+    """Its idle memory is part of the promise, and each of these costs a share of it."""
+    async with proxy() as process:
+        async with grpc.aio.insecure_channel(process.address) as channel:
+            await stub(channel).Set(pb.SetRequest(key="k", value=b"v"))
+        loaded = Path(f"/proc/{process.process.pid}/maps").read_text()
+    unused = ("_native/forward", "_native/client", "_native/process", "_hashlib", "_bz2", "_lzma", "_sqlite3", "_yaml")
+    assert "_native/memstore" in loaded
+    assert [name for name in unused if name in loaded] == []
+
+
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 async def test_DRN_1_calls_in_progress_finish(number: signal.Signals) -> None:  # noqa: N802 - the scenario's name
     async with proxy() as process, grpc.aio.insecure_channel(f"127.0.0.1:{process.port}") as channel:
@@ -166,6 +177,28 @@ async def test_DRN_3_new_calls_during_the_drain_are_unavailable() -> None:  # no
         assert (await process.get("/health"))[0] == 200
         await call.finish()
         assert await process.wait() == 0
+
+
+async def test_in_the_lead_of_a_drain_the_process_is_not_ready_and_takes_calls() -> None:
+    """New connections too. A second signal ends the lead with all the rest."""
+    async with proxy("--drain-lead", "3600") as process:
+        process.signal(signal.SIGTERM)
+        await until_draining(process)
+        for _ in range(3):
+            async with grpc.aio.insecure_channel(process.address, (("grpc.use_local_subchannel_pool", 1),)) as channel:
+                checked = await health_pb2_grpc.HealthStub(channel).Check(health_pb2.HealthCheckRequest())
+                assert checked.status == health_pb2.HealthCheckResponse.NOT_SERVING
+                await stub(channel).Set(pb.SetRequest(key="k", value=b"v"))
+        process.signal(signal.SIGTERM)
+        assert await process.wait() == 2
+
+
+async def test_after_its_lead_a_drain_ends_as_any_other() -> None:
+    async with proxy("--drain-lead", "0.5", "--drain-timeout", "0.1") as process:
+        began = time.monotonic()
+        assert await process.stop() == 0
+        assert time.monotonic() - began >= 0.5
+        assert (process.lines[-1]["aborted"], process.lines[-1]["forced"]) == (0, False)
 
 
 async def test_a_second_signal_ends_at_once() -> None:

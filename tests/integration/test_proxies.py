@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from pathlib import Path
 
@@ -9,10 +10,13 @@ import grpc
 import pytest
 
 from prism import control_plane_pb2 as pb
+from prism.admin.v1 import admin_pb2
 from prism.interfaces.keyvalue import keyvalue_basic_pb2 as kv
 from tests.services.cluster import MEMSTORE, cluster
 
 ORDERS = (("x-namespace", "orders"),)  # partition 238, of the last of a few proxies
+SET = "/prism.interfaces.keyvalue.KeyValueBasicInterface/Set"
+
 
 @pytest.mark.parametrize("workers", ["1", "2"])
 async def test_any_proxy_serves_any_namespace_and_says_who_owns_it(tmp_path: Path, workers: str) -> None:
@@ -53,6 +57,24 @@ async def test_a_dead_owner_of_local_data_is_unavailable_and_never_an_empty_stor
         assert "proxy-02" in str(error.value.details())
         assert time.monotonic() - began < 4
         assert "OWNER_DOWN" in str(error.value.trailing_metadata())
+        took = []
+        for _ in range(5):
+            began = time.monotonic()
+            with pytest.raises(grpc.aio.AioRpcError, match="proxy-02"):
+                await clients[0].store.Get(kv.GetRequest(key="a"), metadata=ORDERS, timeout=10)
+            took.append(time.monotonic() - began)
+        assert min(took) < 0.2, "the first one waited for a return, for all"
+        await proxies.start(2)
+        async with asyncio.timeout(20):
+            while True:
+                try:
+                    found = await clients[0].store.Exists(kv.ExistsRequest(key="a"), metadata=ORDERS)
+                    break
+                except grpc.aio.AioRpcError as again:
+                    if again.code() is not grpc.StatusCode.UNAVAILABLE:
+                        raise
+                    await asyncio.sleep(0.05)
+        assert not found.exists, "its memory ended with it"
 
 
 async def test_a_client_that_says_it_forwards_gains_nothing_and_maps_that_disagree_make_no_loop(
@@ -81,3 +103,31 @@ async def test_a_call_that_was_forwarded_once_goes_no_further(tmp_path: Path) ->
             await clients[0].store.Get(kv.GetRequest(key="a"), metadata=metadata)
         assert error.value.code() is grpc.StatusCode.UNAVAILABLE
         assert await clients[1].owner(metadata) == "proxy-02"
+
+
+@pytest.mark.parametrize("workers", ["1", "2"])
+async def test_the_admin_is_told_how_many_calls_of_each_namespace_are_in_progress(tmp_path: Path, workers: str) -> None:
+    async with cluster(tmp_path, 2, "--workers", workers) as proxies:
+        await proxies.create(["orders", "default"], MEMSTORE)
+
+        async def told(wanted: dict[str, int]) -> None:
+            found: dict[str, int] = {}
+            async with asyncio.timeout(20):
+                while found != wanted:
+                    await asyncio.sleep(0.05)
+                    listed = await proxies.ask_admin("ListNamespaces", admin_pb2.ListNamespacesRequest())
+                    found = {item.name: item.metrics.active_sessions for item in listed.namespaces}
+
+        await told({"orders": 0, "default": 0})
+        client = proxies.client(2)  # the owner of one, and the way to the other
+        begun = [client.channel.stream_unary(SET)(metadata=metadata) for metadata in (ORDERS, ORDERS, ORDERS)]
+        await told({"orders": 3, "default": 0})
+        begun += [proxies.client(1).channel.stream_unary(SET)(metadata=ORDERS) for _ in range(2)]
+        await told({"orders": 5, "default": 0})
+        for call in begun[:2]:
+            call.cancel()
+        for call in begun[2:]:
+            await call.write(kv.SetRequest(key="a", value=b"1").SerializeToString())
+            await call.done_writing()
+            await call
+        await told({"orders": 0, "default": 0})

@@ -15,8 +15,9 @@ import grpc
 import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
+from prism.interfaces.keyvalue import keyvalue_basic_pb2 as pb
 from prism_proxy._native.crc32 import partition_of
-from tests.integration.test_process import OpenCall, in_progress, refused, until_draining
+from tests.integration.test_process import OpenCall, in_progress, refused, stub, until_draining
 from tests.services.proxy import ProxyProcess, proxy
 from tests.services.redis import free_port
 from tests.services.workers import WorkersProcess, alive, install_backend, workers
@@ -118,6 +119,17 @@ async def test_the_supervisor_starts_without_what_only_workers_need() -> None:
 
 
 # --- ends ---------------------------------------------------------------------------------------------------------
+
+
+async def test_in_the_lead_of_a_drain_workers_take_calls() -> None:
+    async with workers("--drain-lead", "3600") as process:
+        process.process.signal(signal.SIGTERM)
+        await until_draining(process.process)
+        for _ in range(8):
+            async with grpc.aio.insecure_channel(process.address, OWN_CHANNEL) as channel:
+                await stub(channel).Set(pb.SetRequest(key="k", value=b"v"))
+        process.process.signal(signal.SIGTERM)
+        assert await process.process.wait() == 2
 
 
 async def test_DRN_1_calls_in_progress_in_any_worker_finish() -> None:  # noqa: N802 - the scenario's name

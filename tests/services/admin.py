@@ -8,16 +8,19 @@ import re
 import signal
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+
+from tests.services.proxy import page
 
 
 class AdminProcess:
     """`port`, `metrics_port` and `started_s` are known once `start` returned; `said` and `stopped_s` after `stop`."""
 
-    def __init__(self, urn: str, *arguments: str, port: int = 0, environment: Mapping[str, str] | None = None) -> None:
-        self._command = (sys.executable, "-m", "prism_admin", "serve", "--db", urn, "--listen", f"127.0.0.1:{port}",
-                         "--metrics-listen", "127.0.0.1:0", *arguments)
+    def __init__(self, urn: str, *arguments: str, port: int = 0, host: str = "127.0.0.1",
+                 environment: Mapping[str, str] | None = None, within: Sequence[str] = ()) -> None:
+        self._command = (*within, sys.executable, "-m", "prism_admin", "serve", "--db", urn, "--listen",
+                         f"{host}:{port}", "--metrics-listen", "127.0.0.1:0", *arguments)
         self.port = port
         self._environment = {**os.environ, **(environment or {})}
 
@@ -44,13 +47,17 @@ class AdminProcess:
         pages = Path(f"/proc/{self.process.pid}/statm").read_text().split()[1]
         return int(pages) * 4096
 
+    async def get(self, path: str) -> tuple[int, str]:
+        """(status, body) of a page of the operators' port."""
+        return await page(self.metrics_port, path)
+
     async def kill(self) -> None:
         self.process.kill()
         await self.process.wait()
 
-    async def stop(self) -> int:
+    async def stop(self, number: signal.Signals = signal.SIGTERM) -> int:
         began = time.monotonic()
-        self.process.send_signal(signal.SIGTERM)
+        self.process.send_signal(number)
         code = await self.process.wait()
         self.stopped_s = time.monotonic() - began
         self.said = (self._first + await self._rest).decode()

@@ -44,13 +44,21 @@ class Client:
 class Cluster:
     """Proxies by number: 1 is `proxy-01`. Made by `cluster`."""
 
-    def __init__(self, folder: Path, arguments: Sequence[str], admin: Sequence[str]) -> None:
-        self._urn = f"sqlite:///{folder / 'admin.db'}"
+    metadata: tuple[tuple[str, str], ...] = ()  # that makes a caller one of theirs
+
+    def __init__(self, folder: Path, urn: str, arguments: Sequence[str], admin: Sequence[str]) -> None:
+        self._folder = folder
+        self._urn = urn or f"sqlite:///{folder / 'admin.db'}"
         self._arguments = arguments
-        self._admin_arguments = admin
+        self._admin_arguments = ("--audit-key-file", str(folder / "audit.key"), *admin)
         self._clients: dict[int, Client] = {}
         self.proxies: dict[int, ProxyProcess] = {}
-        self.admin = AdminProcess(self._urn, *admin)
+        self.admin = AdminProcess(self._urn, *self._admin_arguments)
+
+    @property
+    def admin_address(self) -> str:
+        """Where operators find the admin."""
+        return f"127.0.0.1:{self.admin.port}"
 
     async def restart_admin(self) -> None:
         """At the same address, with the same storage, after it was killed or stopped."""
@@ -59,7 +67,7 @@ class Cluster:
     async def start(self, number: int, *arguments: str) -> ProxyProcess:
         self.proxies[number] = await proxy(
             "--admin-endpoint", f"127.0.0.1:{self.admin.port}", "--proxy-id", f"proxy-{number:02}", *QUICK,
-            *self._arguments, *arguments).start()
+            "--admin-data-dir", str(self._folder / f"data-{number}"), *self._arguments, *arguments).start()
         return self.proxies[number]
 
     async def kill(self, number: int) -> None:
@@ -70,33 +78,42 @@ class Cluster:
     def client(self, number: int) -> Client:
         found = self._clients.get(number)
         if found is None:
-            found = self._clients[number] = Client(self.proxies[number].address)
+            found = self._clients[number] = Client(self.address(number))
         return found
+
+    def address(self, number: int) -> str:
+        """Where clients of a proxy find it."""
+        return self.proxies[number].address
+
+    async def page(self, number: int, path: str) -> str:
+        """A page of a proxy's operators' port."""
+        return (await self.proxies[number].get(path))[1]
 
     async def status(self, number: int) -> dict[str, Any]:
         """What a proxy says of its membership."""
-        found: dict[str, Any] = json.loads((await self.proxies[number].get("/ready"))[1])["admin"]
+        found: dict[str, Any] = json.loads(await self.page(number, "/ready"))["admin"]
         return found
 
     async def create(self, names: Iterable[str], config: pb.NamespaceConfig) -> None:
         """By way of the first proxy."""
         control = self.client(1).control
         for name in names:
-            made = await control.CreateNamespace(pb.CreateNamespaceRequest(namespace=name, config=config))
+            made = await control.CreateNamespace(
+                pb.CreateNamespaceRequest(namespace=name, config=config), metadata=self.metadata)
             assert "pending" not in made.message, made.message
 
     async def ask_admin(self, method: str, request: Any) -> Any:
-        async with grpc.aio.insecure_channel(f"127.0.0.1:{self.admin.port}") as channel:
+        async with grpc.aio.insecure_channel(self.admin_address) as channel:
             stub = admin_pb2_grpc.AdminServiceStub(channel)  # type: ignore[no-untyped-call]
-            return await getattr(stub, method)(request)
+            return await getattr(stub, method)(request, metadata=self.metadata)
 
-    async def settled(self) -> pb.PartitionMap:
+    async def settled(self, seconds: float = READY_SECONDS) -> pb.PartitionMap:
         """The map, once nothing is on its way to another proxy, and every proxy has that map."""
-        async with asyncio.timeout(READY_SECONDS):
+        async with asyncio.timeout(seconds):
             while True:
                 found = await self.ask_admin("GetPartitionMap", admin_pb2.GetPartitionMapRequest())
                 known = {(await self.status(number))["map_revision"] for number in self.proxies}
-                if not found.moving and known == {found.map.revision}:
+                if not found.moving and known <= {found.map.revision}:
                     return found.map  # type: ignore[no-any-return]
                 await asyncio.sleep(0.05)
 
@@ -111,14 +128,14 @@ class Cluster:
 
 @contextlib.asynccontextmanager
 async def cluster(
-    folder: Path, count: int, *arguments: str, admin: Sequence[str] = ()
+    folder: Path, count: int, *arguments: str, admin: Sequence[str] = (), urn: str = ""
 ) -> AsyncIterator[Cluster]:
-    """`count` proxies, started with these arguments, which all have the same map."""
-    found = Cluster(folder, arguments, admin)
+    """`count` proxies, started with these arguments, which all have the same map. The admin's database is a file in
+    `folder` unless a URN names another one."""
+    found = Cluster(folder, urn, arguments, admin)
     await found.admin.start()
     try:
-        for number in range(1, count + 1):
-            await found.start(number)
+        await asyncio.gather(*(found.start(number) for number in range(1, count + 1)))
         if not admin:
             await found.settled()
         else:

@@ -6,8 +6,9 @@ import asyncio
 import json
 import os
 import signal
+import socket
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +19,9 @@ class ProxyProcess:
     """`lines` are the log lines so far; `port` and `metrics_port` are known once `start` returned."""
 
     def __init__(self, *arguments: str, environment: Mapping[str, str] | None = None,
-                 program: tuple[str, ...] = ("-m", "prism_proxy"), folder: Path | None = None) -> None:
-        self._command = (sys.executable, *program, *arguments)
+                 program: tuple[str, ...] = ("-m", "prism_proxy"), folder: Path | None = None,
+                 within: Sequence[str] = ()) -> None:
+        self._command = (*within, sys.executable, *program, *arguments)
         inherited = {name: value for name, value in os.environ.items() if not name.startswith("PRISM_")}
         self._environment = inherited | dict(environment or {})
         if folder is not None:
@@ -78,11 +80,7 @@ class ProxyProcess:
 
     async def get(self, path: str) -> tuple[int, str]:
         """(status, body) of a page of the operators' port."""
-        reader, writer = await asyncio.open_connection("127.0.0.1", self.metrics_port)
-        writer.write(f"GET {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n".encode())
-        head, _, body = (await reader.read()).decode().partition("\r\n\r\n")
-        writer.close()
-        return int(head.split()[1]), body
+        return await page(self.metrics_port, path)
 
     async def __aenter__(self) -> ProxyProcess:
         return await self.start()
@@ -93,10 +91,21 @@ class ProxyProcess:
             await self.process.wait()
 
 
+async def page(port: int, path: str, connected: socket.socket | None = None) -> tuple[int, str]:
+    """(status, body) of a page of the operators' port of a process, which `connected` may be a way to."""
+    reader, writer = await (asyncio.open_connection("127.0.0.1", port) if connected is None
+                            else asyncio.open_connection(sock=connected))
+    writer.write(f"GET {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n".encode())
+    head, _, body = (await reader.read()).decode().partition("\r\n\r\n")
+    writer.close()
+    return int(head.split()[1]), body
+
+
 def proxy(
-    *arguments: str, environment: Mapping[str, str] | None = None, folder: Path | None = None
+    *arguments: str, environment: Mapping[str, str] | None = None, folder: Path | None = None,
+    within: Sequence[str] = (),
 ) -> ProxyProcess:
-    """On free ports of the loopback, unless the arguments say otherwise; run in `folder`."""
+    """On free ports of the loopback, unless the arguments say otherwise; run in `folder`, by the command `within`."""
     own = [] if "--listen" in arguments or "PRISM_LISTEN" in (environment or {}) else ["--listen", "127.0.0.1:0"]
     own += [] if "--metrics-listen" in arguments else ["--metrics-listen", "127.0.0.1:0"]
-    return ProxyProcess(*own, *arguments, environment=environment, folder=folder)
+    return ProxyProcess(*own, *arguments, environment=environment, folder=folder, within=within)

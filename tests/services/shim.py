@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import re
 from enum import Enum, auto
 
 
@@ -13,6 +14,7 @@ class Fault(Enum):
     NONE = auto()
     STALL = auto()  # nothing comes back, and nothing gets through
     GARBAGE = auto()  # other bytes come back
+    LENGTH = auto()  # what comes back says of its first string that it has two thousand million bytes
     CUT = auto()  # half of what comes back, then the end
     SLOW = auto()  # late, and in pieces
     REFUSE = auto()
@@ -94,6 +96,8 @@ class Shim:
                 await self._stalled()
                 if self.fault is Fault.GARBAGE:
                     data = bytes(byte ^ 0x55 for byte in data)
+                elif self.fault is Fault.LENGTH:
+                    data = re.sub(rb"\$\d+\r\n", b"$2000000000\r\n", data, count=1)
                 elif self.fault is Fault.CUT:
                     writer.write(data[:len(data) // 2])
                     await writer.drain()

@@ -63,6 +63,18 @@ class Echo(grpc.GenericRpcHandler):
             yield request
 
 
+class OneMethod(grpc.GenericRpcHandler):
+    """`/test.One/Call` by a behaviour."""
+
+    PATH = "/test.One/Call"
+
+    def __init__(self, behaviour: Any, kind: str = "unary_unary") -> None:
+        self._handler = getattr(grpc, f"{kind}_rpc_method_handler")(behaviour)
+
+    def service(self, details: grpc.HandlerCallDetails) -> Any:
+        return self._handler
+
+
 class Served:
     """A started server on `port` of the loopback."""
 

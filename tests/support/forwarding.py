@@ -11,6 +11,7 @@ from typing import Any
 
 import grpc
 
+from prism_proxy._native.call_watch import CallWatch
 from prism_proxy._native.metrics import MethodStats
 from prism_proxy._native.routing import NativeRoute, RouteTable
 from prism_proxy.server.limits import Limits
@@ -97,7 +98,8 @@ async def forwarding(
     handler: grpc.GenericRpcHandler[Any, Any], *, limits: Limits | None = None, owner_limits: Limits | None = None,
     peer_limits: Limits | None = None, options: PeerOptions | None = None, start_owner: bool = True,
     trusted: bool = True, moved: Callable[[str], None] = lambda namespace: None,
-    stats_for: Callable[[str | None, str, str], MethodStats] | None = None, **peer_options: Any,
+    stats_for: Callable[[str | None, str, str], MethodStats] | None = None, watch: CallWatch | None = None,
+    **peer_options: Any,
 ) -> AsyncIterator[Pair]:
     """A front and an owner of `handler`; at the end nothing may be left of any call."""
     with tempfile.TemporaryDirectory() as directory:
@@ -113,6 +115,7 @@ async def forwarding(
         peer = Peer(f"unix:{path}", name="owner", limits=peer_limits or limits, options=options, moved=tell_moved,
                     **peer_options)
         front = Server(limits, namespaced=everything, stats_for=stats_for)
+        front.watch = watch
         front.add_generic_rpc_handlers([handler])  # known here, served there
         front.set_routes(RouteTable(1, [NativeRoute(None, NAMESPACE, None, forward=peer.handler)], NAMESPACE))
         port = front.add_insecure_port("127.0.0.1:0")

@@ -14,7 +14,7 @@ from prism_proxy.namespaces.partitions import PARTITIONS, Owner, PartitionMap
 from prism_proxy.server.limits import Limits
 from prism_proxy.server.peer import Peer, PeerOptions
 from prism_proxy.server.server import Server
-from prism_proxy.server.tls import TlsConfig, peer_context
+from prism_proxy.server.tls import PeerContexts, TlsConfig
 from tests.support.echo import FRESH
 
 
@@ -50,9 +50,9 @@ class Node:
 
     def _make_peer(self, owner: Owner) -> Peer:
         tls = self._tls
-        context = peer_context(tls.client_ca, tls.cert, tls.key) if tls is not None else None
-        return Peer(owner.address, name=owner.proxy_id, tls=context, options=self._options,
-                    proof=proof_of(self._token))
+        contexts = PeerContexts(tls.client_ca, tls.cert, tls.key) if tls is not None else None
+        return Peer(owner.address, name=owner.proxy_id, tls=(lambda: contexts.current) if contexts else None,
+                    options=self._options, proof=proof_of(self._token))
 
     def route(self) -> None:
         """Let the server follow `serves` and the map in force."""

@@ -26,6 +26,8 @@ class Context:
     def invocation_metadata(self) -> tuple[tuple[str, str], ...]:
         return (("x-request-id", "r-1"), ("traceparent", f"00-{TRACE}-00f067aa0ba902b7-01"))
 
+    trace = (int(TRACE, 16), 0x1234, 0x00f067aa0ba902b7)
+
     async def abort(self, *arguments: Any) -> None:
         self.aborted = arguments
         raise grpc.aio.AbortError
@@ -44,5 +46,5 @@ async def test_a_defect_is_logged_with_request_and_trace_and_told_without_its_te
     assert ("x-request-id", "r-1") in trailers
     record = caplog.records[-1]
     fields = record.__dict__["prism_fields"]
-    assert (fields["request_id"], fields["trace_id"]) == ("r-1", TRACE)
+    assert (fields["request_id"], fields["trace_id"], fields["span_id"]) == ("r-1", TRACE, "0000000000001234")
     assert record.exc_info is not None

@@ -24,7 +24,7 @@ def test_defaults_are_the_designed_ones() -> None:
         "zero_window_timeout_s": 30, "handshake_timeout_s": 10,
         "handshakes_in_progress": 64, "header_timeout_s": 10, "idle_timeout_s": 300, "max_age_s": 1800,
         "max_age_jitter": 0.1, "age_grace_s": 30, "ping_min_interval_s": 10, "ping_strikes": 2,
-        "max_message_bytes": 16 * 1024 * 1024, "drain_timeout_s": 30, "drain_hard_s": 5,
+        "max_message_bytes": 16 * 1024 * 1024, "drain_lead_s": 0, "drain_timeout_s": 30, "drain_hard_s": 5,
         "inflate_offload_bytes": 65536,
     }
     assert {name: getattr(limits, name) for name in designed} == designed

@@ -34,6 +34,7 @@ def test_calls_are_counted_by_status_and_timed() -> None:
     totals = {sample.labels["status"]: sample.value for sample in found["prism_requests_total"]}
     assert totals == {"OK": 2, "NOT_FOUND": 1}
     assert found["prism_requests_total"][0].labels == {"namespace": "default", "operation": PATH[1:], "status": "OK"}
+    assert [sample.value for sample in found["prism_requests_in_progress"]] == [0]
     buckets = {sample.labels["le"]: sample.value for sample in found["prism_request_duration_seconds_bucket"]}
     assert (buckets["5e-05"], buckets["0.0001"], buckets["0.005"], buckets["5"], buckets["+Inf"]) == (0, 1, 2, 2, 3)
     assert found["prism_request_duration_seconds_count"][0].value == 3

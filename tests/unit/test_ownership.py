@@ -72,6 +72,19 @@ async def test_an_older_map_and_the_same_one_change_nothing() -> None:
     assert [peer.owner for peer in way.made] == [FIRST]
 
 
+async def test_namespaces_that_are_on_their_way_are_not_told_missing() -> None:
+    way = Way()
+    owners = tuple((SELF, FIRST)[partition % 2] for partition in range(PARTITIONS))
+    assert way.ownership.set(PartitionMap(1, owners, arriving=True))
+    arriving = way.ownership.routes[0]
+    assert arriving is not None
+    assert way.ownership.routes[1] is not arriving
+    assert way.ownership.set(PartitionMap(1, owners)), "the same map, and nothing more to come"
+    assert way.ownership.routes[0] is None
+    assert [peer.owner for peer in way.made] == [FIRST], "the ways to others stay"
+    assert not way.ownership.set(PartitionMap(1, owners))
+
+
 async def test_a_newer_map_keeps_the_ways_it_still_names() -> None:
     way = Way()
     way.set(1, SELF, FIRST)

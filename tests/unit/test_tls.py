@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from prism_proxy.server.tls import TlsConfig, TlsContexts, TlsError
+from prism_proxy.server.tls import PeerContexts, TlsConfig, TlsContexts, TlsError
 from tests.services.certificates import write_pair
 
 
@@ -43,6 +43,8 @@ def test_unusable_files_are_named(pair: tuple[Path, Path], tmp_path: Path) -> No
 def test_a_protected_key_is_refused_instead_of_asking_the_terminal(tmp_path: Path) -> None:
     with pytest.raises(TlsError, match=r"guarded\.key is protected by a passphrase"):
         TlsContexts(TlsConfig(*write_pair(tmp_path, "guarded", passphrase=b"secret")))
+    with pytest.raises(TlsError, match=r"guarded\.key is protected by a passphrase"):
+        PeerContexts(None, *write_pair(tmp_path, "guarded", passphrase=b"secret"))
 
 
 def replace(path: Path, content: bytes) -> None:
@@ -75,3 +77,22 @@ def test_a_bad_set_keeps_the_old_one_and_a_later_good_one_is_taken(pair: tuple[P
     replace(pair[1], renewed[1].read_bytes())
     assert contexts.reload_if_changed() is True
     assert contexts.current is not first
+
+
+def test_what_peers_are_trusted_by_is_loaded_again_as_a_set(pair: tuple[Path, Path], tmp_path: Path) -> None:
+    ca = tmp_path / "ca.pem"
+    ca.write_bytes(pair[0].read_bytes())
+    contexts = PeerContexts(ca, *pair)
+    first = contexts.current
+    assert first.verify_mode is ssl.CERT_REQUIRED
+    assert first.cert_store_stats()["x509"] == 1
+    assert contexts.reload_if_changed() is False
+    replace(ca, b"no certificate")
+    with pytest.raises(TlsError, match=r"CA .*ca\.pem cannot be loaded"):
+        contexts.reload_if_changed()
+    assert contexts.current is first
+    replace(ca, pair[0].read_bytes() + write_pair(tmp_path, "next")[0].read_bytes())
+    assert contexts.reload_if_changed() is True
+    assert contexts.current.cert_store_stats()["x509"] == 2, "the old one and the next"
+    with pytest.raises(TlsError, match=r"missing\.pem"):
+        PeerContexts(tmp_path / "missing.pem", None, None)

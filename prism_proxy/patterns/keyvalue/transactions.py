@@ -11,8 +11,8 @@ A timer ends what its caller abandoned, so that buffers are freed; the deadline 
 from __future__ import annotations
 
 import asyncio
+import os
 import re
-import secrets
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -103,7 +103,7 @@ class Transactions:
 
     def __init__(self, process: str = "local-0", clock: Callable[[], float] = time.monotonic,
                  wall: Callable[[], float] = time.time) -> None:
-        self._prefix = f"{process}.{secrets.token_hex(4)}."
+        self._prefix = f"{process}.{os.urandom(4).hex()}."
         self._clock = clock
         self._wall = wall
         self._open: dict[str, Transaction] = {}
@@ -121,7 +121,7 @@ class Transactions:
             raise PrismError(StatusCode.RESOURCE_EXHAUSTED, "TOO_MANY_TRANSACTIONS",
                              f"{MAX_OPEN} transactions are open in this namespace: commit or roll back some",
                              retry_after=1.0)
-        handle = self._prefix + secrets.token_hex(16)
+        handle = self._prefix + os.urandom(16).hex()
         timer = asyncio.get_running_loop().call_later(timeout_s, self._end, handle)
         self._open[handle] = Transaction(self._clock() + timeout_s, timer, self._buffers)
         return handle, int((self._wall() + timeout_s) * 1000)

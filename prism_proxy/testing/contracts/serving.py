@@ -17,7 +17,6 @@ from prism_proxy.patterns.keyvalue.declaration import KeyValueOptions
 from prism_proxy.patterns.keyvalue.pattern import KeyValueStore
 from prism_proxy.server.peer import Peer
 from prism_proxy.server.server import Server
-from prism_proxy.slots.options import ConcurrencyOptions, SlotOptions
 from prism_proxy.testing.contracts.driver_subject import DriverSubject
 from prism_proxy.testing.contracts.pattern_subject import PatternSubject
 from prism_proxy.testing.contracts.subject import KeyValueSubject
@@ -25,8 +24,6 @@ from prism_proxy.testing.contracts.wire_subject import WireSubject
 
 NAMESPACE = "contract"
 _LARGE = (("grpc.max_receive_message_length", 16 * 1024 * 1024),)  # the limit of our server; grpcio's own is 4 MiB
-# The suites are about meaning: their bursts on a machine that is slow, as with sanitizers, pass for overload.
-_UNLIMITED = SlotOptions(concurrency=ConcurrencyOptions(adaptive=False))
 Wait = Callable[[float], Awaitable[None]]
 
 
@@ -47,7 +44,7 @@ async def subject(
     way: Way, driver: KeyValueStore, wait: Wait, options: KeyValueOptions | None = None
 ) -> AsyncIterator[KeyValueSubject]:
     """A subject over a driver that is opened here, and closed at the end."""
-    config = NamespaceConfig(NAMESPACE, driver.declaration.name, None, options or KeyValueOptions(), _UNLIMITED)
+    config = NamespaceConfig(NAMESPACE, driver.declaration.name, None, options or KeyValueOptions())
     snapshot = build(1, [config], lambda backend, settings: driver)
     await driver.open()
     try:

@@ -2,12 +2,23 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from prism import control_plane_pb2 as pb
 from prism_proxy.backends.redis.config import RedisConfig
 from prism_proxy.backends.sqlite.config import SqliteConfig
-from prism_proxy.joining.translation import TranslationError, translate
+from prism_proxy.joining.data_folder import DataFolder
+from prism_proxy.joining.translation import TranslationError
+from prism_proxy.joining.translation import translate as translate_within
+from prism_proxy.namespaces.model import NamespaceConfig
+
+FOLDER = Path("/data")
+
+
+def translate(name: str, given: pb.NamespaceConfig) -> NamespaceConfig:
+    return translate_within(name, given, DataFolder(FOLDER))
 
 
 def config(backend: pb.BackendConfig, **patterns: pb.PatternConfig) -> pb.NamespaceConfig:
@@ -31,9 +42,9 @@ def test_a_connection_string_is_a_url_or_a_path() -> None:
     assert isinstance(redis.backend_config, RedisConfig)
     assert redis.backend_config.url == "redis://cache:6379/1"
     assert redis.backend_config.password == "s3cret"
-    sqlite = translate("b", config(pb.BackendConfig(backend_type="sqlite", connection_string="/data/b.db")))
+    sqlite = translate("b", config(pb.BackendConfig(backend_type="sqlite", connection_string="b.db")))
     assert isinstance(sqlite.backend_config, SqliteConfig)
-    assert str(sqlite.backend_config.path) == "/data/b.db"
+    assert sqlite.backend_config.path == "/data/b.db", "within the folder of the proxy"
 
 
 @pytest.mark.parametrize(("wrong", "said"), [
@@ -42,6 +53,7 @@ def test_a_connection_string_is_a_url_or_a_path() -> None:
     (config(pb.BackendConfig(backend_type="memstore", options={"max_keys": "many"})), "max_keys"),
     (config(pb.BackendConfig(backend_type="memstore", connection_string="x:1")), "connection_string is no setting"),
     (config(pb.BackendConfig(backend_type="sqlite")), "path is missing"),
+    (config(pb.BackendConfig(backend_type="sqlite", connection_string="/etc/b.db")), "--admin-data-dir"),
     (pb.NamespaceConfig(backends={"cache": pb.BackendConfig(backend_type="memstore")}), "slot of pattern keyvalue"),
     (pb.NamespaceConfig(), "store is missing"),
     (config(pb.BackendConfig(backend_type="memstore"), a=pb.PatternConfig(pattern_name="pubsub")), "'pubsub'"),
@@ -58,8 +70,11 @@ def test_what_cannot_be_served_says_why(wrong: pb.NamespaceConfig, said: str) ->
 def test_the_environment_is_not_read_and_secrets_are_not_shown(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OURS", "host")
     found = translate("a", config(pb.BackendConfig(
-        backend_type="redis", connection_string="redis://cache", credentials={"password": "${OURS}"})))
-    assert found.backend_config.password == "${OURS}"
+        backend_type="redis", connection_string="redis://cache", credentials={"password": "${ENV:OURS}"})))
+    assert found.backend_config.password == "${ENV:OURS}"
+    with pytest.raises(TranslationError) as named:
+        translate("a", config(pb.BackendConfig(backend_type="${ENV:OURS}")))
+    assert "host" not in str(named.value)
     with pytest.raises(TranslationError) as error:
         translate("a", config(pb.BackendConfig(
             backend_type="redis", connection_string="redis://cache", credentials={"passwort": "hunter2"})))
