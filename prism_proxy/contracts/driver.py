@@ -25,11 +25,13 @@ class Health(Enum):
 
 @dataclass(frozen=True, slots=True)
 class HealthReport:
-    """A driver's own view; `details` are shown to operators and hold no secrets."""
+    """A driver's own view; `details` are shown to operators and hold no secrets. A driver that was `closed` does not
+    become better."""
 
     status: Health
     message: str = ""
     details: dict[str, str] = field(default_factory=dict)
+    closed: bool = False
 
 
 @dataclass(frozen=True, slots=True)

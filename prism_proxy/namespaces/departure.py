@@ -24,19 +24,21 @@ class Departure:
         self.namespaces = frozenset(route.namespace for route in routes)
         self.transactions = [route.keyvalue.transactions for route in routes]
         self._loop = asyncio.get_running_loop()
-        self._ended = asyncio.Event()
+        self._over = asyncio.Event()
+        self._given_up = False
         self._references = [weakref.ref(route, self._gone) for route in routes]
 
     async def wait(self, seconds: float) -> bool:
-        """False when the last call has not ended within the time."""
+        """False when the last call has not ended within the time, or was given up."""
         self._check()
         with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(self._ended.wait(), seconds)
-        return self._ended.is_set()
+            await asyncio.wait_for(self._over.wait(), seconds)
+        return self._over.is_set() and not self._given_up
 
     def give_up(self) -> None:
         """Wait no longer."""
-        self._ended.set()
+        self._given_up = not self._over.is_set()
+        self._over.set()
 
     def _gone(self, reference: weakref.ref[Route]) -> None:
         # The last reference may go on a thread of the executor, or while the loop is closed.
@@ -45,4 +47,4 @@ class Departure:
 
     def _check(self) -> None:
         if all(reference() is None for reference in self._references):
-            self._ended.set()
+            self._over.set()

@@ -51,8 +51,12 @@ class Reconnection:
         """Ask the driver how it is."""
         now = self._clock()
         self._look_at = now + LOOK_S
-        before, self._status = self._status, self._health().status
-        if before is Health.HEALTHY and self._status is not Health.HEALTHY:
+        report = self._health()
+        before, self._status = self._status, report.status
+        if report.closed:
+            self._worth_until = now
+            self._wake()
+        elif before is Health.HEALTHY and self._status is not Health.HEALTHY:
             self._worth_until = now + self._options.wait_s
         if self._status.value < before.value:
             self._circuit.backend_returned()

@@ -10,7 +10,7 @@ import asyncio
 import contextlib
 import signal
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable
 from pathlib import Path
 from typing import Any
 
@@ -197,6 +197,15 @@ def owners(found: pb.PartitionMap) -> dict[int, str]:
     return {partition: owner.proxy_id for owner in found.owners for partition in range(owner.start, owner.end + 1)}
 
 
+async def begun(found: Cluster, call: Awaitable[kv.GetResponse]) -> asyncio.Future[kv.GetResponse]:
+    """The call, once its proxy has it."""
+    in_flight = asyncio.ensure_future(call)
+    async with asyncio.timeout(2):
+        while "prism_server_streams 1\n" not in (await found.proxies[1].get("/metrics"))[1]:
+            await asyncio.sleep(0.01)
+    return in_flight
+
+
 @needs_redis
 async def test_a_revoked_namespace_finishes_its_calls_and_takes_no_new_ones(tmp_path: Path, urn: str) -> None:
     """Revoke with 1 request of 2 s in flight and grace 5: request completes, new one refused."""
@@ -207,10 +216,7 @@ async def test_a_revoked_namespace_finishes_its_calls_and_takes_no_new_ones(tmp_
         revision = (await found.status(1))["map_revision"]
         await behind.client_pause(2000)
         began = time.monotonic()
-        in_flight = asyncio.ensure_future(store.Get(kv.GetRequest(key="a"), metadata=ORDERS))
-        async with asyncio.timeout(2):
-            while "prism_server_streams 1\n" not in (await found.proxies[1].get("/metrics"))[1]:
-                await asyncio.sleep(0.01)
+        in_flight = await begun(found, store.Get(kv.GetRequest(key="a"), metadata=ORDERS))
         revoked = control.RevokeNamespace(pb.NamespaceRevocation(
             proxy_id="proxy-01", namespace="orders", graceful_timeout_seconds=5, revision=revision))
         gone = await revoked
@@ -235,14 +241,11 @@ async def test_calls_of_a_revoked_namespace_that_outlast_its_grace_fail(tmp_path
         await store.Set(kv.SetRequest(key="a", value=b"1"), metadata=ORDERS)
         await behind.client_pause(20_000)
         began = time.monotonic()
-        in_flight = asyncio.ensure_future(store.Get(kv.GetRequest(key="a"), metadata=ORDERS))
-        async with asyncio.timeout(2):
-            while "prism_server_streams 1\n" not in (await found.proxies[1].get("/metrics"))[1]:
-                await asyncio.sleep(0.01)
+        in_flight = await begun(found, store.Get(kv.GetRequest(key="a"), metadata=ORDERS))
         assert (await control.RevokeNamespace(pb.NamespaceRevocation(
             proxy_id="proxy-01", namespace="orders", graceful_timeout_seconds=1,
             revision=(await found.status(1))["map_revision"]))).success
         with pytest.raises(grpc.aio.AioRpcError) as error:
             await in_flight
         assert error.value.code() is grpc.StatusCode.UNAVAILABLE
-        assert 1 <= time.monotonic() - began < 15
+        assert 1 <= time.monotonic() - began < 4, "the grace, and what a busy machine adds"

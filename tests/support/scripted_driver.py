@@ -52,13 +52,16 @@ class ScriptedDriver:
         self.always = always
         self.calls: list[str] = []
         self.status = Health.HEALTHY
+        self.closed = False
 
     async def open(self) -> None: ...
     async def drain(self, deadline_s: float) -> None: ...
-    async def close(self) -> None: ...
+
+    async def close(self) -> None:
+        self.closed = True
 
     def health(self) -> HealthReport:
-        return HealthReport(self.status, "as the test says")
+        return HealthReport(self.status, "as the test says", closed=self.closed)
 
     def classify(self, error: Exception) -> PrismError | None:
         found = _ERRORS.get(type(error))

@@ -307,6 +307,20 @@ async def test_calls_wait_no_longer_than_set_and_later_ones_not_at_all() -> None
 
 
 @in_virtual_time
+async def test_nobody_waits_for_a_driver_that_was_closed() -> None:
+    under = Under(ScriptedDriver(always=RefusedError()))
+    under.driver.status = Health.UNHEALTHY
+    waiting = asyncio.ensure_future(under.refused(under.get))
+    await asyncio.sleep(0.5)
+    assert not waiting.done()
+    await under.driver.close()
+    began = now()
+    assert (await waiting).reason == "BACKEND_UNAVAILABLE"
+    await under.refused(under.get)
+    assert now() - began < 0.1
+
+
+@in_virtual_time
 async def test_a_driver_that_has_some_of_its_connections_again() -> None:
     """Calls wait through every step, whatever the number of attempts."""
     options = SlotOptions(retries=RetryOptions(max_attempts=1), reconnect=ReconnectOptions(wait_s=10))

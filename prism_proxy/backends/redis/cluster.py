@@ -21,7 +21,7 @@ from prism_proxy.backends.redis.cluster_client import FAILURES, SharedCluster
 from prism_proxy.backends.redis.commands import Command, Commands, Reply, when_there_is_room
 from prism_proxy.backends.redis.config import RedisConfig
 from prism_proxy.backends.redis.lines import Line, Lines
-from prism_proxy.backends.redis.status import Connections, durability, report
+from prism_proxy.backends.redis.status import CLOSED, NOT_OPEN, Connections, durability, report, without_server
 from prism_proxy.contracts.driver import HealthReport
 
 REDIRECTIONS = 8
@@ -59,7 +59,7 @@ class Cluster(Commands):
         self._config = config
         self._line = line
         self._shared: SharedCluster | None = None
-        self._closed = "the driver is not open"
+        self._closed = NOT_OPEN
         self._at: Counter[str] = Counter()  # commands in progress, by node
 
     @property
@@ -81,7 +81,7 @@ class Cluster(Commands):
 
     async def close(self) -> None:
         if self._shared is not None:
-            self._shared, self._closed = None, "the driver was closed"
+            self._shared, self._closed = None, CLOSED
             await self._line.leave()
 
     @property
@@ -91,7 +91,7 @@ class Cluster(Commands):
     def health(self) -> HealthReport:
         shared = self._shared
         if shared is None:
-            return report({}, self._config, Connections(0, 0, 0, 0, 1, self._closed, self._line))
+            return without_server(self._config, self._line, self._closed)
         nodes = shared.primaries()
         answering = [node for node in nodes if node.name not in shared.silent]
         ready = 0 if shared.failure else max(1, sum(len(node._connections) for node in answering))

@@ -17,11 +17,10 @@ from prism_proxy.backends.redis.lines import Line, Lines
 from prism_proxy.backends.redis.link import NOT_YET, Endpoint, Link, LinkOptions
 from prism_proxy.backends.redis.pipeline import PipelinedCommands
 from prism_proxy.backends.redis.sentinel import Sentinels
-from prism_proxy.backends.redis.status import Connections, durability, report
+from prism_proxy.backends.redis.status import CLOSED, NOT_OPEN, Connections, durability, report, without_server
 from prism_proxy.contracts.driver import HealthReport
 
 LOOK_S = 0.005
-NOT_OPEN = "the driver is not open"
 
 
 class Server(Protocol):
@@ -106,7 +105,7 @@ class LinkedServer:
     def health(self) -> HealthReport:
         link, store = self._link, self.native_store
         if link is None:
-            return report({}, self._config, Connections(0, 0, 0, 0, 1, self._failure, self._line))
+            return without_server(self._config, self._line, self._failure)
         return report(link.info, self._config, Connections(
             link.ready, link.size, link.idle, store.pending, sum(share.max_pending // max(1, share.users) for share in
             store.shares[:-1]), link.failure, self._line))
@@ -128,5 +127,5 @@ class LinkedServer:
     async def close(self) -> None:
         self.native_store.detach()
         if self._link is not None:
-            self._link, self._failure = None, "the driver was closed"
+            self._link, self._failure = None, CLOSED
             await self._line.leave()

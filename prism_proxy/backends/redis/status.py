@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 from prism_proxy.backends.redis.config import RedisConfig
@@ -10,6 +11,7 @@ from prism_proxy.backends.redis.lines import Line
 from prism_proxy.contracts.driver import Health, HealthReport
 
 NEARLY_FULL = 0.9
+NOT_OPEN, CLOSED = "the driver is not open", "the driver was closed"
 _REPLICATION = "replicated asynchronously: a failover may lose the latest writes"
 _PERSISTENCE = {
     "always": "synced to its disk before they are acknowledged",
@@ -62,3 +64,8 @@ def report(info: Mapping[str, str], config: RedisConfig, connections: Connection
     if pending >= NEARLY_FULL * capacity:
         return HealthReport(Health.DEGRADED, f"{pending} commands wait for an answer", details)
     return HealthReport(Health.HEALTHY, f"Redis {details['server_version']}, {config.mode}, {role}", details)
+
+
+def without_server(config: RedisConfig, line: Line[Any], failure: str) -> HealthReport:
+    """Of a driver that is not open yet, or not any more."""
+    return replace(report({}, config, Connections(0, 0, 0, 0, 1, failure, line)), closed=failure == CLOSED)
