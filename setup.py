@@ -98,7 +98,10 @@ def generate_stubs() -> None:
 def extensions() -> list[Extension]:
     from Cython.Build import cythonize
 
-    flags = ["-O1", "-g", "-fsanitize=address,undefined", "-fno-omit-frame-pointer"] if SANITIZE else ["-O3"]
+    if SANITIZE:
+        flags = ["-O1", "-g", "-fsanitize=address,undefined", "-fno-omit-frame-pointer"]
+    else:
+        flags = [] if "-O" in os.environ.get("CFLAGS", "") else ["-O3"]  # ours would come after the user's, and win
     modules = [
         Extension(
             f"prism_proxy._native.{name}",

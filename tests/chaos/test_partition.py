@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 import time
 from collections.abc import AsyncIterator, Mapping
 from pathlib import Path
@@ -27,6 +28,7 @@ from tests.services.cluster import MEMSTORE
 from tests.services.redis import RedisServer, binary
 from tests.support.ledger import Ledger
 
+SOAK = os.environ.get("PRISM_SOAK") == "1"
 STALE = ("--stale-after", "3")
 DEADLINE_SECONDS = 6.0
 SHARED = [f"shared-{number}" for number in range(9)]
@@ -110,7 +112,9 @@ async def all_agree(found: Apart) -> dict[str, str]:
     await found.settled(30)
     agreed = await owners(found)
     for name, owner in agreed.items():
-        assert {await found.client(number).owner(to(name)) for number in found.proxies} == {owner}, name
+        for number in found.proxies:
+            await until_passed_on(found, number, name)
+            assert await found.client(number).owner(to(name)) == owner, f"{name} by way of {machine(number)}"
     return agreed
 
 
@@ -230,8 +234,10 @@ async def until_passed_on(found: Apart, number: int, name: str) -> None:
                 return
 
 
-@pytest.mark.parametrize(("config", "everybody"), [(MEMSTORE, False), (SQLITE, True)], ids=[
-    "memstore-from the source", "sqlite-from everybody"])
+@pytest.mark.parametrize(("config", "everybody"), [
+    pytest.param(MEMSTORE, False, id="memstore-from the source", marks=pytest.mark.skipif(
+        not SOAK, reason="the admin, which reaches both, tries for 25 s: in the long form only")),
+    pytest.param(SQLITE, True, id="sqlite-from everybody")])
 async def test_a_move_whose_target_is_cut_off_leaves_one_owner_and_succeeds_later(
     tmp_path: Path, config: pb.NamespaceConfig, everybody: bool
 ) -> None:

@@ -115,6 +115,8 @@ async def test_the_admin_is_told_how_many_calls_of_each_namespace_are_in_progres
             async with asyncio.timeout(20):
                 while found != wanted:
                     await asyncio.sleep(0.05)
+                    for process in proxies.proxies.values():
+                        await process.get("/metrics")  # a supervisor asks its workers for a scrape, else every 5 s
                     listed = await proxies.ask_admin("ListNamespaces", admin_pb2.ListNamespacesRequest())
                     found = {item.name: item.metrics.active_sessions for item in listed.namespaces}
 
