@@ -12,6 +12,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
+from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
@@ -79,6 +80,7 @@ class Member:
                                      Timing(options.heartbeat_s, options.reconnect_s))
         self._map = pb.PartitionMap()
         self._map_newer = asyncio.Condition()
+        self._revoked: Counter[int] = Counter()  # namespaces within the grace of their revocation, by partition
         self._arrivals = Arrivals(options.heartbeat_s + PUSH_SECONDS, self._arrivals_changed)
         self._heard = asyncio.Event()
         self._mapped = asyncio.Event()
@@ -182,13 +184,14 @@ class Member:
             await self._moves.dropped(lost)
 
     def _tell_map(self) -> None:
-        self._map_changed(partition_map(self._map, arriving=self._arrivals.expected))
+        if self._map.revision:
+            self._map_changed(partition_map(
+                self._map, arriving=self._arrivals.expected, revoked=frozenset(+self._revoked)))
 
     def _arrivals_changed(self) -> None:
         self._log.info("namespaces are on their way" if self._arrivals.expected else "no more namespaces are expected",
                        namespaces=len(self._assignments))
-        if self._map.revision:
-            self._tell_map()
+        self._tell_map()
 
     def _owned(self, found: pb.PartitionMap) -> frozenset[int]:
         return frozenset(partition for owner in found.owners if owner.proxy_id == self._options.proxy_id
@@ -246,14 +249,21 @@ class Member:
         if known:
             # Callers that come next are sent on to the new owner, once the map has told who that is.
             await self._map_at(item.revision)
+            self._revoked[partition_of(item.namespace)] += 1
+            self._tell_map()
             await self._changes.make([Change(drop=[item.namespace], revision=item.revision)])
             await self._moves.dropped([item.namespace])
             asyncio.get_running_loop().call_later(
-                item.graceful_timeout_seconds or GRACE_SECONDS, self._end_calls, [item.namespace])
+                item.graceful_timeout_seconds or GRACE_SECONDS, self._grace_ended, item.namespace)
             self._counts["revoked"] += 1
             self._log.info("namespace revoked", namespace=item.namespace, revision=item.revision)
         return pb.NamespaceRevocationAck(success=True, revoked_at=int(time.time()),
                                          message="revoked" if known else "not served here")
+
+    def _grace_ended(self, name: str) -> None:
+        self._end_calls([name])
+        self._revoked[partition_of(name)] -= 1
+        self._tell_map()
 
     async def _create(self, request: pb.CreateNamespaceRequest) -> Reply:
         """What no proxy could serve is refused here: the admin, which knows no driver, would write it down."""

@@ -80,14 +80,16 @@ def translate(name: str, config: pb.NamespaceConfig, files: DataFolder) -> Names
         raise TranslationError(str(error)) from error
 
 
-def partition_map(found: pb.PartitionMap, *, arriving: bool = False) -> PartitionMap:
-    """A map of the wire, and whether namespaces of our own partitions are still to come."""
+def partition_map(
+    found: pb.PartitionMap, *, arriving: bool = False, revoked: frozenset[int] = frozenset()
+) -> PartitionMap:
+    """A map of the wire, and what it does not tell: see `PartitionMap`."""
     owners: list[Owner | None] = [None] * PARTITIONS
     for item in found.owners:
         owner = Owner(item.proxy_id, item.address) if item.proxy_id else None
         for partition in range(max(item.start, 0), min(item.end, PARTITIONS - 1) + 1):
             owners[partition] = owner
-    return PartitionMap(found.revision, tuple(owners), arriving)
+    return PartitionMap(found.revision, tuple(owners), arriving, revoked)
 
 
 def _unsupported(config: pb.NamespaceConfig) -> Iterable[str]:

@@ -52,8 +52,8 @@ class Ownership:
     def set(self, found: PartitionMap) -> bool:
         """Put a newer map in force, or news of the same one; False for an older one."""
         known = self.map
-        if known is not None and found.revision <= known.revision and found != replace(
-                known, arriving=not known.arriving):
+        if known is not None and found.revision <= known.revision and (
+                found == known or found != replace(known, arriving=found.arriving, revoked=found.revoked)):
             return False
         self.map = found
         others = {owner for owner in found.owners if owner is not None and owner.proxy_id != self.proxy_id}
@@ -63,6 +63,9 @@ class Ownership:
             ways |= {owner: ours for owner in found.owners if owner is not None and owner not in others}
         nobody = _refusing("", _nobody)
         self.routes = [nobody if owner is None else ways.get(owner) for owner in found.owners]
+        for partition in found.revoked:
+            if self.routes[partition] is None:
+                self.routes[partition] = _refusing(self.proxy_id, _revoked, ours=True)
         for owner in self._peers.keys() - others:
             peer = self._peers.pop(owner)
             self._leaving[peer] = asyncio.get_running_loop().create_task(self._leave(peer))
@@ -113,6 +116,11 @@ def _unheard() -> PrismError:
 def _arriving() -> PrismError:
     return _unavailable("NAMESPACE_ARRIVING", "the namespace is not known here, and the admin is still telling this "
                                               "proxy which ones it serves")
+
+
+def _revoked() -> PrismError:
+    return _unavailable("NAMESPACE_REVOKED", "the namespace is not known here; one was taken from this proxy a moment "
+                                             "ago, and who serves it now is not known yet")
 
 
 def _nobody() -> PrismError:

@@ -19,9 +19,11 @@ class Owner:
 class PartitionMap:
     """The owner of each partition; None where there is none.
 
-    `arriving`: in the partitions of this proxy are namespaces that it does not know yet.
+    `arriving`: in the partitions of this proxy are namespaces that it does not know yet. `revoked` are partitions of
+    this proxy of which a namespace was taken a moment ago.
     """
 
     revision: int
     owners: tuple[Owner | None, ...]
     arriving: bool = False
+    revoked: frozenset[int] = frozenset()

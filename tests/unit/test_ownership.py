@@ -85,6 +85,18 @@ async def test_namespaces_that_are_on_their_way_are_not_told_missing() -> None:
     assert not way.ownership.set(PartitionMap(1, owners))
 
 
+async def test_namespaces_that_were_just_revoked_are_not_told_missing() -> None:
+    way = Way()
+    owners = tuple((SELF, FIRST)[partition % 2] for partition in range(PARTITIONS))
+    assert way.ownership.set(PartitionMap(1, owners, revoked=frozenset({2, 3})))
+    refused = way.ownership.routes[2]
+    assert refused is not None
+    assert way.ownership.routes[0] is None
+    assert way.ownership.routes[3] is way.ownership.routes[1], "who has the partition now is asked, and says"
+    assert way.ownership.set(PartitionMap(1, owners)), "the same map, and the grace is over"
+    assert way.ownership.routes[2] is None
+
+
 async def test_a_newer_map_keeps_the_ways_it_still_names() -> None:
     way = Way()
     way.set(1, SELF, FIRST)
