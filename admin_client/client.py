@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable
-from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, TypeVar
 
 import grpc
 
+from admin_client.credentials import Credentials
 from prism import control_plane_pb2 as pb
 from prism import control_plane_pb2_grpc
 
@@ -18,8 +16,8 @@ CREATE_SECONDS = 10.0
 HEARTBEAT_SECONDS = 5.0
 CLOSE_SECONDS = 1.0  # that calls in progress have when the certificates have changed
 MAX_MESSAGE_BYTES = 16 * 1024 * 1024
-# A silent admin is noticed within 15 s. However long one was away, it is tried again twice a second, so that a caller
-# who asks in its own time is answered by the first try after the return.
+# A silent admin is noticed within 15 s. However long it was away, it is tried again twice a second, so that the first
+# call after its return finds it.
 _OPTIONS = (
     ("grpc.keepalive_time_ms", 10_000), ("grpc.keepalive_timeout_ms", 5_000), ("grpc.http2.max_pings_without_data", 0),
     ("grpc.initial_reconnect_backoff_ms", 200), ("grpc.max_reconnect_backoff_ms", 500),
@@ -39,49 +37,6 @@ class AdminError(Exception):
     @property
     def away(self) -> bool:
         return self.code in (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED)
-
-
-@dataclass(frozen=True, slots=True)
-class Credentials:
-    """How to show who we are. With `ca` the connection is TLS; `certificate` and `key` are for mTLS."""
-
-    token: str = ""
-    ca: Path | None = None
-    certificate: Path | None = None
-    key: Path | None = None
-
-    def __repr__(self) -> str:
-        return f"Credentials(token={'***' if self.token else ''!r}, ca={self.ca}, certificate={self.certificate})"
-
-    def channel(self) -> grpc.ChannelCredentials | None:
-        """None is cleartext. OSError when a file cannot be read."""
-        if self.ca is None:
-            return None
-        key = self.key.read_bytes() if self.key is not None else None
-        certificate = self.certificate.read_bytes() if self.certificate is not None else None
-        return grpc.ssl_channel_credentials(self.ca.read_bytes(), key, certificate)
-
-    def fingerprint(self) -> list[tuple[int, int]]:
-        """Another one once a file has changed."""
-        out = []
-        for path in (self.ca, self.certificate, self.key):
-            try:
-                found = path.stat() if path is not None else None
-            except OSError:
-                found = None
-            out.append((found.st_mtime_ns, found.st_ino) if found is not None else (0, 0))
-        return out
-
-    def validate(self) -> None:
-        """ValueError or OSError when the files cannot be used together; gRPC would say so at the first call only."""
-        if self.ca is None:
-            return
-        context = ssl.create_default_context(cafile=self.ca)
-        if self.certificate is not None:
-            context.load_cert_chain(self.certificate, self.key, password="")
-
-    def metadata(self) -> tuple[tuple[str, str], ...]:
-        return (("authorization", f"Bearer {self.token}"),) if self.token else ()
 
 
 class AdminClient:

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import grpc
 
+from admin_client import Credentials
 from prism import control_plane_pb2_grpc
 from prism.admin.v1 import admin_pb2_grpc
 from prism_admin.access import RateLimiter, Rates
@@ -88,7 +89,7 @@ class App:
         audit = Audit(store.engine, _audit_key(config))
         audit.start()
         self._closing.append(audit.close)
-        pushes = Pushes(self._push_credentials(), _push_metadata(config.security))
+        pushes = Pushes(self._push_credentials())
         self._closing.append(pushes.close)
         coordinator = Coordinator(store, Membership(config.stale_s), pushes, sweep_s=config.sweep_s)
         await coordinator.open()
@@ -162,17 +163,12 @@ class App:
             raise StartError(f"--metrics-listen {where}: {error.strerror}; choose another, or off") from error
         self._closing.append(server.close)
 
-    def _push_credentials(self) -> grpc.ChannelCredentials | None:
-        security = self._config.security
-        if self._config.push_ca is None:
-            return None
-        key = security.key.read_bytes() if security.key is not None else None
-        certificate = security.certificate.read_bytes() if security.certificate is not None else None
-        return grpc.ssl_channel_credentials(self._config.push_ca.read_bytes(), key, certificate)
+    def _push_credentials(self) -> Credentials:
+        security, ca = self._config.security, self._config.push_ca
+        if ca is None:
+            return Credentials(security.token)
+        return Credentials(security.token, ca, security.certificate, security.key)
 
-
-def _push_metadata(security: Security) -> tuple[tuple[str, str], ...]:
-    return (("authorization", f"Bearer {security.token}"),) if security.token else ()
 
 
 def _audit_key(config: AdminConfig) -> bytes:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
 import grpc
 
+from admin_client import Credentials
 from prism import control_plane_pb2 as pb
 from prism import control_plane_pb2_grpc, transfer_pb2, transfer_pb2_grpc
+from prism_proxy.telemetry import log
 
 ASSIGN_SECONDS = 5.0
 REVOKE_EXTRA_SECONDS = 5.0
@@ -21,6 +24,7 @@ _OPTIONS = (
     ("grpc.initial_reconnect_backoff_ms", 200), ("grpc.max_reconnect_backoff_ms", 5_000),
     ("grpc.keepalive_time_ms", 15_000), ("grpc.keepalive_timeout_ms", 5_000), ("grpc.http2.max_pings_without_data", 0),
 )
+_log = log.get("prism.admin")
 
 
 class PushError(RuntimeError):
@@ -28,13 +32,15 @@ class PushError(RuntimeError):
 
 
 class Pushes:
-    """`credentials` None is cleartext; `metadata` proves the admin's identity where mTLS does not."""
+    """`credentials` prove the admin's identity; their files are read again when they change."""
 
-    def __init__(self, credentials: grpc.ChannelCredentials | None = None,
-                 metadata: tuple[tuple[str, str], ...] = ()) -> None:
-        self._credentials = credentials
-        self._metadata = metadata
+    def __init__(self, credentials: Credentials | None = None) -> None:
+        self._credentials = credentials or Credentials()
+        self._metadata = self._credentials.metadata()
+        self._seen = self._credentials.fingerprint()
+        self._secure = self._credentials.channel()
         self._channels: dict[str, grpc.aio.Channel] = {}
+        self._retired: set[asyncio.Task[None]] = set()
 
     async def assign(self, address: str, assignment: pb.NamespaceAssignment) -> None:
         """PushError unless the proxy has put the namespace in force."""
@@ -90,14 +96,36 @@ class Pushes:
     async def close(self) -> None:
         for address in list(self._channels):
             await self.forget(address)
+        for task in self._retired:
+            task.cancel()
+        await asyncio.gather(*self._retired, return_exceptions=True)
 
     def _stub(self, address: str) -> control_plane_pb2_grpc.ControlPlaneStub:
         return control_plane_pb2_grpc.ControlPlaneStub(self._channel(address))  # type: ignore[no-untyped-call]
 
     def _channel(self, address: str) -> grpc.aio.Channel:
+        self._reload()
         channel = self._channels.get(address)
         if channel is None:
-            channel = (grpc.aio.insecure_channel(address, options=_OPTIONS) if self._credentials is None
-                       else grpc.aio.secure_channel(address, self._credentials, options=_OPTIONS))
+            channel = (grpc.aio.insecure_channel(address, options=_OPTIONS) if self._secure is None
+                       else grpc.aio.secure_channel(address, self._secure, options=_OPTIONS))
             self._channels[address] = channel
         return channel
+
+    def _reload(self) -> None:
+        """Connect anew by the certificates of now, if they changed. Calls in progress, such as moves, keep theirs."""
+        fingerprint = self._credentials.fingerprint()
+        if fingerprint == self._seen:
+            return
+        self._seen = fingerprint
+        try:
+            self._credentials.validate()
+            self._secure = self._credentials.channel()
+        except (OSError, ValueError) as error:
+            _log.error("TLS files towards proxies were not reloaded", error=str(error))
+            return
+        for channel in self._channels.values():
+            task = asyncio.get_running_loop().create_task(channel.close(SEND_SECONDS))
+            self._retired.add(task)
+            task.add_done_callback(self._retired.discard)
+        self._channels.clear()

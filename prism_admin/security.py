@@ -13,6 +13,7 @@ from typing import Any
 import grpc
 
 from prism_admin.access import SCOPES, Access, RateLimiter, permitted
+from prism_admin.certificates import Certificates
 from prism_admin.failures import ANSWERED, abort, abort_with
 
 Context = Any  # grpc.aio.ServicerContext
@@ -46,12 +47,10 @@ class Security:
         return bool(self.token) or self.client_ca is not None or (self.access is not None and bool(self.access.tokens))
 
     def server_credentials(self) -> grpc.ServerCredentials | None:
-        """None without TLS. OSError when a file cannot be read."""
+        """None without TLS. OSError when a file cannot be used."""
         if self.certificate is None or self.key is None:
             return None
-        pair = (self.key.read_bytes(), self.certificate.read_bytes())
-        ca = self.client_ca.read_bytes() if self.client_ca is not None else None
-        return grpc.ssl_server_credentials([pair], ca, require_client_auth=ca is not None)
+        return Certificates(self.certificate, self.key, self.client_ca).credentials()
 
     def identify(self, context: Context) -> Identity:
         """Who the caller is."""

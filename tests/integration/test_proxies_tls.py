@@ -119,11 +119,16 @@ async def test_certificates_and_their_authority_are_replaced_while_proxies_serve
             files.trust(old, new)
             await stays(first)
             files.show(new)
-        await admin.kill()
         files.trust(new)
+        second = await stack.enter_async_context(proxy(*server, *member, "--proxy-id", "proxy-02"))
+        await same_map([first, second])
+        async with grpc.aio.secure_channel(f"localhost:{second.port}", files.credentials()) as channel:
+            control = control_plane_pb2_grpc.ControlPlaneStub(channel)  # type: ignore[no-untyped-call]
+            made = await control.CreateNamespace(pb.CreateNamespaceRequest(namespace="carts", config=MEMSTORE))
+            assert made.success, "the admin pushes to proxies of the new authority"
+        await admin.kill()
         admin = await AdminProcess(urn, *server, "--push-ca", ca, port=admin.port).start()
         stack.push_async_callback(admin.kill)
-        second = await stack.enter_async_context(proxy(*server, *member, "--proxy-id", "proxy-02"))
         await joined_again(first)
         await same_map([first, second])
         async with asyncio.timeout(20):

@@ -1,0 +1,61 @@
+"""The server's certificate, its key and the authority of its callers: read again when they change."""
+
+from __future__ import annotations
+
+import ssl
+from pathlib import Path
+
+import grpc
+
+from admin_client import fingerprint
+from prism_proxy.telemetry import log
+
+_log = log.get("prism.admin")
+
+
+class Certificates:
+    """Callers must have a certificate of `client_ca`, where there is one."""
+
+    def __init__(self, certificate: Path, key: Path, client_ca: Path | None) -> None:
+        self._certificate = certificate
+        self._key = key
+        self._client_ca = client_ca
+        self._seen = self._fingerprint()
+
+    def credentials(self) -> grpc.ServerCredentials:
+        """Connections have the files as they were when they were made. OSError when one cannot be used."""
+        return grpc.dynamic_ssl_server_credentials(
+            self._read(), self._changed, self._client_ca is not None)  # type: ignore[arg-type]  # None is allowed
+
+    def _changed(self) -> grpc.ServerCertificateConfiguration | None:
+        """Asked for every new connection, by a thread of gRPC's. None keeps what is in force: so do files that cannot
+        be used, such as a certificate whose key is still to come."""
+        fingerprint = self._fingerprint()
+        if fingerprint == self._seen:
+            return None
+        self._seen = fingerprint
+        try:
+            found = self._read()
+        except OSError as error:
+            _log.error("TLS files were not reloaded", error=str(error))
+            return None
+        _log.info("TLS files were reloaded", certificate=str(self._certificate))
+        return found
+
+    def _read(self) -> grpc.ServerCertificateConfiguration:
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)  # which tells what is wrong; gRPC writes it to its own log
+        try:
+            context.load_cert_chain(self._certificate, self._key, password="")
+        except OSError as error:
+            raise OSError(f"{self._certificate}, {self._key}: {error}") from error
+        if self._client_ca is not None:
+            try:
+                context.load_verify_locations(self._client_ca)
+            except OSError as error:
+                raise OSError(f"{self._client_ca}: {error}") from error
+        return grpc.ssl_server_certificate_configuration(
+            [(self._key.read_bytes(), self._certificate.read_bytes())],
+            self._client_ca.read_bytes() if self._client_ca is not None else None)
+
+    def _fingerprint(self) -> tuple[tuple[int, int], ...]:
+        return fingerprint(self._certificate, self._key, self._client_ca)
