@@ -44,6 +44,7 @@ EXTENSIONS: dict[str, tuple[list[str], list[str]]] = {
     "limits": ([], []),
     "memstore": ([f"memstore_{part}.c" for part in ("core", "order", "slab", "table", "wheel")], []),
     "metrics": ([], []),
+    "plain_http": ([], []),
     "process": ([], []),
     "record_digest": ([], []),
     "request_head": ([], []),

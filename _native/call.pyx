@@ -15,7 +15,7 @@ cimport cython
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_GET_SIZE
 from cpython.ref cimport Py_DECREF, Py_INCREF
 from libc.stdint cimport int64_t, uint8_t, uint32_t
-from libc.string cimport memcmp, memcpy, memset
+from libc.string cimport memcmp, memset
 
 from prism_proxy._native.buffers cimport (
     buffer_free, buffer_t, chunk_borrow, chunk_bytes, chunk_free, chunk_new, chunk_t,
@@ -31,6 +31,7 @@ from prism_proxy._native.messages cimport (
 )
 from prism_proxy._native.name_values cimport MAX_NV, add_pairs, fixed
 from prism_proxy._native.nghttp2 cimport NGHTTP2_NV_FLAG_NO_COPY_NAME, nghttp2_nv
+from prism_proxy._native.plain_http cimport answer_plainly
 from prism_proxy._native.request_head cimport BY_WORKER, equals
 from prism_proxy._native.routing cimport NativeRoute
 from prism_proxy._native.wire cimport INFLATE_OK, INFLATE_TOO_LARGE, inflate_message, parse_timeout
@@ -46,8 +47,6 @@ cdef enum:
     INTERNAL = 13
     UNAVAILABLE = 14
     DEADLINE_LEEWAY_NS = 100_000_000
-
-cdef bytes NOT_GRPC = b"This port speaks gRPC: POST /package.Service/Method with content-type application/grpc.\n"
 
 
 cdef void release_object(void* owner) noexcept:
@@ -383,22 +382,13 @@ cdef class ServerStream(GatedRequest):
 
     cdef void refuse_http(self, const char* status) noexcept:
         """Answer something that is no gRPC call, once it has ended: nothing of it is used before."""
-        cdef nghttp2_nv nva[2]
-        cdef chunk_t* body
         if not self.remote_ended:
             self.http_refusal = status
             return
         self.http_refusal = NULL
-        nva[0] = fixed(":status", 7, status, 3)
-        nva[1] = fixed("content-type", 12, "text/plain", 10)
-        body = chunk_new(PyBytes_GET_SIZE(NOT_GRPC))
-        if body == NULL:
+        self.answered = self.plain_http = True
+        if not answer_plainly(self, status):
             self.reset(H2_INTERNAL_ERROR)
-            return
-        memcpy(chunk_bytes(body), PyBytes_AS_STRING(NOT_GRPC), PyBytes_GET_SIZE(NOT_GRPC))
-        self.enqueue(body)
-        self.answered = self.out_ended = self.plain_http = True
-        self.session.submit_headers(self, nva, 2, False)
 
     cdef void send_head(self, bint end_stream) noexcept:
         """The response head; with `end_stream` it carries the status too (trailers-only)."""

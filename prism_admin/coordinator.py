@@ -132,6 +132,7 @@ class Coordinator:
         self._health[proxy] = heartbeat
         told = self._told.pop(proxy, {})
         self.handoff.confirm(proxy, {name: told[name] for name in heartbeat.namespace_health if name in told})
+        self.delivery.missing(proxy, [name for name in told if name not in heartbeat.namespace_health])
         self.delivery.retry_soon(proxy)
         if self.handoff.wanted:
             self._wake.set()

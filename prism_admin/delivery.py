@@ -44,6 +44,11 @@ class Delivery:
         """Namespaces that are not in force yet, each with the reason."""
         return self._pending
 
+    def missing(self, proxy: str, names: Iterable[str]) -> None:
+        """The answer to its registration brought them, and it does not serve them."""
+        for name in names:
+            self._pending[name] = f"{proxy} did not put it in force when it registered"
+
     def forget(self, name: str) -> None:
         """The namespace is deleted."""
         self._pending.pop(name, None)

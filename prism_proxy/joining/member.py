@@ -80,7 +80,7 @@ class Member:
                                      Timing(options.heartbeat_s, options.reconnect_s))
         self._map = pb.PartitionMap()
         self._map_newer = asyncio.Condition()
-        self._revoked: Counter[int] = Counter()  # namespaces within the grace of their revocation, by partition
+        self._unsettled: Counter[int] = Counter()  # namespaces that may not be told missing, by partition
         self._arrivals = Arrivals(options.heartbeat_s + PUSH_SECONDS, self._arrivals_changed)
         self._heard = asyncio.Event()
         self._mapped = asyncio.Event()
@@ -186,12 +186,23 @@ class Member:
     def _tell_map(self) -> None:
         if self._map.revision:
             self._map_changed(partition_map(
-                self._map, arriving=self._arrivals.expected, revoked=frozenset(+self._revoked)))
+                self._map, arriving=self._arrivals.expected, unsettled=frozenset(+self._unsettled)))
 
     def _arrivals_changed(self) -> None:
         self._log.info("namespaces are on their way" if self._arrivals.expected else "no more namespaces are expected",
                        namespaces=len(self._assignments))
         self._tell_map()
+
+    def _unsettle(self, name: str, seconds: float) -> None:
+        """For so long nobody is told that namespaces of this name's partition do not exist."""
+        self._settle(partition_of(name), 1)
+        asyncio.get_running_loop().call_later(seconds, self._settle, partition_of(name), -1)
+
+    def _settle(self, partition: int, change: int) -> None:
+        before = self._unsettled[partition]
+        self._unsettled[partition] += change
+        if not before or not self._unsettled[partition]:
+            self._tell_map()
 
     def _owned(self, found: pb.PartitionMap) -> frozenset[int]:
         return frozenset(partition for owner in found.owners if owner.proxy_id == self._options.proxy_id
@@ -249,21 +260,15 @@ class Member:
         if known:
             # Callers that come next are sent on to the new owner, once the map has told who that is.
             await self._map_at(item.revision)
-            self._revoked[partition_of(item.namespace)] += 1
-            self._tell_map()
+            grace = item.graceful_timeout_seconds or GRACE_SECONDS
+            self._unsettle(item.namespace, grace)
             await self._changes.make([Change(drop=[item.namespace], revision=item.revision)])
             await self._moves.dropped([item.namespace])
-            asyncio.get_running_loop().call_later(
-                item.graceful_timeout_seconds or GRACE_SECONDS, self._grace_ended, item.namespace)
+            asyncio.get_running_loop().call_later(grace, self._end_calls, [item.namespace])
             self._counts["revoked"] += 1
             self._log.info("namespace revoked", namespace=item.namespace, revision=item.revision)
         return pb.NamespaceRevocationAck(success=True, revoked_at=int(time.time()),
                                          message="revoked" if known else "not served here")
-
-    def _grace_ended(self, name: str) -> None:
-        self._end_calls([name])
-        self._revoked[partition_of(name)] -= 1
-        self._tell_map()
 
     async def _create(self, request: pb.CreateNamespaceRequest) -> Reply:
         """What no proxy could serve is refused here: the admin, which knows no driver, would write it down."""
@@ -314,6 +319,7 @@ class Member:
 
     def _refused(self, namespace: str, problem: str) -> str:
         self._counts["refused"] += 1
+        self._unsettle(namespace, 2 * self._options.heartbeat_s + PUSH_SECONDS)  # by then it was tried again
         self._log.error("an assignment was refused", namespace=namespace, problem=problem)
         return problem
 

@@ -81,7 +81,7 @@ def translate(name: str, config: pb.NamespaceConfig, files: DataFolder) -> Names
 
 
 def partition_map(
-    found: pb.PartitionMap, *, arriving: bool = False, revoked: frozenset[int] = frozenset()
+    found: pb.PartitionMap, *, arriving: bool = False, unsettled: frozenset[int] = frozenset()
 ) -> PartitionMap:
     """A map of the wire, and what it does not tell: see `PartitionMap`."""
     owners: list[Owner | None] = [None] * PARTITIONS
@@ -89,7 +89,7 @@ def partition_map(
         owner = Owner(item.proxy_id, item.address) if item.proxy_id else None
         for partition in range(max(item.start, 0), min(item.end, PARTITIONS - 1) + 1):
             owners[partition] = owner
-    return PartitionMap(found.revision, tuple(owners), arriving, revoked)
+    return PartitionMap(found.revision, tuple(owners), arriving, unsettled)
 
 
 def _unsupported(config: pb.NamespaceConfig) -> Iterable[str]:

@@ -53,7 +53,7 @@ class Ownership:
         """Put a newer map in force, or news of the same one; False for an older one."""
         known = self.map
         if known is not None and found.revision <= known.revision and (
-                found == known or found != replace(known, arriving=found.arriving, revoked=found.revoked)):
+                found == known or found != replace(known, arriving=found.arriving, unsettled=found.unsettled)):
             return False
         self.map = found
         others = {owner for owner in found.owners if owner is not None and owner.proxy_id != self.proxy_id}
@@ -63,9 +63,9 @@ class Ownership:
             ways |= {owner: ours for owner in found.owners if owner is not None and owner not in others}
         nobody = _refusing("", _nobody)
         self.routes = [nobody if owner is None else ways.get(owner) for owner in found.owners]
-        for partition in found.revoked:
+        for partition in found.unsettled:
             if self.routes[partition] is None:
-                self.routes[partition] = _refusing(self.proxy_id, _revoked, ours=True)
+                self.routes[partition] = _refusing(self.proxy_id, _unsettled, ours=True)
         for owner in self._peers.keys() - others:
             peer = self._peers.pop(owner)
             self._leaving[peer] = asyncio.get_running_loop().create_task(self._leave(peer))
@@ -118,9 +118,9 @@ def _arriving() -> PrismError:
                                               "proxy which ones it serves")
 
 
-def _revoked() -> PrismError:
-    return _unavailable("NAMESPACE_REVOKED", "the namespace is not known here; one was taken from this proxy a moment "
-                                             "ago, and who serves it now is not known yet")
+def _unsettled() -> PrismError:
+    return _unavailable("NAMESPACE_UNSETTLED", "the namespace is not in force here, but may be soon, or elsewhere: one "
+                                               "of its partition was just revoked, or could not be put in force")
 
 
 def _nobody() -> PrismError:

@@ -19,11 +19,11 @@ class Owner:
 class PartitionMap:
     """The owner of each partition; None where there is none.
 
-    `arriving`: in the partitions of this proxy are namespaces that it does not know yet. `revoked` are partitions of
-    this proxy of which a namespace was taken a moment ago.
+    `arriving`: in the partitions of this proxy are namespaces that it does not know yet. `unsettled` are
+    partitions of this proxy of which a namespace was just revoked, or could not be put in force.
     """
 
     revision: int
     owners: tuple[Owner | None, ...]
     arriving: bool = False
-    revoked: frozenset[int] = frozenset()
+    unsettled: frozenset[int] = frozenset()

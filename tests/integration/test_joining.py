@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import Any
 
@@ -176,3 +177,32 @@ async def test_a_proxy_that_starts_again_gets_its_namespaces_before_it_serves(ad
         await control.CreateNamespace(pb.CreateNamespaceRequest(namespace="orders", config=MEMSTORE))
     async with joined(admin.port) as process, client(process) as (_, store):
         await store.Set(kv.SetRequest(key="a", value=b"1"), metadata=in_namespace("orders"))
+
+
+@pytest.mark.parametrize("workers", ["1", "2"])
+async def test_what_a_proxy_could_not_serve_when_it_registered_is_unavailable_and_tried_again(
+    admin: AdminProcess, tmp_path: Path, workers: str
+) -> None:
+    """The file is in use when the proxy starts again, as it is by a worker that outlives its supervisor."""
+    arguments = ("--workers", workers, "--admin-data-dir", str(tmp_path))
+    async with joined(admin.port, *arguments) as process, client(process) as (control, store):
+        await control.CreateNamespace(pb.CreateNamespaceRequest(namespace="orders", config=sqlite_at("orders.db")))
+        await store.Set(kv.SetRequest(key="a", value=b"1"), metadata=in_namespace("orders"))
+    config = tmp_path / "other.yaml"
+    config.write_text(f"namespaces: {{other: {{backends: {{store: {{driver: sqlite, config: {{path: "
+                      f"{tmp_path / 'orders.db'}}}}}}}}}}}")
+    async with AsyncExitStack() as stack:
+        async with proxy("--config", str(config)):
+            process = await stack.enter_async_context(joined(admin.port, *arguments))
+            assert "STORE_IN_USE" in (await process.line("an assignment was refused"))["problem"]
+            _, store = await stack.enter_async_context(client(process))
+            with pytest.raises(grpc.aio.AioRpcError) as error:
+                await store.Get(kv.GetRequest(key="a"), metadata=in_namespace("orders"))
+            assert error.value.code() is grpc.StatusCode.UNAVAILABLE
+            assert "could not be put in force" in error.value.details()
+        found = None
+        async with asyncio.timeout(10):
+            while found is None:
+                with contextlib.suppress(grpc.aio.AioRpcError):
+                    found = await store.Get(kv.GetRequest(key="a"), metadata=in_namespace("orders"))
+        assert found.value == b"1"

@@ -85,15 +85,15 @@ async def test_namespaces_that_are_on_their_way_are_not_told_missing() -> None:
     assert not way.ownership.set(PartitionMap(1, owners))
 
 
-async def test_namespaces_that_were_just_revoked_are_not_told_missing() -> None:
+async def test_namespaces_of_unsettled_partitions_are_not_told_missing() -> None:
     way = Way()
     owners = tuple((SELF, FIRST)[partition % 2] for partition in range(PARTITIONS))
-    assert way.ownership.set(PartitionMap(1, owners, revoked=frozenset({2, 3})))
+    assert way.ownership.set(PartitionMap(1, owners, unsettled=frozenset({2, 3})))
     refused = way.ownership.routes[2]
     assert refused is not None
     assert way.ownership.routes[0] is None
     assert way.ownership.routes[3] is way.ownership.routes[1], "who has the partition now is asked, and says"
-    assert way.ownership.set(PartitionMap(1, owners)), "the same map, and the grace is over"
+    assert way.ownership.set(PartitionMap(1, owners)), "the same map, and all is settled"
     assert way.ownership.routes[2] is None
 
 
