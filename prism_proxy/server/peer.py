@@ -20,6 +20,7 @@ from prism_proxy.errors import PrismError, StatusCode
 from prism_proxy.server.limits import Limits
 from prism_proxy.server.listener import Address
 from prism_proxy.settings import check, setting
+from prism_proxy.telemetry import log
 
 TICK_SECONDS = 1.0
 RETRY_SECONDS = 1.0  # what callers are told to wait when a call was not executed
@@ -73,6 +74,7 @@ class Peer:
         moved: Callable[[str], None] = lambda namespace: None,
     ) -> None:
         self._loop = asyncio.get_running_loop()
+        self._log = log.get("prism.peer")
         self._address = Address.parse(address)
         self._name = name or address
         self._tls = tls
@@ -127,7 +129,10 @@ class Peer:
                 self._missed()
                 try:
                     await self._open()
-                except (OSError, TimeoutError):
+                except Exception as error:  # noqa: BLE001 - whatever it is, nobody else connects
+                    if not isinstance(error, OSError):  # as TimeoutError is
+                        self._log.error("a connection to another process failed unexpectedly", peer=self._name,
+                                        exc_info=error)
                     ceiling = min(self._options.backoff_most_s, self._options.backoff_first_s * 2 ** min(failures, 16))
                     failures += 1
                     await asyncio.sleep(random.uniform(ceiling / 2, ceiling))
@@ -154,7 +159,7 @@ class Peer:
         return self.handler.waiting > 0 and self.handler.connection_count < self._options.connections
 
     async def _open(self) -> None:
-        """One connection the owner has greeted. OSError or TimeoutError when there is none in time."""
+        """One connection the owner has greeted. OSError when there is none in time."""
         opened = self._loop.create_future()
         connection = ForwardConnection(self.handler, self._limits, opened)
         address, tls = self._address, self._tls() if self._tls is not None else None
@@ -167,7 +172,10 @@ class Peer:
                 else:
                     transport, _ = await self._loop.create_connection(
                         lambda: connection, address.host, address.port, ssl=tls)
-                    transport.get_extra_info("socket").setsockopt(
+                    opening = transport.get_extra_info("socket")
+                    if opening is None:
+                        raise ConnectionResetError("the connection was closed at once")
+                    opening.setsockopt(
                         socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, int(self._options.unacknowledged_s * 1e3))
                 self._connections.add(connection)
                 await opened

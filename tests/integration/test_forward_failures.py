@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import socket
 import struct
+import threading
 from collections.abc import AsyncIterator
 from typing import Any
 
 import grpc
 import pytest
+import uvloop
 from google.rpc import error_details_pb2, status_pb2
 
 from prism_proxy._native.routing import NativeRoute, RouteTable
@@ -83,6 +86,35 @@ async def test_calls_do_not_wait_for_a_proxy_that_has_been_away_for_longer_until
                 assert pair.peer.stats()["waiting"] == 0, "refused at once"
             await pair.owner.start()
             await until(lambda: not pair.peer.handler.down)
+
+
+def test_a_peer_whose_connections_are_reset_at_once_is_tried_again() -> None:
+    """As by a process that dies: in uvloop, which processes have, nobody can ask for its socket then."""
+    resets = 0
+
+    def reset_all(listening: socket.socket) -> None:
+        nonlocal resets
+        with contextlib.suppress(OSError):
+            while True:
+                connection, _ = listening.accept()
+                connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+                connection.close()
+                resets += 1
+
+    async def connect(port: int) -> None:
+        peer = Peer(f"127.0.0.1:{port}", options=QUICK)
+        peer.start()
+        await until(lambda: resets >= 20)
+        await peer.close()
+
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        thread = threading.Thread(target=reset_all, args=(listening,))
+        thread.start()
+        try:
+            uvloop.run(connect(listening.getsockname()[1]))
+        finally:
+            listening.shutdown(socket.SHUT_RDWR)
+            thread.join()
 
 
 async def test_calls_wait_for_a_worker_however_long_it_has_been_away() -> None:
