@@ -98,7 +98,7 @@ class SharedCluster:
             try:
                 async with asyncio.timeout(self._config.connect_timeout_s + self._config.read_timeout_s):
                     await self._look(stale)
-            except (*FAILURES, TimeoutError) as error:
+            except Exception as error:  # noqa: BLE001 - whatever redis-py makes of an answer, nobody else looks
                 self._failed(str(error) or type(error).__name__)
             else:
                 self.failure = None
