@@ -154,7 +154,7 @@ class DataMoves:
             await asyncio.shield(running.task)
         except asyncio.CancelledError:
             if not running.abandoned:  # we are ending: a restarted admin knows nothing of this move
-                running.task.add_done_callback(lambda task: task.cancelled() or task.exception())  # nobody asks else
+                running.task.add_done_callback(lambda task: task.cancelled() or task.exception())  # else it is logged
                 running.task.cancel()
                 raise
             self._abandon(running)

@@ -61,11 +61,10 @@ class Ownership:
         if found.arriving:
             ours = _refusing(self.proxy_id, _arriving, ours=True)
             ways |= {owner: ours for owner in found.owners if owner is not None and owner not in others}
-        nobody = _refusing("", _nobody)
+        nobody, unsettled = _refusing("", _nobody), _refusing(self.proxy_id, _unsettled, ours=True)
         self.routes = [nobody if owner is None else ways.get(owner) for owner in found.owners]
         for partition in found.unsettled:
-            if self.routes[partition] is None:
-                self.routes[partition] = _refusing(self.proxy_id, _unsettled, ours=True)
+            self.routes[partition] = self.routes[partition] or unsettled
         for owner in self._peers.keys() - others:
             peer = self._peers.pop(owner)
             self._leaving[peer] = asyncio.get_running_loop().create_task(self._leave(peer))
