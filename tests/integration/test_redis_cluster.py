@@ -104,9 +104,7 @@ async def test_a_slot_moves_under_load_and_no_call_fails() -> None:
 async def test_a_replica_takes_over() -> None:
     """While the primary is away, its keys fail, and those of others do not, until the cluster itself gives up."""
     async with RedisCluster(replicated=True) as cluster, drivers(cluster, 1) as (driver,):
-        tag = next(b"t%d" % number for number in range(1000) if cluster.owner(key_slot(b"t%d" % number))
-                   is cluster.nodes[0])
-        async with Load(driver, tag) as load:
+        async with Load(driver, cluster.tag(0)) as load:
             await cluster.nodes[0].kill()
             async with asyncio.timeout(20):
                 while driver.health().status is Health.HEALTHY:
@@ -118,6 +116,25 @@ async def test_a_replica_takes_over() -> None:
             await load.progress()
             assert sum(load.failures.values()) == seen
         assert set(load.failures) <= {"BACKEND_UNAVAILABLE unknown", "BACKEND_UNAVAILABLE not_executed"}
+
+
+async def test_a_node_that_refuses_all_keys_is_not_healthy() -> None:
+    """It answers; but as long as the cluster is not whole as it sees it, it serves nobody."""
+    async with RedisCluster() as cluster, drivers(cluster, 1) as (driver,):
+        node, tag = cluster.nodes[0], cluster.tag(0)
+        slot = key_slot(tag) - 1
+        async with node.client() as client, asyncio.timeout(20):
+            await client.execute_command("CLUSTER DELSLOTS", slot)
+            with pytest.raises(RespError, match="CLUSTERDOWN"):
+                await driver.get(b"{%b}" % tag)
+            while driver.health().status is Health.HEALTHY:
+                await asyncio.sleep(0.01)
+            told = driver.health()
+            assert told.status is Health.DEGRADED
+            assert f"{node.address}: it says the cluster is down" in told.message
+            await client.execute_command("CLUSTER ADDSLOTS", slot)
+            while driver.health().status is not Health.HEALTHY:
+                await asyncio.sleep(0.01)
 
 
 async def test_namespaces_share_the_connections_to_each_node() -> None:

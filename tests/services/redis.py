@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from redis.asyncio import Redis
+from redis.crc import key_slot
 from redis.exceptions import RedisError
 
 from scripts import tools
@@ -213,6 +214,10 @@ class RedisCluster:
     def owner(self, slot: int) -> RedisServer:
         """Who had a slot at first."""
         return next(node for index, node in enumerate(self.nodes) if slot < 16384 * (index + 1) // 3)
+
+    def tag(self, index: int) -> bytes:
+        """A hash tag whose keys a node had at first."""
+        return next(tag for tag in map(b"t%d".__mod__, range(1000)) if self.owner(key_slot(tag)) is self.nodes[index])
 
     async def __aexit__(self, *_: object) -> None:
         for node in self._all:

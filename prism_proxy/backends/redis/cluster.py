@@ -93,12 +93,11 @@ class Cluster(Commands):
         if shared is None:
             return without_server(self._config, self._line, self._closed)
         nodes = shared.primaries()
-        answering = [node for node in nodes if node.name not in shared.silent]
-        ready = 0 if shared.failure else max(1, sum(len(node._connections) for node in answering))
-        failure = shared.failure or f"no answer from {', '.join(sorted(shared.silent))}"
+        useful = [node for node in nodes if node.name not in shared.down]
+        ready = max(1, sum(len(node._connections) for node in useful)) if useful and not shared.failure else 0
         return report(shared.info, self._config, Connections(
-            ready, ready + len(shared.silent), sum(len(node._free) for node in answering), sum(self._at.values()),
-            sum(self._room(shared, node.name) for node in nodes) or 1, failure, self._line))
+            ready, ready + len(shared.down), sum(len(node._free) for node in useful), sum(self._at.values()),
+            sum(self._room(shared, node.name) for node in nodes) or 1, shared.failure or shared.troubles, self._line))
 
     # --- commands ---------------------------------------------------------------------------------------------------
 

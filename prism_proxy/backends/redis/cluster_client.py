@@ -20,7 +20,7 @@ from redis.backoff import NoBackoff
 from prism_proxy.backends.redis.config import RedisConfig
 from prism_proxy.telemetry import log
 
-LOOK_S, LOOK_DOWN_S = 5.0, 0.5  # between two looks whether every primary answers
+LOOK_S, LOOK_DOWN_S = 5.0, 0.5  # between two looks whether every primary is of use
 # connections to a node, as a multiple of the setting: 1 + 1/2 + ... + 1/1000, for namespaces that want their equal part
 # while others have more
 OVERFLOW = 8
@@ -29,8 +29,9 @@ _SECTIONS = ("server", "replication", "persistence")
 
 
 class SharedCluster:
-    """`failure` is None while a primary answers; `silent` are those that do not. `users` counts the namespaces that
-    have commands at a node, by its name."""
+    """`failure` is None while a primary answers. `down` says why a primary is of no use: it does not answer, or
+    refuses all keys because the cluster is not whole as it sees it (after a failover they learn of it one by one).
+    `users` counts the namespaces that have commands at a node. Both by the node's name."""
 
     def __init__(self, config: RedisConfig) -> None:
         self._config = config
@@ -42,7 +43,7 @@ class SharedCluster:
         self.looked = asyncio.Event()
         self.users: Counter[str] = Counter()
         self.failure: str | None = "not connected yet"
-        self.silent: set[str] = set()
+        self.down: dict[str, str] = {}
         self.info: dict[str, str] = {}
 
     def open(self) -> None:
@@ -88,12 +89,16 @@ class SharedCluster:
         """Something did not go as the topology says: look at once."""
         self._stale.set()
 
+    @property
+    def troubles(self) -> str:
+        return "; ".join(f"{name}: {why}" for name, why in sorted(self.down.items()))
+
     # --- watch ------------------------------------------------------------------------------------------------------
 
     async def _watch(self) -> None:
-        """Look whether every primary answers, all the time."""
+        """Look whether every primary is of use, all the time."""
         while not self._closed:
-            stale = self._stale.is_set() or bool(self.silent) or self.failure is not None
+            stale = self._stale.is_set() or bool(self.down) or self.failure is not None
             self._stale.clear()
             try:
                 async with asyncio.timeout(self._config.connect_timeout_s + self._config.read_timeout_s):
@@ -103,8 +108,7 @@ class SharedCluster:
             else:
                 self.failure = None
             self.looked.set()
-            down = self.silent or self.failure
-            await self._pause(random.uniform(0.8, 1.2) * (LOOK_DOWN_S if down else LOOK_S))
+            await self._pause(random.uniform(0.8, 1.2) * (LOOK_DOWN_S if self.down or self.failure else LOOK_S))
 
     async def _pause(self, seconds: float) -> None:
         """Until the next look: at most twice a second."""
@@ -125,22 +129,25 @@ class SharedCluster:
         elif stale:
             await self._client.nodes_manager.initialize()
         nodes = self.primaries()
-        answers = await asyncio.gather(*(self._answers(node) for node in nodes))
-        self.silent = {node.name for node, answer in zip(nodes, answers, strict=True) if answer is not None}
-        if len(self.silent) == len(nodes):
-            raise exceptions.ConnectionError(next(filter(None, answers), "the cluster has no primary"))
-        await self._learn(next(node for node in nodes if node.name not in self.silent))
+        troubles = await asyncio.gather(*(self._trouble(node) for node in nodes))
+        self.down = {node.name: str(trouble) or type(trouble).__name__
+                     for node, trouble in zip(nodes, troubles, strict=True) if trouble is not None}
+        answering = [node for node, trouble in zip(nodes, troubles, strict=True)
+                     if trouble is None or isinstance(trouble, exceptions.ClusterDownError)]
+        if not answering:
+            raise exceptions.ConnectionError(self.troubles or "the cluster has no primary")
+        await self._learn(answering[0])
 
-    async def _answers(self, node: Any) -> str | None:
-        """Why a node does not."""
+    async def _trouble(self, node: Any) -> Exception | None:
+        """Why a node is of no use: ClusterDownError if it answers, but would refuse all keys."""
         try:
             async with asyncio.timeout(self._config.connect_timeout_s):
-                await node.execute_command("PING")
-        except exceptions.MaxConnectionsError:
+                told = await node.execute_command("CLUSTER INFO")
+        except (exceptions.MaxConnectionsError, exceptions.NoPermissionError):
             return None
         except (*FAILURES, TimeoutError) as error:
-            return f"{node.name}: {str(error) or type(error).__name__}"
-        return None
+            return error
+        return None if told.get("cluster_state") == "ok" else exceptions.ClusterDownError("it says the cluster is down")
 
     async def _learn(self, node: Any) -> None:
         """What a server says of itself."""
