@@ -17,6 +17,7 @@ import pytest
 
 from prism_proxy.server.server import Server
 from tests.support.echo import FRESH
+from tests.support.h2peer import DATA, NO_ERROR, H2Peer, frame, message
 from tests.support.scripted import KINDS, SERVICE, Call, Scripted, generate, on_the_wire, perform
 
 # Response metadata that may differ, and why. Nothing else may.
@@ -197,6 +198,21 @@ async def test_a_servicer_that_stops_reading_early_ends_the_call() -> None:
     async with each(Plain("stream_unary", behaviour)) as channels_:
         for channel in channels_:
             assert await asyncio.wait_for(channel.stream_unary(PLAIN)(send()), 5) == b"first"
+
+
+async def test_a_reply_before_the_end_of_the_request_asks_for_no_more_of_it() -> None:
+    async def behaviour(requests: AsyncIterator[bytes], context: Any) -> bytes:
+        return await anext(aiter(requests))
+
+    async with both(Plain("stream_unary", behaviour)) as ports:
+        for port in ports:
+            async with H2Peer(port) as peer:
+                stream = await peer.start(PLAIN)
+                await peer.send(frame(DATA, 0, stream, message(b"first")))
+                reply = await peer.reply(stream)
+                assert reply.messages() == [b"first"]
+                await peer.until(lambda reply=reply: reply.reset is not None)  # type: ignore[misc]
+                assert reply.reset == NO_ERROR
 
 
 async def test_abort_with_ok_is_an_error_of_the_servicer() -> None:

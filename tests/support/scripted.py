@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 
 import grpc
 
-from tests.support.h2peer import DATA, END_STREAM, H2Peer, frame, message
+from tests.support.h2peer import DATA, END_STREAM, NO_ERROR, H2Peer, frame, message
 
 SERVICE = "test.Scripted"
 KINDS = ("unary_unary", "unary_stream", "stream_unary", "stream_stream")
@@ -279,7 +279,9 @@ async def on_the_wire(port: int, call: Call, permitted: Collection[Any]) -> tupl
         own = [[pair for pair in pairs if pair[0] not in (":status", "content-type")] for pairs in own]
         # A message beside a bad status of a unary reply is sent by grpcio, and dropped by every client.
         messages = [] if call.unary_reply and reply.status else reply.messages()
-        return messages, reply.reset, sorted(own[0]), sorted(own[1]), reply.http_status
+        # NO_ERROR asks for no more of the request: sent where the reply ended before the end of the request was read.
+        reset = None if reply.reset == NO_ERROR else reply.reset
+        return messages, reset, sorted(own[0]), sorted(own[1]), reply.http_status
 
 
 def wire_pairs(pairs: list[tuple[str, Any]]) -> list[tuple[str, str]]:
