@@ -81,6 +81,9 @@ cdef struct Sum:
 
 
 cdef inline const uint8_t* start(bytes data) noexcept:
+    """NULL for None."""
+    if data is None:
+        return NULL
     return <const uint8_t*>PyBytes_AS_STRING(data)
 
 
@@ -227,7 +230,7 @@ cdef class MemStore:
         cdef const uint8_t* last = NULL
         cdef size_t length = 0
         page.items, page.count, page.values = [], count, values
-        if ms_scan(self.store, start(prefix), len(prefix), NULL if after is None else start(after),
+        if ms_scan(self.store, start(prefix), len(prefix), start(after),
                    0 if after is None else len(after), SCAN_KEYS, self.now(), visit, <void*>page, &last, &length):
             return page.items, None
         if page.error is not None:
@@ -276,7 +279,7 @@ cdef class MemStore:
         cdef const uint8_t* last = NULL
         cdef size_t length = 0
         page.items, page.count, page.values, page.expiries = [], SCAN_KEYS, True, True
-        if ms_scan(self.store, start(b""), 0, NULL if after is None else start(after),
+        if ms_scan(self.store, start(b""), 0, start(after),
                    0 if after is None else len(after), SCAN_KEYS, self.now(), visit, <void*>page, &last, &length):
             return page.items, None
         if page.error is not None:
@@ -309,7 +312,7 @@ cdef class MemStore:
         init_sum(&total, horizon, shift)
         if until is not None:
             total.until, total.until_length = start(until), len(until)
-        ended = ms_scan(self.store, start(b""), 0, NULL if after is None else start(after),
+        ended = ms_scan(self.store, start(b""), 0, start(after),
                         0 if after is None else len(after), DIGEST_KEYS, self.now(), add_to_sum, &total, &last, &length)
         if ended or total.beyond:
             return total.records, total.value, until
