@@ -16,9 +16,10 @@ class EndedCall:
     peer: str
     spans: list[Span] | tuple[()]
     trace: TraceIds | None
+    streaming: bool
     def __init__(
         self, stats: Any, code: int, elapsed_ns: int, metadata: tuple[tuple[str, str | bytes], ...], peer: str,
-        spans: list[Span] | tuple[()], trace: TraceIds | None = None,
+        spans: list[Span] | tuple[()], trace: TraceIds | None = None, streaming: bool = False,
     ) -> None: ...
 
 class CallWatch:

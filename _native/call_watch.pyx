@@ -76,7 +76,8 @@ cdef class CallWatch:
         self.budget_ns -= self.report_cost_ns
         try:
             self.report(EndedCall(stats, code, elapsed_ns, head.metadata(), getattr(head.session, "peer", ""),
-                                  getattr(call, "spans", None) or (), trace_ids(head)))
+                                  getattr(call, "spans", None) or (), trace_ids(head),
+                                  getattr(call, "streaming", False)))
         except Exception as error:
             head.session.loop.call_exception_handler({"message": "a call could not be reported", "exception": error})
 
@@ -90,12 +91,12 @@ cdef object trace_ids(RequestHead head):
 
 class EndedCall:
     """What is told of a call. `ended_ns` is Unix time; `spans` are (name, began_ns, ended_ns, attributes, error) tuples
-    on the same clock; `trace` as of `trace_ids`."""
+    on the same clock; `trace` as of `trace_ids`; `streaming` is known of servicers' calls only."""
 
     __slots__ = ("backend", "code", "elapsed_ns", "ended_ns", "metadata", "namespace", "operation", "peer", "service",
-                 "spans", "trace")
+                 "spans", "streaming", "trace")
 
-    def __init__(self, stats, code, elapsed_ns, metadata, peer, spans, trace=None):
+    def __init__(self, stats, code, elapsed_ns, metadata, peer, spans, trace=None, streaming=False):
         self.namespace = stats.namespace
         self.service = stats.service
         self.operation = stats.operation
@@ -107,3 +108,4 @@ class EndedCall:
         self.peer = peer
         self.spans = spans
         self.trace = trace
+        self.streaming = streaming

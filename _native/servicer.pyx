@@ -151,6 +151,10 @@ cdef class Context:
         """(trace, span, parent) of the call, where calls are traced; see `call_watch.trace_ids`."""
         return trace_ids(self.stream)
 
+    @property
+    def streaming(self):
+        return self.handler.request_streaming or self.handler.response_streaming
+
     # --- the call -----------------------------------------------------------------------------------------------
 
     async def run(self, bytes request):

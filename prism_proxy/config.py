@@ -42,7 +42,8 @@ class ProxyConfig:
         "Which calls get a log line of their own: errors are failures of ours and slow calls, a few lines a second.",
         "errors", choices=("none", "errors", "all"))
     slow_call_s: float = setting(
-        "Calls that take longer are slow: they are logged and traced.", 0.1, minimum=0, maximum=3600, unit="seconds")
+        "Calls that take longer are slow: they are traced, and logged unless they are streams.", 0.1, minimum=0,
+        maximum=3600, unit="seconds")
     trace: TraceOptions = setting("Spans by OpenTelemetry; needs the extra prism-proxy[otel].", factory=TraceOptions)
     log_level: str = setting(
         "The least level that is logged.", "info", choices=("debug", "info", "warning", "error"), live=True)

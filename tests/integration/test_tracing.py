@@ -10,6 +10,7 @@ from typing import Any
 
 import grpc
 import pytest
+from grpc_health.v1 import health_pb2, health_pb2_grpc
 from opentelemetry.sdk.trace.sampling import TraceIdRatioBased
 from prometheus_client.parser import text_string_to_metric_families
 
@@ -172,6 +173,9 @@ async def test_slow_calls_are_logged_with_their_trace() -> None:
     assert not [line for line in proxy.lines if line["logger"] == "prism.calls"]
     proxy = await ProxyProcess(*QUIET, "--slow-call-s", "0.0000001").start()
     async with grpc.aio.insecure_channel(proxy.address) as channel:
+        watch = health_pb2_grpc.HealthStub(channel).Watch(health_pb2.HealthCheckRequest())
+        await watch.read()
+        watch.cancel()  # how long a stream lasts is its caller's affair: no line
         await basic(channel).Get(keyvalue_basic_pb2.GetRequest(key="secret-key"),
                                  metadata=(*SAMPLED, ("x-request-id", "r-7")))
     await proxy.stop()
