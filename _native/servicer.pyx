@@ -153,6 +153,7 @@ cdef class Context:
 
     @property
     def streaming(self):
+        """Whether either side sends a stream: how long the call lasts is then its caller's wish."""
         return self.handler.request_streaming or self.handler.response_streaming
 
     # --- the call -----------------------------------------------------------------------------------------------

@@ -54,7 +54,7 @@ class CallReports:
         if self._export is not None:
             self._export(call)
         failed = call.code in _OURS_NUMBERS
-        slow = call.elapsed_ns > self._slow_ns and not call.streaming  # whose length is its caller's wish
+        slow = call.elapsed_ns > self._slow_ns and not call.streaming
         if self._log_calls == "all" or (self._log_calls == "errors" and (failed or slow)):
             self._write(call, failed=failed, slow=slow)
 

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 from collections import Counter
 from collections.abc import AsyncIterator
+from typing import Any
 
 import pytest
 from redis.asyncio import Redis
@@ -24,8 +25,8 @@ CALLERS = 20
 
 
 @contextlib.asynccontextmanager
-async def drivers(cluster: RedisCluster, count: int, **settings: int) -> AsyncIterator[list[RedisDriver]]:
-    config = RedisConfig(mode="cluster", nodes=(cluster.nodes[1].address,), **settings)  # type: ignore[arg-type]
+async def drivers(cluster: RedisCluster, count: int, **settings: Any) -> AsyncIterator[list[RedisDriver]]:
+    config = RedisConfig(mode="cluster", nodes=(cluster.nodes[1].address,), **settings)
     lines = Lines()
     made = [RedisDriver(config.within(f"n{number}"), lines) for number in range(count)]
     await asyncio.gather(*(driver.open() for driver in made))
@@ -135,6 +136,17 @@ async def test_a_node_that_refuses_all_keys_is_not_healthy() -> None:
             await client.execute_command("CLUSTER ADDSLOTS", slot)
             while driver.health().status is not Health.HEALTHY:
                 await asyncio.sleep(0.01)
+
+
+async def test_a_user_who_may_not_ask_for_the_state_of_the_cluster_is_served() -> None:
+    async with RedisCluster() as cluster:
+        for node in cluster.nodes:
+            async with node.client() as client:
+                await client.execute_command("ACL SETUSER app on >secret ~* &* +@all -cluster|info")
+        async with drivers(cluster, 1, username="app", password="secret") as (driver,):
+            await driver.set(b"key", b"value")
+            assert await driver.get(b"key") == b"value"
+            assert driver.health().status is Health.HEALTHY
 
 
 async def test_namespaces_share_the_connections_to_each_node() -> None:

@@ -91,6 +91,7 @@ class SharedCluster:
 
     @property
     def troubles(self) -> str:
+        """What is the matter with the primaries that are `down`, for people; empty when nothing is."""
         return "; ".join(f"{name}: {why}" for name, why in sorted(self.down.items()))
 
     # --- watch ------------------------------------------------------------------------------------------------------
