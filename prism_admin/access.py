@@ -1,7 +1,7 @@
 """Who may do what: roles, what each method asks for, and how often a user may call.
 
-A role is a set of scopes. Without an access file whoever is identified has the role `admin`; with one, certificates and
-tokens that it does not name have none.
+A role is a set of scopes. Without an access file every identified caller has the role `admin`; with one, a caller that
+it does not name has none.
 """
 
 from __future__ import annotations
@@ -12,8 +12,6 @@ import time
 from collections import deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Any
 
 READ, WRITE, OPERATIONAL, AUDIT, PROXY = "admin:read", "admin:write", "admin:operational", "admin:audit", "proxy"
 ROLES: Mapping[str, frozenset[str]] = {
@@ -35,10 +33,6 @@ SCOPES: Mapping[str, str] = {
 EXPENSIVE = frozenset({_ADMIN + "PlanRebalance", _ADMIN + "Rebalance"})  # they look at every namespace and partition
 WINDOW_SECONDS = 60.0
 MAX_USERS = 10_000
-
-
-class AccessError(ValueError):
-    """The access file cannot be used; the message names it, and what to change."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,45 +58,6 @@ class Access:
 def permitted(method: str, role: str) -> bool:
     """Whether a role may call a method, by its full name. What is not in SCOPES is for admins."""
     return SCOPES.get(method, WRITE) in ROLES.get(role, frozenset())
-
-
-def read_access(path: Path) -> Access:
-    """The access file. AccessError."""
-    import yaml  # only who has such a file pays for it
-
-    try:
-        found = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise AccessError(f"--access-file {path}: {error.strerror}") from None
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise AccessError(f"--access-file {path}: {' '.join(str(error).split())}") from None
-    if not isinstance(found, dict) or not found or not found.keys() <= {"certificates", "tokens"}:
-        raise AccessError(f"--access-file {path}: write a mapping with the keys certificates and tokens")
-    tokens = {}
-    for name, entry in _mapping(found.get("tokens"), f"--access-file {path}: tokens").items():
-        where = f"--access-file {path}: tokens.{name}"
-        if not isinstance(entry, dict) or entry.keys() != {"role", "sha256"}:
-            raise AccessError(f"{where}: write role and sha256, the SHA-256 of the token in hex")
-        digest = str(entry["sha256"]).lower()
-        if len(digest) != 64 or not set(digest) <= set("0123456789abcdef"):
-            raise AccessError(f"{where}.sha256: write 64 hexadecimal digits")
-        tokens[digest] = (str(name), _role(entry["role"], where))
-    certificates = {
-        str(name): _role(role, f"--access-file {path}: certificates.{name}")
-        for name, role in _mapping(found.get("certificates"), f"--access-file {path}: certificates").items()}
-    return Access(certificates, tokens)
-
-
-def _mapping(found: Any, where: str) -> dict[Any, Any]:
-    if found is not None and not isinstance(found, dict):
-        raise AccessError(f"{where}: write a mapping by name")
-    return found or {}
-
-
-def _role(found: Any, where: str) -> str:
-    if found not in ROLES:
-        raise AccessError(f"{where}: role {found!r} is not one of {', '.join(ROLES)}")
-    return str(found)
 
 
 @dataclass(frozen=True, slots=True)

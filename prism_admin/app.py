@@ -83,6 +83,8 @@ class App:
     async def start(self) -> None:
         """Serve; `port` is known afterwards. Call `stop` also when this fails."""
         config = self._config
+        if problem := config.security.problem():
+            raise StartError(problem)
         self._hold_database()
         store = await open_store(config.database)
         self._closing.append(store.close)

@@ -34,7 +34,8 @@ class Identity:
 @dataclass(frozen=True, slots=True)
 class Security:
     """What callers must show. `token` empty asks for none; with `client_ca` they must have a certificate of it.
-    `access` gives roles to certificates and further tokens; the shared `token` is an admin's."""
+    `access` gives roles to certificates and further tokens, and then a caller must have one of those, or the shared
+    `token`, which is an admin's."""
 
     token: str = ""
     certificate: Path | None = None
@@ -44,7 +45,14 @@ class Security:
 
     @property
     def asks(self) -> bool:
-        return bool(self.token) or self.client_ca is not None or (self.access is not None and bool(self.access.tokens))
+        return bool(self.token) or self.client_ca is not None or self.access is not None
+
+    def problem(self) -> str | None:
+        """Why these cannot go together; None when they can."""
+        if self.access is not None and self.access.certificates and self.client_ca is None:
+            return ("--access-file gives roles to certificates, but no caller is asked for one: give --tls-client-ca, "
+                    "with --tls-cert and --tls-key")
+        return None
 
     def server_credentials(self) -> grpc.ServerCredentials | None:
         """None without TLS. OSError when a file cannot be used."""

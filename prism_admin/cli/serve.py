@@ -44,7 +44,7 @@ def serve(
     gc.disable()  # while it loads, nothing is garbage; looking for some takes a sixth of the start
     import asyncio
 
-    from prism_admin.access import AccessError, read_access
+    from prism_admin.access_file import AccessError, read_access
     from prism_admin.app import AdminConfig, App, StartError
     from prism_admin.cli.main import token_of
     from prism_admin.security import Security

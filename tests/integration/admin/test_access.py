@@ -11,9 +11,13 @@ import grpc
 import pytest
 
 from prism.admin.v1 import admin_pb2 as pb
-from prism_admin.access import AccessError, RateLimiter, Rates, read_access
+from prism.admin.v1 import admin_pb2_grpc
+from prism_admin.access import RateLimiter, Rates
+from prism_admin.access_file import AccessError, read_access
 from prism_admin.security import Security
 from tests.integration.admin.cluster import REDIS, Cluster
+from tests.services.admin import AdminProcess, run
+from tests.services.certificates import Authority
 
 TOKENS = {"ada": ("admin", "ada-token"), "olga": ("operator", "olga-token"), "vera": ("viewer", "vera-token"),
           "proxies": ("proxy", "proxy-token")}
@@ -91,14 +95,26 @@ def test_the_default_rates_hold_over_any_minute() -> None:
     assert limiter.refuse("ada", method) is None
 
 
+DIGEST = hashlib.sha256(b"token").hexdigest()
+
+
 @pytest.mark.parametrize(("text", "said"), [
-    ("[]", "write a mapping with the keys certificates and tokens"),
-    ("tokenz: {}", "write a mapping with the keys"),
-    ("certificates: {ada: king}", "certificates.ada: role 'king' is not one of admin, operator, viewer, proxy"),
-    ("tokens: {ada: {role: admin}}", "tokens.ada: write role and sha256"),
-    ("tokens: {ada: {role: admin, sha256: abc}}", "tokens.ada.sha256: write 64 hexadecimal digits"),
-    ("certificates: [ada]", "certificates: write a mapping by name"),
+    ("[]", "access.yaml:1:1: the document must be a mapping"),
+    ("", "nobody has a role: write certificates or tokens"),
+    ("tokenz: {}", "access.yaml:1:1: tokenz is no setting: did you mean 'tokens'?"),
+    ("certificates: {ada: king}", "certificates.ada is 'king': it must be one of admin, operator, viewer, proxy"),
+    ("certificates:\n  ada: [viewer]", "access.yaml:2:8: certificates.ada must be text, not a mapping or a sequence"),
+    ("certificates:\n  ada: viewer\n  ada: admin", "access.yaml:3:3: certificates.ada stands twice: first on line 2"),
+    ("certificates: {ada: !!str admin}", "tags such as"),
+    ("tokens: {ada: {role: admin}}", "tokens.ada.sha256 is missing: the SHA-256 of the token"),
+    ("tokens: {ada: {role: admin, sha256: abc}}", "tokens.ada.sha256 is not a SHA-256: write 64 hexadecimal digits"),
+    (f"tokens: {{ada: {{role: [viewer], sha256: {DIGEST}}}}}", "tokens.ada.role must be text"),
+    (f"tokens: {{ada: {{role: viewer, sha256: {DIGEST}}}, eve: {{role: admin, sha256: {DIGEST.upper()}}}}}",
+     "tokens.eve has the token of tokens.ada"),
+    ("tokens:", "tokens is empty"),
+    ("certificates: [ada]", "certificates must be a mapping"),
     ("a: [", "--access-file"),
+    ("tokens: {ada: \x00}", "--access-file"),
 ])
 def test_an_access_file_says_what_is_wrong(tmp_path: Path, text: str, said: str) -> None:
     file = tmp_path / "access.yaml"
@@ -108,6 +124,14 @@ def test_an_access_file_says_what_is_wrong(tmp_path: Path, text: str, said: str)
     assert said in str(caught.value)
 
 
+def test_names_that_yaml_takes_for_booleans_are_names(tmp_path: Path) -> None:
+    file = tmp_path / "access.yaml"
+    file.write_text("certificates: {no: viewer, on: proxy, 1: admin}")
+    access = read_access(file)
+    assert [access.of_certificate(name) for name in ("no", "on", "1", "False", "True")] == [
+        "viewer", "proxy", "admin", "", ""]
+
+
 def test_certificates_have_roles(tmp_path: Path) -> None:
     file = tmp_path / "access.yaml"
     file.write_text("certificates: {ada: admin, proxy-01: proxy}")
@@ -115,3 +139,48 @@ def test_certificates_have_roles(tmp_path: Path) -> None:
     assert [access.of_certificate(name) for name in ("ada", "proxy-01", "eve")] == ["admin", "proxy", ""]
     file.write_text("certificates: {ada: admin, '*': viewer}")
     assert read_access(file).of_certificate("eve") == "viewer"
+
+
+async def exit_of(*arguments: str) -> tuple[int, str]:
+    code, _, errors = await run("serve", "--listen", "127.0.0.1:0", "--metrics-listen", "off", *arguments)
+    return code, errors
+
+
+async def test_a_file_that_names_nobody_lets_nobody_in(tmp_path: Path) -> None:
+    file = tmp_path / "access.yaml"
+    file.write_text("tokens: {}")
+    admin = await AdminProcess(f"sqlite:///{tmp_path / 'admin.db'}", "--access-file", str(file)).start()
+    async with grpc.aio.insecure_channel(f"127.0.0.1:{admin.port}") as channel:
+        stub = admin_pb2_grpc.AdminServiceStub(channel)  # type: ignore[no-untyped-call]
+        for metadata in ((), (("x-admin-user", "root"),), (("authorization", "Bearer any"),)):
+            assert await code_of(stub.ListProxies(pb.ListProxiesRequest(), metadata=metadata, timeout=10)
+                                 ) is grpc.StatusCode.UNAUTHENTICATED
+    assert await admin.stop() == 0
+
+
+async def test_roles_of_certificates_need_an_authority(tmp_path: Path) -> None:
+    file = tmp_path / "access.yaml"
+    file.write_text("certificates: {ada: admin}")
+    code, errors = await exit_of("--db", f"sqlite:///{tmp_path / 'admin.db'}", "--access-file", str(file))
+    assert code == 1
+    assert errors.splitlines() == ["prism-admin: --access-file gives roles to certificates, but no caller is asked for "
+                                   "one: give --tls-client-ca, with --tls-cert and --tls-key"]
+
+
+async def test_a_certificate_that_the_file_does_not_name_has_no_role(tmp_path: Path) -> None:
+    authority = Authority(tmp_path)
+    certificate, key = authority.issue("admin", "localhost")
+    file = tmp_path / "access.yaml"
+    file.write_text("certificates: {ada: viewer}")
+    admin = await AdminProcess(
+        f"sqlite:///{tmp_path / 'admin.db'}", "--access-file", str(file), "--tls-cert", str(certificate),
+        "--tls-key", str(key), "--tls-client-ca", str(authority.ca_file)).start()
+    for name, expected in (("ada", grpc.StatusCode.OK), ("eve", grpc.StatusCode.PERMISSION_DENIED)):
+        certificate, key = authority.issue(name, name)
+        async with grpc.aio.secure_channel(f"localhost:{admin.port}", grpc.ssl_channel_credentials(
+                authority.ca_file.read_bytes(), key.read_bytes(), certificate.read_bytes()),
+                options=(("grpc.use_local_subchannel_pool", 1),)) as channel:
+            stub = admin_pb2_grpc.AdminServiceStub(channel)  # type: ignore[no-untyped-call]
+            assert await code_of(stub.ListProxies(pb.ListProxiesRequest(), metadata=(("x-admin-user", "ada"),),
+                                                  timeout=10)) is expected
+    assert await admin.stop() == 0
