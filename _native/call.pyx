@@ -125,7 +125,8 @@ cdef class ServerStream(GatedRequest):
             if method is None:
                 self.fail(UNIMPLEMENTED, "METHOD_NOT_FOUND", "unknown method " + self.header_text(self.path))
                 return
-            connection.last_method = method
+            if not method.transient:
+                connection.last_method = method
         self.method = method
         if method.namespaced:
             self.route = self.core.route(connection, self)
@@ -145,9 +146,12 @@ cdef class ServerStream(GatedRequest):
                       f"grpc-encoding {self.header_text(self.encoding)!r} is not supported: "
                       "use identity, gzip or deflate")
             return
-        if routed.handler is None:
-            routed.handler = choose(self.route, method)
-        self.handler = <Handler>routed.handler
+        if method.transient:
+            self.handler = choose(self.route, method)
+        else:
+            if routed.handler is None:
+                routed.handler = choose(self.route, method)
+            self.handler = <Handler>routed.handler
         if self.handler is None:
             self.fail(UNIMPLEMENTED, "METHOD_NOT_FOUND", "unknown method " + self.header_text(self.path))
             return

@@ -15,6 +15,7 @@ cdef class Method:
     cdef readonly str operation
     cdef readonly int index
     cdef readonly bint namespaced
+    cdef readonly bint transient        # of one call alone: a generic handler chose it by more than the path
     cdef readonly list natives          # of Handler
     cdef readonly object servicer       # Handler, or None
     cdef RoutedMethod unrouted          # for calls without a namespace, or with one that does not exist
@@ -34,6 +35,7 @@ cdef class ServerCore:
     cdef readonly object settings
     cdef dict methods
     cdef int method_count
+    cdef RoutedMethod generic           # statistics of calls that generic handlers serve: their paths are unbounded
     cdef RouteTable routes
     cdef readonly set connections
     cdef readonly int streams, handlers_running

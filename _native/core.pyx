@@ -16,17 +16,20 @@ from prism_proxy._native.routing cimport NativeRoute, RouteTable
 cdef enum:
     PARTITIONS = 256
 
+cdef str GENERIC = "/_generic/_generic"     # the label of methods that only a generic handler knows
 cdef str FORWARDED = "_forwarded"   # the label of namespaces that other proxies serve: we do not know their names
 
 
 cdef class Method:
-    def __cinit__(self, str path not None, int index, bint namespaced, list natives not None, servicer):
+    def __cinit__(self, str path not None, int index, bint namespaced, list natives not None, servicer,
+                  bint transient=False):
         self.path = path.encode()
         self.operation = path.rpartition("/")[2]
         self.index = index
         self.namespaced = namespaced
         self.natives = natives
         self.servicer = servicer
+        self.transient = transient
 
 
 cdef class RoutedMethod:
@@ -36,9 +39,9 @@ cdef class RoutedMethod:
 cdef class ServerCore:
     """Made by `prism_proxy.server.server.Server`.
 
-    `resolve(path, metadata)` names the servicer handler of a path outside the table (or None); `stats_for(namespace,
-    path, backend)` makes the statistics of a method; `describe_error(error, request_id)` turns a PrismError or
-    (code, reason, message) into (code, message, details).
+    `resolve(path, metadata)` makes the method of one call whose path is not in the table (or None);
+    `stats_for(namespace, path, backend)` makes the statistics of a method; `describe_error(error, request_id)` turns a
+    PrismError or (code, reason, message) into (code, message, details).
     """
 
     def __cinit__(self, loop, limits, NativeLimits native_limits not None, resolve, stats_for, describe_error,
@@ -60,6 +63,10 @@ cdef class ServerCore:
         self.method_count += 1
         self.methods[method.path] = method
         return method
+
+    def transient_method(self, str path not None, servicer, bint namespaced) -> Method:
+        """A method for one call. It is not kept: the next call of its path may be somebody else's."""
+        return Method(path, -1, namespaced, [], servicer, True)
 
     def set_routes(self, RouteTable table not None) -> None:
         """Swap the routing table. A route that is out of force is then held by the calls in progress on it alone."""
@@ -111,6 +118,12 @@ cdef class ServerCore:
     cdef RoutedMethod routed(self, NativeRoute route, Method method):
         """The method on the route, or on no route."""
         cdef RoutedMethod found
+        if method.transient:
+            if self.generic is None:
+                found = RoutedMethod.__new__(RoutedMethod)
+                found.stats = self.stats_for(None, GENERIC, "")
+                self.generic = found
+            return self.generic
         if route is None:
             found = method.unrouted
         else:

@@ -32,6 +32,7 @@ from prism_proxy.server.sync_servicer import adapt
 from prism_proxy.server.tls import TlsConfig, TlsContexts, TlsError
 
 TLS_RELOAD_SECONDS = 1.0
+MOST_ADAPTATIONS = 256
 RETRY_SHED_S, RETRY_VARIANTS = 0.5, 8
 
 
@@ -59,6 +60,7 @@ class Server:
         self.peer_proof: str | None = None
         self.watch: CallWatch | None = None
         self._generic: list[grpc.GenericRpcHandler[Any, Any]] = []
+        self._adaptations: dict[int, tuple[Any, ServicerHandler]] = {}
         self._native: dict[str, list[Handler]] = {}
         self._servicers: dict[str, grpc.RpcMethodHandler[Any, Any]] = {}
         self._sockets: list[tuple[socket.socket, TlsContexts | None, bool, bool]] = []
@@ -150,13 +152,27 @@ class Server:
         return ServicerHandler(servicer, adapt(servicer, self._executor))
 
     def _resolve(self, path: str, metadata: Sequence[tuple[str, str | bytes]]) -> Method | None:
-        """The method of a path that is not in the table: generic handlers decide, call by call."""
+        """The method of one call whose path is not in the table: generic handlers decide, call by call."""
         details = _CallDetails(path, metadata)
         for generic in self._generic:
-            found = generic.service(details)
+            try:
+                found = generic.service(details)
+            except Exception as error:  # noqa: BLE001 - not ours: the call ends as one whose method raises this
+                found = _raises(error)
             if found is not None and self._core is not None:
-                return self._core.add_method(path, [], self._handler(found), self._namespaced(path))
+                return self._core.transient_method(path, self._adapted(found), self._namespaced(path))
         return None
+
+    def _adapted(self, servicer: grpc.RpcMethodHandler[Any, Any]) -> ServicerHandler:
+        """Most generic handlers name one of a few handlers again and again; those need not be adapted each time."""
+        known = self._adaptations.get(id(servicer))
+        if known is not None:
+            return known[1]
+        if len(self._adaptations) >= MOST_ADAPTATIONS:
+            self._adaptations.clear()
+        handler = self._handler(servicer)
+        self._adaptations[id(servicer)] = servicer, handler  # holding the servicer keeps its id its own
+        return handler
 
     async def _tick(self, core: ServerCore) -> None:
         """Enforce time limits, at a quarter of the shortest and at most once a second."""
@@ -241,6 +257,13 @@ class _CallDetails(grpc.HandlerCallDetails):
     def __init__(self, method: str, invocation_metadata: Sequence[tuple[str, str | bytes]]) -> None:
         self.method = method
         self.invocation_metadata = tuple(invocation_metadata)
+
+
+def _raises(error: Exception) -> grpc.RpcMethodHandler[Any, Any]:
+    async def behaviour(requests: Any, context: Any) -> None:
+        raise error
+
+    return grpc.stream_unary_rpc_method_handler(behaviour)
 
 
 def _unmeasured(namespace: str | None, path: str, backend: str) -> MethodStats:
