@@ -19,6 +19,7 @@ from prism_admin.coordinator import Change, Coordinator
 from prism_admin.layout import Layout, Move
 from prism_admin.masking import masked
 from prism_admin.membership import Status
+from prism_admin.names import name_problem
 from prism_admin.registry import InvalidNamespaceError, Registry
 from prism_admin.security import principal_of
 from prism_admin.storage.audit import Audit, Entry
@@ -259,9 +260,12 @@ def _encode_token(name: str) -> str:
 
 def _decode_token(token: str) -> str:
     try:
-        return base64.urlsafe_b64decode(token.encode()).decode()
+        name = base64.urlsafe_b64decode(token.encode()).decode()
     except ValueError:
-        raise ValueError("page_token is not one that this service gave") from None
+        name = ""
+    if name_problem(name):
+        raise ValueError("page_token is not one that this service gave")
+    return name
 
 
 def _timestamp(when: datetime | None) -> Timestamp | None:

@@ -15,6 +15,7 @@ from prism_admin.layout import partition_of
 from prism_admin.registry import Registry
 
 Context = Any  # grpc.aio.ServicerContext
+MAX_NAME = 255  # characters of a proxy's id, or of its address
 
 
 class ControlPlane(control_plane_pb2_grpc.ControlPlaneServicer):
@@ -28,8 +29,9 @@ class ControlPlane(control_plane_pb2_grpc.ControlPlaneServicer):
         self, request: pb.ProxyRegistration, context: Context
     ) -> pb.ProxyRegistrationAck:
         for name in ("proxy_id", "address"):
-            if not getattr(request, name):
-                await context.abort(grpc.StatusCode.INVALID_ARGUMENT, f"{name} is empty")
+            if not 0 < len(getattr(request, name)) <= MAX_NAME:
+                problem = f"is longer than {MAX_NAME} characters" if getattr(request, name) else "is empty"
+                await context.abort(grpc.StatusCode.INVALID_ARGUMENT, f"{name} {problem}")
         return await self._coordinator.register(request)
 
     async def Heartbeat(  # noqa: N802 - the contract's name

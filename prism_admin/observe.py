@@ -93,9 +93,9 @@ def _entry(method: str, request: Any, context: Context, response: Any, code: grp
     metadata = {key: value for key, value in context.invocation_metadata() or () if isinstance(value, str)}
     operation = method.rpartition("/")[2]
     kind, name_field = MUTATING.get(operation, ("", ""))
-    body = masked(MessageToDict(request, preserving_proto_field_name=True))
+    body = masked(_plain(request))
     namespace = str(body.get("namespace") or (body.get("name") if kind == "namespace" else "") or "")
-    answer = masked(MessageToDict(response, preserving_proto_field_name=True)) if response is not None else None
+    answer = masked(_plain(response)) if response is not None else None
     if operation == "RegisterProxy" and answer is not None:
         answer.pop("initial_namespaces", None)  # large, and already in the entries of their creation
     traceparent = metadata.get("traceparent", "").split("-")
@@ -109,6 +109,13 @@ def _entry(method: str, request: Any, context: Context, response: Any, code: grp
         request_id=metadata.get("x-request-id", metadata.get("request-id", "")),
         actor_groups=(role_of(context),) if role_of(context) else (),
         trace_id=traceparent[1] if len(traceparent) == 4 else "")
+
+
+def _plain(message: Any) -> dict[str, Any]:
+    try:
+        return MessageToDict(message, preserving_proto_field_name=True)
+    except ValueError as error:  # a time that is none: the call is kept all the same
+        return {"unreadable": str(error)}
 
 
 def _text(details: Any) -> str:

@@ -15,9 +15,11 @@ import grpc
 from prism_admin.access import SCOPES, Access, RateLimiter, permitted
 from prism_admin.certificates import Certificates
 from prism_admin.failures import ANSWERED, abort, abort_with
+from prism_admin.texts import problem_of
 
 Context = Any  # grpc.aio.ServicerContext
 LOCAL = "local"
+_STORES_NOTHING = frozenset({"/prism.ControlPlane/Heartbeat"})  # and may name ten thousand namespaces
 _principal: ContextVar[str] = ContextVar("principal", default="")
 _role: ContextVar[str] = ContextVar("role", default="")
 
@@ -104,8 +106,8 @@ def _certified(context: Context) -> str:
 
 
 class Authentication(grpc.aio.ServerInterceptor):  # type: ignore[type-arg]
-    """Lets a call pass when its caller is known, may make it, and has not made too many, within
-    `observe(method, request, context)`."""
+    """Lets a call pass when its caller is known, may make it, has not made too many, and says what every database
+    takes, within `observe(method, request, context)`."""
 
     def __init__(self, security: Security, limiter: RateLimiter,
                  observe: Callable[..., AbstractContextManager[Any]]) -> None:
@@ -125,7 +127,7 @@ class Authentication(grpc.aio.ServerInterceptor):  # type: ignore[type-arg]
         inner = handler.unary_stream if handler.response_streaming else handler.unary_unary
         return make(wrap(details.method, inner), handler.request_deserializer, handler.response_serializer)
 
-    async def _enter(self, method: str, context: Context) -> None:
+    async def _enter(self, method: str, request: Any, context: Context) -> None:
         identity = self._security.identify(context)
         _principal.set(identity.principal)
         _role.set(identity.role if identity.principal else "")
@@ -139,11 +141,14 @@ class Authentication(grpc.aio.ServerInterceptor):  # type: ignore[type-arg]
         problem = self._limiter.refuse(identity.principal, method)
         if problem is not None:
             await abort(context, grpc.StatusCode.RESOURCE_EXHAUSTED, "RATE_LIMITED", problem)
+        problem = problem_of(request) if method not in _STORES_NOTHING else None
+        if problem is not None:
+            await abort(context, grpc.StatusCode.INVALID_ARGUMENT, "INVALID_REQUEST", problem)
 
     def _unary(self, method: str, inner: Callable[..., Awaitable[Any]]) -> Callable[..., Awaitable[Any]]:
         async def call(request: Any, context: Context) -> Any:
             with self._observe(method, request, context) as observed:
-                await self._enter(method, context)
+                await self._enter(method, request, context)
                 try:
                     observed.response = await inner(request, context)
                 except ANSWERED as error:
@@ -155,7 +160,7 @@ class Authentication(grpc.aio.ServerInterceptor):  # type: ignore[type-arg]
     def _stream(self, method: str, inner: Callable[..., Any]) -> Callable[..., Any]:
         async def call(request: Any, context: Context) -> Any:
             with self._observe(method, request, context):
-                await self._enter(method, context)
+                await self._enter(method, request, context)
                 try:
                     async for item in inner(request, context):
                         yield item

@@ -1,7 +1,7 @@
 """The audit log: append only, each entry chained to the one before by a keyed hash.
 
 `log` never waits for the disk: entries go out in batches, and `close` writes what is left. An entry that cannot be
-written is counted and logged, and the call it tells of still succeeds.
+written is counted and logged, costs no other entry, and the call it tells of still succeeds.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from prism_admin.storage import tables
 from prism_admin.storage.clock import now
 from prism_admin.storage.errors import StorageError
 from prism_admin.storage.transactions import reading, writing
+from prism_admin.texts import indexable, storable
 from prism_proxy.telemetry import log
 
 RETENTION = timedelta(days=90)
@@ -76,7 +77,7 @@ class Audit:
 
     def log(self, entry: Entry) -> None:
         try:
-            self._queue.put_nowait(entry)
+            self._queue.put_nowait(_storable(entry))
         except asyncio.QueueFull:
             self._failed(1, "the queue is full")
 
@@ -139,13 +140,23 @@ class Audit:
             entries = [entry for entry in batch if entry is not None]
             running = len(entries) == len(batch)
             try:
-                await self._write(entries)
-            except StorageError as error:
-                self._head = None
-                self._failed(len(entries), str(error))
+                await self._write_or_halve(entries)
             finally:
                 for _ in batch:
                     self._queue.task_done()
+
+    async def _write_or_halve(self, entries: Sequence[Entry]) -> None:
+        """Where the database refuses what a batch says, not the batch, halves are tried until the entry is found."""
+        try:
+            await self._write(entries)
+        except StorageError as error:
+            self._head = None
+            if len(entries) > 1 and error.of_the_rows:
+                middle = len(entries) // 2
+                await self._write_or_halve(entries[:middle])
+                await self._write_or_halve(entries[middle:])
+            else:
+                self._failed(len(entries), str(error))
 
     async def _write(self, entries: Sequence[Entry]) -> None:
         if not entries:
@@ -178,6 +189,12 @@ def _link(previous: str, entry: Entry) -> str:
     values["timestamp"] = entry.timestamp.timestamp()
     text = json.dumps(values, sort_keys=True, default=str)
     return f"{previous}:{hashlib.sha256(f'{previous}{text}'.encode()).hexdigest()}"
+
+
+def _storable(entry: Entry) -> Entry:
+    """In the form that every database takes; so the chain covers what is stored."""
+    values = {name: storable(getattr(entry, name)) for name in Entry.__slots__}
+    return Entry(**values | {name: indexable(values[name]) for name in ("user", "resource_id", "namespace")})
 
 
 def _entry(row: Any) -> Entry:

@@ -9,7 +9,7 @@ import sqlite3
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 
-from sqlalchemy.exc import DBAPIError, SQLAlchemyError
+from sqlalchemy.exc import DBAPIError, OperationalError, ProgrammingError, SQLAlchemyError, StatementError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from prism_admin.storage.errors import StorageError
@@ -37,7 +37,7 @@ def translated(engine: AsyncEngine, what: str = "storage failed") -> Iterator[No
     try:
         yield
     except _failures(engine) as error:
-        raise StorageError(f"{what}: {reason_of(error)}") from error
+        raise StorageError(f"{what}: {reason_of(error)}", of_the_rows=_of_the_rows(error)) from error
 
 
 def _failures(engine: AsyncEngine) -> tuple[type[Exception], ...]:
@@ -45,6 +45,12 @@ def _failures(engine: AsyncEngine) -> tuple[type[Exception], ...]:
     driver = getattr(engine.dialect.dbapi, "asyncpg", None)
     own = (driver.PostgresError, driver.InterfaceError) if driver is not None else (sqlite3.Error,)
     return (SQLAlchemyError, OSError, *own)
+
+
+def _of_the_rows(error: Exception) -> bool:
+    """Whether the database is there and has its tables, but takes no such values."""
+    return (isinstance(error, StatementError) and not isinstance(error, (OperationalError, ProgrammingError))
+            and not (isinstance(error, DBAPIError) and error.connection_invalidated))
 
 
 def reason_of(error: Exception) -> str:

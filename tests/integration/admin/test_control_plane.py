@@ -6,7 +6,9 @@ The scenarios of the protocol and of partitions, with real proxies, are in `test
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import replace
+from typing import Any
 
 import grpc
 import pytest
@@ -15,7 +17,7 @@ from admin_client import AdminError
 from prism import control_plane_pb2 as pb
 from prism.admin.v1 import admin_pb2
 from prism_admin.security import Security
-from tests.integration.admin.cluster import MEMORY, Cluster
+from tests.integration.admin.cluster import MEMORY, REDIS, Cluster
 from tests.support.fake_proxy import QUICK, until
 
 
@@ -217,3 +219,46 @@ async def test_a_deleted_namespace_leaves_its_proxy(cluster: Cluster) -> None:
     assert caught.value.code() is grpc.StatusCode.NOT_FOUND
     await cluster.create("orders")
     assert proxy.serving["orders"] > 1  # versions never restart
+
+
+async def test_a_text_that_one_database_refuses_is_refused_on_both_and_costs_no_other_audit_entry(
+    cluster: Cluster
+) -> None:
+    await cluster.join("proxy-01")
+    long = "".join(chr(0x4E00 + number * 7919 % 20000) for number in range(5000))  # no index could hold it
+
+    async def code(call: Any) -> grpc.StatusCode:
+        try:
+            await call
+        except grpc.aio.AioRpcError as error:
+            return error.code()
+        return grpc.StatusCode.OK
+
+    async with cluster.admin() as stub:
+        made = await asyncio.gather(*(
+            code(stub.CreateNamespace(admin_pb2.CreateNamespaceRequest(name=name, config=REDIS, description=text)))
+            for number in range(40) for name, text in ((f"honest-{number}", ""), ("x\0" if number % 2 else long, ""))))
+        assert made == [grpc.StatusCode.OK, grpc.StatusCode.INVALID_ARGUMENT] * 40
+        for refused in (
+                stub.CreateNamespace(admin_pb2.CreateNamespaceRequest(name="orders", config=REDIS, description="a\0")),
+                stub.CreateNamespace(admin_pb2.CreateNamespaceRequest(name="orders", config=REDIS, labels={"a\0": ""})),
+                stub.GetNamespace(admin_pb2.GetNamespaceRequest(name="a\0")),
+                stub.UpdateNamespace(admin_pb2.UpdateNamespaceRequest(name="honest-1", owner="a\0")),
+                stub.DeleteNamespace(admin_pb2.DeleteNamespaceRequest(name="a\0")),
+                stub.ListNamespaces(admin_pb2.ListNamespacesRequest(page_token="AAAA"))):
+            assert await code(refused) is grpc.StatusCode.INVALID_ARGUMENT
+        with pytest.raises(grpc.aio.AioRpcError, match=r"config\.backends\.store\.options\.a has the character"):
+            await stub.CreateNamespace(admin_pb2.CreateNamespaceRequest(name="orders", config=pb.NamespaceConfig(
+                backends={"store": pb.BackendConfig(backend_type="redis", options={"a": "\0"})})))
+        with pytest.raises(grpc.aio.AioRpcError, match="namespace has the character"):
+            async for _ in stub.GetAuditLog(admin_pb2.GetAuditLogRequest(namespace="a\0")):
+                pass
+    for registration in (pb.ProxyRegistration(proxy_id=long, address="127.0.0.1:1"),
+                         pb.ProxyRegistration(proxy_id="x", address="127.0.0.1:1", metadata={"a": "\0"})):
+        with pytest.raises(AdminError) as caught:
+            await cluster.proxies[0].client.register(registration)
+        assert caught.value.code is grpc.StatusCode.INVALID_ARGUMENT
+    entries = await cluster.audit(operation="CreateNamespace")
+    assert sum(entry.success for entry in entries) == 40
+    assert {entry.namespace[:9] for entry in entries if not entry.success} == {"x\\x00", long[:9], "orders"}
+    assert len(entries) == 83

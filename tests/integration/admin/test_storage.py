@@ -196,6 +196,20 @@ async def test_audit_that_cannot_be_written_is_counted(store: Store) -> None:
     assert len(await audit.query()) == 1
 
 
+async def test_an_entry_that_the_database_refuses_costs_no_other(store: Store) -> None:
+    audit = Audit(store.engine, b"key")
+    async with store.engine.begin() as connection:
+        await connection.execute(text("CREATE UNIQUE INDEX once ON audit_logs (path)"))
+    for number in range(20):
+        audit.log(entry(path="twice" if number in (3, 4, 17) else str(number)))
+    audit.start()  # all in one batch
+    await audit.close()
+    assert audit.failures == 2
+    assert [found.path for _, found in reversed(await audit.query())] == [
+        "twice" if number == 3 else str(number) for number in range(20) if number not in (4, 17)]
+    assert await audit.verify() is None
+
+
 async def test_old_audit_entries_are_swept(store: Store) -> None:
     audit = Audit(store.engine, b"key")
     audit.start()
