@@ -1,0 +1,1 @@
+"""PubSub: broadcast by topic, with and without a log."""

@@ -1,0 +1,1 @@
+"""Queue: work that one consumer leases, and settles."""

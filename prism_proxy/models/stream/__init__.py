@@ -1,0 +1,1 @@
+"""Stream: partitioned logs of records, read by offset or shared by consumer groups."""
