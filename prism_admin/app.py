@@ -125,7 +125,7 @@ class App:
         path = self._config.database.path
         if path is None:
             return
-        lock = FileLock(path.with_name(f"{path.name}.lock"))
+        lock = FileLock(path)
         lock.acquire()
 
         async def release() -> None:

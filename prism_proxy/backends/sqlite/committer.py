@@ -93,6 +93,9 @@ class Committer:
             self.down = meaning(error, "not_executed") or cannot_open(error)
         except OSError as error:
             self.down = cannot_open(error)
+        except PrismError as error:
+            self.down = error
+            raise
         else:
             self._version = max(self._version, stored)
             self._connection = connection
@@ -109,13 +112,27 @@ class Committer:
         """Whatever is due: opening the file again, deleting what has expired."""
         now = time.monotonic()
         if self._connection is None and now >= self._retry_at:
-            try:
+            with contextlib.suppress(PrismError):  # it is in `down`
                 self.open()
-            except PrismError as error:
-                self.down = error
         if self._connection is not None and now >= self._sweep_at:
             self._sweep_at = now + SWEEP_SECONDS
-            self._sweep(self._connection)
+            if self._is_in_place(self._connection):
+                self._sweep(self._connection)
+
+    def _is_in_place(self, connection: sqlite3.Connection) -> bool:
+        """False when the file was taken away from its path: what is written to it would be found by nobody."""
+        try:
+            self._database.check()
+        except PrismError as error:
+            self.down = error
+        except OSError as error:
+            self.down = cannot_open(error)
+        else:
+            return True
+        connection.close()
+        self._connection = None
+        self._retry_at = time.monotonic() + RETRY_AFTER_S
+        return False
 
     def _broke(self, connection: sqlite3.Connection, error: sqlite3.Error) -> None:
         """End the transaction; after an error of the disk the connection too. Readers keep theirs: they hold the index

@@ -1,17 +1,13 @@
-"""The file: its lock, its form, and how connections to it are made.
-
-One process at a time has a database, held by a lock on a file beside it. The lock is not on the database itself: POSIX
-drops the locks of SQLite when any descriptor of the same file is closed in the process.
-"""
+"""The file: its form, and how connections to it are made, by the one process that holds its lock (see `lock`)."""
 
 from __future__ import annotations
 
-import fcntl
 import os
 import sqlite3
 from pathlib import Path
 
 from prism_proxy.backends.sqlite.config import SqliteConfig
+from prism_proxy.backends.sqlite.lock import FileLock
 from prism_proxy.errors import PrismError, StatusCode
 
 PAGE_BYTES = 4096
@@ -35,18 +31,24 @@ class Database:
     """`open_writer` comes first; it takes the lock, which `release` gives back."""
 
     def __init__(self, config: SqliteConfig) -> None:
-        self.path = Path(config.path).absolute()
         self._config = config
-        self._lock: int | None = None
+        self._lock = FileLock(Path(config.path))
+
+    @property
+    def path(self) -> Path:
+        """The file's own name, once the lock is taken."""
+        return self._lock.path
 
     def open_writer(self) -> sqlite3.Connection:
         """The connection that writes; the file has its form afterwards.
 
-        PrismError STORE_IN_USE or STORE_FORMAT when the file is not for us; OSError and sqlite3.Error when it cannot be
-        reached now.
+        PrismError STORE_IN_USE, STORE_LINKED or STORE_FORMAT when the file is not for us; OSError and sqlite3.Error
+        when it cannot be reached now.
         """
-        self._take_lock()
-        fresh = not self.path.exists()
+        if self._lock.held:
+            self._lock.check()
+        else:
+            self._lock.take()
         connection = self._connect("rwc")
         try:
             connection.execute(f"PRAGMA page_size={PAGE_BYTES}")
@@ -59,7 +61,7 @@ class Database:
         except BaseException:
             connection.close()
             raise
-        if fresh:
+        if self._lock.created:
             _sync_folder(self.path.parent)
         return connection
 
@@ -74,35 +76,18 @@ class Database:
         connection.execute(f"PRAGMA synchronous={'FULL' if self._config.durability == 'synced' else 'NORMAL'}")
         return connection
 
+    def check(self) -> None:
+        """PrismError STORE_REPLACED when the path leads to another file, or to none."""
+        self._lock.check()
+
     def release(self) -> None:
-        if self._lock is not None:
-            os.close(self._lock)
-            self._lock = None
+        """After the last connection has closed."""
+        self._lock.release()
 
     def _connect(self, mode: str) -> sqlite3.Connection:
         return sqlite3.connect(
             f"{self.path.as_uri()}?mode={mode}", uri=True, isolation_level=None, check_same_thread=False,
             timeout=self._config.busy_timeout_s, cached_statements=64)
-
-    def _take_lock(self) -> None:
-        if self._lock is not None:
-            return
-        lock = os.open(f"{self.path}.lock", os.O_RDWR | os.O_CREAT, 0o600)
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            os.ftruncate(lock, 0)
-            os.pwrite(lock, b"%d" % os.getpid(), 0)
-        except BlockingIOError as error:
-            owner = os.pread(lock, 20, 0).decode("ascii", "replace") or "unknown"
-            os.close(lock)
-            raise PrismError(
-                StatusCode.FAILED_PRECONDITION, "STORE_IN_USE",
-                f"{self.path} is in use by process {owner}: one process at a time can serve a SQLite file; stop it, or "
-                "give this namespace another path", {"outcome": "not_executed"}) from error
-        except BaseException:
-            os.close(lock)
-            raise
-        self._lock = lock
 
     def _prepare(self, connection: sqlite3.Connection) -> None:
         """Make the tables of a new file, or refuse one that is not ours."""
