@@ -6,6 +6,8 @@ PY     := $(VENV)/bin/python
 JOBS   := $(shell nproc 2>/dev/null || echo 1)
 NATIVE := $(shell find _native proto -type f 2>/dev/null)
 PYTEST := $(PY) -m pytest
+PIP    := $(PY) -m pip install -q --disable-pip-version-check
+COMPILE = scripts/step.sh "native modules, compiled on $(JOBS) cores" $(PY) setup.py -q build_ext --inplace -j $(JOBS)
 export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 
 .DEFAULT_GOAL := help
@@ -16,27 +18,38 @@ help: ## list the targets
 
 $(PY):
 	@scripts/system.sh venv $(PYTHON)
-	$(PYTHON) -m venv $(VENV)
+	@scripts/step.sh "virtual environment in $(VENV)" $(PYTHON) -m venv $(VENV)
 
-$(VENV)/.installed: pyproject.toml setup.py | $(PY)
+# What running needs comes first, so that `make run` waits for nothing else; `make test` adds the rest.
+$(VENV)/.run: pyproject.toml | $(PY)
 	@scripts/system.sh headers $(PY)
-	$(PY) -m pip install -q --disable-pip-version-check 'setuptools>=77' 'cython>=3.1' 'grpcio-tools>=1.71' wheel
-	$(PY) -m pip install -q --disable-pip-version-check --no-build-isolation -e '.[dev]'
+	@$(PY) -m scripts.requirements build admin redis >$@.txt
+	@scripts/step.sh "packages to build and run, by pip" $(PIP) -r $@.txt
 	@touch $@
 
-build/.native: $(NATIVE) setup.py $(VENV)/.installed
-	$(PY) setup.py -q build_ext --inplace -j $(JOBS)
+$(VENV)/.dev: pyproject.toml $(VENV)/.run
+	@$(PY) -m scripts.requirements build dev >$@.txt
+	@scripts/step.sh "packages to test, by pip" $(PIP) -r $@.txt
 	@touch $@
 
-build: $(VENV)/.installed build/.native ## set up .venv, the native modules, the stubs and .venv/bin/prism-proxy
+build/.native: $(NATIVE) setup.py $(VENV)/.run
+	@$(COMPILE)
+	@touch $@
 
-native: ## rebuild the native modules and stubs in place
-	$(PY) setup.py -q build_ext --inplace -j $(JOBS)
+# After the compiler, whose results pip's own run of setup.py finds and keeps.
+$(VENV)/.installed: pyproject.toml setup.py | build/.native
+	@scripts/step.sh "prism-proxy and prism-admin in $(VENV)/bin" $(PIP) --no-deps --no-build-isolation -e .
+	@touch $@
+
+build: $(VENV)/.dev build/.native $(VENV)/.installed ## set up .venv, the native modules, the stubs and .venv/bin/prism-proxy
+
+native: $(VENV)/.run ## rebuild the native modules and stubs in place
+	@$(COMPILE)
 
 tools: build ## build the pinned test clients into .tools/ (needs Go)
 	@$(PY) -m scripts.tools
 
-run: build ## start an admin and a proxy on 127.0.0.1:8980, make first calls, keep serving until Ctrl-C
+run: build/.native $(VENV)/.installed ## start an admin and a proxy on 127.0.0.1:8980, make first calls, keep serving until Ctrl-C
 	@$(PY) -m examples.run
 
 test: build tools ## every test in its short form
@@ -46,7 +59,7 @@ conformance: build tools ## h2spec and the gRPC interoperability cases only
 	$(PYTEST) tests/conformance
 
 bench: build ## measure the server beside its baselines
-	$(PY) -m pip install -q --disable-pip-version-check --no-build-isolation -e '.[dev,bench]'
+	@$(PIP) --no-build-isolation -e '.[dev,bench]'
 	$(PY) -m benchmarks
 	$(PY) -m benchmarks.stores
 	$(PY) -m benchmarks.admin

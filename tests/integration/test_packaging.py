@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 import subprocess
 import sys
 import zipfile
@@ -14,17 +15,20 @@ import pytest
 ROOT = Path(__file__).parents[2]
 
 
-@pytest.fixture(scope="session")
-def sources(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def checkout(folder: Path) -> Path:
     """A copy of the files under version control, as a user's checkout is."""
-    copy = tmp_path_factory.mktemp("checkout")
     names = subprocess.run(["git", "ls-files", "-co", "--exclude-standard"], cwd=ROOT, check=True,
                            capture_output=True, text=True).stdout.split("\n")
     for name in filter(None, names):
         if (ROOT / name).is_file():
-            (copy / name).parent.mkdir(parents=True, exist_ok=True)
-            (copy / name).write_bytes((ROOT / name).read_bytes())
-    return copy
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            (folder / name).write_bytes((ROOT / name).read_bytes())
+    return folder
+
+
+@pytest.fixture(scope="session")
+def sources(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return checkout(tmp_path_factory.mktemp("checkout"))
 
 
 def build(sources: Path, **environment: str) -> subprocess.CompletedProcess[str]:
@@ -61,6 +65,28 @@ def test_the_wheel_holds_modules_and_stubs_and_no_sources(sources: Path, tmp_pat
         path.parent.name for path in ROOT.glob("*/__init__.py") if path.parent.name.startswith(("prism", "admin_"))}
 
 
+def test_native_modules_are_compiled_once(tmp_path: Path) -> None:
+    """What `make native` compiled is what pip's editable install finds; the compiler here only notes its calls."""
+    sources = checkout(tmp_path / "checkout")
+    shutil.copytree(ROOT / "prism_proxy" / "_native", sources / "prism_proxy" / "_native",
+                    ignore=shutil.ignore_patterns("*.so"))  # already C, which is as new as its sources
+    log = tmp_path / "compiled"
+    compiler = command(tmp_path, "cc", f"""
+        for word; do [ "$previous" = -o ] && output=$word; previous=$word; done
+        case " $* " in *" -c "*) echo "$output" >>{log};; esac
+        if [ -n "$output" ]; then : >"$output"; fi""")
+    environment = {**plain_environment(), "CC": str(compiler)}
+    subprocess.run([sys.executable, "setup.py", "-q", "build_ext", "--inplace"], cwd=sources, env=environment,
+                   check=True, capture_output=True)
+    compiled = log.read_text().split()
+    assert len(compiled) == len(set(compiled)) >= len(list((ROOT / "_native").glob("*.pyx")))
+    subprocess.run([sys.executable, "-m", "pip", "install", "-q", "--no-deps", "--no-build-isolation", "--target",
+                    str(tmp_path / "installed"), "-e", "."], cwd=sources, env=environment, check=True,
+                   capture_output=True)
+    assert list((tmp_path / "installed").glob("*prism*"))
+    assert log.read_text().split() == compiled
+
+
 def test_a_missing_compiler_is_named_with_its_package(sources: Path) -> None:
     done = build(sources, CC="/nonexistent/cc")
     assert done.returncode == 1
@@ -84,6 +110,38 @@ def test_the_makefile_lists_its_targets() -> None:
     done = subprocess.run(["make", "help"], cwd=ROOT, check=True, capture_output=True, text=True)
     assert {line.split()[0] for line in done.stdout.splitlines()} >= {
         "build", "run", "test", "bench", "soak", "conformance", "lint", "debug", "native", "clean", "help"}
+
+
+# --- scripts/step.sh ----------------------------------------------------------------------------------------------
+
+
+def step(*arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([ROOT / "scripts" / "step.sh", *arguments], check=False, capture_output=True, text=True)
+
+
+def test_a_step_is_one_line_that_goes_on_and_says_how_long() -> None:
+    done = step("a nap", "sh", "-c", "echo unseen; sleep 3")
+    assert done.returncode == 0
+    assert re.fullmatch(r"prism: a nap \. [345] s\n", done.stdout)
+    assert done.stderr == ""
+
+
+def test_a_step_that_fails_says_what_its_command_said() -> None:
+    done = step("a fall", "sh", "-c", "echo said; echo why >&2; exit 3")
+    assert done.returncode == 3
+    assert re.fullmatch(r"prism: a fall  failed after \d s:\n", done.stdout)
+    assert done.stderr == "said\nwhy\n"
+
+
+def test_what_running_needs_is_less_than_what_testing_needs() -> None:
+    def required(*extras: str) -> set[str]:
+        done = subprocess.run([sys.executable, "-m", "scripts.requirements", *extras], cwd=ROOT, check=True,
+                              capture_output=True, text=True)
+        return {re.split(r"[\[<>=]", line)[0] for line in done.stdout.splitlines()}
+
+    assert {"setuptools", "cython", "uvloop", "sqlalchemy", "redis"} <= required("build", "admin", "redis")
+    assert "pytest" not in required("build", "admin", "redis")
+    assert {"pytest", "sqlalchemy", "redis", "uvloop"} <= required("dev")
 
 
 # --- scripts/system.sh, with commands of our own in front of the system's --------------------------------------------
