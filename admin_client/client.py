@@ -16,10 +16,10 @@ CREATE_SECONDS = 10.0
 HEARTBEAT_SECONDS = 5.0
 CLOSE_SECONDS = 1.0  # that calls in progress have when the certificates have changed
 MAX_MESSAGE_BYTES = 16 * 1024 * 1024
-# A silent admin is noticed within 15 s. However long it was away, it is tried again twice a second, so that the first
-# call after its return finds it.
+PING_SECONDS = 10.0  # with the 5 s that an answer may take, a silent admin is noticed within 15 s
+# However long the admin was away, it is tried again twice a second, so that the first call after its return finds it.
 _OPTIONS = (
-    ("grpc.keepalive_time_ms", 10_000), ("grpc.keepalive_timeout_ms", 5_000), ("grpc.http2.max_pings_without_data", 0),
+    ("grpc.keepalive_timeout_ms", 5_000), ("grpc.http2.max_pings_without_data", 0),
     ("grpc.initial_reconnect_backoff_ms", 200), ("grpc.max_reconnect_backoff_ms", 500),
     ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
 )
@@ -42,11 +42,12 @@ class AdminError(Exception):
 class AdminClient:
     """`endpoint` is HOST:PORT. Made within the loop that uses it; every call raises AdminError.
 
-    `refused` is told of changed files that cannot be used.
+    `refused` is told of changed files that cannot be used; `ping_s` is how often a connection without traffic is tried.
     """
 
     def __init__(self, endpoint: str, credentials: Credentials | None = None,
-                 refused: Callable[[Exception], None] = lambda error: None) -> None:
+                 refused: Callable[[Exception], None] = lambda error: None, *, ping_s: float = PING_SECONDS) -> None:
+        self._options = (*_OPTIONS, ("grpc.keepalive_time_ms", int(ping_s * 1000)))
         self._credentials = credentials or Credentials()
         self._refused = refused
         self.endpoint = endpoint
@@ -56,8 +57,8 @@ class AdminClient:
 
     def _connect(self) -> None:
         found = self._credentials.channel()
-        self.channel = (grpc.aio.insecure_channel(self.endpoint, options=_OPTIONS) if found is None
-                        else grpc.aio.secure_channel(self.endpoint, found, options=_OPTIONS))
+        self.channel = (grpc.aio.insecure_channel(self.endpoint, options=self._options) if found is None
+                        else grpc.aio.secure_channel(self.endpoint, found, options=self._options))
         self._stub: Any = control_plane_pb2_grpc.ControlPlaneStub(self.channel)  # type: ignore[no-untyped-call]
 
     async def reload(self) -> None:

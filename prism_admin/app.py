@@ -35,6 +35,7 @@ from prism_proxy.telemetry.http import TelemetryServer
 
 STOP_GRACE_SECONDS = 5.0
 MAX_MESSAGE_BYTES = 16 * 1024 * 1024
+PING_SECONDS = 5.0  # a proxy pings twice as slowly; gRPC's own bound, 300 s, would cut off every healthy one
 _log = log.get("prism.admin")
 
 
@@ -44,7 +45,8 @@ class StartError(RuntimeError):
 
 @dataclass(frozen=True, slots=True)
 class AdminConfig:
-    """`push_ca` lets the admin trust the proxies it pushes to over TLS; None pushes in cleartext."""
+    """`push_ca` lets the admin trust the proxies it pushes to over TLS; None pushes in cleartext. A caller that pings an
+    idle connection more often than every `ping_s` is cut off."""
 
     database: Database
     listen: str = "127.0.0.1:8981"
@@ -56,6 +58,7 @@ class AdminConfig:
     sweep_s: float = SWEEP_SECONDS
     metrics_listen: str = "off"
     rates: Rates = field(default_factory=Rates)
+    ping_s: float = PING_SECONDS
 
 
 class App:
@@ -100,7 +103,9 @@ class App:
         observer = Observer(audit)
         server = grpc.aio.server(
             interceptors=(Authentication(config.security, RateLimiter(config.rates), observer),),
-            options=(("grpc.max_receive_message_length", MAX_MESSAGE_BYTES), ("grpc.so_reuseport", 0)))
+            options=(("grpc.max_receive_message_length", MAX_MESSAGE_BYTES), ("grpc.so_reuseport", 0),
+                     ("grpc.http2.min_ping_interval_without_data_ms", int(config.ping_s * 1000)),
+                     ("grpc.keepalive_permit_without_calls", 1)))
         control_plane_pb2_grpc.add_ControlPlaneServicer_to_server(  # type: ignore[no-untyped-call]
             ControlPlane(coordinator, registry), server)
         admin_pb2_grpc.add_AdminServiceServicer_to_server(  # type: ignore[no-untyped-call]

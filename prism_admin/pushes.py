@@ -18,11 +18,13 @@ DEFAULT_GRACE_SECONDS = 30
 SEND_SECONDS = 3600.0
 FINISH_SECONDS = 3.0
 ABANDON_SECONDS = 5.0
+PING_SECONDS = 15.0  # proxies take no pings closer together than 10 s
 # A connection that a cut of the network has silenced is given up, so that a proxy that is back need not wait until TCP
-# tries again. Proxies take no pings closer together than 10 s.
+# tries again.
 _OPTIONS = (
     ("grpc.initial_reconnect_backoff_ms", 200), ("grpc.max_reconnect_backoff_ms", 5_000),
-    ("grpc.keepalive_time_ms", 15_000), ("grpc.keepalive_timeout_ms", 5_000), ("grpc.http2.max_pings_without_data", 0),
+    ("grpc.keepalive_time_ms", int(PING_SECONDS * 1000)), ("grpc.keepalive_timeout_ms", 5_000),
+    ("grpc.http2.max_pings_without_data", 0),
 )
 _log = log.get("prism.admin")
 

@@ -10,6 +10,7 @@ from typing import Any
 import grpc
 
 from admin_client import AdminClient, AdminError, Credentials, ProxySession, Timing
+from admin_client.client import PING_SECONDS
 from prism import control_plane_pb2 as pb
 from prism import control_plane_pb2_grpc
 
@@ -20,7 +21,7 @@ class FakeProxy(control_plane_pb2_grpc.ControlPlaneServicer):
     """`serving` is what it has in force: version by namespace."""
 
     def __init__(self, proxy_id: str, admin_port: int, *, timing: Timing = QUICK, token: str = "",
-                 metadata: dict[str, str] | None = None) -> None:
+                 metadata: dict[str, str] | None = None, ping_s: float = PING_SECONDS) -> None:
         self.proxy_id = proxy_id
         self.address = ""
         self.serving: dict[str, int] = {}
@@ -34,7 +35,7 @@ class FakeProxy(control_plane_pb2_grpc.ControlPlaneServicer):
         self.registrations = 0
         self.refuse = ""
         self._metadata = metadata or {}
-        self.client = AdminClient(f"127.0.0.1:{admin_port}", Credentials(token=token))
+        self.client = AdminClient(f"127.0.0.1:{admin_port}", Credentials(token=token), ping_s=ping_s)
         self.session = ProxySession(self.client, self, self._registration, self._heartbeat, timing)
 
     async def start(self) -> FakeProxy:
