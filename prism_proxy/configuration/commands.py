@@ -33,7 +33,7 @@ def main(arguments: Sequence[str], environment: Mapping[str, str]) -> int:
 
 
 def _check(options: Mapping[str, Any], environment: Mapping[str, str]) -> None:
-    found = ConfigurationSource({**options, "config": options["file"]}, environment).load()
+    found = ConfigurationSource({**options, "config": options["file"]}, environment).load(look=True)
     number = len(found.namespaces)
     sys.stdout.write(f"{found.file}: no mistakes, {number} namespace{'' if number == 1 else 's'}\n")
 

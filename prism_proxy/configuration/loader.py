@@ -47,8 +47,8 @@ class ConfigurationSource:
         name = str(self._options.get("config") or self._environment.get("PRISM_CONFIG") or "")
         self.file = Path(name) if name else None
 
-    def load(self) -> Configuration:
-        """ConfigurationError with every mistake."""
+    def load(self, look: bool = False) -> Configuration:
+        """ConfigurationError with every mistake; `look` also at the files that backends are to use."""
         problems = Problems()
         written = self._document(problems)
         section = _section(written, PROXY, problems)
@@ -60,7 +60,7 @@ class ConfigurationSource:
         if NAMESPACES in written.entries:
             from prism_proxy.configuration.namespaces import NamespacesReader
 
-            reader = NamespacesReader(problems, self._environment)
+            reader = NamespacesReader(problems, self._environment, look)
             namespaces = reader.read(_section(written, NAMESPACES, problems))
             bound += reader.bound
             self._refuse_memory_bytes(overlay(section, given), problems)

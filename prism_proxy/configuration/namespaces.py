@@ -12,7 +12,7 @@ from prism_proxy import standard
 from prism_proxy.configuration.binder import DEFAULT_ORIGIN, Binder, Bound
 from prism_proxy.configuration.problems import Problems
 from prism_proxy.configuration.shapes import Group, fields_of
-from prism_proxy.configuration.tree import Node, Scalar, Table
+from prism_proxy.configuration.tree import Node, Origin, Scalar, Table
 from prism_proxy.contracts.driver import Declaration
 from prism_proxy.contracts.pattern import PatternDeclaration, SlotDeclaration
 from prism_proxy.namespaces.model import NamespaceConfig
@@ -32,8 +32,9 @@ def option_groups() -> dict[str, type[Any]]:
 class NamespacesReader:
     """Reads all namespaces of one file; `problems` has what is wrong with any of them."""
 
-    def __init__(self, problems: Problems, environment: Mapping[str, str]) -> None:
+    def __init__(self, problems: Problems, environment: Mapping[str, str], look: bool = False) -> None:
         self._problems = problems
+        self._look = look  # at the files that settings name
         self._binder = Binder(problems, environment)
         self._owners: dict[str, str] = {}  # what only one driver can have -> the namespace that has it
         self._groups = option_groups()
@@ -159,3 +160,13 @@ class NamespacesReader:
                 self._problems.add(
                     driver.origin, f"{key}.config",
                     f"shares {declared.exclusive} with namespace {owner!r}: each namespace needs its own")
+        if self._look:
+            self._look_at(config, f"{key}.config", driver.origin)
+
+    def _look_at(self, config: Any, key: str, place: Origin) -> None:
+        trouble = getattr(config, "trouble", None)
+        found = trouble() if trouble is not None else None
+        if found is not None:
+            setting, reason = found
+            origins = {bound.key: bound.origin for bound in self._binder.bound}
+            self._problems.add(origins.get(f"{key}.{setting}", place), f"{key}.{setting}", reason)

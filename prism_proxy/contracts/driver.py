@@ -69,6 +69,14 @@ class Relocatable(Protocol):
         ...
 
 
+class Inspectable(Protocol):
+    """What settings may offer: a look at the files they name, for `config check`. Nothing is changed by it."""
+
+    def trouble(self) -> tuple[str, str] | None:
+        """The setting that cannot be used on this machine now, and why; None when there is none."""
+        ...
+
+
 class Driver(Protocol):
     """`open` may be called once; a backend that is not up yet is no error, it shows in `health`.
 

@@ -21,7 +21,7 @@ from types import MappingProxyType
 from typing import Any, cast
 
 from prism_proxy._native.gate import GatePage
-from prism_proxy.contracts.driver import VOLATILE, Adaptable, Driver
+from prism_proxy.contracts.driver import VOLATILE, Adaptable, Driver, Health
 from prism_proxy.errors import PrismError, StatusCode
 from prism_proxy.namespaces.departure import Departure
 from prism_proxy.namespaces.model import NamespaceConfig
@@ -90,7 +90,9 @@ class Applier:
         await self._one.acquire()
         try:
             after, heirs = self._build(configs)
-            await _open_all(_drivers(after) - _drivers(self._namespaces.current))
+            fresh = _drivers(after) - _drivers(self._namespaces.current)
+            await _open_all(fresh)
+            self._report_stranded(after, fresh)
         except BaseException:
             self._one.release()
             raise
@@ -198,6 +200,17 @@ class Applier:
     def _retired(self, driver: Driver) -> None:
         self._retiring.pop(driver, None)
 
+    def _report_stranded(self, after: Snapshot, opened: Collection[Driver]) -> None:
+        """An error line for each namespace whose data on this machine cannot be reached. What a shared backend lacks is
+        seen and told by its slot."""
+        for name, route in after.here().items():
+            if route.driver in opened and route.driver.declaration.state == "local":
+                report = route.driver.health()
+                if report.status is Health.UNHEALTHY:
+                    self._log.error("a namespace cannot be served", namespace=name,
+                                    backend=route.driver.declaration.name, path=report.details.get("path", ""),
+                                    reason=report.message)
+
     # --- what only one driver can have --------------------------------------------------------------------------------
 
     async def _hand_over(self, after: Snapshot, heirs: Mapping[Successor, Driver]) -> None:
@@ -220,6 +233,7 @@ class Applier:
             raise
         for heir in heirs:
             heir.begin(heir.driver)
+        self._report_stranded(after, heirs)
         self._swap(after, staying)
 
     async def _restore(

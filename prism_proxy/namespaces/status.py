@@ -34,6 +34,9 @@ class NamespaceStatus:
 
 
 def readiness(state: str, namespaces: Mapping[str, NamespaceStatus]) -> tuple[bool, dict[str, object]]:
-    """Ready while calls are served; the state of each namespace is shown, and never takes readiness away."""
-    return state == "running", {
+    """Ready while calls are served. A namespace takes readiness away only when none can be served, each for a reason of
+    this process or machine: the same calls may succeed elsewhere, which is not so of a shared backend."""
+    stranded = bool(namespaces) and all(
+        status.state == "local" and not status.serving for status in namespaces.values())
+    return state == "running" and not stranded, {
         "state": state, "namespaces": {name: status.shown() for name, status in namespaces.items()}}

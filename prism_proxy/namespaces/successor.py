@@ -54,7 +54,9 @@ class Successor:
         if self._open:
             return self.driver.health()
         failed = self._begun.exception() if self._begun.done() else None
-        return HealthReport(Health.UNHEALTHY, str(failed) if failed else "waits for the driver before it to close")
+        if failed is not None:
+            return HealthReport(Health.UNHEALTHY, str(failed))
+        return HealthReport(Health.DEGRADED, "waits for the driver before it to close")  # calls wait, and do not fail
 
     @property
     def _open(self) -> bool:

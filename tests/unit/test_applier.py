@@ -193,7 +193,7 @@ async def test_a_file_is_handed_over_while_calls_wait(world: World) -> None:
     change = asyncio.ensure_future(world.apply(a=Config("new", file="f")))
     await asyncio.sleep(0.01)
     during = world.get("a")
-    assert world.namespaces.current.routes["a"].driver.health().status is Health.UNHEALTHY
+    assert world.namespaces.current.routes["a"].driver.health().status is Health.DEGRADED
     assert world.states == [("old", "open"), ("new", "new")]
     world.pause.set()
     assert (await before, await during) == (b"old", b"new")

@@ -25,6 +25,7 @@ from prism_proxy.backends.sqlite.errors import (
     meaning,
 )
 from prism_proxy.backends.sqlite.operations import Session, sweep
+from prism_proxy.backends.sqlite.outage import Outage
 from prism_proxy.errors import PrismError
 
 ResultT = TypeVar("ResultT")
@@ -66,7 +67,7 @@ class Counters:
 
 
 class Committer:
-    """`clock` is wall time in nanoseconds. `down` says why writes are refused, `full` that the last found no room."""
+    """`clock` is wall time in nanoseconds. `full` says that the last write found no room."""
 
     def __init__(self, database: Database, checkpointer: Checkpointer, clock: Callable[[], int]) -> None:
         self._database = database
@@ -78,32 +79,32 @@ class Committer:
         self._version = 0
         self._uncopied = 0
         self.counters = Counters()
-        self.down: PrismError | None = closed()
+        self.outage = Outage(lambda: database.path)
         self.full = False
 
     # --- the file ---------------------------------------------------------------------------------------------------
 
     def open(self) -> None:
-        """PrismError when the file is not for us; what may pass is left in `down`."""
+        """PrismError when the file is not for us; what may pass shows in `outage`."""
         self._retry_at = time.monotonic() + RETRY_AFTER_S
         try:
             connection = self._database.open_writer()
             (stored,) = connection.execute("SELECT value FROM counter WHERE name = 'version'").fetchone()
         except sqlite3.Error as error:
-            self.down = meaning(error, "not_executed") or cannot_open(error)
+            self.outage.begin(meaning(error, "not_executed") or cannot_open(error))
         except OSError as error:
-            self.down = cannot_open(error)
+            self.outage.begin(cannot_open(error))
         except PrismError as error:
-            self.down = error
+            self.outage.begin(error)
             raise
         else:
             self._version = max(self._version, stored)
             self._connection = connection
             self.counters.opened += 1
-            self.down = None
+            self.outage.end()
 
     def close(self) -> None:
-        self.down = closed()
+        self.outage.reason = closed()
         if self._connection is not None:
             self._connection.close()
             self._connection = None
@@ -112,7 +113,7 @@ class Committer:
         """Whatever is due: opening the file again, deleting what has expired."""
         now = time.monotonic()
         if self._connection is None and now >= self._retry_at:
-            with contextlib.suppress(PrismError):  # it is in `down`
+            with contextlib.suppress(PrismError):  # it shows in `outage`
                 self.open()
         if self._connection is not None and now >= self._sweep_at:
             self._sweep_at = now + SWEEP_SECONDS
@@ -124,9 +125,9 @@ class Committer:
         try:
             self._database.check()
         except PrismError as error:
-            self.down = error
+            self.outage.begin(error)
         except OSError as error:
-            self.down = cannot_open(error)
+            self.outage.begin(cannot_open(error))
         else:
             return True
         connection.close()
@@ -146,7 +147,7 @@ class Committer:
         connection.close()
         self._connection = None
         self._retry_at = time.monotonic() + RETRY_AFTER_S
-        self.down = meaning(error, "not_executed") or cannot_open(error)
+        self.outage.begin(meaning(error, "not_executed") or cannot_open(error))
 
     # --- transactions -----------------------------------------------------------------------------------------------
 
@@ -154,7 +155,7 @@ class Committer:
         """One transaction. The result of each request in order, or `Failed`."""
         connection = self._connection
         if connection is None:
-            return [Failed(self._refusal()) for _ in requests]
+            return [Failed(self.outage.refusal()) for _ in requests]
         may_checkpoint = self._checkpointer.idle
         outcome: Outcome = "not_executed"
         began = time.monotonic()
@@ -235,11 +236,6 @@ class Committer:
         self._uncopied += gone * PAGE_BYTES
         if gone == SWEEP_KEYS:
             self._sweep_at = 0.0
-
-    def _refusal(self) -> PrismError:
-        """A new object for each caller: an exception collects the traces of all who raise it."""
-        down = self.down or closed()
-        return PrismError(down.code, down.reason, down.message, down.metadata, down.retry_after)
 
 
 def _says_full(error: Exception) -> bool:

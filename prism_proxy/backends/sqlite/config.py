@@ -39,6 +39,13 @@ class SqliteConfig:
         """These settings with the file elsewhere."""
         return replace(self, path=str(place(Path(self.path))))
 
+    def trouble(self) -> tuple[str, str] | None:
+        """Why the file cannot be served on this machine now; see `contracts.driver.Inspectable`."""
+        from prism_proxy.backends.sqlite.inspection import trouble  # only `config check` looks at files
+
+        reason = trouble(Path(self.path))
+        return ("path", reason) if reason is not None else None
+
     @property
     def declaration(self) -> Declaration:
         return Declaration("sqlite", keyvalue.ALL, state="local", durability=self.durability,

@@ -7,12 +7,11 @@ import sqlite3
 from pathlib import Path
 
 from prism_proxy.backends.sqlite.config import SqliteConfig
+from prism_proxy.backends.sqlite.header import APPLICATION, FORMAT
 from prism_proxy.backends.sqlite.lock import FileLock
 from prism_proxy.errors import PrismError, StatusCode
 
 PAGE_BYTES = 4096
-FORMAT = 1  # PRAGMA user_version
-_APPLICATION = 0x5052534D  # "PRSM", PRAGMA application_id
 _SCHEMA = """
 CREATE TABLE kv (
     id INTEGER PRIMARY KEY,
@@ -94,7 +93,7 @@ class Database:
         (form,) = connection.execute("PRAGMA user_version").fetchone()
         (application,) = connection.execute("PRAGMA application_id").fetchone()
         (tables,) = connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
-        if (form, application) == (FORMAT, _APPLICATION):
+        if (form, application) == (FORMAT, APPLICATION):
             return
         if form or application or tables:
             raise PrismError(
@@ -104,7 +103,7 @@ class Database:
         connection.execute("BEGIN IMMEDIATE")
         for statement in _SCHEMA.split(";"):
             connection.execute(statement)
-        connection.execute(f"PRAGMA application_id={_APPLICATION}")
+        connection.execute(f"PRAGMA application_id={APPLICATION}")
         connection.execute(f"PRAGMA user_version={FORMAT}")
         connection.execute("COMMIT")
 

@@ -59,6 +59,7 @@ class SqliteDriver:
         committer, checkpointer = self._writer.committer, self._writer.checkpointer
         counters = committer.counters
         details = {
+            "path": str(self._database.path),
             "durability": self._config.durability,
             "queued": str(self._writer.queued),
             "commits": str(counters.commits),
@@ -69,9 +70,9 @@ class SqliteDriver:
             "checkpoints": str(checkpointer.runs),
             "longest_checkpoint_ms": f"{checkpointer.longest_s * 1000:.1f}",
         }
-        down = committer.down
+        down = committer.outage.reason
         if down is not None:
-            return HealthReport(Health.UNHEALTHY, str(down), details)
+            return HealthReport(Health.UNHEALTHY, f"{self._database.path}: {down.message}", details)
         if committer.full:
             return HealthReport(Health.DEGRADED, "full: free disk space, delete keys, or raise max_bytes", details)
         if checkpointer.error:

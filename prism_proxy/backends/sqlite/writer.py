@@ -55,7 +55,7 @@ class Writer:
         return self._closed
 
     async def open(self) -> None:
-        """Tries once to open the file. PrismError when it is not for us; what may pass shows in `committer.down`."""
+        """Tries once to open the file. PrismError when it is not for us; what may pass shows in `committer.outage`."""
         self._loop = asyncio.get_running_loop()
         await self._loop.run_in_executor(None, self.committer.open)
         self.checkpointer.start()
