@@ -81,7 +81,7 @@ cdef struct pending_t:
 
 
 cdef class RespConnection:
-    cdef object loop, transport, on_closed, sweeper, log
+    cdef object loop, transport, on_closed, sweeper, log, on_read_only
     cdef readonly str closed_reason
     cdef readonly bint ready            # past its greeting: commands of callers may be sent
     cdef readonly bint silent           # closed because a reply was overdue
@@ -97,6 +97,7 @@ cdef class RespConnection:
     cdef uint32_t max_pending
     cdef size_t max_queued_bytes, max_reply_bytes
     cdef int64_t read_timeout_ns
+    cdef readonly bint refused          # it answered READONLY, and was kept
     cdef int64_t swept_ns               # when deadlines were looked at last
     cdef int64_t queued_ns, read_ns     # when the piece that is to leave next was begun, and the last one came
     cdef readonly int64_t last_reply_ns    # monotonic; 0 before the first
@@ -109,6 +110,7 @@ cdef class RespConnection:
     cdef size_t consume(self, const uint8_t* data, size_t n) noexcept
     cdef void deliver(self, const resp_reply_t* reply) noexcept
     cdef int grow(self) noexcept
+    cdef void found_stale(self, bint read_only) noexcept
     cdef int locate(self, const pending_t* entry, const uint8_t** command) noexcept
     cdef void fail_all(self, str reason) noexcept
 

@@ -94,9 +94,18 @@ cdef class RespConnection:
         """Commands without a reply."""
         return self.tail - self.head
 
-    def set_ready(self) -> None:
-        """The greeting is over."""
+    def set_ready(self, read_only=None) -> None:
+        """The greeting is over. With `read_only` the connection stays when the server answers READONLY, and
+        `read_only()` is called, once: its owner may look for a primary, while reads go on."""
+        self.on_read_only = read_only
         self.ready = True
+
+    def retire(self) -> None:
+        """Take no more commands, and close when those that were sent are answered."""
+        self.stale = True
+        self.ready = False
+        if self.head == self.tail:
+            self.abort("another connection takes its place")
 
     def execute(self, *arguments, Share share=None):
         """Send a command of bytes; a Future of its reply. ConnectionLost, PipelineFull; the Future may hold RespError.
@@ -301,7 +310,7 @@ cdef class RespConnection:
         elif used:
             self.input.length = n - used
             memmove(self.input.data, self.input.data + used, n - used)
-        if self.stale and not self.closed:
+        if self.stale and not self.closed and self.head == self.tail:
             self.abort("the server cannot serve now (READONLY, LOADING or MASTERDOWN)")
 
     cdef size_t consume(self, const uint8_t* data, size_t n) noexcept:
@@ -339,8 +348,7 @@ cdef class RespConnection:
         if reply.type == c"-":
             self.locate(&entry, &command)
             if stale_error(reply):
-                self.stale = True
-                self.ready = False
+                self.found_stale(reply.data[0] == c"R")
         if entry.owner != NULL:
             entry.done(entry.owner, ANSWERED, reply, command, entry.length)
             Py_DECREF(<object>entry.owner)
@@ -349,6 +357,15 @@ cdef class RespConnection:
             self.log.popleft()
             if self.log:
                 self.log_end += <uint64_t>len(self.log[0])
+
+    cdef void found_stale(self, bint read_only) noexcept:
+        """The server is no primary, or not up yet. What was sent is answered before the connection closes."""
+        if not read_only or self.on_read_only is None:
+            self.stale = True
+            self.ready = False
+        elif not self.refused:
+            self.refused = True
+            self.on_read_only()
 
     cdef int locate(self, const pending_t* entry, const uint8_t** command) noexcept:
         """Where an unanswered command is kept: 1 when it has been handed to the transport, 0 when not."""

@@ -1,7 +1,9 @@
 """What a driver's error means to a slot: whose fault it is, whether the call may be repeated, what callers are told.
 
-A driver's `classify` says by the code whether the backend failed, by `outcome` whether the command may have taken
-effect, and by the phase `admit` that the driver itself had no room for it. Nothing here looks at reasons or products.
+A driver's `classify` says by the code whether the call failed, by `outcome` whether the command may have taken effect,
+and by the phase who failed it: `admit` is the driver's own queue, `execute` an error that the backend itself answered,
+which proves that it is there; anything else, or no phase, is the backend's failure. Nothing here looks at reasons or
+products.
 """
 
 from __future__ import annotations
@@ -15,13 +17,20 @@ from prism_proxy.slots.operation import Effect, Operation
 NOT_EXECUTED = "not_executed"
 UNKNOWN = "unknown"
 _OF_THE_BACKEND = frozenset({StatusCode.UNAVAILABLE, StatusCode.DEADLINE_EXCEEDED})
+_NOT_LOST = ("admit", "execute")
 
 
 def backend_failed(error: PrismError) -> bool:
-    """Whether the backend is at fault, rather than the caller, a full store, or the driver's own queue.
+    """Whether the backend is at fault, rather than the caller, a full store, or the driver's own queue. One that
+    refuses the call by an answer is not: it may refuse writes, and serve reads.
 
     A caller's own deadline ends its call by cancellation, so DEADLINE_EXCEEDED is a driver's word on its backend.
     """
+    return error.code in _OF_THE_BACKEND and error.metadata.get("phase") not in _NOT_LOST
+
+
+def transient(error: PrismError) -> bool:
+    """Whether the driver may be about to look for a better connection, as after the answer of a replica."""
     return error.code in _OF_THE_BACKEND and error.metadata.get("phase") != "admit"
 
 

@@ -16,7 +16,7 @@ from prism_proxy.slots.budget import RetryBudget
 from prism_proxy.slots.circuit import Circuit
 from prism_proxy.slots.operation import Caller, Operation
 from prism_proxy.slots.options import SlotOptions
-from prism_proxy.slots.outcome import NOT_EXECUTED, backend_failed, located, repeatable
+from prism_proxy.slots.outcome import NOT_EXECUTED, backend_failed, located, repeatable, transient
 from prism_proxy.slots.reconnection import Reconnection
 from prism_proxy.slots.running import Moment, RunningClock
 from prism_proxy.slots.turns import Turns
@@ -65,11 +65,13 @@ class Resilience:
 
     def failed(self, permit: int, began: Moment, error: PrismError) -> None:
         """The call ended with an error, which need not be the backend's fault."""
+        if transient(error):
+            self.reconnection.look()
         if not backend_failed(error):
-            self.succeeded(permit, began)  # it answered
+            self.circuit.succeeded(permit)  # it answered; a refusal is fast, and says nothing of how busy it is
+            self._left(None)
             return
         self.circuit.failed(permit, error.reason)
-        self.reconnection.look()
         # What failed at once must not pass for fast.
         self._left(began if error.code is StatusCode.DEADLINE_EXCEEDED else None)
 

@@ -231,6 +231,35 @@ async def test_a_server_that_cannot_serve_is_left(kind: str) -> None:
     assert setup.wire.aborted
 
 
+async def test_what_was_sent_to_a_server_that_cannot_serve_is_answered_first() -> None:
+    setup = Setup()
+    first, second = setup.connection.execute(b"SET", b"a", b"1"), setup.connection.execute(b"GET", b"a")
+    setup.receive(b"-LOADING not now\r\n")
+    with pytest.raises(RespError, match="LOADING"):
+        await first
+    assert (setup.connection.usable, setup.wire.aborted) == (False, False)
+    setup.receive(b"$1\r\n1\r\n")
+    assert (await second, setup.wire.aborted) == (b"1", True)
+
+
+async def test_a_replica_is_kept_for_reads_where_somebody_looks_for_its_primary() -> None:
+    told: list[int] = []
+    setup = Setup()
+    setup.connection.set_ready(lambda: told.append(1))
+    for _ in range(2):
+        write, read = setup.connection.execute(b"SET", b"a", b"1"), setup.connection.execute(b"GET", b"a")
+        setup.receive(b"-READONLY a replica\r\n$1\r\n1\r\n")
+        with pytest.raises(RespError, match="READONLY"):
+            await write
+        assert (await read, setup.connection.usable) == (b"1", True)
+    assert (told, setup.connection.refused) == ([1], True)
+    last = setup.connection.execute(b"GET", b"a")
+    setup.connection.retire()
+    assert (setup.connection.usable, setup.wire.aborted) == (False, False)
+    setup.receive(b"$1\r\n1\r\n")
+    assert (await last, setup.wire.aborted) == (b"1", True)
+
+
 async def test_replies_larger_than_the_bound_end_the_connection() -> None:
     setup = Setup(max_reply_bytes=1000)
     future = setup.connection.execute(b"GET", b"a")

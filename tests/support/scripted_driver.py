@@ -29,6 +29,10 @@ class BusyError(Exception):
     """The driver's own queue is full."""
 
 
+class AnsweredError(Exception):
+    """The backend itself answered that it cannot do this now."""
+
+
 class TimedOutError(Exception):
     """The backend did not answer in time."""
 
@@ -37,6 +41,7 @@ _ERRORS = {
     RefusedError: (StatusCode.UNAVAILABLE, "BACKEND_UNAVAILABLE", {"outcome": "not_executed", "phase": "connect"}),
     LostError: (StatusCode.UNAVAILABLE, "BACKEND_UNAVAILABLE", {"outcome": "unknown", "phase": "await"}),
     TimedOutError: (StatusCode.DEADLINE_EXCEEDED, "BACKEND_TIMEOUT", {"outcome": "unknown", "phase": "await"}),
+    AnsweredError: (StatusCode.UNAVAILABLE, "BACKEND_BUSY", {"outcome": "not_executed", "phase": "execute"}),
     BusyError: (StatusCode.UNAVAILABLE, "POOL_EXHAUSTED", {"outcome": "not_executed", "phase": "admit"}),
     FullError: (StatusCode.RESOURCE_EXHAUSTED, "STORE_FULL", {"outcome": "not_executed"}),
 }

@@ -18,7 +18,15 @@ from prism_proxy.slots.operation import Operation
 from prism_proxy.slots.options import CircuitOptions, ConcurrencyOptions, ReconnectOptions, RetryOptions, SlotOptions
 from prism_proxy.slots.resilience import Resilience
 from prism_proxy.slots.slot import Slot
-from tests.support.scripted_driver import BusyError, FullError, LostError, RefusedError, ScriptedDriver, TimedOutError
+from tests.support.scripted_driver import (
+    AnsweredError,
+    BusyError,
+    FullError,
+    LostError,
+    RefusedError,
+    ScriptedDriver,
+    TimedOutError,
+)
 from tests.support.virtual_time import run
 
 PATIENT = SlotOptions(circuit=CircuitOptions(max_failures=1000))
@@ -393,3 +401,18 @@ async def test_callers_that_go_away_give_their_turns_back() -> None:
     assert under.guard.turns is not None
     assert (under.guard.turns.in_flight, under.guard.turns.queued) == (0, 0)
     assert calls[3].result() == b"value"
+
+
+@in_virtual_time
+async def test_a_backend_that_answers_an_error_is_there() -> None:
+    """Its answers open no circuit, end a row of failures, and tell nothing of how long a call takes."""
+    row = [RefusedError()] * 4
+    under = Under(ScriptedDriver([*row, AnsweredError(), *row, *[AnsweredError()] * 40]),
+                  SlotOptions(retries=RetryOptions(max_attempts=1), circuit=CircuitOptions(max_failures=5)))
+    observed: list[float] = []
+    assert under.guard.turns is not None
+    under.guard.turns.window_closed = lambda *figures: observed.append(figures[0])  # type: ignore[method-assign]
+    for _ in range(49):
+        await under.refused(under.set)
+    assert under.guard.circuit.state is State.CLOSED
+    assert observed == []

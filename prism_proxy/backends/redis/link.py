@@ -18,7 +18,7 @@ from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 from prism_proxy._native.keyvalue_redis import Places
-from prism_proxy._native.resp import RespConnection
+from prism_proxy._native.resp import ConnectionLost, RespConnection, RespError
 from prism_proxy.backends.redis.greeting import Session, fence, greet
 from prism_proxy.telemetry import log
 
@@ -26,6 +26,7 @@ FIRST_BACKOFF_SECONDS = 0.05
 MAX_BACKOFF_SECONDS = 5.0
 REPLY_HEAD_BYTES = 64 * 1024  # what a reply may have beside its value
 VALUES_A_REPLY = 32  # of the largest size, where one reply has many
+LOOK_FOR_PRIMARY_S = 1.0  # where a replica was found, and refuses writes
 NOT_YET = "not connected yet"
 
 
@@ -60,6 +61,21 @@ class LinkOptions:
     tls: ssl.SSLContext | None = None
     server_name: str = ""
     primary: bool = False
+
+
+class _Ends:
+    """What becomes of a connection: `changed` when it was lost, or refuses writes."""
+
+    def __init__(self) -> None:
+        self.lost = asyncio.Event()
+        self.changed = asyncio.Event()
+
+    def end(self) -> None:
+        self.lost.set()
+        self.changed.set()
+
+
+_Connected = tuple[RespConnection, _Ends]
 
 
 class Link:
@@ -117,7 +133,7 @@ class Link:
         failures = 0
         while True:
             try:
-                connection, lost = await self._connect(VALUES_A_REPLY if place == self.size - 1 else 1)
+                connection, ends = await self._connect(place)
             except Exception as error:  # noqa: BLE001 - whatever a server answers, nobody else connects
                 self._failed(place, str(error) or type(error).__name__, failures)
                 failures += 1
@@ -126,7 +142,9 @@ class Link:
                 self.places.connections[place] = connection
                 self._returned.set()
                 self._returned.clear()
-                await self._watch(connection, lost)
+                while (other := await self._watch(place, connection, ends)) is not None:
+                    connection, ends = other
+                    self.places.connections[place] = connection
                 self.places.connections[place] = None
                 self._failed(place, connection.closed_reason or "closed", 0)
             ceiling = min(MAX_BACKOFF_SECONDS, FIRST_BACKOFF_SECONDS * 2 ** min(failures, 16))
@@ -144,11 +162,12 @@ class Link:
         if before == 0:
             self._log.warning("no connection to Redis", place=place, reason=self.failure)
 
-    async def _connect(self, values: int) -> tuple[RespConnection, asyncio.Event]:
-        """A connection that has been greeted, and the event of its end. A reply may hold so many of the largest
-        values."""
+    async def _connect(self, place: int) -> _Connected:
+        """A connection that has been greeted, and what becomes of it. In the last place a reply may hold many of the
+        largest values."""
+        values = VALUES_A_REPLY if place == self.size - 1 else 1
         loop = asyncio.get_running_loop()
-        lost = asyncio.Event()
+        ends = _Ends()
         options = self._options
 
         def protocol() -> RespConnection:
@@ -157,7 +176,7 @@ class Link:
                 max_reply_bytes=values * (options.max_value_bytes + REPLY_HEAD_BYTES))
 
         def ended(connection: RespConnection, reason: str) -> None:
-            lost.set()
+            ends.end()
             self._lost(connection, reason)
 
         async with asyncio.timeout(options.connect_timeout_s):
@@ -175,8 +194,9 @@ class Link:
             except BaseException:
                 connection.abort("the greeting failed")
                 raise
-        connection.set_ready()
-        return connection, lost
+        # behind sentinels a server that was demoted is left at once: it would serve old data
+        connection.set_ready(None if options.primary else ends.changed.set)
+        return connection, ends
 
     async def _greet(self, connection: RespConnection) -> None:
         """All that must be through before the first command of a caller."""
@@ -201,12 +221,40 @@ class Link:
             if other is not None and other is not connection and other.pending:
                 other.abort(reason)
 
-    async def _watch(self, connection: RespConnection, lost: asyncio.Event) -> None:
-        """Until the connection is lost; an idle one is asked for a sign of life."""
-        while not lost.is_set():
+    async def _watch(self, place: int, connection: RespConnection, ends: _Ends) -> _Connected | None:
+        """Until the connection is lost, or another takes its place; an idle one is asked for a sign of life."""
+        look_s = LOOK_FOR_PRIMARY_S
+        known = _is_replica(self.info)
+        while not ends.lost.is_set():
+            pause = self._options.ping_s
+            if connection.refused:
+                other = await self._other(place, only_primary=known)
+                if other is not None:
+                    connection.retire()
+                    return other
+                pause, look_s = look_s, min(2 * look_s, self._options.ping_s)
             try:
-                async with asyncio.timeout(self._options.ping_s):  # wait_for may swallow a cancellation
-                    await lost.wait()
+                async with asyncio.timeout(pause):  # wait_for may swallow a cancellation
+                    await ends.changed.wait()
             except TimeoutError:
                 if not connection.pending and connection.usable:
                     connection.execute(b"PING").add_done_callback(lambda reply: reply.exception())
+            if not ends.lost.is_set():
+                ends.changed.clear()
+        return None
+
+    async def _other(self, place: int, *, only_primary: bool) -> _Connected | None:
+        """Another connection, as the server refuses writes: the address may lead to the primary by now. The old one
+        stays until then, and serves reads."""
+        try:
+            connection, ends = await self._connect(place)
+        except (ConnectionLost, RespError, OSError):  # TimeoutError is an OSError
+            return None
+        if only_primary and _is_replica(self.info):
+            connection.abort("the server is a replica")
+            return None
+        return connection, ends
+
+
+def _is_replica(info: dict[str, str]) -> bool:
+    return info.get("role") == "slave"
