@@ -22,7 +22,8 @@ from prism_proxy._native.call_watch import CallWatch
 from prism_proxy._native.gate import GatePage
 from prism_proxy.config import ProxyConfig
 from prism_proxy.errors import PrismError
-from prism_proxy.interfaces.registry import READS, add_interfaces, namespaced
+from prism_proxy.interfaces.catalogue import namespaced, reads
+from prism_proxy.interfaces.registration import Services
 from prism_proxy.namespaces.applier import Applier
 from prism_proxy.namespaces.model import NamespaceConfig
 from prism_proxy.namespaces.partitions import PartitionMap
@@ -52,13 +53,13 @@ from prism_proxy.telemetry.loop_monitor import LoopMonitor
 from prism_proxy.telemetry.metrics import Metric, Metrics, gauges
 
 if TYPE_CHECKING:  # what a proxy without workers and without an admin has no use for is imported where it is used
-    from prism_proxy.interfaces.transaction_relay import TransactionRelay
     from prism_proxy.joining.request import Ask
     from prism_proxy.moving.carrier import Carrier
     from prism_proxy.moving.peer import Target
     from prism_proxy.moving.relay import Relay
     from prism_proxy.namespaces.ownership import Ownership
     from prism_proxy.server.channel import Metadata
+    from prism_proxy.server.handle_relay import HandleRelay
     from prism_proxy.server.peer import Peer
     from prism_proxy.telemetry.otel import Telemetry
 
@@ -112,7 +113,7 @@ class App:
         self.overview = Overview(self.namespaces, self.lifecycle, self._server, self._monitor)
         self.metrics.collectors += [
             lambda: derived(self.metrics.figures()), self.overview.collect, self._collect_forwarding]
-        self._relay: TransactionRelay | None = None
+        self._relay: HandleRelay | None = None
         self._reflection: Reflection | None = None
         self._telemetry: Telemetry | None = None
         self._refresher: asyncio.Task[None] | None = None
@@ -146,11 +147,11 @@ class App:
 
     def _meet_workers(self) -> None:
         """Be ready to pass calls on to other workers."""
-        from prism_proxy.interfaces.transaction_relay import TransactionRelay
+        from prism_proxy.server.handle_relay import HandleRelay
         from prism_proxy.server.peer import Peer
 
         limits = self._config.limits
-        self._relay = TransactionRelay(self._placement.worker, self._peer_addresses, limits)
+        self._relay = HandleRelay(self._placement.worker, self._peer_addresses, limits)
         self._peers = {
             worker: Peer(address, name=f"worker {worker}", limits=limits, down_reason="OWNER_RESTARTING", worker=True)
             for worker, address in enumerate(self._peer_addresses)}
@@ -174,7 +175,7 @@ class App:
         held, hidden = self.namespaces.held, self.namespaces.hidden
         self._internal.set_routes(current.table(owner=owner, held=held, hidden=hidden))
         self._server.set_routes(current.table(
-            self._forward, READS, owner, self._ownership.routes if self._ownership is not None else None, held,
+            self._forward, reads(), owner, self._ownership.routes if self._ownership is not None else None, held,
             hidden))
 
     def steer(self, hidden: Collection[str], held: Collection[str]) -> None:
@@ -207,12 +208,14 @@ class App:
         self._peers[worker].start()
         return self._peers[worker].handler
 
-    def _add_methods(self, server: Server, relay: TransactionRelay | None) -> list[str]:
+    def _add_methods(self, server: Server, relay: HandleRelay | None) -> list[str]:
         """Register everything that calls of a namespace need; the names of the services."""
         for handlers in (keyvalue.handlers(), keyvalue_redis.handlers()):
             for path, handler in handlers.items():
                 server.add_native_handler(path, handler)
-        return add_interfaces(server, self.namespaces.resolve, relay)
+        services = Services(server, self.namespaces.resolve, relay)
+        self.namespaces.on_swap(lambda current: services.load(current.interfaces()))
+        return services.names
 
     def _add_control_plane(self, ask: Ask) -> str:
         from prism_proxy.joining.servicer import add_control_plane  # a proxy of its own needs none
@@ -329,8 +332,10 @@ class App:
         if self._refresher is not None:
             self._refresher.cancel()
         self._monitor.stop()
-        problems = await close_all((route.driver for route in self.namespaces.current.here().values()),
-                                   0 if forced else DRIVER_DRAIN_SECONDS)
+        deadline_s = 0 if forced else DRIVER_DRAIN_SECONDS
+        routes = self.namespaces.current.here().values()
+        problems = await close_all((route.pattern for route in routes), deadline_s)
+        problems += await close_all((driver for route in routes for driver in route.drivers), deadline_s)
         await self.applier.close()
         if self.carrier is not None:
             await self.carrier.close()

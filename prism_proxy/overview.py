@@ -35,10 +35,10 @@ class Overview:
         """The namespaces whose driver is open here."""
         out = {}
         for name, route in self._namespaces.current.here().items():
-            report, declared = view.health(route.slot), route.driver.declaration
+            report = view.namespace_health(route.slots.values(), route.pattern)
             limiting = route.gate.limiting(LIMITING_NS) if route.gate is not None else []
             out[name] = NamespaceStatus(
-                route.backend, report.status.value, report.message, declared.state, declared.durability,
+                route.backend, report.status.value, report.message, route.state, route.durability,
                 {**report.details, "limiting": limiting} if limiting else report.details)
         return out
 
@@ -60,7 +60,10 @@ class Overview:
         yield gauges("prism_namespace_health", "1 healthy, 2 degraded, 3 unhealthy.", {
             (("namespace", name), ("backend", status.backend)): float(status.health)
             for name, status in namespaces.items()}, merge="max")
-        yield from view.metrics(route.slot for route in self._namespaces.current.here().values())
+        here = self._namespaces.current.here().values()
+        yield from view.metrics(slot for route in here for slot in route.slots.values())
+        for route in here:
+            yield from route.pattern.metrics()
         gates = {name: route.gate for name, route in self._namespaces.current.routes.items() if route.gate is not None}
         yield gauges("prism_namespace_limit_usage", "What counts towards a limit: calls a second, calls, bytes.", {
             (("namespace", name), ("dimension", dimension)): value

@@ -1,15 +1,18 @@
-"""Every built-in backend and pattern, and the extra that installs what a backend needs.
+"""Every built-in backend, data model and pattern, and the extra that installs what a backend needs.
 
-Third parties use the entry point `prism.backends`: a driver class with its configuration class as `config_class`.
+Third parties use entry points: `prism.backends` for a driver class with its configuration class as `config_class`,
+`prism.models` for a `ModelDeclaration`, `prism.patterns` for a `PatternDeclaration`.
 """
 
 from __future__ import annotations
 
+import functools
+from collections.abc import Mapping
 from importlib import import_module
 from typing import Any, NamedTuple
 
 from prism_proxy.contracts.driver import Declaration
-from prism_proxy.contracts.pattern import PatternDeclaration
+from prism_proxy.contracts.pattern import ModelDeclaration, PatternDeclaration
 
 
 class Entry(NamedTuple):
@@ -28,7 +31,11 @@ BACKENDS: dict[str, Entry] = {
     "redis": Entry("prism_proxy.backends.redis.driver:RedisDriver",
                    "prism_proxy.backends.redis.config:RedisConfig", "redis"),
 }
+MODELS: dict[str, str] = {
+    "keyvalue": "prism_proxy.models.keyvalue.declaration:DECLARATION",
+}
 PATTERNS: dict[str, str] = {
+    "primitives": "prism_proxy.patterns.primitives.declaration:DECLARATION",
     "keyvalue": "prism_proxy.patterns.keyvalue.declaration:DECLARATION",
 }
 
@@ -52,7 +59,7 @@ class DriverFactory:
         if entry is None:
             return self._make(backend, _third_party(backend), config)
         try:
-            return self._make(backend, _load(entry.factory), config)
+            return self._make(backend, load(entry.factory), config)
         except ModuleNotFoundError as error:
             raise ValueError(
                 f"backend {backend!r} needs {error.name}: pip install 'prism-proxy[{entry.extra}]'") from error
@@ -69,7 +76,7 @@ class DriverFactory:
 def config_class(backend: str) -> type[Any]:
     """The settings class of a backend. ValueError names the backends there are."""
     entry = BACKENDS.get(backend)
-    found: type[Any] = _load(entry.config) if entry is not None else _third_party(backend).config_class
+    found: type[Any] = load(entry.config) if entry is not None else _third_party(backend).config_class
     return found
 
 
@@ -83,29 +90,56 @@ def declaration(backend: str, config: Any) -> Declaration:
 
 
 def pattern(name: str) -> PatternDeclaration:
-    """The declaration of a pattern. KeyError for an unknown one."""
-    found: PatternDeclaration = _load(PATTERNS[name])
+    """The declaration of a pattern. ValueError names the patterns there are."""
+    found: PatternDeclaration = _declared("pattern", name, PATTERNS)
     return found
+
+
+def model(name: str) -> ModelDeclaration:
+    """The declaration of a data model. ValueError names the models there are."""
+    found: ModelDeclaration = _declared("model", name, MODELS)
+    return found
+
+
+def _declared(kind: str, name: str, built_in: Mapping[str, str]) -> Any:
+    if name in built_in:
+        return load(built_in[name])
+    found = _entry_points(f"prism.{kind}s")
+    if name not in found:
+        raise ValueError(f"there is no {kind} {name!r}; known are {', '.join(sorted(built_in.keys() | found.keys()))}")
+    return found[name].load()
+
+
+def patterns() -> list[str]:
+    """The names of all patterns, third parties' included; the built-in ones first."""
+    return [*PATTERNS, *sorted(_entry_points("prism.patterns").keys() - PATTERNS.keys())]
+
+
+def models() -> list[str]:
+    """The names of all data models, as `patterns`."""
+    return [*MODELS, *sorted(_entry_points("prism.models").keys() - MODELS.keys())]
 
 
 def backends() -> list[str]:
     """The names of all backends, third parties' included."""
-    return sorted(BACKENDS.keys() | _entry_points().keys())
+    return sorted(BACKENDS.keys() | _entry_points("prism.backends").keys())
 
 
-def _load(reference: str) -> Any:
+def load(reference: str) -> Any:
+    """What MODULE:NAME refers to."""
     module, _, name = reference.partition(":")
     return getattr(import_module(module), name)
 
 
-def _entry_points() -> dict[str, Any]:
+@functools.cache
+def _entry_points(group: str) -> Mapping[str, Any]:
     from importlib.metadata import entry_points  # 12 ms that a start with built-in backends need not pay
 
-    return {point.name: point for point in entry_points(group="prism.backends")}
+    return {point.name: point for point in entry_points(group=group)}
 
 
 def _third_party(backend: str) -> type[Any]:
-    found = _entry_points()
+    found = _entry_points("prism.backends")
     if backend not in found:
         known = ", ".join(sorted(BACKENDS.keys() | found.keys()))
         raise ValueError(f"there is no backend {backend!r}; known are {known}")

@@ -9,7 +9,8 @@ import sys
 import uvloop
 
 from prism_proxy._native.routing import NativeRoute, RouteTable
-from prism_proxy.interfaces.registry import add_interfaces, namespaced
+from prism_proxy.interfaces.catalogue import namespaced
+from prism_proxy.interfaces.registration import add_interfaces
 from prism_proxy.server.peer import Peer
 from prism_proxy.server.server import Server
 

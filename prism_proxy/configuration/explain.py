@@ -8,6 +8,7 @@ from typing import Any
 
 from prism_proxy import standard
 from prism_proxy.configuration.loader import Configuration
+from prism_proxy.namespaces.model import SlotConfig
 
 FORMS = ("table", "json", "yaml")
 
@@ -23,7 +24,9 @@ def explain(configuration: Configuration, form: str) -> str:
         return str(yaml.safe_dump(document, sort_keys=False, allow_unicode=True, width=1000))
     settings = [(row["key"], _plain(row["value"]), row["source"]) for row in document["settings"]]
     namespaces = [(name, about["driver"], about["state"], about["durability"], ", ".join(about["interfaces"]))
-                  for name, about in document["namespaces"].items()]
+                  for namespace, first in document["namespaces"].items()
+                  for name, about in [(namespace, first), *(
+                      (f"{namespace}.{slot}", found) for slot, found in first.get("slots", {}).items())]]
     return _table(("SETTING", "VALUE", "SOURCE"), settings) + "\n" + _table(
         ("NAMESPACE", "DRIVER", "STATE", "DURABILITY", "INTERFACES"), namespaces)
 
@@ -31,15 +34,21 @@ def explain(configuration: Configuration, form: str) -> str:
 def _document(configuration: Configuration) -> dict[str, Any]:
     namespaces = {}
     for namespace in configuration.namespaces:
-        declared = standard.declaration(namespace.backend, namespace.backend_config)
-        namespaces[namespace.name] = {
-            "driver": namespace.backend, "state": declared.state, "durability": declared.durability,
-            "interfaces": sorted(declared.interfaces)}
+        (_, first), *others = namespace.slots.items()
+        namespaces[namespace.name] = _slot(first)
+        if others:
+            namespaces[namespace.name]["slots"] = {name: _slot(slot) for name, slot in others}
     return {
         "settings": [{"key": value.key, "value": value.value, "source": str(value.origin)}
                      for value in configuration.values],
         "namespaces": namespaces,
     }
+
+
+def _slot(slot: SlotConfig) -> dict[str, Any]:
+    declared = standard.declaration(slot.driver, slot.config)
+    return {"driver": slot.driver, "state": declared.state, "durability": declared.durability,
+            "interfaces": sorted(declared.interfaces)}
 
 
 def _plain(value: Any) -> str:

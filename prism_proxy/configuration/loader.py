@@ -65,7 +65,8 @@ class ConfigurationSource:
             bound += reader.bound
             self._refuse_memory_bytes(overlay(section, given), problems)
         elif proxy is not None and not proxy.admin.joined:
-            namespaces = (NamespaceConfig(DEFAULT, "memstore", MemstoreConfig(max_bytes=proxy.memory_bytes)),)
+            namespaces = (NamespaceConfig.of_store(
+                DEFAULT, "memstore", MemstoreConfig(max_bytes=proxy.memory_bytes)),)
         problems.found = [_placed(problem) for problem in problems.found]
         problems.check()
         assert proxy is not None  # or there were problems

@@ -11,22 +11,32 @@ from typing import Any
 from prism_proxy import standard
 from prism_proxy.configuration.binder import DEFAULT_ORIGIN, Binder, Bound
 from prism_proxy.configuration.problems import Problems
-from prism_proxy.configuration.shapes import Group, fields_of
 from prism_proxy.configuration.tree import Node, Origin, Scalar, Table
 from prism_proxy.contracts.driver import Declaration
 from prism_proxy.contracts.pattern import PatternDeclaration, SlotDeclaration
-from prism_proxy.namespaces.model import NamespaceConfig
+from prism_proxy.interfaces.catalogue import catalogue
+from prism_proxy.namespaces.limits import LoadLimits
+from prism_proxy.namespaces.model import DEFAULT_PATTERN, NamespaceConfig, SlotConfig
+from prism_proxy.slots.options import SlotOptions
+
+_Filled = tuple[str, Any, SlotOptions | None]  # driver, its settings, and resilience where the slot has its own
 
 SECTION = "namespaces"
-DEFAULT_PATTERN = "keyvalue"
-_READ_HERE = frozenset({"name", "backend", "backend_config"})
-_SLOT = "store"  # the one that NamespaceConfig holds
+RESILIENCE, LIMITS = "resilience", "limits"
+_COMMON: Mapping[str, type[Any]] = {RESILIENCE: SlotOptions, LIMITS: LoadLimits}
 
 
-def option_groups() -> dict[str, type[Any]]:
-    """The keys of a namespace that are settings classes, by name."""
-    return {field.name: field.shape.type for field in fields_of(NamespaceConfig, skip=_READ_HERE)
-            if isinstance(field.shape, Group)}
+def option_groups(pattern: str | None = None, *, third_party: bool = True) -> dict[str, type[Any]]:
+    """The keys of a namespace that are settings classes, by name: of data models, of the pattern, and of every
+    namespace. Without a pattern those of all of them."""
+    declared = [standard.pattern(name) for name in ([pattern] if pattern is not None else standard.patterns())]
+    offered = frozenset[str]().union(*(found.interfaces or () for found in declared))
+    models = {interface.model for name, interface in catalogue().items() if name in offered}
+    everything = any(found.interfaces is None for found in declared)
+    names = standard.models() if third_party else list(standard.MODELS)
+    groups = {name: standard.model(name).options for name in names if everything or name in models}
+    groups.update({found.name: found.options for found in declared if found.options is not None})
+    return {**groups, **_COMMON}
 
 
 class NamespacesReader:
@@ -36,8 +46,8 @@ class NamespacesReader:
         self._problems = problems
         self._look = look  # at the files that settings name
         self._binder = Binder(problems, environment)
-        self._owners: dict[str, str] = {}  # what only one driver can have -> the namespace that has it
-        self._groups = option_groups()
+        self._owners: dict[str, tuple[str, str]] = {}  # what only one driver can have -> namespace and slot that has it
+        self._groups: dict[str | None, dict[str, type[Any]]] = {}  # by pattern
 
     @property
     def bound(self) -> list[Bound]:
@@ -59,19 +69,31 @@ class NamespacesReader:
 
     def _namespace(self, name: str, node: Table, key: str) -> NamespaceConfig | None:
         before = len(self._problems.found)
-        self._binder.refuse_unknown(node, key, ["pattern", "backends", *self._groups])
         pattern = self._pattern(node.entries.get("pattern"), f"{key}.pattern")
-        backends = self._slots(name, node, key, pattern) if pattern is not None else {}
-        options = {}
-        for group, cls in self._groups.items():
+        groups = self._groups_of(pattern, node)
+        self._binder.refuse_unknown(node, key, ["pattern", "backends", *groups])
+        slots = self._slots(name, node, key, pattern) if pattern is not None else {}
+        options: dict[str, Any] = {}
+        for group, cls in groups.items():
             empty = Table({}, {}, node.origin)
             table = self._binder.table(node.entries.get(group, empty), f"{key}.{group}")
             options[group] = self._binder.group(cls, table, f"{key}.{group}") if table is not None else None
-        if len(self._problems.found) > before:
+        if len(self._problems.found) > before or pattern is None:
             return None
-        backend, config = backends[_SLOT]
-        values = {"name": name, "backend": backend, "backend_config": config, **options}
-        return self._binder.make(NamespaceConfig, values, node, key)
+        resilience, limits = options.pop(RESILIENCE), options.pop(LIMITS)
+        filled = {slot: SlotConfig(driver, config, own or resilience) for slot, (driver, config, own) in slots.items()}
+        written = {group: found for group, found in options.items() if group in node.entries}
+        return NamespaceConfig(name, pattern.name, filled, written, limits)
+
+    def _groups_of(self, pattern: PatternDeclaration | None, node: Table) -> dict[str, type[Any]]:
+        """Third parties are asked only where something is written that is not ours."""
+        key = pattern.name if pattern is not None else None
+        if key not in self._groups:
+            self._groups[key] = option_groups(key, third_party=False)
+        found = self._groups[key]
+        if node.entries.keys() <= {"pattern", "backends", *found}:
+            return found
+        return option_groups(key)
 
     def _pattern(self, node: Node | None, key: str) -> PatternDeclaration | None:
         if node is None:
@@ -83,13 +105,13 @@ class NamespacesReader:
         name = self._binder.text(node, key)
         if name is None:
             return None
-        if name.text not in standard.PATTERNS:
-            self._problems.unknown(node.origin, key, name.text, standard.PATTERNS, "pattern")
+        if name.text not in standard.PATTERNS and name.text not in standard.patterns():
+            self._problems.unknown(node.origin, key, name.text, standard.patterns(), "pattern")
             return None
         self._binder.bound.append(Bound(key, name.text, node.origin))
         return standard.pattern(name.text)
 
-    def _slots(self, namespace: str, node: Table, key: str, pattern: PatternDeclaration) -> dict[str, tuple[str, Any]]:
+    def _slots(self, namespace: str, node: Table, key: str, pattern: PatternDeclaration) -> dict[str, _Filled]:
         key = f"{key}.backends"
         table = self._binder.table(node.entries.get("backends", Table({}, {}, node.origin)), key)
         if table is None:
@@ -109,11 +131,11 @@ class NamespacesReader:
                 filled[slot.name] = found
         return filled
 
-    def _driver(self, namespace: str, slot: SlotDeclaration, node: Node, key: str) -> tuple[str, Any] | None:
+    def _driver(self, namespace: str, slot: SlotDeclaration, node: Node, key: str) -> _Filled | None:
         table = self._binder.table(node, key)
         if table is None:
             return None
-        self._binder.refuse_unknown(table, key, ("driver", "config"))
+        self._binder.refuse_unknown(table, key, ("driver", "config", RESILIENCE))
         driver = self._driver_name(table, f"{key}.driver")
         if driver is None:
             return None
@@ -124,7 +146,11 @@ class NamespacesReader:
         if config is None:
             return None
         self._check(namespace, slot, driver, config, key)
-        return driver.text, config
+        resilience = None
+        if RESILIENCE in table.entries:
+            group = self._binder.table(table.entries[RESILIENCE], f"{key}.{RESILIENCE}")
+            resilience = self._binder.group(SlotOptions, group, f"{key}.{RESILIENCE}") if group is not None else None
+        return driver.text, config, resilience
 
     def _driver_name(self, table: Table, key: str) -> Scalar | None:
         node = table.entries.get("driver")
@@ -148,18 +174,18 @@ class NamespacesReader:
         except ValueError as error:
             self._problems.add(driver.origin, f"{key}.driver", f"cannot be used: {error}")
             return
-        missing = slot.required - declared.interfaces
-        if missing:
+        lacks = slot.lacks(declared.interfaces)
+        if lacks is not None:
             self._problems.add(
                 driver.origin, f"{key}.driver",
-                f"is {driver.text}, which does not implement {', '.join(sorted(missing))}: slot {slot.name} of "
-                f"namespace {namespace!r} needs {'it' if len(missing) == 1 else 'them'}")
+                f"is {driver.text}, which does not implement {lacks}: slot {slot.name} of namespace {namespace!r} "
+                f"needs {'them' if ', ' in lacks else 'it'}")
         if declared.exclusive:
-            owner = self._owners.setdefault(declared.exclusive, namespace)
-            if owner != namespace:
-                self._problems.add(
-                    driver.origin, f"{key}.config",
-                    f"shares {declared.exclusive} with namespace {owner!r}: each namespace needs its own")
+            owner = self._owners.setdefault(declared.exclusive, (namespace, slot.name))
+            if owner != (namespace, slot.name):
+                other = f"namespace {owner[0]!r}" if owner[0] != namespace else f"slot {owner[1]}"
+                self._problems.add(driver.origin, f"{key}.config",
+                                   f"shares {declared.exclusive} with {other}: each needs its own")
         if self._look:
             self._look_at(config, f"{key}.config", driver.origin)
 

@@ -14,6 +14,8 @@ from prism_proxy import standard
 from prism_proxy.configuration.flags import LIMITS, flag_of, flags, variable_of
 from prism_proxy.configuration.namespaces import option_groups
 from prism_proxy.configuration.shapes import ByName, Field, Group, Kind, Leaf, Many, Shape, fields_of
+from prism_proxy.contracts.pattern import SlotDeclaration
+from prism_proxy.namespaces.model import DEFAULT_PATTERN
 from prism_proxy.settings import shown_value
 
 PAGE = "docs/reference/configuration.md"
@@ -90,17 +92,24 @@ def _proxy() -> Iterator[str]:
 def _namespaces() -> Iterator[str]:
     yield "Keys of each namespace. Names are 1 to 253 bytes of printable text.\n\n"
     yield "| Key | Default | Allowed | Meaning |\n|---|---|---|---|\n"
-    patterns = {name: standard.pattern(name) for name in standard.PATTERNS}
-    yield f"| `pattern` | keyvalue | {', '.join(patterns)} | What the operations mean. |\n"
-    for pattern in patterns.values():
+    patterns = [standard.pattern(name) for name in standard.PATTERNS]
+    yield (f"| `pattern` | {DEFAULT_PATTERN} | {', '.join(found.name for found in patterns)} | What the operations "
+           "mean: by default every interface that the driver in `store` has. |\n")
+    for pattern in patterns:
         for slot in pattern.slots:
-            needs = ", ".join(f"`{name}`" for name in sorted(slot.required))
             yield (f"| `backends.{slot.name}.driver` | {'-' if slot.optional_slot else 'required'} | "
-                   f"{', '.join(sorted(standard.BACKENDS))} | {slot.doc} Slot of pattern {pattern.name}, for a driver "
-                   f"with {needs}. |\n")
-            yield f"| `backends.{slot.name}.config` | | | Settings of the driver, below. |\n"
+                   f"{', '.join(sorted(standard.BACKENDS))} | {slot.doc} Slot of pattern {pattern.name}, for "
+                   f"{_needs(slot)}. |\n")
+    yield "| `backends.SLOT.config` | | | Settings of the driver, below. |\n"
+    yield "| `backends.SLOT.resilience` | | | As `resilience`, for one slot alone. |\n"
     for name, cls in option_groups().items():
         yield from _rows(cls, f"{name}.")
+
+
+def _needs(slot: SlotDeclaration) -> str:
+    choices = [slot.required | choice for choice in slot.alternatives] or [slot.required]
+    return "a driver with " + " or ".join(
+        ", ".join(f"`{name}`" for name in sorted(choice)) for choice in choices) if any(choices) else "any driver"
 
 
 def _driver(name: str) -> Iterator[str]:

@@ -10,10 +10,12 @@ from typing import Any
 
 from prism_proxy import standard
 from prism_proxy.config import ProxyConfig
-from prism_proxy.configuration.namespaces import DEFAULT_PATTERN, option_groups
+from prism_proxy.configuration.namespaces import RESILIENCE, option_groups
 from prism_proxy.configuration.shapes import ByName, Field, Group, Kind, Leaf, Many, Shape, fields_of
 from prism_proxy.contracts.pattern import PatternDeclaration
+from prism_proxy.namespaces.model import DEFAULT_PATTERN
 from prism_proxy.settings import Setting, shown_value
+from prism_proxy.slots.options import SlotOptions
 
 _TYPES = {Kind.BOOLEAN: "boolean", Kind.WHOLE: "integer", Kind.NUMBER: "number"}
 _REFERENCE = {"$ref": "#/$defs/reference"}
@@ -21,7 +23,6 @@ _REFERENCE = {"$ref": "#/$defs/reference"}
 
 def schema() -> dict[str, Any]:
     """The whole schema."""
-    pattern = standard.pattern(DEFAULT_PATTERN)
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "title": "Configuration of prism-proxy",
@@ -39,27 +40,40 @@ def schema() -> dict[str, Any]:
         "$defs": {
             "reference": {"description": "A variable of the environment of the process.", "type": "string",
                           "pattern": r"\$\{ENV:[A-Za-z_][A-Za-z0-9_]*\}"},
-            "namespace": _namespace(pattern),
+            "namespace": _namespace(),
             "driver": {"oneOf": [_driver(name) for name in sorted(standard.BACKENDS)]},
         },
     }
 
 
-def _namespace(pattern: PatternDeclaration) -> dict[str, Any]:
-    slots = {slot.name: {"description": slot.doc, "$ref": "#/$defs/driver"} for slot in pattern.slots}
-    needed = [slot.name for slot in pattern.slots if not slot.optional_slot]
+def _namespace() -> dict[str, Any]:
+    """The slots and groups of all patterns; which belong to the one that is written only the binder knows, but for what
+    is required."""
+    declared = [standard.pattern(name) for name in standard.patterns()]
+    slots = {slot.name: {"description": slot.doc, "$ref": "#/$defs/driver"}
+             for found in reversed(declared) for slot in found.slots}
     return {
         "type": "object",
         "additionalProperties": False,
         "required": ["backends"],
         "properties": {
-            "pattern": {"description": "What the operations mean.", "enum": list(standard.PATTERNS),
+            "pattern": {"description": "What the operations mean.", "enum": [found.name for found in declared],
                         "default": DEFAULT_PATTERN},
             "backends": {"description": "The slots of the pattern, and the drivers that fill them.", "type": "object",
-                         "additionalProperties": False, "required": needed, "properties": slots},
+                         "additionalProperties": False, "properties": slots},
             **{name: _group(cls, "") for name, cls in option_groups().items()},
         },
+        "allOf": [_needed(found) for found in declared],
     }
+
+
+def _needed(pattern: PatternDeclaration) -> dict[str, Any]:
+    """The slots that a namespace of the pattern must fill."""
+    needed = [slot.name for slot in pattern.slots if not slot.optional_slot]
+    chosen: dict[str, Any] = {"properties": {"pattern": {"const": pattern.name}}}
+    if pattern.name != DEFAULT_PATTERN:
+        chosen["required"] = ["pattern"]
+    return {"if": chosen, "then": {"properties": {"backends": {"required": needed}}}}
 
 
 def _driver(name: str) -> dict[str, Any]:
@@ -68,7 +82,7 @@ def _driver(name: str) -> dict[str, Any]:
         "type": "object",
         "additionalProperties": False,
         "required": ["driver", "config"] if config.get("required") else ["driver"],
-        "properties": {"driver": {"const": name}, "config": config},
+        "properties": {"driver": {"const": name}, "config": config, RESILIENCE: _group(SlotOptions, "")},
     }
 
 

@@ -40,7 +40,8 @@ class Declaration:
 
     `state` is "local" (data lives in this process or machine) or "shared"; `durability` names the strongest loss a
     caller must expect: "volatile", "checkpointed", "synced", or what the product promises. `exclusive` names what only
-    one driver at a time can have, such as a file.
+    one driver at a time can have, such as a file. `parts` are the driver's attributes that are not commands but objects
+    with the commands of one data model, such as `pubsub`.
     """
 
     name: str
@@ -48,6 +49,7 @@ class Declaration:
     state: str
     durability: str
     exclusive: str = ""
+    parts: frozenset[str] = frozenset()
 
 
 class Adaptable(Protocol):

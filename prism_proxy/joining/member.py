@@ -314,7 +314,8 @@ class Member:
     def _assignment(self, item: pb.NamespaceAssignment) -> Assignment:
         """An assignment whose files have their folders. ValueError says why this proxy cannot serve it."""
         config = self._translate(item.namespace, item.config)
-        self._files.prepare(config.backend_config)
+        for slot in config.slots.values():
+            self._files.prepare(slot.config)
         return Assignment(config, item.version, item.revision)
 
     def _refused(self, namespace: str, problem: str) -> str:

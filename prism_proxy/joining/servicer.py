@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 from prism import control_plane_pb2 as pb
 from prism import control_plane_pb2_grpc
 from prism_proxy.errors import PrismError, StatusCode
-from prism_proxy.interfaces.base import answers
+from prism_proxy.interfaces.servicer import answers
 from prism_proxy.joining.identity import Gatekeeper
 from prism_proxy.joining.request import Ask, Request
 

@@ -19,14 +19,15 @@ from dataclasses import replace
 
 from prism import control_plane_pb2 as pb
 from prism_proxy import standard
-from prism_proxy.configuration.namespaces import DEFAULT_PATTERN, NamespacesReader, option_groups
+from prism_proxy.configuration.namespaces import NamespacesReader, option_groups
 from prism_proxy.configuration.problems import Problems
 from prism_proxy.configuration.tree import Node, Origin, Scalar, Source, Table, overlay, table
 from prism_proxy.joining.data_folder import DataFolder, DataFolderError
-from prism_proxy.namespaces.model import NamespaceConfig
+from prism_proxy.namespaces.model import DEFAULT_PATTERN, NamespaceConfig
 from prism_proxy.namespaces.partitions import PARTITIONS, Owner, PartitionMap
 
 REMEMBERED = 256  # kinds of namespaces
+KEYVALUE = "keyvalue"
 _ORIGIN = Origin(Source.FLAG, "the admin's configuration")
 _ADDRESSES = ("url", "path")  # the setting of a driver that a connection string fills
 
@@ -63,7 +64,8 @@ def translate(name: str, config: pb.NamespaceConfig, files: DataFolder) -> Names
         pattern = found.pattern_name or pattern
         settings.update(found.settings)
     groups = option_groups()
-    options = ((key if key.partition(".")[0] in groups else f"{pattern}.{key}", text) for key, text in settings.items())
+    own = pattern if pattern in groups else KEYVALUE  # the group of what is written without one
+    options = ((key if key.partition(".")[0] in groups else f"{own}.{key}", text) for key, text in settings.items())
     slots: dict[str, Node] = {slot: _slot(backend) for slot, backend in config.backends.items()}
     entry = overlay(_nested(options), table({
         "pattern": _scalar(pattern), "backends": table(slots, _ORIGIN)}, _ORIGIN))
@@ -75,7 +77,8 @@ def translate(name: str, config: pb.NamespaceConfig, files: DataFolder) -> Names
     if mistakes:
         raise TranslationError("; ".join(mistakes))
     try:
-        return replace(read[0], backend_config=files.placed(read[0].backend_config))
+        return replace(read[0], slots={
+            name: replace(slot, config=files.placed(slot.config)) for name, slot in read[0].slots.items()})
     except DataFolderError as error:
         raise TranslationError(str(error)) from error
 
@@ -134,7 +137,9 @@ def _scalar(text: str) -> Scalar:
 
 
 def _missing_interfaces(config: pb.NamespaceConfig, found: NamespaceConfig) -> list[str]:
-    """The interfaces that a pattern asks for and the driver lacks."""
+    """The interfaces that a pattern asks for and no driver has."""
     wanted = {name for pattern in config.patterns.values() for name in pattern.required_interfaces}
-    missing = sorted(wanted - standard.declaration(found.backend, found.driver_config).interfaces)
-    return [f"backend {found.backend} does not implement {', '.join(missing)}"] if missing else []
+    for slot in found.slots.values():
+        wanted -= standard.declaration(slot.driver, slot.config).interfaces
+    names = " and ".join(sorted({slot.driver for slot in found.slots.values()}))
+    return [f"backend {names} does not implement {', '.join(sorted(wanted))}"] if wanted else []

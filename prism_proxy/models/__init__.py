@@ -1,1 +1,1 @@
-"""The data models: what a driver implements for each (`contract`), and what the proxy makes of it (`model`)."""
+"""Data models: for each the contract of its drivers, its meaning over one slot, and the servicers of its interfaces."""

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from prism_proxy.contracts.movable import Digest, Incoming, Movable, Record, Span
+from prism_proxy.contracts.movable import Digest, Incoming, Record, Span
 from prism_proxy.moving.peer import MoveError
+from prism_proxy.moving.store import movable
 from prism_proxy.namespaces.snapshot import Namespaces
 
 
@@ -20,11 +21,7 @@ class Arriving:
 
     async def begin(self, clock: int) -> None:
         """MoveError when its driver takes no data of another proxy."""
-        route = self._routes.current.routes[self.name]
-        if not hasattr(route.driver, "incoming"):
-            raise MoveError(f"backend {route.backend} of namespace {self.name!r} takes no data of another proxy")
-        driver: Movable = route.driver  # type: ignore[assignment]
-        self._incoming = await driver.incoming(clock)
+        self._incoming = await movable(self._routes.current.routes[self.name]).incoming(clock)
 
     async def put(self, records: Sequence[Record]) -> None:
         await self._begun().put(records)

@@ -13,6 +13,7 @@ from prism import control_plane_pb2
 from prism_proxy.contracts.movable import Movable
 from prism_proxy.moving.copy import Copy
 from prism_proxy.moving.peer import MoveError, Target
+from prism_proxy.moving.store import movable
 from prism_proxy.namespaces.applier import Applier
 from prism_proxy.namespaces.snapshot import Namespaces
 from prism_proxy.telemetry import log
@@ -89,10 +90,7 @@ class Departing:
         route = self._routes.current.routes.get(name)
         if route is None:
             raise MoveError(f"namespace {name!r} is not served here")
-        if not hasattr(route.driver, "outgoing"):
-            raise MoveError(f"backend {route.backend} of namespace {name!r} cannot hand over its data")
-        found: Movable = route.driver  # type: ignore[assignment]
-        return found
+        return movable(route)
 
     async def catch_up(self) -> None:
         """Copy what changed, until little is left."""

@@ -11,7 +11,7 @@ from typing import Any
 from prism import transfer_pb2 as pb
 from prism import transfer_pb2_grpc
 from prism_proxy.errors import PrismError, StatusCode
-from prism_proxy.interfaces.base import answers
+from prism_proxy.interfaces.servicer import answers
 from prism_proxy.joining.identity import Gatekeeper
 from prism_proxy.joining.request import Ask, Request
 from prism_proxy.moving.carrier import Carrier

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import asyncio
 import weakref
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from types import MappingProxyType
 from typing import Any, cast
@@ -27,8 +27,9 @@ from prism_proxy.namespaces.departure import Departure
 from prism_proxy.namespaces.model import NamespaceConfig
 from prism_proxy.namespaces.placement import Placement
 from prism_proxy.namespaces.retirement import Retirement
-from prism_proxy.namespaces.snapshot import Namespaces, Route, Snapshot, build
+from prism_proxy.namespaces.snapshot import LOCAL, Namespaces, Route, Snapshot, build
 from prism_proxy.namespaces.successor import Successor
+from prism_proxy.slots.composition import Pattern
 from prism_proxy.slots.running import RunningClock
 from prism_proxy.telemetry import log
 
@@ -73,8 +74,8 @@ class Applier:
         self._page = page if page is not None else GatePage()
         self._running = RunningClock()
         self._one = asyncio.Lock()
-        self._retiring: dict[Driver, Retirement] = {}
-        self._replaced: dict[Driver, list[weakref.ref[Route]]] = {}  # routes that calls began on before `renew`
+        self._retiring: set[Retirement] = set()
+        self._replaced: dict[Driver, list[weakref.ref[Route]]] = {}  # routes out of force, by drivers that are in force
 
     async def apply(self, configs: Sequence[NamespaceConfig]) -> None:
         """Serve these namespaces and no others.
@@ -92,6 +93,7 @@ class Applier:
             after, heirs = self._build(configs)
             fresh = _drivers(after) - _drivers(self._namespaces.current)
             await _open_all(fresh)
+            await self._open_patterns(after, heirs)
             self._report_stranded(after, fresh)
         except BaseException:
             self._one.release()
@@ -104,7 +106,7 @@ class Applier:
         async with self._one:
             before = self._namespaces.current
             departure = Departure([before.routes[name]])
-            self._replaced.setdefault(before.routes[name].driver, []).append(weakref.ref(before.routes[name]))
+            self._remember(before.routes[name])
             routes = {**before.routes, name: replace(before.routes[name])}
             revision = before.revision + 1
             del before
@@ -122,25 +124,26 @@ class Applier:
 
     async def discard(self, after: Snapshot) -> None:
         try:
-            for driver in _drivers(after) - _drivers(self._namespaces.current):
-                await driver.close()
+            current = self._namespaces.current
+            await _close_all(_patterns(after) - _patterns(current), _drivers(after) - _drivers(current))
         finally:
             self._one.release()
 
     def end_calls(self, namespaces: Collection[str]) -> None:
         """Calls fail that are still in progress on what is out of force of these namespaces."""
-        for retirement in self._retiring.values():
+        for retirement in self._retiring:
             if retirement.serves(namespaces):
                 retirement.hurry()
 
     async def close(self) -> None:
         """Close what is still being closed, at the end of the process; no call is in progress any more."""
-        await asyncio.gather(*(retirement.finish(0) for retirement in self._retiring.values()))
+        await asyncio.gather(*(retirement.finish(0) for retirement in list(self._retiring)))
 
     def _build(self, configs: Sequence[NamespaceConfig]) -> tuple[Snapshot, dict[Successor, Driver]]:
         """The next snapshot, and those of its drivers that must wait for another one to close."""
         before = self._namespaces.current
-        holders = {driver.declaration.exclusive: driver for driver in (*_drivers(before), *self._retiring)}
+        retiring = (driver for retirement in self._retiring for driver in retirement.drivers)
+        holders = {driver.declaration.exclusive: driver for driver in (*_drivers(before), *retiring)}
         heirs: dict[Successor, Driver] = {}
 
         def make(backend: str, config: Any) -> Any:
@@ -162,54 +165,90 @@ class Applier:
                     f"{_name_of(holder, after)!r} has: give it its own")
         return after, heirs
 
-    def _swap(self, after: Snapshot, before: Snapshot) -> None:
+    async def _open_patterns(self, after: Snapshot, heirs: Collection[Driver]) -> None:
+        """Open those that are new; those that need one of `heirs` are opened when it has taken over. When one does not
+        open, nothing of `after` stays open."""
+        current = self._namespaces.current
+        new = [route for route in after.here().values() if route.pattern not in _patterns(current)]
+        opening = [route.pattern for route in new if set(heirs).isdisjoint(route.drivers)]
+        try:
+            for pattern in opening:
+                await _opened("a pattern", pattern.open())
+        except PrismError:
+            del new
+            await _close_all(opening, _drivers(after) - _drivers(current))
+            raise
+
+    def _swap(self, after: Snapshot, before: Snapshot, spared: Collection[Driver] = ()) -> None:
         """Put `after` in force and retire what it does not use of `before`."""
-        departures = self._departures(before, _drivers(before) - _drivers(after))
+        retire = self._retirements(before, after, spared)
         if after is not self._namespaces.current:
             self._put(after)
-        self._retire(departures)
+        retire()
 
     def _put(self, after: Snapshot) -> None:
         """Put `after` in force; drivers that stay learn their new settings."""
         current = self._namespaces.current.here()
         for name, route in after.here().items():
             before = current.get(name)
-            if before is None:
-                continue
-            if before.driver is not route.driver:
-                if before.driver.declaration.durability == VOLATILE:
-                    self._log.warning("a namespace lost what it held in memory, because its backend changed",
-                                      namespace=name)
-            elif before.config.backend_config != route.config.backend_config:
-                cast(Adaptable, route.driver).adapt(route.config.backend_config)
+            if before is not None:
+                for slot in route.slots.keys() & before.slots.keys():
+                    self._settle(name, slot, before, route)
         self._namespaces.swap(after)
 
-    def _departures(self, snapshot: Snapshot, drivers: Collection[Driver]) -> dict[Driver, Departure]:
-        departures = {}
-        for driver in drivers:
-            routes = [route for route in snapshot.here().values() if route.driver is driver]
-            routes += filter(None, (reference() for reference in self._replaced.pop(driver, ())))
-            if routes:
-                departures[driver] = Departure(routes)
-        return departures
+    def _settle(self, name: str, slot: str, before: Route, route: Route) -> None:
+        driver, known = route.slots[slot].driver, before.slots[slot].driver
+        if known is not driver:
+            if known.declaration.durability == VOLATILE:
+                self._log.warning("a namespace lost what it held in memory, because its backend changed",
+                                  namespace=name, slot=slot)
+        elif before.config.slots[slot].config != route.config.slots[slot].config:
+            cast(Adaptable, driver).adapt(route.config.slots[slot].config)
 
-    def _retire(self, departures: Mapping[Driver, Departure]) -> None:
-        for driver, departure in departures.items():
-            self._retiring[driver] = Retirement(driver, departure, self._retired)
+    def _retirements(
+        self, before: Snapshot, after: Snapshot, spared: Collection[Driver] = ()
+    ) -> Callable[[], None]:
+        """Watch the calls on the routes of `before` that are not in `after`, before these routes are let go; call it to
+        let their patterns, and their drivers that are not `spared`, end with the calls."""
+        staying = _drivers(after).union(spared)
+        patterns = _patterns(after)
+        found: list[tuple[Pattern, list[Driver], Departure]] = []
+        for name, route in before.here().items():
+            if after.routes.get(name) is route or route.pattern in patterns:
+                continue
+            going = [driver for driver in route.drivers if driver not in staying]
+            earlier = [reference() for driver in route.drivers for reference in self._replaced.get(driver, ())]
+            routes = [route, *(known for known in earlier if known is not None and (
+                known.pattern is route.pattern or not set(going).isdisjoint(known.drivers)))]
+            found.append((route.pattern, going, Departure(routes)))
+            for driver in going:
+                self._replaced.pop(driver, None)
+            self._remember(route, going)
+            del routes, earlier
 
-    def _retired(self, driver: Driver) -> None:
-        self._retiring.pop(driver, None)
+        def retire() -> None:
+            for pattern, drivers, departure in found:
+                self._retiring.add(Retirement(pattern, drivers, departure, self._retiring.discard))
+
+        return retire
+
+    def _remember(self, route: Route, going: Collection[Driver] = ()) -> None:
+        """Calls may go on upon this route while its drivers, but those that are going, serve another one."""
+        for driver in route.drivers:
+            if driver not in going:
+                known = [found for found in self._replaced.get(driver, ()) if found() is not None]
+                self._replaced[driver] = [*known, weakref.ref(route)]
 
     def _report_stranded(self, after: Snapshot, opened: Collection[Driver]) -> None:
         """An error line for each namespace whose data on this machine cannot be reached. What a shared backend lacks is
         seen and told by its slot."""
         for name, route in after.here().items():
-            if route.driver in opened and route.driver.declaration.state == "local":
-                report = route.driver.health()
-                if report.status is Health.UNHEALTHY:
-                    self._log.error("a namespace cannot be served", namespace=name,
-                                    backend=route.driver.declaration.name, path=report.details.get("path", ""),
-                                    reason=report.message)
+            for driver in route.drivers:
+                if driver in opened and driver.declaration.state == LOCAL:
+                    report = driver.health()
+                    if report.status is Health.UNHEALTHY:
+                        self._log.error("a namespace cannot be served", namespace=name, backend=driver.declaration.name,
+                                        path=report.details.get("path", ""), reason=report.message)
 
     # --- what only one driver can have --------------------------------------------------------------------------------
 
@@ -219,12 +258,13 @@ class Applier:
         before = self._namespaces.current
         configs = [route.config for route in before.routes.values()]
         staying = before.without(closing)
-        departures = self._departures(before, closing)
+        retire = self._retirements(before, staying, _drivers(after))
         del before
         self._put(after)
-        self._retire(departures)
-        await asyncio.gather(*(self._retiring[driver].finish(HAND_OVER_SECONDS)
-                               for driver in closing & self._retiring.keys()))
+        retire()
+        del retire
+        ending = [retirement for retirement in self._retiring if not closing.isdisjoint(retirement.drivers)]
+        await asyncio.gather(*(retirement.finish(HAND_OVER_SECONDS) for retirement in ending))
         try:
             await _open_all([heir.driver for heir in heirs])
         except Exception:
@@ -234,6 +274,11 @@ class Applier:
         for heir in heirs:
             heir.begin(heir.driver)
         self._report_stranded(after, heirs)
+        for pattern in {route.pattern for route in after.here().values() if not set(heirs).isdisjoint(route.drivers)}:
+            try:
+                await _opened("a pattern", pattern.open())
+            except PrismError as error:
+                self._log.error("a namespace is active and its pattern did not open", error=str(error))
         self._swap(after, staying)
 
     async def _restore(
@@ -260,20 +305,31 @@ class Applier:
         for heir, name in names.items():
             route = restored.routes.get(name)
             if route is not None:
-                heir.begin(route.driver)  # calls that waited are not the worse for it
+                heir.begin(_counterpart(heir, refused.routes[name], route))  # calls that waited go on
             else:
                 heir.fail(PrismError(StatusCode.UNAVAILABLE, "NAMESPACE_REFUSED",
                                      f"namespace {name!r} could not be put in force", {"outcome": "not_executed"}))
-        self._swap(restored, refused.without(heirs))
+        self._swap(restored, refused, heirs)
 
 
 def _drivers(snapshot: Snapshot) -> set[Driver]:
     """Those that are open here."""
-    return {route.driver for route in snapshot.here().values()}
+    return {driver for route in snapshot.here().values() for driver in route.drivers}
+
+
+def _patterns(snapshot: Snapshot) -> set[Pattern]:
+    """Those that are open here."""
+    return {route.pattern for route in snapshot.here().values()}
+
+
+def _counterpart(driver: Driver, route: Route, other: Route) -> Driver:
+    """The driver of another route in the slot that a driver has in its own."""
+    slot = next(name for name, found in route.slots.items() if found.driver is driver)
+    return other.slots[slot].driver if slot in other.slots else other.drivers[0]
 
 
 def _name_of(driver: Driver, snapshot: Snapshot) -> str:
-    return next((name for name, route in snapshot.routes.items() if route.driver is driver), "")
+    return next((name for name, route in snapshot.routes.items() if driver in route.drivers), "")
 
 
 async def _open_all(drivers: Iterable[Driver]) -> None:
@@ -289,11 +345,23 @@ async def _open_all(drivers: Iterable[Driver]) -> None:
 
 
 async def _open(driver: Driver) -> None:
+    name = driver.declaration.name
+    await _opened(f"backend {name}", driver.open(), backend=name)
+
+
+async def _opened(what: str, opening: Awaitable[None], **metadata: str) -> None:
+    """PrismError names what cannot be opened."""
     try:
-        await driver.open()
+        await opening
     except PrismError:
         raise
     except Exception as error:
-        raise PrismError(StatusCode.FAILED_PRECONDITION, "BACKEND_NOT_OPENED",
-                         f"backend {driver.declaration.name} cannot be opened: {error}",
-                         {"backend": driver.declaration.name}) from error
+        raise PrismError(StatusCode.FAILED_PRECONDITION, "BACKEND_NOT_OPENED", f"{what} cannot be opened: {error}",
+                         metadata) from error
+
+
+async def _close_all(patterns: Iterable[Pattern], drivers: Iterable[Driver]) -> None:
+    for pattern in patterns:
+        await pattern.close()
+    for driver in drivers:
+        await driver.close()

@@ -17,12 +17,11 @@ from prism_proxy.namespaces.snapshot import Route
 class Departure:
     """Make it while the routes exist, and keep no reference to them: not even in a frame that goes on.
 
-    `namespaces` and `transactions` are those of the routes.
+    `namespaces` are those of the routes.
     """
 
     def __init__(self, routes: Sequence[Route]) -> None:
         self.namespaces = frozenset(route.namespace for route in routes)
-        self.transactions = [route.keyvalue.transactions for route in routes]
         self._loop = asyncio.get_running_loop()
         self._over = asyncio.Event()
         self._given_up = False

@@ -1,38 +1,60 @@
 """What a namespace is configured to be.
 
-Instances can be compared, pickled and sent to another process. A field whose type is a settings class is a group of the
-configuration file by itself; the others are read by `prism_proxy.configuration.namespaces`.
+Instances can be compared, pickled and sent to another process. `prism_proxy.configuration.namespaces` reads them.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from prism_proxy.namespaces.limits import LoadLimits
-from prism_proxy.patterns.keyvalue.declaration import KeyValueOptions
 from prism_proxy.slots.options import SlotOptions
 
 DEFAULT = "default"
+DEFAULT_PATTERN = "primitives"
+STORE = "store"
+
+
+@dataclass(frozen=True, slots=True)
+class SlotConfig:
+    """`driver` is a name of `prism_proxy.standard.BACKENDS`, `config` an instance of its configuration class."""
+
+    driver: str
+    config: Any
+    resilience: SlotOptions = field(default_factory=SlotOptions)
 
 
 @dataclass(frozen=True, slots=True)
 class NamespaceConfig:
-    """`backend` is a name of `prism_proxy.standard`, `backend_config` that backend's configuration class."""
+    """`options` has the groups of options that are not left at their defaults by name, such as `keyvalue`: those of
+    data models, and of the pattern."""
 
     name: str
-    backend: str
-    backend_config: Any
-    keyvalue: KeyValueOptions = field(default_factory=KeyValueOptions)
-    resilience: SlotOptions = field(default_factory=SlotOptions)
+    pattern: str
+    slots: Mapping[str, SlotConfig]
+    options: Mapping[str, Any] = field(default_factory=dict)
     limits: LoadLimits = field(default_factory=LoadLimits)
 
     def __post_init__(self) -> None:
         if not 0 < len(self.name.encode()) <= 253 or not self.name.isprintable():
             raise ValueError(f"namespace name {self.name!r} must be 1 to 253 bytes of printable text")
 
-    @property
-    def driver_config(self) -> Any:
-        """What the driver is made of. Settings of a store that namespaces share are told whose keys they are for."""
-        within = getattr(self.backend_config, "within", None)
-        return self.backend_config if within is None else within(self.name)
+    @classmethod
+    def of_store(
+        cls, name: str, driver: str, config: Any, *, resilience: SlotOptions | None = None,
+        limits: LoadLimits | None = None, **options: Any,
+    ) -> NamespaceConfig:
+        """A namespace of the default pattern: one driver, and everything it can do."""
+        return cls(name, DEFAULT_PATTERN, {STORE: SlotConfig(driver, config, resilience or SlotOptions())}, options,
+                   limits or LoadLimits())
+
+    def driver_config(self, slot: str) -> Any:
+        """What the driver of a slot is made of. Settings of a server that namespaces share are told whose data they are
+        for: other slots than the store have an area of their own, whose name no namespace can have."""
+        config = self.slots[slot].config
+        within = getattr(config, "within", None)
+        if within is None:
+            return config
+        return within(self.name if slot == STORE else f"{self.name}\x1f{slot}")

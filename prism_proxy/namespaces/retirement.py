@@ -1,12 +1,13 @@
-"""The end of a driver no longer used: its calls and transactions end, it drains, it closes, in the background."""
+"""The end of what a namespace no longer uses: its calls end, then its pattern, then its drivers, in the background."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Collection
+from collections.abc import Awaitable, Callable, Collection, Sequence
 
 from prism_proxy.contracts.driver import Driver
 from prism_proxy.namespaces.departure import Departure
+from prism_proxy.slots.composition import Pattern
 from prism_proxy.telemetry import log
 
 CALLS_SECONDS = 300.0  # for calls in progress; a scan may take as long
@@ -14,10 +15,12 @@ DRAIN_SECONDS = 3.0  # for writes under way once the calls have ended
 
 
 class Retirement:
-    """`on_end` is told when the driver has closed."""
+    """Of a pattern, and of those of its drivers that nobody else uses. `on_end` is told when they have closed."""
 
-    def __init__(self, driver: Driver, departure: Departure, on_end: Callable[[Driver], None]) -> None:
-        self._driver = driver
+    def __init__(self, pattern: Pattern, drivers: Sequence[Driver], departure: Departure,
+                 on_end: Callable[[Retirement], None]) -> None:
+        self.drivers = frozenset(drivers)
+        self._pattern = pattern
         self._departure = departure
         self._on_end = on_end
         self._task = asyncio.get_running_loop().create_task(self._run())
@@ -31,26 +34,28 @@ class Retirement:
         self._departure.give_up()
 
     async def finish(self, seconds: float) -> None:
-        """Return when the driver has closed; calls still in progress after `seconds` fail."""
+        """Return when all have closed; calls still in progress after `seconds` fail."""
         await self._departure.wait(seconds)
         self.hurry()
         await asyncio.shield(self._task)
 
     async def _run(self) -> None:
         ended = await self._departure.wait(CALLS_SECONDS)
-        for transactions in self._departure.transactions:
-            transactions.close()
+        deadline_s = DRAIN_SECONDS if ended else 0
         try:
-            await self._driver.drain(DRAIN_SECONDS if ended else 0)
-        except Exception as error:  # noqa: BLE001 - nobody waits for this, and close still has to follow
-            self._complain(error)
-        try:
-            await self._driver.close()
-        except Exception as error:  # noqa: BLE001 - as above; the namespace has another driver or is gone
-            self._complain(error)
+            await self._quietly("", self._pattern.drain(deadline_s), self._pattern.close())
+            await asyncio.gather(*(
+                self._quietly(driver.declaration.name, driver.drain(deadline_s), driver.close())
+                for driver in self.drivers))
         finally:
-            self._on_end(self._driver)
+            self._on_end(self)
 
-    def _complain(self, error: Exception) -> None:
-        log.get("prism.namespaces").error(
-            "a backend did not close cleanly", backend=self._driver.declaration.name, exc_info=error)
+    async def _quietly(self, backend: str, *steps: Awaitable[None]) -> None:
+        """Await all steps: nobody waits for this, and `close` has to follow whatever became of `drain`."""
+        for step in steps:
+            try:
+                await step
+            except Exception as error:  # noqa: BLE001 - as above; the namespace has another driver or is gone
+                log.get("prism.namespaces").error(
+                    "a backend did not close cleanly", backend=backend, namespaces=sorted(self._departure.namespaces),
+                    exc_info=error)

@@ -6,51 +6,78 @@ in force and tells listeners (the native server's own table) of a swap.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
+from prism_proxy import standard
 from prism_proxy._native.call import Handler
 from prism_proxy._native.crc32 import partition_of
 from prism_proxy._native.gate import Gate, GatePage
 from prism_proxy._native.routing import NativeRoute, RouteTable
 from prism_proxy.contracts.driver import VOLATILE, Driver
+from prism_proxy.contracts.pattern import PatternDeclaration
+from prism_proxy.handles import process_name
 from prism_proxy.namespaces.gates import make_gate
-from prism_proxy.namespaces.model import DEFAULT, NamespaceConfig
+from prism_proxy.namespaces.model import DEFAULT, NamespaceConfig, SlotConfig
 from prism_proxy.namespaces.placement import Placement
-from prism_proxy.patterns.keyvalue.declaration import REQUIRED
-from prism_proxy.patterns.keyvalue.pattern import KeyValuePattern
-from prism_proxy.patterns.keyvalue.transactions import Transactions, process_name
+from prism_proxy.slots.composition import Composition, Pattern, Surroundings
 from prism_proxy.slots.running import RunningClock
 from prism_proxy.slots.slot import Slot
 
 if TYPE_CHECKING:
     from prism_proxy.namespaces.hold import Hold
 
+LOCAL, SHARED = "local", "shared"
 
-@dataclass(frozen=True, slots=True, weakref_slot=True)
+
+@dataclass(frozen=True, slots=True, weakref_slot=True, eq=False)
 class Route:
     """Everything a call needs of its namespace; a call holds its route to its end, which `departure` watches.
 
-    `native_store` lets native handlers serve it; None sends every call through the servicers. `elsewhere` is the worker
-    that serves it when this one does not: then `driver` stays closed.
+    `slots` are those that are filled, the first one first. `interfaces` are those that are offered. `native_slot` lets
+    native handlers serve its driver's store; None sends every call through the servicers. `elsewhere` is the worker
+    that serves it when this one does not: then its drivers stay closed.
     """
 
     namespace: str
     partition: int
     revision: int
     config: NamespaceConfig
-    driver: Driver
-    slot: Slot[Any]
-    keyvalue: KeyValuePattern
-    native_store: Any
+    slots: Mapping[str, Slot[Any]]
+    pattern: Pattern
+    interfaces: frozenset[str]
+    native_slot: Slot[Any] | None
     elsewhere: int | None = None
     gate: Gate | None = None
 
+    def implementation(self, interface: str) -> Any:
+        return self.pattern.implementation(interface)
+
     @property
     def backend(self) -> str:
-        return self.config.backend
+        """The name of the driver in the first slot, which is what metrics and errors call the backend."""
+        return next(iter(self.config.slots.values())).driver
+
+    @property
+    def drivers(self) -> tuple[Driver, ...]:
+        return tuple(slot.driver for slot in self.slots.values())
+
+    @property
+    def state(self) -> str:
+        """`local` when any of its drivers keeps its data in this process or machine."""
+        return state_of(self.drivers)
+
+    @property
+    def durability(self) -> str:
+        """That of its first driver, but `volatile` when any of them is."""
+        found = [driver.declaration.durability for driver in self.drivers]
+        return VOLATILE if VOLATILE in found else found[0]
+
+    @property
+    def native_store(self) -> Any:
+        return getattr(self.native_slot.driver, "native_store", None) if self.native_slot is not None else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +94,11 @@ class Snapshot:
     def without(self, drivers: Collection[Driver]) -> Snapshot:
         """The routes that use none of these drivers."""
         return Snapshot(self.revision, MappingProxyType(
-            {name: route for name, route in self.routes.items() if route.driver not in drivers}))
+            {name: route for name, route in self.routes.items() if not set(drivers).intersection(route.drivers)}))
+
+    def interfaces(self) -> frozenset[str]:
+        """Those that any namespace offers."""
+        return frozenset().union(*(route.interfaces for route in self.routes.values()))
 
     def table(
         self, forward: Callable[[int], Handler | None] = lambda worker: None, reads: frozenset[bytes] = frozenset(),
@@ -86,11 +117,14 @@ class Snapshot:
                 return held[name].handler
             return None if route.elsewhere is None else forward(route.elsewhere)
 
-        native = [
-            NativeRoute(route, name, route.native_store, elsewhere(name, route), owner, route.slot.circuit,
-                        route.gate, reads if route.driver.declaration.durability != VOLATILE else frozenset(),
-                        route.slot.turns)
-            for name, route in self.routes.items() if name not in hidden]
+        native = []
+        for name, route in self.routes.items():
+            if name not in hidden:
+                slot = route.native_slot
+                native.append(NativeRoute(
+                    route, name, route.native_store, elsewhere(name, route), owner,
+                    slot.circuit if slot is not None else None, route.gate,
+                    reads if route.durability != VOLATILE else frozenset(), slot.turns if slot is not None else None))
         return RouteTable(self.revision, native, DEFAULT, by_partition)
 
 
@@ -154,49 +188,83 @@ def build(
     """The snapshot of a configuration. `make_driver(backend, config)` comes from `prism_proxy.standard`; `page` counts
     for the limits of namespaces, and is needed where there are any; `running` times what bears on backends.
 
-    A namespace whose backend is configured as in `previous` keeps its driver, its data and its open transactions;
-    drivers of the others are new and not yet opened. ValueError, or PrismError SLOT_ERROR, when the configuration
-    cannot be used: then nothing has changed.
+    A slot whose backend is configured as in `previous` keeps its driver and its data; where all do, the pattern keeps
+    its state, such as open transactions. The other drivers, and all new patterns, are not yet opened. ValueError, or
+    PrismError SLOT_ERROR, when the configuration cannot be used: then nothing has changed.
     """
     kept = previous.routes if previous is not None else {}
-    placement = placement or Placement()
+    builder = _Builder(revision, make_driver, placement or Placement(), page, running)
     routes: dict[str, Route] = {}
     for config in configs:
         if config.name in routes:
             raise ValueError(f"namespace {config.name!r} is configured twice")
         before = kept.get(config.name)
-        if before is not None and before.config == config:
-            routes[config.name] = before
-            continue
-        gate = _gate(config, page)
-        driver: Any
-        if before is not None and _serves(before, config):
-            driver, transactions = before.driver, before.keyvalue.transactions
-        else:
-            driver = make_driver(config.backend, config.driver_config)
-            transactions = Transactions(process_name(placement.worker))
-        if before is not None and before.driver is driver and before.config.resilience == config.resilience:
-            slot = before.slot
-        else:
-            slot = Slot("store", config.name, driver, REQUIRED, config.resilience, running=running)
-        pattern = KeyValuePattern(slot, config.keyvalue, transactions)
-        partition = partition_of(config.name)
-        elsewhere = placement.elsewhere(partition, driver.declaration.state)
-        direct = elsewhere is None and not config.keyvalue.narrow_keys
-        native = getattr(driver, "native_store", None) if direct else None
-        routes[config.name] = Route(
-            config.name, partition, revision, config, driver, slot, pattern, native, elsewhere, gate)
+        routes[config.name] = before if before is not None and before.config == config else builder.route(
+            config, before)
     return Snapshot(revision, MappingProxyType(routes))
 
 
-def _serves(before: Route, config: NamespaceConfig) -> bool:
-    """Whether the driver of a route is right for another configuration of its namespace, as it is or adapted."""
-    if before.config.backend != config.backend:
+@dataclass(frozen=True, slots=True)
+class _Builder:
+    """Makes the routes of one snapshot."""
+
+    revision: int
+    make_driver: Callable[[str, Any], Any]
+    placement: Placement
+    page: GatePage | None
+    running: RunningClock | None
+
+    def route(self, config: NamespaceConfig, before: Route | None) -> Route:
+        """The route of a namespace whose route in the last snapshot was `before`."""
+        gate = _gate(config, self.page)
+        declared = standard.pattern(config.pattern)
+        slots = {name: self._slot(name, config, declared, before) for name in config.slots}
+        same = before is not None and before.config.pattern == config.pattern and before.slots.keys() == slots.keys() \
+            and all(before.slots[name].driver is slot.driver for name, slot in slots.items())
+        pattern: Pattern = standard.load(declared.factory)(
+            Composition(slots, config.options, Surroundings(config.name, process_name(self.placement.worker))),
+            before.pattern if before is not None and same else None)
+        partition = partition_of(config.name)
+        elsewhere = self.placement.elsewhere(partition, state_of(slot.driver for slot in slots.values()))
+        return Route(
+            config.name, partition, self.revision, config, MappingProxyType(slots), pattern,
+            _offered(declared, pattern, slots), pattern.native if elsewhere is None else None, elsewhere, gate)
+
+    def _slot(
+        self, name: str, config: NamespaceConfig, declared: PatternDeclaration, before: Route | None
+    ) -> Slot[Any]:
+        wanted = config.slots[name]
+        known = before.slots.get(name) if before is not None and before.config.slots.get(name) is not None else None
+        if known is not None and before is not None and _serves(known.driver, before.config.slots[name], wanted):
+            if before.config.slots[name].resilience == wanted.resilience and before.config.pattern == config.pattern:
+                return known
+            driver = known.driver
+        else:
+            driver = self.make_driver(wanted.driver, config.driver_config(name))
+        return Slot(name, config.name, driver, declared.slot(name), wanted.resilience, running=self.running)
+
+
+def _serves(driver: Driver, before: SlotConfig, wanted: SlotConfig) -> bool:
+    """Whether the driver of a slot is right for another configuration of it, as it is or adapted."""
+    if before.driver != wanted.driver:
         return False
-    if before.config.backend_config == config.backend_config:
+    if before.config == wanted.config:
         return True
-    adapts = getattr(before.driver, "adapts", None)
-    return adapts is not None and bool(adapts(config.backend_config))
+    adapts = getattr(driver, "adapts", None)
+    return adapts is not None and bool(adapts(wanted.config))
+
+
+def _offered(declared: PatternDeclaration, pattern: Pattern, slots: Mapping[str, Slot[Any]]) -> frozenset[str]:
+    """The interfaces that a pattern offers over these drivers."""
+    wanted = declared.interfaces
+    if wanted is None:
+        wanted = next(iter(slots.values())).driver.declaration.interfaces
+    return frozenset(name for name in wanted if pattern.implementation(name) is not None)
+
+
+def state_of(drivers: Iterable[Driver]) -> str:
+    """`local` when the data of any of these is in this process or machine."""
+    return LOCAL if any(driver.declaration.state == LOCAL for driver in drivers) else SHARED
 
 
 def _gate(config: NamespaceConfig, page: GatePage | None) -> Gate | None:

@@ -13,6 +13,7 @@ import asyncio
 import dataclasses
 import functools
 import inspect
+from collections.abc import AsyncIterator, Callable
 from typing import Any
 
 from prism_proxy.contracts.driver import Driver, Health, HealthReport
@@ -63,19 +64,40 @@ class Successor:
         return self._begun.done() and self._begun.exception() is None
 
     def __getattr__(self, name: str) -> Any:
-        """A command of the driver. There is no native store: native code would not wait."""
+        """A command of the driver, or a part of it that has commands. There is no native store: native code would not
+        wait."""
         if name == "native_store" or name.startswith("_"):
             raise AttributeError(name)
+        if name in self.declaration.parts:
+            part = _SuccessorPart(self, name)
+            setattr(self, name, part)
+            return part
+        command = self.command(lambda driver: getattr(driver, name))
         if self._open:
-            command = getattr(self.driver, name)
             setattr(self, name, command)
-            return command
-        waiting = getattr(self.driver, name)
-        if not inspect.iscoroutinefunction(waiting):
-            return waiting
-        return functools.partial(self._later, name)
+        return command
 
-    async def _later(self, name: str, *args: Any, **kwargs: Any) -> Any:
+    def command(self, find: Callable[[Any], Any]) -> Any:
+        """What `find` finds in the driver, which waits until there is one."""
+        found = find(self.driver)
+        if self._open:
+            return found
+        if inspect.isasyncgenfunction(found):
+            return functools.partial(self._stream_later, find)
+        if inspect.iscoroutinefunction(found):
+            return functools.partial(self._later, find)
+        return found
+
+    async def _later(self, find: Callable[[Any], Any], *args: Any, **kwargs: Any) -> Any:
+        await self._wait()
+        return await find(self.driver)(*args, **kwargs)
+
+    async def _stream_later(self, find: Callable[[Any], Any], *args: Any, **kwargs: Any) -> AsyncIterator[Any]:
+        await self._wait()
+        async for item in find(self.driver)(*args, **kwargs):
+            yield item
+
+    async def _wait(self) -> None:
         try:
             await asyncio.wait_for(asyncio.shield(self._begun), WAIT_SECONDS)
         except TimeoutError:
@@ -85,4 +107,16 @@ class Successor:
                 {"outcome": "not_executed"}, retry_after=0.5) from None
         except PrismError as error:
             raise dataclasses.replace(error) from None  # each call its own, with its own traceback
-        return await getattr(self.driver, name)(*args, **kwargs)
+
+
+class _SuccessorPart:
+    """A part of the driver, such as its `pubsub`, whose commands wait as the driver's own do."""
+
+    def __init__(self, successor: Successor, part: str) -> None:
+        self._successor = successor
+        self._part = part
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("_"):
+            raise AttributeError(name)
+        return self._successor.command(lambda driver: getattr(getattr(driver, self._part), name))

@@ -1,1 +1,1 @@
-"""Semantics composed over slots. Patterns name interfaces, never products."""
+"""Patterns: they compose data models over the slots of a namespace."""

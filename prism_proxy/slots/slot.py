@@ -12,6 +12,7 @@ from collections.abc import Awaitable, Callable
 from typing import Generic, ParamSpec, TypeVar
 
 from prism_proxy.contracts.driver import Driver
+from prism_proxy.contracts.pattern import SlotDeclaration
 from prism_proxy.errors import PrismError, StatusCode
 from prism_proxy.slots.circuit import Circuit
 from prism_proxy.slots.operation import Caller, Operation
@@ -31,20 +32,20 @@ class Slot(Generic[DriverT]):
     """`name` is the slot's name in its pattern, `namespace` the one it serves; both appear in errors.
 
     `running` is shared by the slots of a process, or one timer each watches its stalls. `resilience` is None for a
-    driver of local state. PrismError SLOT_ERROR when the driver lacks an interface that the pattern cannot do without.
+    driver of local state. PrismError SLOT_ERROR when the driver lacks an interface that the pattern `needs`.
     """
 
     def __init__(
-        self, name: str, namespace: str, driver: DriverT, required: frozenset[str] = frozenset(),
+        self, name: str, namespace: str, driver: DriverT, needs: SlotDeclaration | None = None,
         options: SlotOptions | None = None, clock: Callable[[], float] = time.monotonic,
         running: RunningClock | None = None,
     ) -> None:
         declared = driver.declaration
-        missing = required - declared.interfaces
-        if missing:
+        lacks = needs.lacks(declared.interfaces) if needs is not None else None
+        if lacks is not None:
             raise PrismError(
                 StatusCode.FAILED_PRECONDITION, "SLOT_ERROR",
-                f"slot {name} of namespace {namespace!r} needs {', '.join(sorted(missing))}, which backend "
+                f"slot {name} of namespace {namespace!r} needs {lacks}, which backend "
                 f"{declared.name} does not implement: choose another backend",
                 {"namespace": namespace, "slot": name, "backend": declared.name})
         self.name = name

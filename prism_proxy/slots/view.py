@@ -7,6 +7,7 @@ from typing import Any
 
 from prism_proxy.contracts.driver import Health, HealthReport
 from prism_proxy.slots.circuit import State
+from prism_proxy.slots.composition import Pattern
 from prism_proxy.slots.resilience import Resilience
 from prism_proxy.slots.slot import Slot
 from prism_proxy.telemetry.metrics import Labels, Metric, Sample, gauges
@@ -29,11 +30,26 @@ def health(slot: Slot[Any]) -> HealthReport:
                                 f"{circuit.last_failure}", details)
 
 
+def namespace_health(slots: Iterable[Slot[Any]], pattern: Pattern) -> HealthReport:
+    """Of a namespace: the worst of its slots and its pattern. `details` are those of the first slot; where there are
+    more, each further one has its own under its name."""
+    reports = {slot.name: health(slot) for slot in slots}
+    first, *others = reports.items()
+    details = dict(first[1].details)
+    for name, report in others:
+        details[name] = ": ".join(filter(None, (report.status.name.lower(), report.message)))
+        details |= {f"{name}.{key}": value for key, value in report.details.items()}
+    said = pattern.health()
+    if said is not None:
+        details |= said.details
+    worst = max([*reports.values(), *([said] if said is not None else [])], key=lambda report: report.status.value)
+    return HealthReport(worst.status, worst.message, details)
+
+
 def metrics(slots: Iterable[Slot[Any]]) -> Iterator[Metric]:
     """Of the slots that guard a shared backend."""
     guards: list[tuple[Labels, Resilience]] = [
-        ((("namespace", slot.namespace), ("backend", slot.driver.declaration.name)), slot.resilience)
-        for slot in slots if slot.resilience is not None]
+        (_labels(slot), slot.resilience) for slot in slots if slot.resilience is not None]
 
     def counter(name: str, text: str, value: Callable[[Resilience], int]) -> Metric:
         return Metric(name, "counter", text, [Sample(labels, value(guard)) for labels, guard in guards])
@@ -55,3 +71,9 @@ def metrics(slots: Iterable[Slot[Any]]) -> Iterator[Metric]:
     yield gauge("prism_concurrency_queued", "Calls that wait for their turn.",
                 lambda it: it.turns.queued if it.turns else 0)
     yield gauge("prism_reconnect_waiting", "Calls waiting for a lost connection.", lambda it: it.reconnection.waiting)
+
+
+def _labels(slot: Slot[Any]) -> Labels:
+    """Further slots than the store are named: two of them may have the same backend."""
+    labels: Labels = (("namespace", slot.namespace), ("backend", slot.driver.declaration.name))
+    return labels if slot.name == "store" else (*labels, ("slot", slot.name))

@@ -10,10 +10,10 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
-from prism_proxy.contracts import keyvalue
 from prism_proxy.contracts.driver import Declaration, Health, HealthReport
-from prism_proxy.contracts.keyvalue import CasResult, ScanPage, check_batch_bytes
 from prism_proxy.errors import PrismError
+from prism_proxy.models.keyvalue import contract as keyvalue
+from prism_proxy.models.keyvalue.contract import CasResult, ScanPage, check_batch_bytes
 
 
 class _Entry(NamedTuple):

@@ -37,7 +37,7 @@ NAMESPACE = (("x-namespace", "orders"),)
 
 def snapshot(driver: ScriptedDriver, **options: Any) -> Snapshot:
     resilience = SlotOptions(retries=QUICK, **options)
-    return build(1, [NamespaceConfig("orders", "scripted", None, resilience=resilience)], lambda *_: driver)
+    return build(1, [NamespaceConfig.of_store("orders", "scripted", None, resilience=resilience)], lambda *_: driver)
 
 
 class Client:
@@ -163,7 +163,7 @@ async def test_a_full_store_and_short_deadlines_open_no_circuit(way: Way) -> Non
             with pytest.raises(grpc.aio.AioRpcError) as caught:
                 await client.get(within_s=0.02)
             assert caught.value.code() is grpc.StatusCode.DEADLINE_EXCEEDED
-        circuit = built.routes["orders"].slot.circuit
+        circuit = built.routes["orders"].slots["store"].circuit
         assert circuit is not None
         assert circuit.closed
 

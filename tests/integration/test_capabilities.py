@@ -10,7 +10,7 @@ import pytest
 from prism.common import errors_pb2
 from prism.interfaces.keyvalue import keyvalue_basic_pb2 as pb
 from prism.interfaces.keyvalue import keyvalue_basic_pb2_grpc as pb_grpc
-from prism_proxy.contracts.interfaces import KEYVALUE
+from prism_proxy.interfaces.catalogue import of_model
 from tests.services.proxy import ProxyProcess
 from tests.support.partial_stores import BasicConfig
 
@@ -28,13 +28,13 @@ def process(file: Path) -> ProxyProcess:
 
 
 async def test_IFC_2_a_backend_that_lacks_an_interface_is_refused_by_name(file: Path) -> None:  # noqa: N802
-    file.write_text("namespaces:\n  orders:\n    backends:\n      store: {driver: scan-only}\n")
+    file.write_text("namespaces:\n  orders:\n    pattern: keyvalue\n    backends:\n      store: {driver: scan-only}\n")
     refused = process(file)
     await refused.spawn()
     _, errors = await refused.process.communicate()
     assert refused.process.returncode == 1
     assert errors.decode() == (
-        f"prism-proxy: {file}:4:23: namespaces.orders.backends.store.driver is scan-only, which does not implement "
+        f"prism-proxy: {file}:5:23: namespaces.orders.backends.store.driver is scan-only, which does not implement "
         "keyvalue_basic: slot store of namespace 'orders' needs it\n")
 
 
@@ -45,12 +45,13 @@ async def test_an_interface_the_backend_lacks_is_unimplemented_before_any_io(fil
         stub = pb_grpc.KeyValueBasicInterfaceStub(channel)
         await stub.Set(pb.SetRequest(key="k", value=b"v"), metadata=metadata)
         assert (await stub.Get(pb.GetRequest(key="k"), metadata=metadata)).value == b"v"
-        lacking = [interface for interface in KEYVALUE if interface.name not in BasicConfig().declaration.interfaces]
+        declared = BasicConfig().declaration.interfaces
+        lacking = [interface for interface in of_model("keyvalue") if interface.name not in declared]
         assert len(lacking) == 5
         for interface in lacking:
             for method in interface.methods:
                 # Empty: the interface is looked at before the request.
-                call = channel.unary_stream(f"/{interface.service}/{method}")(b"", metadata=metadata)
+                call = channel.unary_stream(interface.path(method.name))(b"", metadata=metadata)
                 assert await call.code() is grpc.StatusCode.UNIMPLEMENTED
                 assert f"backend basic-only of this namespace does not implement {interface.name}" in (
                     await call.details() or "")

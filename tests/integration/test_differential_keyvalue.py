@@ -18,7 +18,8 @@ from prism.interfaces.keyvalue import keyvalue_basic_pb2 as basic
 from prism_proxy._native import keyvalue as native_keyvalue
 from prism_proxy.backends.memstore.config import MemstoreConfig
 from prism_proxy.backends.memstore.driver import MemstoreDriver
-from prism_proxy.interfaces.registry import add_interfaces, namespaced
+from prism_proxy.interfaces.catalogue import namespaced
+from prism_proxy.interfaces.registration import add_interfaces
 from prism_proxy.namespaces.model import NamespaceConfig
 from prism_proxy.namespaces.snapshot import Namespaces, build
 from prism_proxy.server.server import Server
@@ -89,7 +90,7 @@ async def served(*, native: bool) -> AsyncIterator[int]:
     """Namespaces `default`, `aa` and `bb`, each over a store of its own."""
     drivers = {name: MemstoreDriver(MemstoreConfig()) for name in ("default", "aa", "bb")}
     namespaces = Namespaces()
-    namespaces.swap(build(1, [NamespaceConfig(name, name, None) for name in drivers],
+    namespaces.swap(build(1, [NamespaceConfig.of_store(name, name, None) for name in drivers],
                           lambda backend, settings: drivers[backend]))
     server = Server(namespaced=namespaced)
     add_interfaces(server, namespaces.resolve)

@@ -22,7 +22,8 @@ from prism_proxy._native import keyvalue
 from prism_proxy._native.crc32 import partition_of
 from prism_proxy._native.routing import NativeRoute
 from prism_proxy.backends.memstore.config import MemstoreConfig
-from prism_proxy.interfaces.registry import add_interfaces, namespaced
+from prism_proxy.interfaces.catalogue import namespaced
+from prism_proxy.interfaces.registration import add_interfaces
 from prism_proxy.namespaces.applier import Applier
 from prism_proxy.namespaces.departure import Departure
 from prism_proxy.namespaces.model import NamespaceConfig
@@ -33,7 +34,7 @@ from prism_proxy.server.server import Server
 from prism_proxy.standard import make_driver
 
 NAME = "default"
-CONFIG = NamespaceConfig(NAME, "memstore", MemstoreConfig())
+CONFIG = NamespaceConfig.of_store(NAME, "memstore", MemstoreConfig())
 
 
 class Proxy:
@@ -154,7 +155,7 @@ async def test_calls_that_wait_too_long_are_told_so(two: tuple[Proxy, Proxy, grp
 async def test_a_sealed_store_refuses_writes_and_answers_reads(two: tuple[Proxy, Proxy, grpc.aio.Channel]) -> None:
     first, _, channel = two
     first.store().set(b"known", b"value")
-    outgoing = await first.namespaces.current.routes[NAME].driver.outgoing()  # type: ignore[attr-defined]
+    outgoing = await first.namespaces.current.routes[NAME].drivers[0].outgoing()  # type: ignore[attr-defined]
     await outgoing.seal()
     stub = basic_grpc.KeyValueBasicInterfaceStub(channel)
     for write in (stub.Set(basic.SetRequest(key="known", value=b"1")), stub.Delete(basic.DeleteRequest(key="known"))):

@@ -15,11 +15,11 @@ from prism.interfaces.keyvalue import keyvalue_scan_pb2 as scan
 from prism.interfaces.keyvalue import keyvalue_scan_pb2_grpc as scan_rpc
 from prism_proxy.backends.memstore.config import MemstoreConfig
 from prism_proxy.backends.memstore.driver import MemstoreDriver
-from prism_proxy.contracts.keyvalue import ScanPage
 from prism_proxy.errors import PrismError, StatusCode
+from prism_proxy.models.keyvalue.contract import ScanPage
+from prism_proxy.models.keyvalue.options import KeyValueOptions
 from prism_proxy.namespaces.model import NamespaceConfig
 from prism_proxy.namespaces.snapshot import build
-from prism_proxy.patterns.keyvalue.declaration import KeyValueOptions
 from prism_proxy.testing.contracts.serving import Way, serve
 from prism_proxy.testing.contracts.wire_subject import refusal
 
@@ -67,8 +67,9 @@ async def troubled() -> Troubled:
 @pytest.fixture(params=WAYS, ids=lambda way: way.value)
 async def channel(request: pytest.FixtureRequest, troubled: Troubled) -> AsyncIterator[grpc.aio.Channel]:
     ordinary = MemstoreDriver(MemstoreConfig())
-    configs = [NamespaceConfig("default", "ordinary", None), NamespaceConfig("troubled", "troubled", None),
-               NamespaceConfig("narrow", "ordinary", None, KeyValueOptions(narrow_keys=True))]
+    configs = [NamespaceConfig.of_store("default", "ordinary", None),
+               NamespaceConfig.of_store("troubled", "troubled", None),
+               NamespaceConfig.of_store("narrow", "ordinary", None, keyvalue=KeyValueOptions(narrow_keys=True))]
     snapshot = build(1, configs, lambda backend, settings: troubled if backend == "troubled" else ordinary)
     async with serve(request.param, snapshot) as opened:
         yield opened

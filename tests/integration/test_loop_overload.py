@@ -9,7 +9,8 @@ from google.rpc import error_details_pb2, status_pb2
 from grpc_health.v1 import health_pb2
 
 from prism.interfaces.keyvalue import keyvalue_basic_pb2 as pb
-from prism_proxy.interfaces.registry import add_interfaces, namespaced
+from prism_proxy.interfaces.catalogue import namespaced
+from prism_proxy.interfaces.registration import add_interfaces
 from prism_proxy.namespaces.model import NamespaceConfig
 from prism_proxy.namespaces.snapshot import Namespaces, build
 from prism_proxy.server.health import HealthServicer, add_health
@@ -30,7 +31,7 @@ def call(peer: H2Peer, path: str, payload: bytes) -> tuple[int, bytes]:
 
 async def test_calls_beyond_the_backlog_are_shed_and_health_checks_are_not() -> None:
     driver, namespaces = ScriptedDriver(), Namespaces()
-    namespaces.swap(build(1, [NamespaceConfig("default", "scripted", None)], lambda *_: driver))
+    namespaces.swap(build(1, [NamespaceConfig.of_store("default", "scripted", None)], lambda *_: driver))
     server = Server(Limits(servicer_backlog=BACKLOG), namespaced=namespaced)
     add_interfaces(server, namespaces.resolve)
     add_health(server, HealthServicer())
@@ -65,7 +66,7 @@ async def test_calls_beyond_the_backlog_are_shed_and_health_checks_are_not() -> 
 
 async def test_calls_given_up_before_they_began_leave_no_trace() -> None:
     driver, namespaces = ScriptedDriver(), Namespaces()
-    namespaces.swap(build(1, [NamespaceConfig("default", "scripted", None)], lambda *_: driver))
+    namespaces.swap(build(1, [NamespaceConfig.of_store("default", "scripted", None)], lambda *_: driver))
     server = Server(Limits(servicer_backlog=BACKLOG), namespaced=namespaced)
     add_interfaces(server, namespaces.resolve)
     namespaces.on_swap(lambda current: server.set_routes(current.table()))

@@ -90,7 +90,7 @@ async def hold(address: str) -> None:
 
 async def test_overload_costs_neither_goodput_nor_latency() -> None:
     driver = FixedCapacity(2000 * SCALE, SERVERS)
-    snapshot = build(1, [NamespaceConfig("default", "fixed", None)], lambda *_: driver)
+    snapshot = build(1, [NamespaceConfig.of_store("default", "fixed", None)], lambda *_: driver)
     async with served(snapshot) as address:
         await hold(address)
 
@@ -109,8 +109,8 @@ async def test_overload_of_redis_costs_native_calls_neither() -> None:
     capacity = FixedCapacity(2000 * SCALE, SERVERS)
     async with RedisStandIn(lambda command: b"$5\r\nvalue\r\n", capacity.done_at) as redis:
         driver = Unasked(RedisConfig(redis.url).within("default"))
-        snapshot = build(1, [NamespaceConfig("default", "redis", None)], lambda *_: driver)
-        turns = snapshot.routes["default"].slot.turns
+        snapshot = build(1, [NamespaceConfig.of_store("default", "redis", None)], lambda *_: driver)
+        turns = snapshot.routes["default"].slots["store"].turns
         assert turns is not None
         await driver.open()
         try:

@@ -37,8 +37,8 @@ CALLS = 200
 async def native(url: str) -> AsyncIterator[tuple[rpc.KeyValueBasicInterfaceStub, Turns]]:
     """A server of our own over one Redis, in this process, and the turns that calls take there."""
     driver = RedisDriver(RedisConfig(url, connections=1).within("default"))
-    snapshot = build(1, [NamespaceConfig("default", "redis", None)], lambda *_: driver)
-    turns = snapshot.routes["default"].slot.turns
+    snapshot = build(1, [NamespaceConfig.of_store("default", "redis", None)], lambda *_: driver)
+    turns = snapshot.routes["default"].slots["store"].turns
     assert turns is not None
     await driver.open()
     try:

@@ -5,8 +5,8 @@ from collections.abc import AsyncIterator, Iterator
 import grpc
 import pytest
 
-from prism_proxy.contracts import keyvalue
 from prism_proxy.contracts.driver import Declaration
+from prism_proxy.models.keyvalue import contract as keyvalue
 from prism_proxy.testing.contracts.subject import Refused
 from prism_proxy.testing.contracts.wire_subject import WireSubject
 from tests.contracts.clock import RealClock
@@ -19,7 +19,7 @@ DECLARATION = Declaration("pretend", keyvalue.ALL, state="shared", durability="v
 DRIVER = """
 from prism_proxy.backends.memstore.config import MemstoreConfig
 from prism_proxy.backends.memstore.driver import MemstoreDriver
-from prism_proxy.contracts import keyvalue
+from prism_proxy.models.keyvalue import contract as keyvalue
 from prism_proxy.contracts.driver import Declaration
 
 class Pretend(MemstoreDriver):

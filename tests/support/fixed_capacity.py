@@ -6,9 +6,9 @@ import asyncio
 import random
 from collections.abc import Awaitable, Callable
 
-from prism_proxy.contracts import keyvalue
 from prism_proxy.contracts.driver import Declaration, Health, HealthReport
 from prism_proxy.errors import PrismError
+from prism_proxy.models.keyvalue import contract as keyvalue
 
 
 class FixedCapacity:

@@ -15,12 +15,13 @@ from prism_proxy._native import keyvalue as native_keyvalue
 from prism_proxy._native.gate import Gate, GatePage
 from prism_proxy._native.routing import NativeRoute, RouteTable
 from prism_proxy.backends.memstore.config import MemstoreConfig
-from prism_proxy.interfaces.registry import add_interfaces, namespaced
+from prism_proxy.interfaces.catalogue import namespaced
+from prism_proxy.interfaces.registration import add_interfaces
+from prism_proxy.models.keyvalue.model import KeyValueOptions
 from prism_proxy.namespaces.gates import make_gate
 from prism_proxy.namespaces.limits import LoadLimits
 from prism_proxy.namespaces.model import NamespaceConfig
 from prism_proxy.namespaces.snapshot import Namespaces, Snapshot, build
-from prism_proxy.patterns.keyvalue.pattern import KeyValueOptions
 from prism_proxy.server.server import Server
 from prism_proxy.standard import make_driver
 from tests.support.echo import Echo
@@ -39,8 +40,9 @@ class LimitedKeyValue:
     def configure(self, limits: LoadLimits) -> Snapshot:
         """Put a configuration in force, as a reload does."""
         before, memory = self.namespaces.current, MemstoreConfig()
-        configs = [NamespaceConfig("native", "memstore", memory, limits=limits),
-                   NamespaceConfig("servicer", "memstore", memory, KeyValueOptions(narrow_keys=True), limits=limits)]
+        configs = [NamespaceConfig.of_store("native", "memstore", memory, limits=limits),
+                   NamespaceConfig.of_store("servicer", "memstore", memory, limits=limits,
+                                            keyvalue=KeyValueOptions(narrow_keys=True))]
         self.namespaces.swap(build(before.revision + 1, configs, make_driver, before, page=self.page))
         return self.namespaces.current
 
@@ -62,7 +64,7 @@ async def keyvalue_server(limits: LoadLimits) -> AsyncIterator[LimitedKeyValue]:
         server.add_native_handler(path, handler)
     served.port = server.add_insecure_port("127.0.0.1:0")
     for route in routes:
-        await route.driver.open()
+        await route.drivers[0].open()
     await server.start()
     try:
         yield served
@@ -71,7 +73,7 @@ async def keyvalue_server(limits: LoadLimits) -> AsyncIterator[LimitedKeyValue]:
     finally:
         await server.stop(0)
         for route in routes:
-            await route.driver.close()
+            await route.drivers[0].close()
 
 
 @contextlib.asynccontextmanager

@@ -7,7 +7,8 @@ from collections.abc import AsyncIterator
 
 from prism_proxy._native import keyvalue as native_keyvalue
 from prism_proxy.backends.memstore.driver import MemstoreDriver
-from prism_proxy.interfaces.registry import add_interfaces, namespaced
+from prism_proxy.interfaces.catalogue import namespaced
+from prism_proxy.interfaces.registration import add_interfaces
 from prism_proxy.namespaces.model import NamespaceConfig
 from prism_proxy.namespaces.snapshot import Namespaces, build
 from prism_proxy.server.server import Server
@@ -19,7 +20,7 @@ GET = "/prism.interfaces.keyvalue.KeyValueBasicInterface/Get"
 async def served(driver: MemstoreDriver) -> AsyncIterator[int]:
     """The port. The driver is opened here, serves the namespace `default`, and is closed at the end."""
     namespaces = Namespaces()
-    namespaces.swap(build(1, [NamespaceConfig("default", "memstore", None)], lambda backend, settings: driver))
+    namespaces.swap(build(1, [NamespaceConfig.of_store("default", "memstore", None)], lambda backend, settings: driver))
     server = Server(namespaced=namespaced)
     add_interfaces(server, namespaces.resolve)
     namespaces.on_swap(lambda current: server.set_routes(current.table()))

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 
 from prism_proxy import standard
 from prism_proxy.__main__ import main
-from prism_proxy.contracts import keyvalue
 from prism_proxy.contracts.driver import Declaration
+from prism_proxy.models.keyvalue import contract as keyvalue
 from tests.contracts.plain_driver import BasicDriver
 
 

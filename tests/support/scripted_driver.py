@@ -5,10 +5,10 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterable, Iterator
 
-from prism_proxy.contracts import keyvalue
 from prism_proxy.contracts.driver import Declaration, Health, HealthReport
-from prism_proxy.contracts.keyvalue import CasResult, ScanPage
 from prism_proxy.errors import PrismError, StatusCode
+from prism_proxy.models.keyvalue import contract as keyvalue
+from prism_proxy.models.keyvalue.contract import CasResult, ScanPage
 
 Fate = Exception | float | None
 

@@ -6,7 +6,8 @@ import contextlib
 from collections.abc import AsyncIterator
 
 from prism_proxy._native import keyvalue_redis
-from prism_proxy.interfaces.registry import add_interfaces, namespaced
+from prism_proxy.interfaces.catalogue import namespaced
+from prism_proxy.interfaces.registration import add_interfaces
 from prism_proxy.namespaces.snapshot import Namespaces, Snapshot
 from prism_proxy.server.server import Server
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 import pytest
 
 from prism_proxy.errors import PrismError
-from prism_proxy.patterns.keyvalue.operations import BATCH_GET, GET
+from prism_proxy.models.keyvalue.operations import BATCH_GET, GET
 from prism_proxy.slots.operation import Operation
 from prism_proxy.slots.slot import Slot
 from tests.support.fixed_capacity import FixedCapacity, open_loop

@@ -13,14 +13,14 @@ import pytest
 
 from prism_proxy.backends.memstore.config import MemstoreConfig
 from prism_proxy.contracts.driver import Declaration, Health, HealthReport
-from prism_proxy.contracts.keyvalue import ALL
 from prism_proxy.errors import PrismError
+from prism_proxy.models.keyvalue.contract import ALL
+from prism_proxy.models.keyvalue.options import KeyValueOptions
 from prism_proxy.namespaces import applier as applier_module
 from prism_proxy.namespaces.applier import Applier
 from prism_proxy.namespaces.model import NamespaceConfig
 from prism_proxy.namespaces.placement import Placement
 from prism_proxy.namespaces.snapshot import Namespaces
-from prism_proxy.patterns.keyvalue.declaration import KeyValueOptions
 from prism_proxy.standard import make_driver
 
 
@@ -86,7 +86,7 @@ class World:
         return self.drivers[-1]
 
     async def apply(self, **configs: Config) -> None:
-        await self.applier.apply([NamespaceConfig(name, "fake", config) for name, config in configs.items()])
+        await self.applier.apply([NamespaceConfig.of_store(name, "fake", config) for name, config in configs.items()])
 
     def get(self, namespace: str) -> asyncio.Task[bytes | None]:
         """A Get in progress, which holds its route as a real call does."""
@@ -94,7 +94,7 @@ class World:
         async def call() -> bytes | None:
             route = self.namespaces.resolve(namespace)
             assert route is not None
-            return await route.keyvalue.get("k")
+            return await route.implementation("keyvalue_basic").get("k")
 
         return asyncio.ensure_future(call())
 
@@ -131,12 +131,13 @@ async def test_what_changed_gets_a_new_driver_and_the_old_one_closes(world: Worl
 async def test_options_change_without_a_new_driver(world: World) -> None:
     await world.apply(a=Config("a"))
     before = world.namespaces.current.routes["a"]
-    await world.applier.apply([NamespaceConfig("a", "fake", Config("a"), KeyValueOptions(narrow_keys=True))])
+    narrow = KeyValueOptions(narrow_keys=True)
+    await world.applier.apply([NamespaceConfig.of_store("a", "fake", Config("a"), keyvalue=narrow)])
     after = world.namespaces.current.routes["a"]
-    assert (after is not before, after.driver is before.driver) == (True, True)
-    assert after.keyvalue.transactions is before.keyvalue.transactions
+    assert (after is not before, after.drivers[0] is before.drivers[0]) == (True, True)
+    assert after.implementation("keyvalue_basic").transactions is before.implementation("keyvalue_basic").transactions
     with pytest.raises(PrismError):
-        after.keyvalue.key("ä")
+        after.implementation("keyvalue_basic").key("ä")
 
 
 async def test_a_memstore_takes_new_bounds_and_keeps_its_data() -> None:
@@ -144,14 +145,14 @@ async def test_a_memstore_takes_new_bounds_and_keeps_its_data() -> None:
     applier = Applier(namespaces, make_driver)
     for size in (4, 2, 8):
         settings = MemstoreConfig(max_bytes=size << 20)
-        await applier.apply([NamespaceConfig("a", "memstore", settings)])
+        await applier.apply([NamespaceConfig.of_store("a", "memstore", settings)])
         route = namespaces.current.routes["a"]
         if size == 4:
-            await route.keyvalue.set("k", bytes(3 << 20))
+            await route.implementation("keyvalue_basic").set("k", bytes(3 << 20))
         with pytest.raises(PrismError) if size == 2 else contextlib.nullcontext():
-            await route.keyvalue.set(f"k{size}", b"")
-        assert route.driver.health().details["max_bytes"] == str(size << 20)
-        assert await route.keyvalue.get("k") == bytes(3 << 20)
+            await route.implementation("keyvalue_basic").set(f"k{size}", b"")
+        assert route.drivers[0].health().details["max_bytes"] == str(size << 20)
+        assert await route.implementation("keyvalue_basic").get("k") == bytes(3 << 20)
     await applier.apply([])
     await applier.close()
 
@@ -193,14 +194,14 @@ async def test_a_file_is_handed_over_while_calls_wait(world: World) -> None:
     change = asyncio.ensure_future(world.apply(a=Config("new", file="f")))
     await asyncio.sleep(0.01)
     during = world.get("a")
-    assert world.namespaces.current.routes["a"].driver.health().status is Health.DEGRADED
+    assert world.namespaces.current.routes["a"].drivers[0].health().status is Health.DEGRADED
     assert world.states == [("old", "open"), ("new", "new")]
     world.pause.set()
     assert (await before, await during) == (b"old", b"new")
     await change
     assert (await world.settled(), world.files) == ([("old", "closed"), ("new", "open")], {"f"})
     assert await world.get("a") == b"new"
-    assert world.namespaces.current.routes["a"].driver.health().status is Health.HEALTHY
+    assert world.namespaces.current.routes["a"].drivers[0].health().status is Health.HEALTHY
 
 
 async def test_two_namespaces_can_swap_their_files(world: World) -> None:

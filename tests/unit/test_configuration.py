@@ -16,8 +16,8 @@ from prism_proxy.backends.memstore.config import MemstoreConfig
 from prism_proxy.backends.sqlite.config import SqliteConfig
 from prism_proxy.configuration.loader import Configuration, load
 from prism_proxy.configuration.problems import ConfigurationError
-from prism_proxy.namespaces.model import NamespaceConfig
-from prism_proxy.patterns.keyvalue.declaration import KeyValueOptions
+from prism_proxy.models.keyvalue.options import KeyValueOptions
+from prism_proxy.namespaces.model import NamespaceConfig, SlotConfig
 
 Read = Callable[..., Configuration]
 
@@ -80,8 +80,8 @@ def test_ten_mistakes_are_ten_reports_with_their_places(mistakes: Callable[..., 
             "is 'sqllite', which is no driver: did you mean 'sqlite'?", "is missing: The database file",
             "is 'some': it must be one of synced, checkpointed", "is 0: allowed are 1 to 64 threads",
             "stands twice: first on line 10",
-            "is missing: slot store of pattern keyvalue must be filled with a driver, one of memstore, redis, sqlite",
-            "is 'stor', which is no slot of pattern keyvalue: did you mean 'store'?"),
+            "is missing: slot store of pattern primitives must be filled with a driver, one of memstore, redis, sqlite",
+            "is 'stor', which is no slot of pattern primitives: did you mean 'store'?"),
             strict=True):
         assert expected in told
 
@@ -103,17 +103,17 @@ namespaces:
     assert [str(address) for address in found.proxy.listen] == ["127.0.0.1:1", "unix:/x"]
     assert (found.proxy.metrics_listen, found.proxy.limits.idle_timeout_s) == (None, 7.0)
     assert found.namespaces == (
-        NamespaceConfig("orders", "memstore", MemstoreConfig(max_bytes=1 << 22, evict=True),
-                        KeyValueOptions(narrow_keys=True)),
-        NamespaceConfig("events", "sqlite", SqliteConfig("/data/events.db", busy_timeout_s=10.0)))
+        NamespaceConfig("orders", "keyvalue", {"store": SlotConfig("memstore", MemstoreConfig(1 << 22, evict=True))},
+                        {"keyvalue": KeyValueOptions(narrow_keys=True)}),
+        NamespaceConfig.of_store("events", "sqlite", SqliteConfig("/data/events.db", busy_timeout_s=10.0)))
     assert pickle.loads(pickle.dumps(found)) == found
 
 
 def test_without_namespaces_there_is_the_default_one(read: Read) -> None:
     for text in ("", "---\n", "# nothing\n", "proxy: {memory_bytes: 2097152}"):
         (only,) = read(text).namespaces
-        assert (only.name, only.backend) == ("default", "memstore")
-    assert only.backend_config == MemstoreConfig(max_bytes=2097152)
+        assert (only.name, only.pattern, only.slots["store"].driver) == ("default", "primitives", "memstore")
+    assert only.slots["store"].config == MemstoreConfig(max_bytes=2097152)
 
 
 def test_flags_win_over_the_environment_and_it_over_the_file(read: Read) -> None:

@@ -119,7 +119,7 @@ def test_explain_names_the_source_of_each_value(tmp_path: Path, capsys: pytest.C
     assert rows.items() >= {
         "proxy.insecure": (False, "--no-insecure"), "proxy.limits.header_fields": (9, "--limit header_fields"),
         "proxy.log_format": ("json", "PRISM_LOG_FORMAT"), "proxy.workers": ("${ENV:WORKERS}", f"{file}:7:12"),
-        "proxy.limits.empty_frames": (10, "default"), "namespaces.sessions.pattern": ("keyvalue", "default"),
+        "proxy.limits.empty_frames": (10, "default"), "namespaces.sessions.pattern": ("primitives", "default"),
         "namespaces.orders.backends.store.config.durability": ("checkpointed", f"{file}:14:73"),
     }.items()
     assert len(rows) == len(found["settings"])

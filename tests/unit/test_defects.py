@@ -8,7 +8,7 @@ from typing import Any
 import grpc
 import pytest
 
-from prism_proxy.interfaces.base import NamespacedServicer, answers
+from prism_proxy.interfaces.servicer import NamespacedServicer, answers
 
 TRACE = "4bf92f3577b34da6a3ce929d0e0e4736"
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from prism_proxy.contracts.keyvalue import ScanPage
 from prism_proxy.errors import PrismError, StatusCode
-from prism_proxy.patterns.keyvalue import scan
+from prism_proxy.models.keyvalue import scan
+from prism_proxy.models.keyvalue.contract import ScanPage
 
 
 class Source:

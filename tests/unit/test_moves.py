@@ -22,7 +22,7 @@ from prism_proxy.standard import make_driver
 
 NAME = "orders"
 PARTITION = partition_of(NAME)
-CONFIG = NamespaceConfig(NAME, "memstore", MemstoreConfig())
+CONFIG = NamespaceConfig.of_store(NAME, "memstore", MemstoreConfig())
 ITEM = control_plane_pb2.NamespaceAssignment(namespace=NAME, version=1, revision=2)
 
 
@@ -56,10 +56,10 @@ class Side:
                 and NAME not in self.namespaces.held)
 
     async def set(self, key: bytes, value: bytes) -> None:
-        await self.namespaces.current.routes[NAME].keyvalue.set(key.decode(), value)
+        await self.namespaces.current.routes[NAME].implementation("keyvalue_basic").set(key.decode(), value)
 
     async def get(self, key: bytes) -> bytes | None:
-        found: bytes | None = await self.namespaces.current.routes[NAME].driver.get(key)  # type: ignore[attr-defined]
+        found: bytes | None = await self.namespaces.current.routes[NAME].drivers[0].get(key)  # type: ignore[attr-defined]
         return found
 
 

@@ -9,16 +9,16 @@ import pytest
 
 from prism_proxy._native.crc32 import partition_of
 from prism_proxy.backends.memstore.config import MemstoreConfig
+from prism_proxy.models.keyvalue.options import KeyValueOptions
 from prism_proxy.namespaces.model import NamespaceConfig
 from prism_proxy.namespaces.snapshot import Namespaces, Snapshot, build
-from prism_proxy.patterns.keyvalue.declaration import KeyValueOptions
 from prism_proxy.standard import BACKENDS, make_driver
 
 SMALL = MemstoreConfig(max_bytes=1024 * 1024)
 
 
-def config(name: str, **changes: Any) -> NamespaceConfig:
-    return dataclasses.replace(NamespaceConfig(name, "memstore", SMALL), **changes)
+def config(name: str, settings: MemstoreConfig = SMALL, **options: Any) -> NamespaceConfig:
+    return NamespaceConfig.of_store(name, "memstore", settings, **options)
 
 
 def test_a_route_has_all_that_a_call_needs() -> None:
@@ -26,7 +26,7 @@ def test_a_route_has_all_that_a_call_needs() -> None:
     assert (route.namespace, route.partition, route.revision, route.backend) == (
         "orders", partition_of("orders"), 7, "memstore")
     assert 0 <= route.partition < 256
-    assert route.native_store is route.driver.native_store  # type: ignore[attr-defined]
+    assert route.native_store is route.drivers[0].native_store  # type: ignore[attr-defined]
 
 
 def test_narrow_keys_are_served_by_the_servicer() -> None:
@@ -37,20 +37,20 @@ def test_narrow_keys_are_served_by_the_servicer() -> None:
 
 def test_what_did_not_change_keeps_its_driver_and_open_transactions() -> None:
     first = build(1, [config("a"), config("b"), config("c")], make_driver)
-    second = build(2, [config("a"), config("b", backend_config=MemstoreConfig(evict=True)), config("d")], make_driver,
+    second = build(2, [config("a"), config("b", MemstoreConfig(evict=True)), config("d")], make_driver,
                    first)
     assert second.routes["a"] is first.routes["a"]
-    assert second.routes["b"].driver is not first.routes["b"].driver
+    assert second.routes["b"].drivers[0] is not first.routes["b"].drivers[0]
     assert set(second.routes) == {"a", "b", "d"}
     assert set(first.routes) == {"a", "b", "c"}
 
 
 def test_a_driver_that_adapts_to_its_new_settings_is_kept() -> None:
     first = build(1, [config("a"), config("b")], make_driver)
-    second = build(2, [config("a", backend_config=MemstoreConfig(max_keys=5)),
-                       config("b", backend_config=MemstoreConfig(evict=True))], make_driver, first)
-    assert second.routes["a"].driver is first.routes["a"].driver
-    assert second.routes["b"].driver is not first.routes["b"].driver
+    second = build(2, [config("a", MemstoreConfig(max_keys=5)),
+                       config("b", MemstoreConfig(evict=True))], make_driver, first)
+    assert second.routes["a"].drivers[0] is first.routes["a"].drivers[0]
+    assert second.routes["b"].drivers[0] is not first.routes["b"].drivers[0]
 
 
 def test_a_snapshot_cannot_be_changed() -> None:
@@ -75,7 +75,8 @@ def test_swap_tells_listeners_once_and_revisions_grow() -> None:
     assert namespaces.current is second
 
 
-@pytest.mark.parametrize("configs", [[config("a"), config("a")], [NamespaceConfig("a", "no-such-store", None)]],
+@pytest.mark.parametrize("configs", [[config("a"), config("a")],
+                                     [NamespaceConfig.of_store("a", "no-such-store", None)]],
                          ids=["twice", "unknown-backend"])
 def test_a_bad_configuration_is_refused_whole(configs: list[NamespaceConfig]) -> None:
     with pytest.raises(ValueError, match=r"configured twice|no backend 'no-such-store'; known are .*memstore"):

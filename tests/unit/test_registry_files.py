@@ -14,12 +14,11 @@ from prism_proxy.configuration.binder import Binder
 from prism_proxy.configuration.document import parse
 from prism_proxy.configuration.problems import Problems
 from prism_proxy.configuration.tree import Table
-from prism_proxy.contracts.interfaces import KEYVALUE
-from prism_proxy.interfaces.registry import READS, SERVICES
+from prism_proxy.interfaces.catalogue import catalogue, reads
 
 ROOT = Path(__file__).parents[2]
 REGISTRY = ROOT / "registry"
-INTERFACES = {interface.name: interface for interface in KEYVALUE}
+INTERFACES = catalogue()
 
 
 def files(kind: str) -> dict[str, dict[str, Any]]:
@@ -35,19 +34,19 @@ def test_there_is_one_file_for_everything_built_and_for_nothing_else() -> None:
     assert set(files("interfaces")) == set(INTERFACES)
     assert set(files("backends")) == set(standard.BACKENDS), "registry/backends needs one file for each backend"
     assert set(files("patterns")) == set(standard.PATTERNS)
-    assert {interface.service for interface in INTERFACES.values()} <= set(SERVICES)
-    paths = {f"/{interface.service}/{method}".encode() for interface in INTERFACES.values()
-             for method in interface.methods}
-    assert paths >= READS
+    for interface in INTERFACES.values():
+        assert callable(load(standard.model(interface.model).servicers[interface.name]))
+    assert len(reads()) == 7
 
 
 @pytest.mark.parametrize("name", files("interfaces"))
 def test_interfaces_are_those_of_the_code_and_the_proto_files(name: str) -> None:
     found, interface = files("interfaces")[name], INTERFACES[name]
     assert found.keys() == {"interface", "model", "description", "proto", "service", "methods"}
-    assert (found["interface"], found["service"], tuple(found["methods"])) == (
-        name, interface.service, interface.methods)
-    stub = importlib.import_module(found["proto"].removesuffix(".proto").replace("/", ".") + "_pb2")
+    assert (found["interface"], found["model"], found["service"]) == (name, interface.model, interface.service)
+    assert found["methods"] == [method.name for method in interface.methods]
+    stub = importlib.import_module(interface.stubs)
+    assert stub.DESCRIPTOR.name == found["proto"]
     service = stub.DESCRIPTOR.services_by_name[interface.service.rpartition(".")[2]]
     assert (service.full_name, [method.name for method in service.methods]) == (interface.service, found["methods"])
 
@@ -75,13 +74,14 @@ def test_patterns_declare_the_slots_of_the_code(name: str) -> None:
     assert found.keys() == {"pattern", "version", "description", "executor", "api", "slots"}
     assert (found["pattern"], found["version"], found["description"]) == (name, declared.version, declared.doc)
     assert callable(load(found["executor"]))
-    assert set(found["api"]) == declared.interfaces <= INTERFACES.keys()
+    assert found["api"] == "*" if declared.interfaces is None else (
+        set(found["api"]) == declared.interfaces <= INTERFACES.keys())
+    assert found["executor"] == declared.factory
     assert list(found["slots"]) == [slot.name for slot in declared.slots]
     for slot in declared.slots:
         about = found["slots"][slot.name]
         assert (about["description"], about["optional"]) == (slot.doc, slot.optional_slot)
         assert (set(about["required_interfaces"]), set(about["optional_interfaces"])) == (slot.required, slot.optional)
-        assert slot.required
         assert slot.required | slot.optional <= INTERFACES.keys()
         for backend in about["recommended_backends"]:
             assert slot.required <= set(files("backends")[backend]["implements"])

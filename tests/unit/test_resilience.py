@@ -11,7 +11,7 @@ import pytest
 
 from prism_proxy.contracts.driver import Health
 from prism_proxy.errors import PrismError, StatusCode
-from prism_proxy.patterns.keyvalue.operations import COMPARE_AND_SWAP, GET, SCAN_ON, SET
+from prism_proxy.models.keyvalue.operations import COMPARE_AND_SWAP, GET, SCAN_ON, SET
 from prism_proxy.slots import view
 from prism_proxy.slots.circuit import State
 from prism_proxy.slots.operation import Operation

@@ -10,8 +10,9 @@ import weakref
 import pytest
 
 from prism_proxy.contracts.driver import Declaration, Health, HealthReport
+from prism_proxy.contracts.pattern import SlotDeclaration
 from prism_proxy.errors import PrismError, StatusCode
-from prism_proxy.patterns.keyvalue.operations import GET
+from prism_proxy.models.keyvalue.operations import GET
 from prism_proxy.slots.operation import Effect, Operation
 from prism_proxy.slots.slot import Slot
 
@@ -46,7 +47,8 @@ async def fail(error: BaseException) -> None:
 
 def test_ifc2_a_slot_refuses_a_driver_that_lacks_what_it_needs() -> None:
     with pytest.raises(PrismError) as caught:
-        Slot("registry", "orders", Driver(), frozenset({"keyvalue_basic", "keyvalue_scan"}))
+        Slot("registry", "orders", Driver(), SlotDeclaration(
+            "registry", "", frozenset({"keyvalue_basic", "keyvalue_scan"})))
     assert (caught.value.code, caught.value.reason) == (StatusCode.FAILED_PRECONDITION, "SLOT_ERROR")
     assert caught.value.message == (
         "slot registry of namespace 'orders' needs keyvalue_scan, which backend fake does not implement: "

@@ -7,8 +7,8 @@ import asyncio
 import pytest
 
 from prism_proxy.errors import PrismError, StatusCode
-from prism_proxy.patterns.keyvalue import transactions as rules
-from prism_proxy.patterns.keyvalue.transactions import Transactions
+from prism_proxy.models.keyvalue import transactions as rules
+from prism_proxy.models.keyvalue.transactions import Transactions
 
 
 class Clock:

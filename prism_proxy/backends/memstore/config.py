@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from prism_proxy.contracts import keyvalue
 from prism_proxy.contracts.driver import Declaration
+from prism_proxy.models.keyvalue import contract as keyvalue
 from prism_proxy.settings import check, setting
 
 DECLARATION = Declaration("memstore", keyvalue.ALL, state="local", durability="volatile")

@@ -13,11 +13,11 @@ from collections.abc import Callable, Mapping, Sequence
 from prism_proxy._native.memstore import MemStore, StoreFull, StoreSealed
 from prism_proxy.backends.memstore.config import DECLARATION, MemstoreConfig
 from prism_proxy.backends.memstore.moving import MemstoreIncoming, MemstoreOutgoing
-from prism_proxy.contracts import keyvalue
 from prism_proxy.contracts.driver import Health, HealthReport
-from prism_proxy.contracts.keyvalue import CasResult, ScanPage
 from prism_proxy.contracts.movable import Incoming, Outgoing, sealed
 from prism_proxy.errors import PrismError, StatusCode
+from prism_proxy.models.keyvalue import contract as keyvalue
+from prism_proxy.models.keyvalue.contract import CasResult, ScanPage
 
 UPKEEP_SECONDS = 0.05
 SLICE_NS = 200_000

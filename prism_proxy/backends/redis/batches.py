@@ -7,8 +7,8 @@ from collections.abc import AsyncIterator, Iterator, Sequence
 from prism_proxy._native.resp import ConnectionLost
 from prism_proxy.backends.redis.commands import Command, Commands, Reply
 from prism_proxy.backends.redis.errors import meaning
-from prism_proxy.contracts.keyvalue import check_batch_bytes
 from prism_proxy.errors import PrismError
+from prism_proxy.models.keyvalue.contract import check_batch_bytes
 
 PART_COMMANDS = 500
 PART_BYTES = 1024 * 1024

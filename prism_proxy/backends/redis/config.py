@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, NamedTuple
 
-from prism_proxy.contracts import keyvalue
 from prism_proxy.contracts.driver import Declaration
+from prism_proxy.models.keyvalue import contract as keyvalue
 from prism_proxy.settings import check, setting
 
 _SCHEMES = ("redis", "rediss", "unix")

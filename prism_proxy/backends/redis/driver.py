@@ -20,8 +20,8 @@ from prism_proxy.backends.redis.connect import connect
 from prism_proxy.backends.redis.errors import meaning
 from prism_proxy.backends.redis.lines import Lines
 from prism_proxy.contracts.driver import Declaration, HealthReport
-from prism_proxy.contracts.keyvalue import CasResult, ScanPage
 from prism_proxy.errors import PrismError
+from prism_proxy.models.keyvalue.contract import CasResult, ScanPage
 
 _MOST_MS = 10**15  # thirty thousand years; Redis refuses what its clock cannot add
 _EMPTY_PAGES = 32  # of other namespaces' keys, in one call, before the slot may look at its deadline

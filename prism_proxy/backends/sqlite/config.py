@@ -8,8 +8,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
-from prism_proxy.contracts import keyvalue
 from prism_proxy.contracts.driver import Declaration
+from prism_proxy.models.keyvalue import contract as keyvalue
 from prism_proxy.settings import check, setting
 
 

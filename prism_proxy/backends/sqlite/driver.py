@@ -17,9 +17,9 @@ from prism_proxy.backends.sqlite.moving import SqliteIncoming, SqliteOutgoing
 from prism_proxy.backends.sqlite.readers import Readers
 from prism_proxy.backends.sqlite.writer import Writer
 from prism_proxy.contracts.driver import Health, HealthReport
-from prism_proxy.contracts.keyvalue import CasResult, ScanPage
 from prism_proxy.contracts.movable import Incoming, Outgoing
 from prism_proxy.errors import PrismError
+from prism_proxy.models.keyvalue.contract import CasResult, ScanPage
 
 _CURSOR_VERSION = b"\x01"
 _ITEM_BYTES = 64  # of the queue, for what a request costs beside its keys and values

@@ -8,7 +8,7 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Iterable, Mapping, Sequence
 
-from prism_proxy.contracts.keyvalue import CasResult
+from prism_proxy.models.keyvalue.contract import CasResult
 
 FOREVER_MS = 2**62
 _LIVE = "(expires IS NULL OR expires > ?)"

@@ -7,7 +7,7 @@ import sqlite3
 from collections.abc import Sequence
 
 from prism_proxy.backends.sqlite.operations import find
-from prism_proxy.contracts.keyvalue import check_batch_bytes
+from prism_proxy.models.keyvalue.contract import check_batch_bytes
 
 _LIVE = "(expires IS NULL OR expires > ?)"
 PAGE_BYTES = 1024 * 1024  # of values in a page of a scan, so that large ones do not pile up

@@ -1,1 +1,1 @@
-"""The KeyValue pattern: validation and meaning of the six interfaces over one slot."""
+"""The keyvalue pattern: the primitives pattern, restricted to the KeyValue interfaces."""

@@ -9,7 +9,7 @@ from typing import TypeVar
 
 from prism_proxy.contracts.driver import Declaration
 from prism_proxy.errors import PrismError, StatusCode
-from prism_proxy.patterns.keyvalue.pattern import KeyValueStore
+from prism_proxy.models.keyvalue.model import KeyValueStore
 from prism_proxy.testing.contracts.subject import Compared, Item, Refused
 
 Result = TypeVar("Result")

@@ -6,8 +6,8 @@ from collections.abc import Awaitable, Callable
 
 import pytest
 
-from prism_proxy.contracts import keyvalue
 from prism_proxy.errors import StatusCode
+from prism_proxy.models.keyvalue import contract as keyvalue
 from prism_proxy.testing.contracts.subject import KeyValueSubject, refused
 
 INVALID = StatusCode.INVALID_ARGUMENT

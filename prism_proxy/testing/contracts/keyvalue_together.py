@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from prism_proxy.contracts import keyvalue
 from prism_proxy.errors import StatusCode
+from prism_proxy.models.keyvalue import contract as keyvalue
 from prism_proxy.testing.contracts.subject import KeyValueSubject, refused
 
 

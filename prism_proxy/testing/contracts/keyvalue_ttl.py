@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from prism_proxy.contracts.keyvalue import KeyValueTTL
+from prism_proxy.models.keyvalue.contract import KeyValueTTL
 from prism_proxy.testing.contracts.subject import KeyValueSubject
 
 

@@ -10,15 +10,16 @@ import grpc
 
 from prism_proxy._native import keyvalue, keyvalue_redis
 from prism_proxy._native.routing import NativeRoute, RouteTable
-from prism_proxy.interfaces.registry import add_interfaces, namespaced
+from prism_proxy.interfaces.catalogue import namespaced
+from prism_proxy.interfaces.registration import add_interfaces
+from prism_proxy.models.keyvalue.model import KeyValueStore
+from prism_proxy.models.keyvalue.options import KeyValueOptions
 from prism_proxy.namespaces.model import NamespaceConfig
 from prism_proxy.namespaces.snapshot import Namespaces, Snapshot, build
-from prism_proxy.patterns.keyvalue.declaration import KeyValueOptions
-from prism_proxy.patterns.keyvalue.pattern import KeyValueStore
 from prism_proxy.server.peer import Peer
 from prism_proxy.server.server import Server
 from prism_proxy.testing.contracts.driver_subject import DriverSubject
-from prism_proxy.testing.contracts.pattern_subject import PatternSubject
+from prism_proxy.testing.contracts.model_subject import ModelSubject
 from prism_proxy.testing.contracts.subject import KeyValueSubject
 from prism_proxy.testing.contracts.wire_subject import WireSubject
 
@@ -44,14 +45,14 @@ async def subject(
     way: Way, driver: KeyValueStore, wait: Wait, options: KeyValueOptions | None = None
 ) -> AsyncIterator[KeyValueSubject]:
     """A subject over a driver that is opened here, and closed at the end."""
-    config = NamespaceConfig(NAMESPACE, driver.declaration.name, None, options or KeyValueOptions())
+    config = NamespaceConfig.of_store(NAMESPACE, driver.declaration.name, None, keyvalue=options or KeyValueOptions())
     snapshot = build(1, [config], lambda backend, settings: driver)
     await driver.open()
     try:
         if way is Way.DRIVER:
             yield DriverSubject(driver, wait)
         elif way is Way.PATTERN:
-            yield PatternSubject(snapshot.routes[NAMESPACE].keyvalue, driver.declaration, wait)
+            yield ModelSubject(snapshot.routes[NAMESPACE], driver.declaration, wait)
         else:
             async with serve(way, snapshot) as channel:
                 yield WireSubject(channel, NAMESPACE, driver.declaration, wait)

@@ -95,7 +95,7 @@ class Member:
     def take(self, item: pb.NamespaceAssignment) -> None:
         """ValueError when it was overtaken."""
         if self.assigned.news(item.namespace, item.version, item.revision):
-            config = NamespaceConfig(item.namespace, "memstore", MemstoreConfig())
+            config = NamespaceConfig.of_store(item.namespace, "memstore", MemstoreConfig())
             self.assigned.put([Assignment(config, item.version, item.revision)])
         else:
             self.assigned.confirm(item.namespace, item.revision)

@@ -11,7 +11,7 @@ from prism_proxy.namespaces.model import NamespaceConfig
 
 
 def assignment(name: str, version: int = 1, revision: int = 1) -> Assignment:
-    return Assignment(NamespaceConfig(name, "memstore", MemstoreConfig()), version, revision)
+    return Assignment(NamespaceConfig.of_store(name, "memstore", MemstoreConfig()), version, revision)
 
 
 def test_a_version_that_is_not_newer_is_no_news() -> None:

@@ -11,7 +11,7 @@ from prism_proxy.namespaces.model import NamespaceConfig
 
 
 def namespace(name: str, max_keys: int = 0) -> NamespaceConfig:
-    return NamespaceConfig(name, "memstore", MemstoreConfig(max_keys=max_keys))
+    return NamespaceConfig.of_store(name, "memstore", MemstoreConfig(max_keys=max_keys))
 
 
 class Serving:
@@ -27,7 +27,7 @@ class Serving:
         for config in configs:
             if config.name.startswith("bad"):
                 raise ValueError(f"namespace {config.name!r} cannot be served")
-        self.snapshots.append({config.name: config.backend_config.max_keys for config in configs})
+        self.snapshots.append({config.name: config.slots["store"].config.max_keys for config in configs})
 
 
 def put(name: str, max_keys: int = 0) -> Change:

@@ -31,20 +31,20 @@ def test_a_memstore_with_options_limits_and_pattern_settings() -> None:
         kv=pb.PatternConfig(pattern_name="keyvalue", required_interfaces=["keyvalue_basic"], settings={
             "narrow_keys": "true", "limits.requests_per_second": "50"})))
     assert found.name == "orders"
-    assert (found.backend_config.max_keys, found.backend_config.evict) == (10, True)
-    assert found.keyvalue.narrow_keys
+    assert (found.slots["store"].config.max_keys, found.slots["store"].config.evict) == (10, True)
+    assert found.options["keyvalue"].narrow_keys
     assert found.limits.requests_per_second == 50
 
 
 def test_a_connection_string_is_a_url_or_a_path() -> None:
     redis = translate("a", config(pb.BackendConfig(
         backend_type="redis", connection_string="redis://cache:6379/1", credentials={"password": "s3cret"})))
-    assert isinstance(redis.backend_config, RedisConfig)
-    assert redis.backend_config.url == "redis://cache:6379/1"
-    assert redis.backend_config.password == "s3cret"
+    assert isinstance(redis.slots["store"].config, RedisConfig)
+    assert redis.slots["store"].config.url == "redis://cache:6379/1"
+    assert redis.slots["store"].config.password == "s3cret"
     sqlite = translate("b", config(pb.BackendConfig(backend_type="sqlite", connection_string="b.db")))
-    assert isinstance(sqlite.backend_config, SqliteConfig)
-    assert sqlite.backend_config.path == "/data/b.db", "within the folder of the proxy"
+    assert isinstance(sqlite.slots["store"].config, SqliteConfig)
+    assert sqlite.slots["store"].config.path == "/data/b.db", "within the folder of the proxy"
 
 
 @pytest.mark.parametrize(("wrong", "said"), [
@@ -54,7 +54,7 @@ def test_a_connection_string_is_a_url_or_a_path() -> None:
     (config(pb.BackendConfig(backend_type="memstore", connection_string="x:1")), "connection_string is no setting"),
     (config(pb.BackendConfig(backend_type="sqlite")), "path is missing"),
     (config(pb.BackendConfig(backend_type="sqlite", connection_string="/etc/b.db")), "--admin-data-dir"),
-    (pb.NamespaceConfig(backends={"cache": pb.BackendConfig(backend_type="memstore")}), "slot of pattern keyvalue"),
+    (pb.NamespaceConfig(backends={"cache": pb.BackendConfig(backend_type="memstore")}), "slot of pattern primitives"),
     (pb.NamespaceConfig(), "store is missing"),
     (config(pb.BackendConfig(backend_type="memstore"), a=pb.PatternConfig(pattern_name="pubsub")), "'pubsub'"),
     (config(pb.BackendConfig(backend_type="memstore"),
@@ -71,7 +71,7 @@ def test_the_environment_is_not_read_and_secrets_are_not_shown(monkeypatch: pyte
     monkeypatch.setenv("OURS", "host")
     found = translate("a", config(pb.BackendConfig(
         backend_type="redis", connection_string="redis://cache", credentials={"password": "${ENV:OURS}"})))
-    assert found.backend_config.password == "${ENV:OURS}"
+    assert found.slots["store"].config.password == "${ENV:OURS}"
     with pytest.raises(TranslationError) as named:
         translate("a", config(pb.BackendConfig(backend_type="${ENV:OURS}")))
     assert "host" not in str(named.value)

@@ -11,13 +11,12 @@ A timer ends what its caller abandoned, so that buffers are freed; the deadline 
 from __future__ import annotations
 
 import asyncio
-import os
-import re
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from prism_proxy.errors import PrismError, StatusCode, invalid
+from prism_proxy.handles import HandleMaker, worker_of
 
 MAX_OPEN = 1000
 MAX_BUFFER_BYTES = 16 * 1024 * 1024
@@ -26,19 +25,6 @@ MAX_KEYS = 1000  # read and written: a local store applies them in one piece, wi
 DEFAULT_TIMEOUT_MS = 30_000
 MAX_TIMEOUT_MS = 300_000
 ENTRY_BYTES = 64  # counted for each key besides its bytes, so that many small ones are bounded too
-
-_HANDLE = re.compile(r".+-([0-9]{1,4})\.[0-9a-f]{8}\.[0-9a-f]{32}")
-
-
-def worker_of(handle: str) -> int | None:
-    """The number of the worker that made a handle; None for what is no handle."""
-    found = _HANDLE.fullmatch(handle)
-    return int(found[1]) if found is not None else None
-
-
-def process_name(worker: int) -> str:
-    """How handles name a process of this proxy."""
-    return f"local-{worker}"
 
 
 @dataclass
@@ -103,11 +89,17 @@ class Transactions:
 
     def __init__(self, process: str = "local-0", clock: Callable[[], float] = time.monotonic,
                  wall: Callable[[], float] = time.time) -> None:
-        self._prefix = f"{process}.{os.urandom(4).hex()}."
+        self._handles = HandleMaker(process)
         self._clock = clock
         self._wall = wall
         self._open: dict[str, Transaction] = {}
         self._buffers = Buffers()
+        self._users = 1
+
+    def shared(self) -> Transactions:
+        """The same transactions for one more user; each calls `close`."""
+        self._users += 1
+        return self
 
     def begin(self, timeout_ms: int, isolation: int) -> tuple[str, int]:
         """(handle, expiry in epoch ms). 0 ms is the default of 30 s."""
@@ -121,7 +113,7 @@ class Transactions:
             raise PrismError(StatusCode.RESOURCE_EXHAUSTED, "TOO_MANY_TRANSACTIONS",
                              f"{MAX_OPEN} transactions are open in this namespace: commit or roll back some",
                              retry_after=1.0)
-        handle = self._prefix + os.urandom(16).hex()
+        handle = self._handles.make()
         timer = asyncio.get_running_loop().call_later(timeout_s, self._end, handle)
         self._open[handle] = Transaction(self._clock() + timeout_s, timer, self._buffers)
         return handle, int((self._wall() + timeout_s) * 1000)
@@ -143,7 +135,10 @@ class Transactions:
         return transaction
 
     def close(self) -> None:
-        """End all of them."""
+        """End all of them, when no other user is left."""
+        self._users -= 1
+        if self._users > 0:
+            return
         for handle in list(self._open):
             self._end(handle)
 
@@ -156,10 +151,10 @@ class Transactions:
         self._buffers.used -= transaction.buffered
 
     def _unknown(self, handle: str) -> PrismError:
-        if handle.startswith(self._prefix):
+        if self._handles.made(handle):
             return PrismError(StatusCode.ABORTED, "TRANSACTION_ENDED",
                               "this transaction was committed, rolled back, or its time is over: begin again")
-        if _HANDLE.fullmatch(handle):
+        if worker_of(handle) is not None:
             return PrismError(StatusCode.ABORTED, "TRANSACTION_LOST",
                               "the process that held this transaction is gone, and nothing was applied: begin again")
         return invalid("transaction_id", "transaction_id is not one that BeginTransaction returned",

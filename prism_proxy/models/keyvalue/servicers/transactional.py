@@ -8,10 +8,8 @@ from typing import Any
 
 from prism.interfaces.keyvalue import keyvalue_basic_pb2 as basic
 from prism.interfaces.keyvalue import keyvalue_transactional_pb2 as pb
-from prism.interfaces.keyvalue import keyvalue_transactional_pb2_grpc as rpc
-from prism_proxy.contracts.keyvalue import TRANSACTIONAL
-from prism_proxy.interfaces.base import answers
-from prism_proxy.interfaces.keyvalue_base import KeyValueServicer
+from prism_proxy.interfaces.servicer import NamespacedServicer, answers
+from prism_proxy.models.keyvalue.contract import TRANSACTIONAL
 
 Method = Callable[..., Awaitable[Any]]
 _PATH = "/prism.interfaces.keyvalue.KeyValueTransactionalInterface/"
@@ -27,7 +25,7 @@ def where_it_is(reply: type[Any]) -> Callable[[Method], Method]:
             worker = relay.elsewhere(request.transaction_id) if relay is not None else None
             if relay is None or worker is None:
                 return await method(self, request, context)
-            self.pattern(context)  # what is refused without looking at the transaction is refused here
+            self.implementation(context)  # what is refused without looking at the transaction is refused here
             path = _PATH + method.__name__
             return reply.FromString(await relay.call(worker, path, request.SerializeToString(), context))
 
@@ -36,36 +34,36 @@ def where_it_is(reply: type[Any]) -> Callable[[Method], Method]:
     return decorate
 
 
-class KeyValueTransactionalServicer(KeyValueServicer, rpc.KeyValueTransactionalInterfaceServicer):
+class KeyValueTransactionalServicer(NamespacedServicer):
     """BeginTransaction, SetInTransaction, GetInTransaction, Commit, Rollback."""
 
     interface = TRANSACTIONAL
 
     @answers
     async def BeginTransaction(self, request: Any, context: Any) -> Any:  # noqa: N802 - names of the contract
-        handle, expires_at = self.pattern(context).transactions.begin(request.timeout_ms, request.isolation)
+        handle, expires_at = self.implementation(context).transactions.begin(request.timeout_ms, request.isolation)
         return pb.TransactionHandle(transaction_id=handle, expires_at=expires_at)
 
     @answers
     @where_it_is(pb.SetInTransactionResponse)
     async def SetInTransaction(self, request: Any, context: Any) -> Any:  # noqa: N802
-        self.pattern(context).set_in_transaction(request.transaction_id, request.key, request.value)
+        self.implementation(context).set_in_transaction(request.transaction_id, request.key, request.value)
         return pb.SetInTransactionResponse(success=True)
 
     @answers
     @where_it_is(basic.GetResponse)
     async def GetInTransaction(self, request: Any, context: Any) -> Any:  # noqa: N802
-        value = await self.pattern(context).get_in_transaction(request.transaction_id, request.key, context)
+        value = await self.implementation(context).get_in_transaction(request.transaction_id, request.key, context)
         return basic.GetResponse(found=value is not None, value=value or b"")
 
     @answers
     @where_it_is(pb.CommitResponse)
     async def Commit(self, request: Any, context: Any) -> Any:  # noqa: N802
-        applied = await self.pattern(context).commit(request.transaction_id, context)
+        applied = await self.implementation(context).commit(request.transaction_id, context)
         return pb.CommitResponse(success=True, applied=applied)
 
     @answers
     @where_it_is(pb.RollbackResponse)
     async def Rollback(self, request: Any, context: Any) -> Any:  # noqa: N802
-        self.pattern(context).transactions.take(request.transaction_id)
+        self.implementation(context).transactions.take(request.transaction_id)
         return pb.RollbackResponse(success=True, applied=0)

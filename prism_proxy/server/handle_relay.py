@@ -1,6 +1,6 @@
-"""Takes calls about a transaction to the worker that holds it, where every worker serves the namespace.
+"""Takes calls about a handle to the worker that holds its state, where every worker serves the namespace.
 
-A transaction is a buffer in one process, named in its handle. A call that meets another worker is made there again, and
+What a handle names lives in one process. A call that meets another worker is made there again, and
 its answer passed on as it is. Rare enough to be made with Python objects; hot calls are forwarded natively.
 """
 
@@ -13,7 +13,7 @@ import grpc
 
 from prism_proxy._native.client import CallError
 from prism_proxy.errors import PrismError, StatusCode
-from prism_proxy.patterns.keyvalue.transactions import worker_of
+from prism_proxy.handles import worker_of
 from prism_proxy.server.channel import Channel
 from prism_proxy.server.limits import Limits
 
@@ -22,16 +22,16 @@ _CODES = {code.value[0]: code for code in grpc.StatusCode}
 RETRY_SECONDS = 1.0
 
 
-class TransactionRelay:
+class HandleRelay:
     """`addresses` are those at which each worker takes calls of the others; this process is `worker`."""
 
     def __init__(self, worker: int, addresses: Sequence[str], limits: Limits) -> None:
         self._worker = worker
         self._channels = [Channel(address, limits=limits) for address in addresses]
 
-    def elsewhere(self, transaction_id: str) -> int | None:
+    def elsewhere(self, handle: str) -> int | None:
         """The other worker that a handle names; None when it is for this one to answer."""
-        worker = worker_of(transaction_id)
+        worker = worker_of(handle)
         if worker is None or worker == self._worker or worker >= len(self._channels):
             return None
         return worker
@@ -53,7 +53,7 @@ class TransactionRelay:
                 raise PrismError(_CODES[error.code], "RELAY_FAILED", error.message) from error
             raise PrismError(
                 StatusCode.UNAVAILABLE, "OWNER_LOST" if error.executed else "OWNER_RESTARTING",
-                f"worker {worker}, which holds the transaction, cannot be reached: {error.message}",
+                f"worker {worker}, which holds its state, cannot be reached: {error.message}",
                 {"outcome": "unknown" if error.executed else "not_executed"},
                 retry_after=None if error.executed else RETRY_SECONDS) from error
 

@@ -8,12 +8,11 @@ from __future__ import annotations
 import functools
 import inspect
 from collections.abc import AsyncIterator, Callable, Mapping
-from typing import Any, Protocol
+from typing import Any, ClassVar, Protocol
 
 import grpc
 
-from prism_proxy.errors import PrismError, StatusCode, status_of
-from prism_proxy.patterns.keyvalue.pattern import KeyValuePattern
+from prism_proxy.errors import PrismError, StatusCode, interface_not_supported, status_of
 from prism_proxy.telemetry import log, trace
 
 NAMESPACE_HEADER = "x-namespace"
@@ -29,25 +28,33 @@ class Route(Protocol):
     def namespace(self) -> str: ...
 
     @property
-    def keyvalue(self) -> KeyValuePattern: ...
+    def backend(self) -> str: ...
+
+    @property
+    def interfaces(self) -> frozenset[str]: ...
 
     @property
     def elsewhere(self) -> int | None: ...
+
+    def implementation(self, interface: str) -> Any: ...
 
 
 Resolve = Callable[[str], Route | None]
 
 
 class Relay(Protocol):
-    """Other workers of the proxy, which hold transactions (see `transaction_relay`)."""
+    """Other workers of the proxy, which hold state that handles name (see `handles`)."""
 
-    def elsewhere(self, transaction_id: str) -> int | None: ...
+    def elsewhere(self, handle: str) -> int | None: ...
 
     async def call(self, worker: int, path: str, request: bytes, context: Any) -> bytes: ...
 
 
 class NamespacedServicer:
-    """`resolve(name)` finds the route of a namespace where the server has not done so already."""
+    """The servicer of one thin interface, which `interface` names. `resolve(name)` finds the route of a namespace where
+    the server has not done so already."""
+
+    interface: ClassVar[str]
 
     def __init__(self, resolve: Resolve, relay: Relay | None = None) -> None:
         self._resolve = resolve
@@ -61,6 +68,14 @@ class NamespacedServicer:
             raise PrismError(
                 StatusCode.UNAVAILABLE, "NOT_OWNER", f"namespace {found.namespace!r} is served by another process",
                 {"namespace": found.namespace, "outcome": "not_executed"}, retry_after=NOT_OWNER_RETRY_SECONDS)
+        return found
+
+    def implementation(self, context: Any) -> Any:
+        """What serves the interface in the call's namespace. UNIMPLEMENTED, before any I/O, when nothing does."""
+        route = self.route(context)
+        found = route.implementation(self.interface)
+        if found is None:
+            raise interface_not_supported(self.interface, route.backend, tuple(sorted(route.interfaces)))
         return found
 
     def _named(self, context: Any) -> Route:

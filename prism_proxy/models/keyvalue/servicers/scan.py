@@ -6,32 +6,30 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 from prism.interfaces.keyvalue import keyvalue_scan_pb2 as pb
-from prism.interfaces.keyvalue import keyvalue_scan_pb2_grpc as rpc
-from prism_proxy.contracts.keyvalue import SCAN
-from prism_proxy.interfaces.base import answers
-from prism_proxy.interfaces.keyvalue_base import KeyValueServicer
+from prism_proxy.interfaces.servicer import NamespacedServicer, answers
+from prism_proxy.models.keyvalue.contract import SCAN
 
 
-class KeyValueScanServicer(KeyValueServicer, rpc.KeyValueScanInterfaceServicer):
+class KeyValueScanServicer(NamespacedServicer):
     """Scan, ScanKeys, Count."""
 
     interface = SCAN
 
     @answers
     async def Scan(self, request: Any, context: Any) -> AsyncIterator[Any]:  # noqa: N802 - names of the contract
-        cursor = _cursor(request)
-        async for item in self.pattern(context).scan(request.prefix, request.limit, cursor, context, values=True):
+        model, cursor = self.implementation(context), _cursor(request)
+        async for item in model.scan(request.prefix, request.limit, cursor, context, values=True):
             yield pb.ScanResponse(key=item.key, value=item.value, cursor=item.cursor)
 
     @answers
     async def ScanKeys(self, request: Any, context: Any) -> AsyncIterator[Any]:  # noqa: N802
-        cursor = _cursor(request)
-        async for item in self.pattern(context).scan(request.prefix, request.limit, cursor, context, values=False):
+        model, cursor = self.implementation(context), _cursor(request)
+        async for item in model.scan(request.prefix, request.limit, cursor, context, values=False):
             yield pb.ScanKeysResponse(key=item.key, cursor=item.cursor)
 
     @answers
     async def Count(self, request: Any, context: Any) -> Any:  # noqa: N802
-        return pb.CountResponse(count=await self.pattern(context).count(request.prefix, context))
+        return pb.CountResponse(count=await self.implementation(context).count(request.prefix, context))
 
 
 def _cursor(request: Any) -> bytes | None:

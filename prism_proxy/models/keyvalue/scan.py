@@ -10,8 +10,8 @@ import sys
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import NamedTuple
 
-from prism_proxy.contracts.keyvalue import ScanPage
 from prism_proxy.errors import PrismError, StatusCode
+from prism_proxy.models.keyvalue.contract import ScanPage
 
 MAX_AGE_S = 300.0
 MAX_PAUSE_S = 30.0

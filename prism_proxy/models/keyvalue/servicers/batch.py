@@ -6,13 +6,11 @@ from typing import Any
 
 from prism.interfaces.keyvalue import keyvalue_basic_pb2 as basic
 from prism.interfaces.keyvalue import keyvalue_batch_pb2 as pb
-from prism.interfaces.keyvalue import keyvalue_batch_pb2_grpc as rpc
-from prism_proxy.contracts.keyvalue import BATCH
-from prism_proxy.interfaces.base import answers
-from prism_proxy.interfaces.keyvalue_base import KeyValueServicer
+from prism_proxy.interfaces.servicer import NamespacedServicer, answers
+from prism_proxy.models.keyvalue.contract import BATCH
 
 
-class KeyValueBatchServicer(KeyValueServicer, rpc.KeyValueBatchInterfaceServicer):
+class KeyValueBatchServicer(NamespacedServicer):
     """BatchSet, BatchGet, BatchDelete. Errors of single items travel in their results."""
 
     interface = BATCH
@@ -20,17 +18,17 @@ class KeyValueBatchServicer(KeyValueServicer, rpc.KeyValueBatchInterfaceServicer
     @answers
     async def BatchSet(self, request: Any, context: Any) -> Any:  # noqa: N802 - names of the contract
         items = [(item.key, item.value) for item in request.requests]
-        errors = await self.pattern(context).batch_set(items, context)
+        errors = await self.implementation(context).batch_set(items, context)
         results = [basic.SetResponse(success=error is None, error=str(error or "")) for error in errors]
         return pb.BatchSetResponse(results=results, all_success=all(item.success for item in results))
 
     @answers
     async def BatchGet(self, request: Any, context: Any) -> Any:  # noqa: N802
-        values = await self.pattern(context).batch_get(list(request.keys), context)
+        values = await self.implementation(context).batch_get(list(request.keys), context)
         results = [basic.GetResponse(found=value is not None, value=value or b"") for value in values]
         return pb.BatchGetResponse(results=results, found_count=sum(item.found for item in results))
 
     @answers
     async def BatchDelete(self, request: Any, context: Any) -> Any:  # noqa: N802
-        deleted = await self.pattern(context).batch_delete(list(request.keys), context)
+        deleted = await self.implementation(context).batch_delete(list(request.keys), context)
         return pb.BatchDeleteResponse(results=[basic.DeleteResponse(success=True) for _ in deleted], all_success=True)

@@ -1,0 +1,1 @@
+"""The KeyValue model: values by key."""

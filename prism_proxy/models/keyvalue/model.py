@@ -1,0 +1,181 @@
+"""The meaning of the KeyValue methods, over a slot filled by any driver.
+
+Callers have checked that the namespace offers the interface of the method. The `caller` of a method is the
+context of its gRPC call, whose deadline bounds what the slot waits for.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import AsyncIterator, Callable, Sequence
+from typing import Protocol
+
+from prism_proxy.contracts.driver import Driver
+from prism_proxy.errors import PrismError, invalid
+from prism_proxy.models.keyvalue import operations, validation
+from prism_proxy.models.keyvalue.contract import CasResult, KeyValueDriver, ScanPage
+from prism_proxy.models.keyvalue.options import KeyValueOptions
+from prism_proxy.models.keyvalue.scan import ScannedItem, elements
+from prism_proxy.models.keyvalue.transactions import Transactions
+from prism_proxy.slots.composition import Part, Surroundings
+from prism_proxy.slots.operation import Caller
+from prism_proxy.slots.slot import Slot
+
+NO_EXPIRY = -1
+NO_KEY = -2
+
+
+class KeyValueStore(KeyValueDriver, Driver, Protocol):
+    """A driver with all six interfaces and a driver's life."""
+
+
+class KeyValueModel(Part):
+    """One per namespace and configuration; `transactions` holds the open transactions of the namespace."""
+
+    def __init__(self, slot: Slot[KeyValueStore], options: KeyValueOptions, surroundings: Surroundings = Surroundings(),
+                 previous: KeyValueModel | None = None, clock: Callable[[], float] = time.monotonic) -> None:
+        self._slot = slot
+        self._driver = slot.driver
+        self._options = options
+        self._clock = clock
+        self.transactions: Transactions = (
+            Transactions(surroundings.process) if previous is None else previous.transactions.shared())
+
+    @property
+    def native(self) -> bool:
+        """Whether native handlers do what this model does: they know only the ordinary rules for keys."""
+        return not self._options.narrow_keys
+
+    async def close(self) -> None:
+        self.transactions.close()
+
+    def key(self, text: str) -> bytes:
+        return validation.key(text, narrow=self._options.narrow_keys)
+
+    # --- basic ------------------------------------------------------------------------------------------------------
+
+    async def set(self, key: str, value: bytes, caller: Caller | None = None) -> None:
+        await self._slot.call(operations.SET, caller, self._driver.set, self.key(key), value)
+
+    async def get(self, key: str, caller: Caller | None = None) -> bytes | None:
+        return await self._slot.call(operations.GET, caller, self._driver.get, self.key(key))
+
+    async def delete(self, key: str, caller: Caller | None = None) -> bool:
+        return await self._slot.call(operations.DELETE, caller, self._driver.delete, self.key(key))
+
+    async def exists(self, key: str, caller: Caller | None = None) -> bool:
+        return await self._slot.call(operations.EXISTS, caller, self._driver.exists, self.key(key))
+
+    # --- scan -------------------------------------------------------------------------------------------------------
+
+    def scan(self, prefix: str, limit: int, cursor: bytes | None, caller: Caller | None = None, *,
+             values: bool) -> AsyncIterator[ScannedItem]:
+        """Elements with `prefix`, at most `limit` (0 = all), fetched a page ahead of the reader."""
+        validation.limit(limit)
+        encoded = validation.prefix(prefix)
+        operation = operations.SCAN
+
+        async def fetch(after: bytes | None, count: int) -> ScanPage:
+            nonlocal operation
+            try:
+                page = await self._slot.call(
+                    operation, caller, self._driver.scan, encoded, after, count, values=values)
+            except ValueError as error:
+                raise invalid("cursor", str(error), reason="INVALID_CURSOR",
+                              constraint="the cursor of an element of this namespace") from None
+            if page.items:
+                operation = operations.SCAN_ON
+            return page
+
+        return elements(fetch, cursor, limit, self._clock)
+
+    async def count(self, prefix: str, caller: Caller | None = None) -> int:
+        return await self._slot.call(operations.COUNT, caller, self._driver.count, validation.prefix(prefix))
+
+    # --- ttl --------------------------------------------------------------------------------------------------------
+
+    async def expire(self, key: str, ttl_seconds: int, caller: Caller | None = None) -> bool:
+        """True when the key existed. 0 expires it now."""
+        return await self._slot.call(
+            operations.EXPIRE, caller, self._driver.expire, self.key(key), validation.ttl(ttl_seconds))
+
+    async def get_ttl(self, key: str, caller: Caller | None = None) -> int:
+        """Seconds left, rounded up; -1 without expiry, -2 without key."""
+        left = await self._slot.call(operations.GET_TTL, caller, self._driver.ttl, self.key(key))
+        if left is None:
+            return NO_KEY
+        return NO_EXPIRY if math.isinf(left) else math.ceil(left)
+
+    async def persist(self, key: str, caller: Caller | None = None) -> bool:
+        """True when an expiry was removed."""
+        return await self._slot.call(operations.PERSIST, caller, self._driver.persist, self.key(key))
+
+    # --- batch ------------------------------------------------------------------------------------------------------
+
+    async def batch_set(
+        self, items: Sequence[tuple[str, bytes]], caller: Caller | None = None
+    ) -> list[PrismError | None]:
+        """One result an item, in order; of a repeated key the last value wins. Not atomic."""
+        validation.batch(items, "requests")
+        results: list[PrismError | None] = [None] * len(items)
+        valid: list[tuple[bytes, bytes]] = []
+        positions: list[int] = []
+        for position, (key, value) in enumerate(items):
+            try:
+                valid.append((self.key(key), value))
+                positions.append(position)
+            except PrismError as error:
+                results[position] = error
+        stored = await self._slot.call(operations.BATCH_SET, caller, self._driver.batch_set, valid)
+        for position, result in zip(positions, stored, strict=True):
+            results[position] = result
+        return results
+
+    async def batch_get(self, keys: Sequence[str], caller: Caller | None = None) -> list[bytes | None]:
+        validation.batch(keys, "keys")
+        encoded = [self.key(key) for key in keys]
+        return await self._slot.call(operations.BATCH_GET, caller, self._driver.batch_get, encoded)
+
+    async def batch_delete(self, keys: Sequence[str], caller: Caller | None = None) -> list[bool]:
+        validation.batch(keys, "keys")
+        encoded = [self.key(key) for key in keys]
+        return await self._slot.call(operations.BATCH_DELETE, caller, self._driver.batch_delete, encoded)
+
+    # --- cas --------------------------------------------------------------------------------------------------------
+
+    async def compare_and_swap(
+        self, key: str, expected: bytes | None, value: bytes, caller: Caller | None = None
+    ) -> CasResult:
+        return await self._slot.call(
+            operations.COMPARE_AND_SWAP, caller, self._driver.compare_and_swap, self.key(key), expected, value)
+
+    async def compare_and_delete(self, key: str, expected: bytes, caller: Caller | None = None) -> CasResult:
+        return await self._slot.call(
+            operations.COMPARE_AND_DELETE, caller, self._driver.compare_and_delete, self.key(key), expected)
+
+    # --- transactional ----------------------------------------------------------------------------------------------
+
+    async def get_in_transaction(self, transaction_id: str, key: str, caller: Caller | None = None) -> bytes | None:
+        """The transaction's own write, or the value that Commit will insist on."""
+        encoded = self.key(key)
+        transaction = self.transactions.find(transaction_id)
+        if encoded in transaction.writes:
+            return transaction.writes[encoded]
+        value, version = await self._slot.call(
+            operations.GET_IN_TRANSACTION, caller, self._driver.get_versioned, encoded)
+        self.transactions.find(transaction_id).read(encoded, version)  # it may have ended meanwhile
+        return value
+
+    def set_in_transaction(self, transaction_id: str, key: str, value: bytes) -> None:
+        self.transactions.find(transaction_id).write(self.key(key), value)
+
+    async def commit(self, transaction_id: str, caller: Caller | None = None) -> int:
+        """The number of writes that took effect. ABORTED when something read has changed since."""
+        transaction = self.transactions.take(transaction_id)
+        transaction.check()
+        done = await self._slot.call(
+            operations.COMMIT, caller, self._driver.commit, transaction.reads, transaction.writes)
+        if not done:
+            raise transaction.conflict()
+        return len(transaction.writes)

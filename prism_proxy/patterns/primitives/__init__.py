@@ -1,0 +1,1 @@
+"""The default pattern: every thin interface that the driver of one slot declares."""

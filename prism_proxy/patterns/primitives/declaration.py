@@ -1,0 +1,10 @@
+"""What the primitives pattern declares. Imports no code that serves calls."""
+
+from __future__ import annotations
+
+from prism_proxy.contracts.pattern import PatternDeclaration, SlotDeclaration
+
+STORE = "store"
+DECLARATION = PatternDeclaration(
+    "primitives", "1.0", "Every interface that the driver of one store declares.",
+    (SlotDeclaration(STORE, "Where the data are kept."),), None, "prism_proxy.patterns.primitives.pattern:Primitives")
