@@ -2,7 +2,7 @@
 from libc.stdint cimport int64_t, uint8_t
 
 from prism_proxy._native.buffers cimport chunk_t
-from prism_proxy._native.core cimport GrpcSession, Method, ServerCore
+from prism_proxy._native.core cimport GrpcSession, Method, RoutedMethod, ServerCore
 from prism_proxy._native.gated_request cimport GatedRequest
 from prism_proxy._native.messages cimport assembler_t
 from prism_proxy._native.metrics cimport MethodStats
@@ -24,7 +24,7 @@ cdef class Handler:
     cdef void decline(self, ServerStream stream, const uint8_t* data, size_t n) noexcept
 
 
-cdef Handler choose(NativeRoute route, Method method)
+cdef Handler choose(NativeRoute route, Method method, RoutedMethod routed)
 
 
 cdef class ServerStream(GatedRequest):
@@ -55,6 +55,7 @@ cdef class ServerStream(GatedRequest):
     cdef bint count_bytes(self, size_t more) noexcept
     cdef void feed(self, const uint8_t* data, size_t n) noexcept
     cdef void message_too_large(self, str what) noexcept
+    cdef void reply_too_large(self, size_t n) noexcept
     cdef void deliver(self, const uint8_t* data, size_t n, bint compressed) noexcept
     cdef void deliver_plain(self, const uint8_t* data, size_t n) noexcept
     cdef void inflate_later(self, bytes data)

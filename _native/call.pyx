@@ -15,7 +15,7 @@ cimport cython
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_GET_SIZE
 from cpython.ref cimport Py_DECREF, Py_INCREF
 from libc.stdint cimport int64_t, uint8_t, uint32_t
-from libc.string cimport memcmp, memset
+from libc.string cimport memset
 
 from prism_proxy._native.buffers cimport (
     buffer_free, buffer_t, chunk_borrow, chunk_bytes, chunk_free, chunk_new, chunk_t,
@@ -25,14 +25,14 @@ from prism_proxy._native.h2 cimport H2_INTERNAL_ERROR
 from prism_proxy._native.clock cimport monotonic_ns
 from prism_proxy._native.gate cimport Gate
 from prism_proxy._native.gated_request cimport GatedRequest
-from prism_proxy._native.limits cimport MESSAGE_SIZE, RECEIVE_BUDGET, NativeLimits
+from prism_proxy._native.limits cimport MESSAGE_SIZE, RECEIVE_BUDGET, REPLY_SIZE, NativeLimits
 from prism_proxy._native.messages cimport (
     ASSEMBLE_MESSAGE, ASSEMBLE_NO_MEMORY, ASSEMBLE_TOO_LARGE, assemble, assembler_in_message, message_length_of,
 )
 from prism_proxy._native.name_values cimport MAX_NV, add_pairs, fixed
 from prism_proxy._native.nghttp2 cimport NGHTTP2_NV_FLAG_NO_COPY_NAME, nghttp2_nv
 from prism_proxy._native.plain_http cimport answer_plainly
-from prism_proxy._native.request_head cimport BY_WORKER, equals
+from prism_proxy._native.request_head cimport BY_WORKER, equals, is_grpc
 from prism_proxy._native.routing cimport NativeRoute
 from prism_proxy._native.wire cimport INFLATE_OK, INFLATE_TOO_LARGE, inflate_message, parse_timeout
 
@@ -75,15 +75,21 @@ cdef class Handler:
         servicer.on_message(stream, data, n)
 
 
-cdef Handler choose(NativeRoute route, Method method):
-    """Who serves a method on a route: where the namespace lives, a native handler, or the servicer. None: nobody."""
+cdef Handler choose(NativeRoute route, Method method, RoutedMethod routed):
+    """Who serves a method on a route, remembered in `routed`: where the namespace lives, a native handler, or the
+    servicer. None: nobody."""
     cdef Handler native
-    if route is not None and route.forward is not None:
-        return <Handler?>route.forward
-    for native in method.natives:
-        if native.accepts(route):
-            return native
-    return <Handler?>method.servicer if method.servicer is not None else None
+    if method.transient:
+        return <Handler>(route.forward if route is not None and route.forward is not None else method.servicer)
+    if routed.handler is None and route is not None and route.forward is not None:
+        routed.handler = <Handler?>route.forward
+    if routed.handler is None:
+        for native in method.natives:
+            if native.accepts(route):
+                routed.handler = native
+                return native
+        routed.handler = method.servicer
+    return <Handler>routed.handler
 
 
 @cython.no_gc
@@ -110,9 +116,7 @@ cdef class ServerStream(GatedRequest):
         if not equals(head + self.verb.offset, self.verb.length, "POST", 4):
             self.refuse_http("405")
             return
-        if self.content_type.length < 16 or memcmp(head + self.content_type.offset, b"application/grpc", 16) != 0 or (
-            self.content_type.length > 16 and head[self.content_type.offset + 16] not in b"+;"
-        ):
+        if not is_grpc(head + self.content_type.offset, self.content_type.length):
             self.refuse_http("415")
             return
         if self.overflow:
@@ -146,12 +150,7 @@ cdef class ServerStream(GatedRequest):
                       f"grpc-encoding {self.header_text(self.encoding)!r} is not supported: "
                       "use identity, gzip or deflate")
             return
-        if method.transient:
-            self.handler = choose(self.route, method)
-        else:
-            if routed.handler is None:
-                routed.handler = choose(self.route, method)
-            self.handler = <Handler>routed.handler
+        self.handler = choose(self.route, method, routed)
         if self.handler is None:
             self.fail(UNIMPLEMENTED, "METHOD_NOT_FOUND", "unknown method " + self.header_text(self.path))
             return
@@ -226,7 +225,7 @@ cdef class ServerStream(GatedRequest):
             return
         while n and not self.answered:
             if self.message_complete:
-                self.fail(INTERNAL, "TOO_MANY_MESSAGES", "a unary request carries exactly one message")
+                self.fail(UNIMPLEMENTED, "TOO_MANY_MESSAGES", "this method takes exactly one request message")
                 return
             held = self.input.message.capacity
             rc = assemble(&self.input, &data, &n, <size_t>limits.max_message_bytes)
@@ -248,6 +247,12 @@ cdef class ServerStream(GatedRequest):
         self.core.limits.hits[MESSAGE_SIZE] += 1
         self.fail(RESOURCE_EXHAUSTED, "MESSAGE_TOO_LARGE",
                   what + ": raise the limit max_message_bytes, or send large payloads by claim check")
+
+    cdef void reply_too_large(self, size_t n) noexcept:
+        self.core.limits.hits[REPLY_SIZE] += 1
+        self.fail(RESOURCE_EXHAUSTED, "MESSAGE_TOO_LARGE",
+                  f"Sent message larger than max ({n} vs. {self.core.limits.max_reply_bytes}): raise the limit "
+                  "max_reply_bytes, or read large payloads by claim check")
 
     cdef void on_end(self) noexcept:
         cdef const uint8_t* data = self.borrowed
@@ -271,7 +276,7 @@ cdef class ServerStream(GatedRequest):
             self.fail(INTERNAL, "TRUNCATED_MESSAGE", "the request ended in the middle of a message")
             return
         elif not streaming:
-            self.fail(INTERNAL, "NO_MESSAGE", "a unary request carries exactly one message")
+            self.fail(UNIMPLEMENTED, "NO_MESSAGE", "this method takes exactly one request message")
             return
         if self.inflating:
             self.end_pending = True
@@ -403,7 +408,7 @@ cdef class ServerStream(GatedRequest):
         self.head_sent = True
         nva[0] = fixed(":status", 7, "200", 3)
         nva[1] = fixed("content-type", 12, "application/grpc", 16)
-        if self.request_id.length:
+        if self.request_id.length and self.core.echoes_ids:
             nva[2] = fixed("x-request-id", 12, <char*>self.head.data + self.request_id.offset, self.request_id.length)
             nva[2].flags = NGHTTP2_NV_FLAG_NO_COPY_NAME
             n = 3
@@ -436,8 +441,8 @@ cdef class ServerStream(GatedRequest):
     cdef uint8_t* reply_begin_split(self, size_t inline_bytes, size_t total) noexcept:
         """As `reply_begin`, for a message whose last `total - inline_bytes` bytes follow by `enqueue`."""
         cdef uint8_t* out
-        if total > <size_t>self.core.limits.max_message_bytes:
-            self.message_too_large(f"the reply has {total} bytes")
+        if total > <size_t>self.core.limits.max_reply_bytes:
+            self.reply_too_large(total)
             return NULL
         self.reply_chunk = chunk_new(5 + inline_bytes)
         if self.reply_chunk == NULL:

@@ -27,6 +27,7 @@ cdef enum:
     CANCELLED = 1
     UNKNOWN = 2
     RESOURCE_EXHAUSTED = 8
+    UNIMPLEMENTED = 12
     INTERNAL = 13
     UNAVAILABLE = 14
     OUTPUT_HIGH_WATER = 1 << 18
@@ -178,21 +179,21 @@ cdef class ClientCall(H2Stream):
         else:
             self.consume(n)
         while n and not self.finished:
-            rc = assemble(&self.input, &data, &n, <size_t>self.connection.limits.max_message_bytes)
+            rc = assemble(&self.input, &data, &n, <size_t>self.connection.limits.max_reply_bytes)
             if rc == ASSEMBLE_MESSAGE:
                 self.message_arrived(
                     PyBytes_FromStringAndSize(<char*>self.input.message.data, self.input.message.length))
             elif rc == ASSEMBLE_TOO_LARGE:
                 self.fail(RESOURCE_EXHAUSTED, (
-                    f"the reply message of {self.input.message_length} bytes is larger than max_message_bytes "
-                    f"({self.connection.limits.max_message_bytes})"))
+                    f"the reply message of {self.input.message_length} bytes is larger than max_reply_bytes "
+                    f"({self.connection.limits.max_reply_bytes})"))
             elif rc == ASSEMBLE_NO_MEMORY:
                 self.fail(RESOURCE_EXHAUSTED, "no memory for the reply message")
 
     cdef void message_arrived(self, bytes message) noexcept:
         try:
             if self.input.prefix[0]:
-                message = inflate_bytes(message, self.connection.limits.max_message_bytes)
+                message = inflate_bytes(message, self.connection.limits.max_reply_bytes)
         except (ValueError, MessageTooLarge) as error:
             self.fail(INTERNAL, str(error))
             return
@@ -295,9 +296,9 @@ cdef class ClientConnection(H2Session):
             call.half_close()
             reply = await call.read()
             if reply is None:
-                raise CallError(INTERNAL, "the reply has no message", call.trailers)
+                raise CallError(UNIMPLEMENTED, "the reply has no message", call.trailers)
             if await call.read() is not None:
-                raise CallError(INTERNAL, "a unary reply has more than one message", ())
+                raise CallError(UNIMPLEMENTED, "a unary reply has more than one message", ())
             return reply
         finally:
             call.cancel()

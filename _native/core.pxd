@@ -42,6 +42,7 @@ cdef class ServerCore:
     cdef readonly int servicer_backlog  # calls given to the loop that it has not begun
     cdef readonly int64_t bytes_held
     cdef readonly bint draining
+    cdef public bint echoes_ids         # replies carry the caller's x-request-id
     cdef public bytes peer_proof        # what other proxies show; empty believes this machine, None nobody
     cdef public CallWatch watch         # hears of the end of calls, or None
     cdef object resolve, stats_for, describe_error, executor, on_idle

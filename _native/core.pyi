@@ -18,6 +18,7 @@ class ServerCore:
     servicer_backlog: int
     encode_shed: Callable[[], list[list[tuple[bytes, bytes]]]]
     draining: bool
+    echoes_ids: bool
     peer_proof: bytes | None
     watch: CallWatch | None
     def __init__(

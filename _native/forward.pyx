@@ -18,7 +18,6 @@ from libc.string cimport memcpy
 from prism_proxy._native.buffers cimport buffer_append, buffer_free, chunk_bytes, chunk_new, chunk_t
 from prism_proxy._native.call cimport Handler, ServerStream, choose
 from prism_proxy._native.clock cimport monotonic_ns
-from prism_proxy._native.core cimport RoutedMethod
 from prism_proxy._native.forward_head cimport (
     MAX_FIELDS, http_status_code, next_field, reply_fields, request_fields, reset_status, trailer_pairs, written_t,
 )
@@ -240,7 +239,7 @@ cdef class ForwardCall(ForwardRequest):
         """Give the call to whoever the table names now; False: that has not changed, and `again` does not matter."""
         cdef ServerStream caller = self.caller
         cdef NativeRoute route = caller.core.lookup(caller)
-        cdef RoutedMethod routed
+        cdef Handler handler
         cdef ForwardCall fresh
         if route is None or (route is caller.route and not again):
             if again and caller.forwarded == BY_WORKER:
@@ -248,15 +247,13 @@ cdef class ForwardCall(ForwardRequest):
             elif again:
                 self.leave().fail(5, "NAMESPACE_NOT_FOUND", "there is no such namespace")
             return False
-        routed = caller.core.routed(route, caller.method)
-        if routed.handler is None:
-            routed.handler = choose(route, caller.method)
-        if routed.handler is None:
+        handler = choose(route, caller.method, caller.core.routed(route, caller.method))
+        if handler is None:
             return False
         caller.route = route
-        caller.handler = <Handler>routed.handler
-        if isinstance(routed.handler, ForwardHandler):
-            fresh = self.successor(<ForwardHandler>routed.handler)
+        caller.handler = handler
+        if isinstance(handler, ForwardHandler):
+            fresh = self.successor(<ForwardHandler>handler)
             fresh.handler.dispatch(fresh)
         else:
             self.serve_here()

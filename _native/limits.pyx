@@ -7,6 +7,7 @@ NAMES = (
     "zero_window_timeout_s", "handshake_timeout_s", "header_timeout_s", "idle_timeout_s",
     "max_age_s", "ping_min_interval_s", "keepalive_timeout_s", "max_message_bytes", "receive_budget_bytes",
     "connections", "handshakes_in_progress", "servicer_backlog", "standstill_s",
+    "max_reply_bytes",
 )
 assert len(NAMES) == LIMIT_COUNT
 
@@ -47,6 +48,7 @@ cdef class NativeLimits:
         self.keepalive_ns = nanoseconds(limits.keepalive_time_s)
         self.keepalive_timeout_ns = nanoseconds(limits.keepalive_timeout_s)
         self.max_message_bytes = limits.max_message_bytes
+        self.max_reply_bytes = limits.max_reply_bytes or limits.max_message_bytes
         self.receive_budget_bytes = limits.receive_budget_bytes
         self.stream_window = limits.stream_window_bytes
         self.connection_window = limits.connection_window_bytes

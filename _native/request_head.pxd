@@ -41,6 +41,15 @@ cdef inline bint equals(const uint8_t* name, size_t n, const char* literal, size
     return n == literal_length and memcmp(name, literal, n) == 0
 
 
+cdef inline bint is_grpc(const uint8_t* content_type, size_t n) noexcept:
+    """Whether a content type is that of gRPC with protobuf messages, the only ones spoken here."""
+    if n < 16 or memcmp(content_type, b"application/grpc", 16) != 0:
+        return False
+    if n >= 22 and memcmp(content_type + 16, b"+proto", 6) == 0:
+        return n == 22 or content_type[22] == b";"
+    return n == 16 or content_type[16] == b";"
+
+
 cdef class RequestHead(H2Stream):
     cdef buffer_t head          # (name length, value length, name, value) of each field, in order
     cdef int fields

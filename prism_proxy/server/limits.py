@@ -67,8 +67,10 @@ class Limits:
     keepalive_time_s: float = _limit(30, "s", "a silent peer with calls in progress is pinged", least=0.01)
     keepalive_timeout_s: float = _limit(10, "s", "and cut when it does not answer", least=0.01)
     max_message_bytes: int = _limit(
-        16 * 1024 * 1024, "bytes", "one message, either direction, after inflating; larger payloads go by claim check",
+        16 * 1024 * 1024, "bytes", "one request message, after inflating; larger payloads go by claim check",
         least=1024, most=2**31 - 1)
+    max_reply_bytes: int = _limit(
+        0, "bytes", "one reply message, before compression; 0: as max_message_bytes", most=2**31 - 1)
     receive_budget_bytes: int = _limit(
         256 * 1024 * 1024, "bytes", "request bytes held by the process before windows stop growing", least=65536)
     stream_window_bytes: int = _limit(

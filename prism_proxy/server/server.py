@@ -39,6 +39,9 @@ RETRY_SHED_S, RETRY_VARIANTS = 0.5, 8
 class Server:
     """`stats_for(namespace, path, backend)` makes the statistics of a method; by default they go nowhere.
 
+    `namespaced(path)` says which methods belong to a namespace. A server with namespaces attaches the product's details
+    to the errors that it makes itself, and returns `x-request-id`; any other one says what grpc.aio's says.
+
     To be set before `start`: `peer_proof` is what other proxies show with calls that they forward; when it is empty,
     callers of this machine are believed, and without it nobody; `watch` hears of the end of calls.
     """
@@ -48,14 +51,15 @@ class Server:
         limits: Limits | None = None,
         *,
         stats_for: Callable[[str | None, str, str], MethodStats] | None = None,
-        namespaced: Callable[[str], bool] = lambda path: False,
+        namespaced: Callable[[str], bool] | None = None,
         on_tls_error: Callable[[TlsError], None] = lambda error: None,
     ) -> None:
         self.limits = limits or Limits()
         self._counters = NativeLimits(self.limits)
         self._executor = ThreadPoolExecutor(self.limits.servicer_threads, "prism-servicer")
         self._stats_for = stats_for or _unmeasured
-        self._namespaced = namespaced
+        self._namespaced = namespaced or (lambda path: False)
+        self._describe = _plain if namespaced is None else describe
         self._on_tls_error = on_tls_error
         self.peer_proof: str | None = None
         self.watch: CallWatch | None = None
@@ -130,7 +134,9 @@ class Server:
     async def start(self) -> None:
         loop = asyncio.get_running_loop()
         self._stopped = asyncio.Event()
-        core = ServerCore(loop, self.limits, self._counters, self._resolve, self._stats_for, describe, self._executor)
+        core = ServerCore(loop, self.limits, self._counters, self._resolve, self._stats_for, self._describe,
+                          self._executor)
+        core.echoes_ids = self._describe is describe
         core.encode_shed = _shed
         core.watch = self.watch
         core.peer_proof = self.peer_proof.encode() if self.peer_proof is not None else None
@@ -269,6 +275,15 @@ def _raises(error: Exception) -> grpc.RpcMethodHandler[Any, Any]:
 def _unmeasured(namespace: str | None, path: str, backend: str) -> MethodStats:
     service, _, operation = path.lstrip("/").rpartition("/")
     return MethodStats(namespace or "", service, operation, backend)
+
+
+def _plain(
+    error: PrismError | tuple[int, str, str], request_id: str | None = None
+) -> tuple[int, str, list[tuple[bytes, bytes]]]:
+    """As `describe`, without anything that grpc.aio's server would not send."""
+    if isinstance(error, PrismError):
+        return int(error.code.value[0]), error.message, []
+    return error[0], error[2], []
 
 
 def _shed() -> list[list[tuple[bytes, bytes]]]:

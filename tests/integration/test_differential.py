@@ -25,8 +25,6 @@ PERMITTED = {
     "user-agent": "sent by grpcio's server as part of its own name; says nothing about the call",
     "grpc-accept-encoding": "an offer of the server: the compressions each one has",
     "grpc-encoding": "named by both when a reply is compressed; grpcio names identity elsewhere",
-    "grpc-status-details-bin": "added by ours to failures the server itself answers with",
-    "x-request-id": "added by ours to failures",
     ("grpc-message", ""): "grpcio sends an empty message with each status, ours none",
 }
 

@@ -85,7 +85,7 @@ async def test_a_generic_handler_that_raises_fails_its_call_alone(kind: str) -> 
     async with each(Broken()) as channels:
         for channel in channels:
             for _ in range(2):
-                request = iter([b""]) if kind.startswith("stream") else b""
+                request: Any = iter([]) if kind.startswith("stream") else b""
                 call = getattr(channel, kind)(PATH)(request, timeout=5)
                 assert await call.code() is grpc.StatusCode.UNKNOWN
                 assert await call.details() == "Unexpected <class 'KeyError'>: 'token'"

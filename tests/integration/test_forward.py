@@ -230,5 +230,5 @@ async def test_a_call_is_counted_once_where_it_arrived() -> None:
             await channel.unary_unary(UNARY)(b"")
         with pytest.raises(grpc.aio.AioRpcError):
             await channel.unary_stream(SOURCE)(b"no numbers").read()
-        assert counted[UNARY].status_counts() == [3] + [0] * 16
-        assert counted[SOURCE].status_counts() == [0, 0, 1] + [0] * 14
+        (stats,) = counted.values()  # of all methods that only a generic handler knows
+        assert stats.status_counts() == [3, 0, 1] + [0] * 14
