@@ -23,6 +23,7 @@ SOURCE_SUFFIXES = {".py", ".pyi", ".pyx", ".pxd", ".c", ".h"}
 
 # extension name -> (extra C sources, libraries)
 EXTENSIONS: dict[str, tuple[list[str], list[str]]] = {
+    "aead": ([], ["crypto"]),
     "call": ([], []),
     "call_watch": ([], []),
     "circuit": ([], []),
