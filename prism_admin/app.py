@@ -45,8 +45,8 @@ class StartError(RuntimeError):
 
 @dataclass(frozen=True, slots=True)
 class AdminConfig:
-    """`push_ca` lets the admin trust the proxies it pushes to over TLS; None pushes in cleartext. A caller that pings an
-    idle connection more often than every `ping_s` is cut off."""
+    """`push_ca` lets the admin trust the proxies it pushes to over TLS; None pushes in cleartext. A caller that pings
+    an idle connection more often than every `ping_s` is cut off."""
 
     database: Database
     listen: str = "127.0.0.1:8981"
