@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
 from typing import Any
 
 from google.protobuf.json_format import MessageToDict, ParseDict
 
 from prism import control_plane_pb2 as pb
 from prism_admin.storage.namespaces import Namespace
-
-LOCAL_BACKENDS = frozenset({"memstore", "sqlite"})  # their data lives in, or beside, one proxy
 
 
 def to_json(config: pb.NamespaceConfig) -> dict[str, Any]:
@@ -26,9 +23,3 @@ def assignment(namespace: Namespace, revision: int) -> pb.NamespaceAssignment:
     """`revision` is that of the map that makes the receiver its owner."""
     return pb.NamespaceAssignment(namespace=namespace.name, partition_id=namespace.partition,
                                   config=to_config(namespace.config), version=namespace.version, revision=revision)
-
-
-def is_local(namespace: Namespace, local_backends: Collection[str] = LOCAL_BACKENDS) -> bool:
-    """Whether its data is on the proxy that serves it, so that it cannot simply be served elsewhere."""
-    backends = namespace.config.get("backends", {})
-    return any(backend.get("backendType") in local_backends for backend in backends.values())

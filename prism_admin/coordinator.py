@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Collection, Mapping
+from collections import defaultdict
+from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 
 from prism import control_plane_pb2 as pb
-from prism_admin import layout
-from prism_admin.assignments import LOCAL_BACKENDS, assignment, is_local
+from prism_admin import backends, layout
+from prism_admin.assignments import assignment
 from prism_admin.data_moves import DataMoves
 from prism_admin.delivery import Delivery
 from prism_admin.handoff import Confirmed, Handoff
@@ -25,8 +26,6 @@ from prism_admin.storage.store import Store
 from prism_proxy.telemetry import log
 
 ACK_BYTES = 3 * 1024 * 1024  # below the 4 MiB a stock client takes
-MOVES_DATA_LABEL = "moves_data"  # of a registration's metadata: "1" where the proxy can hand data over
-LOCAL_BACKENDS_LABEL = "local_backends"  # of a registration's metadata: driver names, separated by commas
 _log = log.get("prism.admin.coordinator")
 
 
@@ -61,7 +60,6 @@ class Coordinator:
         self._told: dict[str, dict[str, Confirmed]] = {}  # proxy -> namespace, by its registration
         self._lost: set[str] = set()  # declared dead, and their partitions not given away yet
         self._left: set[str] = set()  # asked to leave, and not registered since: most are about to be stopped
-        self._local_backends = set(LOCAL_BACKENDS)
         self.placement = Placement(store.proxies)
         self.handoff = Handoff(self.placement, store.namespaces, pushes, self.address_of)
         self.delivery = Delivery(self.placement, store.namespaces, pushes, self.address_of,
@@ -101,7 +99,8 @@ class Coordinator:
     async def register(self, registration: pb.ProxyRegistration) -> pb.ProxyRegistrationAck:
         """The proxy is alive at its address, and gets its share. The same again is the same again."""
         proxy = Proxy(registration.proxy_id, registration.address, registration.region, registration.version,
-                      Status.HEALTHY.value, tuple(registration.capabilities), dict(registration.metadata))
+                      Status.HEALTHY.value, tuple(registration.capabilities), dict(registration.metadata),
+                      backends=backends.to_json(registration.backends))
         async with self.placement.changing() as current:
             before = self._proxies.get(proxy.proxy_id)
             await self._store.proxies.upsert(proxy)
@@ -248,15 +247,17 @@ class Coordinator:
               contiguous: bool = False, planned: bool = False) -> Change:
         """`planned` changes move data too, where both proxies can."""
         members = self._takers(besides=leaving)
-        local = {found.partition: found.name for found in namespaces
-                 if self._is_local(found) and before[found.partition] is not None}
+        local: dict[int, list[Namespace]] = defaultdict(list)
+        for found in namespaces:
+            if before[found.partition] is not None and self._is_local(found):
+                local[found.partition].append(found)
         if leaving:
             if leaving not in self._proxies:
                 raise ValueError(f"there is no proxy {leaving!r}")
         elif joining:
             members = sorted({*members, joining})
-        pinned = {partition: before[partition] for partition in local
-                  if not (planned and self._moves_data(before[partition]))}  # partition -> the proxy it stays for
+        pinned = {partition: before[partition] for partition, its in local.items()
+                  if not planned or self._why_unmovable(its, before[partition])}  # partition -> the proxy it stays for
         if not members:
             after = before if local else layout.leave(before, leaving, members)
         elif contiguous or not namespaces:
@@ -267,10 +268,10 @@ class Coordinator:
             after = layout.join(before, joining, members, pinned)
         else:
             after = before
-        pinned = {partition: after[partition] for partition in local
-                  if after[partition] != before[partition] and not self._moves_data(after[partition])} | pinned
+        pinned = {partition: after[partition] for partition, its in local.items()
+                  if after[partition] != before[partition] and self._why_unmovable(its, after[partition])} | pinned
         after = tuple(before[partition] if partition in pinned else owner for partition, owner in enumerate(after))
-        stay = {partition: f"namespace {local[partition]} keeps its data on {before[partition]}{self._why(proxy)}"
+        stay = {partition: self._why_it_stays(local[partition], before[partition], proxy)
                 for partition, proxy in pinned.items() if before[partition] == leaving or contiguous}
         return Change(before, after, tuple(layout.moves(before, after)), stay)
 
@@ -281,18 +282,19 @@ class Coordinator:
         return [name for name in living if name not in self._left] or living
 
     def _is_local(self, namespace: Namespace) -> bool:
-        return is_local(namespace, self._local_backends)
+        """Whether only its owner has its data, as the owner says."""
+        return backends.is_local(namespace, self._proxies.get(self.placement.map.owner(namespace.partition) or ""))
 
-    def _moves_data(self, proxy: str | None) -> bool:
-        """Whether a proxy lives and can hand over, or take, what only one proxy has."""
+    def _why_unmovable(self, namespaces: Iterable[Namespace], proxy: str | None) -> str:
+        """Why a proxy can neither hand over nor take what only one proxy has; empty when it can."""
         found = self._proxies.get(proxy or "")
-        return (found is not None and self.address_of(found.proxy_id) is not None
-                and str(found.metadata.get(MOVES_DATA_LABEL, "")) == "1")
+        if found is None or self.address_of(found.proxy_id) is None:
+            return f"{proxy} is not alive"
+        return next(filter(None, (backends.why_unmovable(namespace, found) for namespace in namespaces)), "")
 
-    def _why(self, proxy: str | None) -> str:
-        if self.address_of(proxy or "") is None:
-            return f": {proxy} is not alive"
-        return "" if self._moves_data(proxy) else f": {proxy} is of an older version, which moves no data"
+    def _why_it_stays(self, namespaces: Sequence[Namespace], owner: str | None, proxy: str | None) -> str:
+        why = self._why_unmovable(namespaces, proxy)
+        return f"namespace {namespaces[0].name} keeps its data on {owner}{f': {why}' if why else ''}"
 
     async def _begin(self, change: Change, namespaces: Collection[Namespace], *, wake: bool = True) -> None:
         """Switch what nobody uses, or nobody serves, at once, and leave the rest to the hand-off."""
@@ -347,8 +349,6 @@ class Coordinator:
 
     def _learn(self, proxy: Proxy) -> None:
         self._proxies[proxy.proxy_id] = proxy
-        labels = str(proxy.metadata.get(LOCAL_BACKENDS_LABEL, ""))
-        self._local_backends.update(name.strip() for name in labels.split(",") if name.strip())
 
     def _address_known(self, proxy_id: str) -> str:
         found = self._proxies.get(proxy_id)

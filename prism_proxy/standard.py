@@ -89,6 +89,18 @@ def declaration(backend: str, config: Any) -> Declaration:
     return found
 
 
+def declares(backend: str) -> Declaration | None:
+    """What a backend declares whatever its settings: a `declaration` that its driver class has without an instance, or
+    `DECLARES` of its settings class. None where only an instance knows. ValueError as `make_driver`."""
+    entry = BACKENDS.get(backend)
+    if entry is not None:
+        found = [load(entry.config).DECLARES]
+    else:
+        driver = _third_party(backend)
+        found = [getattr(driver, "declaration", None), getattr(driver.config_class, "DECLARES", None)]
+    return next((declared for declared in found if isinstance(declared, Declaration)), None)
+
+
 def pattern(name: str) -> PatternDeclaration:
     """The declaration of a pattern. ValueError names the patterns there are."""
     found: PatternDeclaration = _declared("pattern", name, PATTERNS)

@@ -16,7 +16,7 @@ from prism_admin.storage.urn import Database
 if TYPE_CHECKING:
     from alembic.config import Config
 
-LATEST = 3  # of migrations/versions
+LATEST = 4  # of migrations/versions
 BUSY_MS = 5000
 WAIT_SECONDS = 5  # for a connection, and for the answer to a statement
 
@@ -88,6 +88,7 @@ def _create(connection: Connection) -> None:
     """The latest schema in an empty database, as all migrations together make it."""
     tables.metadata.create_all(connection)
     connection.execute(tables.partition_map.insert().values(id=1, revision=0))
+    connection.execute(tables.admin_lease.insert().values(id=1, owner="", epoch=0))
     connection.execute(tables.schema_version.insert(), [
         {"version": number, "description": "made at once"} for number in range(1, LATEST + 1)])
     connection.execute(text("CREATE TABLE alembic_version (version_num VARCHAR(32) NOT NULL, "

@@ -22,7 +22,8 @@ _MAP = tables.partition_map
 
 @dataclass(frozen=True, slots=True)
 class Proxy:
-    """`status` is healthy, unhealthy or unknown; `address` is where admin and proxies dial it."""
+    """`status` is healthy, unhealthy or unknown; `address` is where admin and proxies dial it; `backends` are what it
+    says of them, by name."""
 
     proxy_id: str
     address: str
@@ -33,6 +34,7 @@ class Proxy:
     metadata: dict[str, Any] = field(default_factory=dict)
     last_seen: datetime | None = None
     created_at: datetime | None = None
+    backends: dict[str, Any] = field(default_factory=dict)
 
 
 class Proxies:
@@ -45,8 +47,8 @@ class Proxies:
         """A registration: one row an id, seen now."""
         known: dict[str, Any] = {
             "address": proxy.address, "region": proxy.region, "version": proxy.version, "status": proxy.status,
-            "capabilities": list(proxy.capabilities), "metadata": proxy.metadata, "last_seen": now(), "updated_at":
-            now()}
+            "capabilities": list(proxy.capabilities), "metadata": proxy.metadata, "backends": proxy.backends,
+            "last_seen": now(), "updated_at": now()}
         async with writing(self._engine) as connection:
             values = {"proxy_id": proxy.proxy_id, "created_at": now(), **known}
             await connection.execute(upsert(connection, _TABLE, values, ["proxy_id"], known))
@@ -118,4 +120,5 @@ class Proxies:
 def _proxy(row: RowMapping) -> Proxy:
     return Proxy(
         row["proxy_id"], row["address"], row["region"] or "", row["version"] or "", row["status"],
-        tuple(row["capabilities"] or ()), row["metadata"] or {}, row["last_seen"], row["created_at"])
+        tuple(row["capabilities"] or ()), row["metadata"] or {}, row["last_seen"], row["created_at"],
+        row["backends"] or {})

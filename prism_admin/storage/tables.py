@@ -89,6 +89,7 @@ proxies = Table(
     Column("last_seen", UtcTime),
     *_stamped(),
     Column("metadata", Json),
+    Column("backends", Json),
     Index("proxies_status_last_seen", "status", "last_seen"),
 )
 
@@ -102,6 +103,14 @@ partition_map = Table(  # one row
     "partition_map", metadata,
     Column("id", Integer, primary_key=True, autoincrement=False),
     Column("revision", BigInteger, nullable=False),
+)
+
+admin_lease = Table(  # one row
+    "admin_lease", metadata,
+    Column("id", Integer, primary_key=True, autoincrement=False),
+    Column("owner", Text, nullable=False),
+    Column("epoch", BigInteger, nullable=False),
+    Column("expires_at", UtcTime),
 )
 
 launchers = Table(

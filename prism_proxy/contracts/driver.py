@@ -36,12 +36,14 @@ class HealthReport:
 
 @dataclass(frozen=True, slots=True)
 class Declaration:
-    """Made once, in driver code.
+    """Made once, in driver code. What does not depend on settings stands as `DECLARES` on the settings class, or as
+    `declaration` on the driver class, where it can be read without an instance.
 
     `state` is "local" (data lives in this process or machine) or "shared"; `durability` names the strongest loss a
     caller must expect: "volatile", "checkpointed", "synced", or what the product promises. `exclusive` names what only
     one driver at a time can have, such as a file. `parts` are the driver's attributes that are not commands but objects
-    with the commands of one data model, such as `pubsub`.
+    with the commands of one data model, such as `pubsub`. `movable` says that a local driver is
+    `contracts.movable.Movable`: without it, its data never leave the proxy that has them.
     """
 
     name: str
@@ -50,6 +52,7 @@ class Declaration:
     durability: str
     exclusive: str = ""
     parts: frozenset[str] = frozenset()
+    movable: bool = False
 
 
 class Adaptable(Protocol):

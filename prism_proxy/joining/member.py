@@ -28,6 +28,7 @@ from prism_proxy.joining.arrivals import PUSH_SECONDS, Arrivals
 from prism_proxy.joining.assignments import Assignment, Assignments
 from prism_proxy.joining.changes import Apply, Change, Changes, RefusedError
 from prism_proxy.joining.data_folder import DataFolder, default_folder
+from prism_proxy.joining.declarations import declared_backends
 from prism_proxy.joining.identity import read_token
 from prism_proxy.joining.request import Reply, Request
 from prism_proxy.joining.translation import TranslationError, Translator, partition_map
@@ -69,6 +70,7 @@ class Member:
         self._end_calls = end_calls
         self._files = DataFolder(options.data_dir or default_folder(options.proxy_id))
         self._translate = Translator(self._files)
+        self._backends = declared_backends()
         self._moves = moves
         moves.door = self
         self._assignments = Assignments()
@@ -132,7 +134,7 @@ class Member:
         self._moves.registering()
         return pb.ProxyRegistration(
             proxy_id=self._options.proxy_id, address=self._address, region=self._options.region, version=__version__,
-            capabilities=sorted(standard.PATTERNS), metadata=_MOVES_DATA)
+            capabilities=sorted(standard.PATTERNS), metadata=_MOVES_DATA, backends=self._backends)
 
     async def registered(self, ack: pb.ProxyRegistrationAck) -> None:
         """Serve what the admin lists, and no longer what it gave to others while we were away."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
-from collections.abc import AsyncIterator, Iterable, Sequence
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -46,8 +46,10 @@ class Cluster:
 
     metadata: tuple[tuple[str, str], ...] = ()  # that makes a caller one of theirs
 
-    def __init__(self, folder: Path, urn: str, arguments: Sequence[str], admin: Sequence[str]) -> None:
+    def __init__(self, folder: Path, urn: str, arguments: Sequence[str], admin: Sequence[str],
+                 environment: Mapping[str, str] | None = None) -> None:
         self._folder = folder
+        self._environment = environment
         self._urn = urn or f"sqlite:///{folder / 'admin.db'}"
         self._arguments = arguments
         self._admin_arguments = ("--audit-key-file", str(folder / "audit.key"), *admin)
@@ -67,7 +69,8 @@ class Cluster:
     async def start(self, number: int, *arguments: str) -> ProxyProcess:
         self.proxies[number] = await proxy(
             "--admin-endpoint", f"127.0.0.1:{self.admin.port}", "--proxy-id", f"proxy-{number:02}", *QUICK,
-            "--admin-data-dir", str(self._folder / f"data-{number}"), *self._arguments, *arguments).start()
+            "--admin-data-dir", str(self._folder / f"data-{number}"), *self._arguments, *arguments,
+            environment=self._environment).start()
         return self.proxies[number]
 
     async def kill(self, number: int) -> None:
@@ -128,11 +131,12 @@ class Cluster:
 
 @contextlib.asynccontextmanager
 async def cluster(
-    folder: Path, count: int, *arguments: str, admin: Sequence[str] = (), urn: str = ""
+    folder: Path, count: int, *arguments: str, admin: Sequence[str] = (), urn: str = "",
+    environment: Mapping[str, str] | None = None,
 ) -> AsyncIterator[Cluster]:
     """`count` proxies, started with these arguments, which all have the same map. The admin's database is a file in
     `folder` unless a URN names another one."""
-    found = Cluster(folder, urn, arguments, admin)
+    found = Cluster(folder, urn, arguments, admin, environment)
     await found.admin.start()
     try:
         await asyncio.gather(*(found.start(number) for number in range(1, count + 1)))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import grpc
@@ -21,7 +21,8 @@ class FakeProxy(control_plane_pb2_grpc.ControlPlaneServicer):
     """`serving` is what it has in force: version by namespace."""
 
     def __init__(self, proxy_id: str, admin_port: int, *, timing: Timing = QUICK, token: str = "",
-                 metadata: dict[str, str] | None = None, ping_s: float = PING_SECONDS) -> None:
+                 metadata: dict[str, str] | None = None, backends: Sequence[pb.BackendDeclaration] = (),
+                 ping_s: float = PING_SECONDS) -> None:
         self.proxy_id = proxy_id
         self.address = ""
         self.serving: dict[str, int] = {}
@@ -35,6 +36,7 @@ class FakeProxy(control_plane_pb2_grpc.ControlPlaneServicer):
         self.registrations = 0
         self.refuse = ""
         self._metadata = metadata or {}
+        self._backends = backends
         self.client = AdminClient(f"127.0.0.1:{admin_port}", Credentials(token=token), ping_s=ping_s)
         self.session = ProxySession(self.client, self, self._registration, self._heartbeat, timing)
 
@@ -61,7 +63,7 @@ class FakeProxy(control_plane_pb2_grpc.ControlPlaneServicer):
     def _registration(self) -> pb.ProxyRegistration:
         self.registrations += 1
         return pb.ProxyRegistration(proxy_id=self.proxy_id, address=self.address, region="test", version="0.1.0",
-                                    capabilities=["keyvalue"], metadata=self._metadata)
+                                    capabilities=["keyvalue"], metadata=self._metadata, backends=self._backends)
 
     def _heartbeat(self) -> pb.ProxyHeartbeat:
         return pb.ProxyHeartbeat(proxy_id=self.proxy_id, timestamp=int(time.time()), namespace_health={

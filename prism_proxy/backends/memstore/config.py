@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 from prism_proxy.contracts.driver import Declaration
 from prism_proxy.models.keyvalue import contract as keyvalue
 from prism_proxy.settings import check, setting
 
-DECLARATION = Declaration("memstore", keyvalue.ALL, state="local", durability="volatile")
+DECLARATION = Declaration("memstore", keyvalue.ALL, state="local", durability="volatile", movable=True)
 
 
 @dataclass(frozen=True, slots=True)
 class MemstoreConfig:
     """Memory of the proxy process; what it holds ends with the process."""
 
+    DECLARES: ClassVar[Declaration] = DECLARATION
     max_bytes: int = setting("Memory for keys, values and overhead; at the bound writes are refused.",
                              256 * 1024 * 1024, minimum=1024 * 1024, maximum=2**47, unit="bytes")
     max_keys: int = setting("Keys at most; 0 is unbounded.", 0, minimum=0, maximum=2**32, unit="keys")

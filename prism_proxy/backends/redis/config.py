@@ -9,7 +9,7 @@ import urllib.parse
 from collections.abc import Callable, Hashable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import ClassVar, Literal, NamedTuple
 
 from prism_proxy.contracts.driver import Declaration
 from prism_proxy.models.keyvalue import contract as keyvalue
@@ -56,6 +56,7 @@ class RedisTls:
 class RedisConfig:
     """A Redis server, a primary that sentinels watch over, or a cluster."""
 
+    DECLARES: ClassVar[Declaration] = Declaration("redis", keyvalue.ALL, state="shared", durability="asynchronous")
     url: str = setting("The server: redis://HOST:PORT/DATABASE, rediss: for TLS, or unix:///PATH?db=DATABASE. Behind "
                        "sentinels and in a cluster it gives scheme and database only.", f"redis://127.0.0.1:{_PORT}/0")
     mode: Literal["standalone", "sentinel", "cluster"] = setting(
@@ -121,7 +122,7 @@ class RedisConfig:
 
     @property
     def declaration(self) -> Declaration:
-        return Declaration("redis", keyvalue.ALL, state="shared", durability="asynchronous")
+        return self.DECLARES
 
     @property
     def key_prefix(self) -> bytes:

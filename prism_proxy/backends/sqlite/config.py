@@ -6,7 +6,7 @@ import os
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal
+from typing import ClassVar, Literal
 
 from prism_proxy.contracts.driver import Declaration
 from prism_proxy.models.keyvalue import contract as keyvalue
@@ -17,6 +17,8 @@ from prism_proxy.settings import check, setting
 class SqliteConfig:
     """A SQLite file, durable, served by one process at a time."""
 
+    DECLARES: ClassVar[Declaration] = Declaration(
+        "sqlite", keyvalue.ALL, state="local", durability="synced", movable=True)
     path: str = setting("The database file, made when missing; its folder must exist.")
     durability: Literal["synced", "checkpointed"] = setting(
         "Whether an acknowledged write survives a loss of power (synced), or only the death of the process, while a "
@@ -48,5 +50,4 @@ class SqliteConfig:
 
     @property
     def declaration(self) -> Declaration:
-        return Declaration("sqlite", keyvalue.ALL, state="local", durability=self.durability,
-                           exclusive=f"file {os.path.realpath(self.path)}")
+        return replace(self.DECLARES, durability=self.durability, exclusive=f"file {os.path.realpath(self.path)}")

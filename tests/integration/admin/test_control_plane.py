@@ -123,6 +123,32 @@ async def test_local_data_stays_with_its_proxy_until_that_is_given_up(cluster: C
     await until(lambda: any("orders" in proxy.serving for proxy in proxies[:3]))
 
 
+async def test_data_of_a_backend_that_the_admin_does_not_know_stay_with_their_proxy(cluster: Cluster) -> None:
+    """What is shared, and what moves, is the proxies' to say; also after the admin has started again."""
+    declared = [pb.BackendDeclaration(backend_type=name, state=state, movable=movable) for name, state, movable in (
+        ("ours", "local", False), ("hand", "local", True), ("theirs", "shared", False))]
+    proxies = await cluster.join("proxy-01", "proxy-02", "proxy-03", "proxy-04", backends=declared,
+                                 metadata={"moves_data": "1"})
+    names = {"orders": "ours", "billing": "hand", "default": "theirs", "tenant-2": "unheard-of"}
+    for name, backend in names.items():
+        await cluster.create(name, pb.NamespaceConfig(backends={"store": pb.BackendConfig(backend_type=backend)}))
+    cluster.config = replace(cluster.config, stale_s=60.0)
+    await cluster.app.stop()
+    await cluster.start()
+    await until(lambda: all(proxy.session.joined for proxy in proxies))
+
+    async with cluster.admin() as stub:
+        for leaver in proxies:
+            plan = await stub.PlanRebalance(admin_pb2.PlanRebalanceRequest(leave=leaver.proxy_id))
+            moving = {name for move in plan.moves for name in move.namespaces}
+            stay = {name for name in leaver.serving if name not in moving}
+            assert stay == {name for name in leaver.serving if names[name] in ("ours", "unheard-of")}
+            assert set(plan.refused.values()) == {
+                f"namespace {name} keeps its data on {leaver.proxy_id}: the data of backend {names[name]} cannot be "
+                "moved" for name in stay}
+    assert {name for proxy in proxies for name in proxy.serving} == names.keys()
+
+
 async def test_a_proxy_that_was_asked_to_leave_is_given_nothing_while_there_are_others(cluster: Cluster) -> None:
     """It is about to be stopped, or has been: who gives it partitions waits for it until it is declared dead."""
     proxies = await cluster.join("proxy-01", "proxy-02", "proxy-03")
