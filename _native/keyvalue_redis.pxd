@@ -11,6 +11,7 @@ cdef class Places:
 cdef class RedisStore:
     cdef readonly bytes prefix          # of every key of the namespace
     cdef readonly size_t bulk_bytes
+    cdef readonly size_t max_value_bytes
     cdef readonly uint32_t max_pending
     cdef Places places                  # None while detached
     cdef readonly list shares           # Share by place

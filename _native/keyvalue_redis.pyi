@@ -10,10 +10,12 @@ class Places:
 class RedisStore:
     prefix: bytes
     bulk_bytes: int
+    max_value_bytes: int
     max_pending: int
     shares: list[Share]
     def __init__(
-        self, prefix: bytes, bulk_bytes: int, max_pending: int, describe: dict[str, Callable[..., Exception]],
+        self, prefix: bytes, bulk_bytes: int, max_value_bytes: int, max_pending: int,
+        describe: dict[str, Callable[..., Exception]],
     ) -> None: ...
     def attach(self, places: Places) -> None: ...
     def detach(self) -> None: ...

@@ -19,7 +19,7 @@ from prism_proxy._native.keyvalue cimport KeyValueHandler, read_request
 from prism_proxy._native.protowire cimport proto_bytes_t, proto_put_varint, proto_varint_size
 from prism_proxy._native.resp cimport (
     ANSWERED, EXPECT_INTEGER, EXPECT_OK, EXPECT_VALUE, EXPIRED, LOST_SENT, SEND_OK, RespConnection, Share, argument_t,
-    read_command, reply_fn, resp_reply_t,
+    read_command, reply_fn, resp_reply_t, too_large,
 )
 from prism_proxy._native.routing cimport NativeRoute
 from prism_proxy._native.turns cimport TurnsCore
@@ -40,8 +40,10 @@ cdef class Places:
 cdef class RedisStore:
     """One namespace's view of the connections, none until `attach`. `max_pending` is of each connection."""
 
-    def __init__(self, bytes prefix not None, size_t bulk_bytes, uint32_t max_pending, dict describe not None):
+    def __init__(self, bytes prefix not None, size_t bulk_bytes, size_t max_value_bytes, uint32_t max_pending,
+                 dict describe not None):
         self.prefix = prefix
+        self.max_value_bytes = max_value_bytes
         self.bulk_bytes = bulk_bytes
         self.max_pending = max_pending
         self.describe = describe
@@ -165,7 +167,7 @@ cdef class RedisHandler(KeyValueHandler):
         value.length = 0
         if read_request(data, n, &key, &value if has_value else NULL):
             return -1
-        if store.places is None or (circuit is not None and not circuit.closed):
+        if value.length > store.max_value_bytes or store.places is None or (circuit is not None and not circuit.closed):
             return -1
         place = store.place_of(key.data, key.length, value.length)
         connection = store.usable(place)
@@ -208,6 +210,8 @@ cdef class RedisHandler(KeyValueHandler):
             return False
         if outcome == EXPIRED:
             self.fail_expired(stream)
+        elif outcome == ANSWERED and too_large(reply):
+            self.fail_too_large(stream, reply)
         elif outcome == LOST_SENT and self.writes:
             self.fail_unknown(stream)
         else:
@@ -252,6 +256,14 @@ cdef class RedisHandler(KeyValueHandler):
         cdef RedisStore store = <RedisStore>stream.route.native_store
         stream.fail_with(store.describe["expired"](stream.method.operation, self.writes))
         stream.handler_finished()   # a caller's deadline says nothing of the backend
+
+    cdef void fail_too_large(self, ServerStream stream, const resp_reply_t* reply) noexcept:
+        """The value was left out of the reply, and asking again would have it sent once more."""
+        cdef RedisStore store = <RedisStore>stream.route.native_store
+        if stream.route.circuit is not None:
+            (<CircuitCore>stream.route.circuit).succeeded()
+        stream.fail_with(store.describe["too_large"](stream.method.operation, (<char*>reply.data)[:reply.length]))
+        stream.handler_finished()
 
     cdef void fail_shed(self, ServerStream stream) noexcept:
         stream.fail_with(stream.route.turns.refusal(stream.method.operation))

@@ -7,7 +7,7 @@
 #include <stdint.h>
 #include <string.h>
 
-enum { RESP_BAD = -1, RESP_MORE = 0, RESP_REPLY = 1 };
+enum { RESP_BAD = -1, RESP_MORE = 0, RESP_REPLY = 1, RESP_LARGE = 2 };
 enum { RESP_MAX_LINE = 64 * 1024, RESP_MAX_ELEMENTS = 1 << 24 };
 
 /* `type` is + - : $ # , ( or _ for scalars (errors of either form are -, nulls of any form are _), or the type of an
@@ -39,9 +39,11 @@ static inline int resp_number(const uint8_t *from, const uint8_t *to, int64_t *o
     return 0;
 }
 
-/* One element at data[at..n): 1 with its size and, where it is no aggregate, its value; 0 when more bytes are needed
- * (`*need`, counted from `data`), -1 when malformed. `*children` is what an aggregate holds. */
-static inline int resp_element(const uint8_t *data, size_t n, size_t at, resp_reply_t *out, size_t *end,
+/* One element at data[at..n): RESP_REPLY with its size and, where it is no aggregate, its value; RESP_MORE when more
+ * bytes are needed (`*need`, counted from `data`), RESP_BAD when malformed. A string of more than `most` bytes is
+ * RESP_LARGE: `integer` is its length, and `*end` where it begins, whether its bytes are there or not. `*children` is
+ * what an aggregate holds. */
+static inline int resp_element(const uint8_t *data, size_t n, size_t at, size_t most, resp_reply_t *out, size_t *end,
                                int64_t *children, size_t *need) {
     const uint8_t *line, *stop;
     int64_t number;
@@ -80,6 +82,10 @@ static inline int resp_element(const uint8_t *data, size_t n, size_t at, resp_re
             return RESP_REPLY;
         }
         if (number < 0 || number > INT32_MAX) return RESP_BAD;
+        if ((size_t)number > most) {
+            out->integer = number;
+            return RESP_LARGE;
+        }
         if (n - *end < (size_t)number + 2) {
             *need = *end + (size_t)number + 2;
             return RESP_MORE;
@@ -110,8 +116,11 @@ static inline int resp_element(const uint8_t *data, size_t n, size_t at, resp_re
     }
 }
 
-/* The reply at the front of `data`: RESP_REPLY with its size in `*end`, RESP_MORE, or RESP_BAD. */
-static inline int resp_next(const uint8_t *data, size_t n, resp_scan_t *scan, resp_reply_t *out, size_t *end) {
+/* The reply at the front of `data`: RESP_REPLY with its size in `*end`, RESP_MORE, or RESP_BAD. RESP_LARGE when the
+ * element at `scan->at` is a string of more than `most` bytes, or would make the reply one of more than `most_all`; its
+ * head ends at `*end`, and `out->integer` is its length. */
+static inline int resp_next(const uint8_t *data, size_t n, size_t most, size_t most_all, resp_scan_t *scan,
+                            resp_reply_t *out, size_t *end) {
     resp_reply_t element = {0};
     int64_t children;
     int rc;
@@ -119,7 +128,9 @@ static inline int resp_next(const uint8_t *data, size_t n, resp_scan_t *scan, re
     if (!scan->open) scan->open = 1;
     while (scan->open) {
         int first = scan->at == 0;
-        rc = resp_element(data, n, scan->at, &element, end, &children, &scan->need);
+        size_t room = scan->at < most_all ? most_all - scan->at : 0;
+        rc = resp_element(data, n, scan->at, most < room ? most : room, &element, end, &children, &scan->need);
+        if (rc == RESP_LARGE) out->integer = element.integer;
         if (rc != RESP_REPLY) return rc;
         scan->open += children - 1;
         if (scan->open > RESP_MAX_ELEMENTS) return RESP_BAD;

@@ -6,7 +6,7 @@ from prism_proxy._native.turns cimport TurnsCore
 
 cdef extern from "resp.h" nogil:
     enum:
-        RESP_BAD, RESP_MORE, RESP_REPLY
+        RESP_BAD, RESP_MORE, RESP_REPLY, RESP_LARGE
 
     ctypedef struct resp_reply_t:
         char type
@@ -19,8 +19,9 @@ cdef extern from "resp.h" nogil:
         int64_t open
         size_t need
 
-    int resp_element(const uint8_t*, size_t, size_t at, resp_reply_t*, size_t* end, int64_t* children, size_t* need)
-    int resp_next(const uint8_t*, size_t, resp_scan_t*, resp_reply_t*, size_t* end)
+    int resp_element(const uint8_t*, size_t, size_t at, size_t most, resp_reply_t*, size_t* end, int64_t* children,
+                     size_t* need)
+    int resp_next(const uint8_t*, size_t, size_t most, size_t most_all, resp_scan_t*, resp_reply_t*, size_t* end)
     uint8_t* resp_put_number(uint8_t*, uint64_t)
 
 
@@ -95,7 +96,13 @@ cdef class RespConnection:
     cdef uint64_t log_end               # where the oldest bytes still kept end
     cdef uint32_t users                 # shares with commands in the ring
     cdef uint32_t max_pending
-    cdef size_t max_queued_bytes, max_reply_bytes
+    cdef size_t max_queued_bytes, max_reply_bytes, max_value_bytes
+    cdef bint large                     # the reply at the front has a value that is left out
+    cdef size_t large_head              # where the value begins
+    cdef int64_t large_bytes            # how long it is
+    cdef size_t skip                    # bytes of it that are still to come
+    cdef int64_t skipped                # bytes of it that came
+    cdef int64_t pardoned_ns            # who waits has waited for such a value until then
     cdef int64_t read_timeout_ns
     cdef readonly bint refused          # it answered READONLY, and was kept
     cdef int64_t swept_ns               # when deadlines were looked at last
@@ -107,6 +114,7 @@ cdef class RespConnection:
     cdef void leave(self, void* share) noexcept
     cdef void end_turn(self, const pending_t* entry, bint answered) noexcept
     cdef void schedule_flush(self) noexcept
+    cdef int leave_out(self, const uint8_t* data, size_t n, size_t used) noexcept
     cdef size_t consume(self, const uint8_t* data, size_t n) noexcept
     cdef void deliver(self, const resp_reply_t* reply) noexcept
     cdef int grow(self) noexcept
@@ -115,4 +123,5 @@ cdef class RespConnection:
     cdef void fail_all(self, str reason) noexcept
 
 
+cdef bint too_large(const resp_reply_t* reply) noexcept     # an error that stands for a value which was left out
 cdef int read_command(const uint8_t* command, size_t n, int index, const uint8_t** out, size_t* length) noexcept

@@ -33,6 +33,7 @@ class RespConnection(asyncio.Protocol):
         max_pending: int = 10_000,
         max_queued_bytes: int = ...,
         max_reply_bytes: int = ...,
+        max_value_bytes: int = ...,
         read_timeout_s: float = 3.0,
     ) -> None: ...
     @property

@@ -22,12 +22,18 @@ from prism_proxy._native.turns cimport TurnsCore
 
 cdef enum:
     SWEEP_MS = 5            # how exactly deadlines are kept while Redis is slow
+    MAX_SKIPPED = 512 << 20     # no value of Redis is larger by its default; what claims to be is garbage
+    SKIP_NS = 64            # a byte of what is left out may take so long: 16 MB/s
     MAX_DEPTH = 32          # of a reply that becomes Python objects
     KEPT_BYTES = 64 * 1024  # of a buffer that is empty
 
 
 class RespError(Exception):
-    """Redis answered an error. `kind` is its first word, such as WRONGTYPE; the text may quote what the caller sent."""
+    """Redis answered an error. `kind` is its first word, such as WRONGTYPE; the text may quote what the caller sent.
+
+    VALUETOOLARGE is ours and stands for a value that was left out; the size and the bound follow. REPLYTOOLARGE stands
+    for one in a reply that is too large as a whole.
+    """
 
     def __init__(self, str text):
         super().__init__(text)
@@ -68,12 +74,13 @@ cdef class RespConnection:
             raise MemoryError
 
     def __init__(self, loop, closed, *, uint32_t max_pending=10_000, size_t max_queued_bytes=16 << 20,
-                 size_t max_reply_bytes=512 << 20, double read_timeout_s=3.0):
+                 size_t max_reply_bytes=512 << 20, size_t max_value_bytes=512 << 20, double read_timeout_s=3.0):
         self.loop = loop
         self.on_closed = closed
         self.max_pending = max_pending
         self.max_queued_bytes = max_queued_bytes
         self.max_reply_bytes = max_reply_bytes
+        self.max_value_bytes = max_value_bytes
         self.read_timeout_ns = <int64_t>(read_timeout_s * 1e9)
         self.log = deque()
 
@@ -290,12 +297,26 @@ cdef class RespConnection:
         cdef const uint8_t* at = <const uint8_t*>PyBytes_AS_STRING(data)
         cdef size_t n = PyBytes_GET_SIZE(data), used
         self.read_ns = monotonic_ns()
+        if self.skip:
+            used = min(n, self.skip)
+            at, n = at + used, n - used
+            self.skip -= used
+            self.skipped += used
+            if self.skip == 0:
+                self.pardoned_ns = self.read_ns
+            if n == 0:
+                return
         if self.input.length:
             if buffer_append(&self.input, at, n):
                 self.abort("no memory for a reply")
                 return
             at, n = self.input.data, self.input.length
         used = self.consume(at, n)
+        while self.large and not self.closed:
+            if self.leave_out(at, n, used):
+                return
+            at, n = self.input.data, self.input.length
+            used = self.consume(at, n)
         if self.closed:
             return
         if n - used > self.max_reply_bytes or self.scan.need > self.max_reply_bytes:
@@ -313,6 +334,34 @@ cdef class RespConnection:
         if self.stale and not self.closed and self.head == self.tail:
             self.abort("the server cannot serve now (READONLY, LOADING or MASTERDOWN)")
 
+    cdef int leave_out(self, const uint8_t* data, size_t n, size_t used) noexcept:
+        """Put an error in the place of a value that is too large, and take its bytes as they come. The input keeps what
+        has not been used. -1 when the connection had to end."""
+        cdef buffer_t kept
+        cdef size_t whole = self.large_head + <size_t>self.large_bytes + 2, rest = min(n, whole)
+        cdef bytes error
+        cdef int rc
+        self.large = False
+        if self.large_bytes > MAX_SKIPPED:
+            self.abort(f"a reply is larger than {self.max_reply_bytes} bytes")
+            return -1
+        if self.large_bytes > <int64_t>self.max_value_bytes:
+            error = b"-VALUETOOLARGE %d %d\r\n" % (self.large_bytes, self.max_value_bytes)
+        else:
+            error = b"-REPLYTOOLARGE %d %d\r\n" % (self.large_bytes, self.max_reply_bytes)
+        memset(&kept, 0, sizeof(kept))
+        rc = buffer_append(&kept, data + used, self.scan.at)
+        rc |= buffer_append(&kept, PyBytes_AS_STRING(error), PyBytes_GET_SIZE(error))
+        rc |= buffer_append(&kept, data + rest, n - rest)
+        buffer_free(&self.input)
+        self.input = kept
+        self.skip = whole - rest
+        self.skipped = 0
+        self.scan.need = 0
+        if rc:
+            self.abort("no memory for a reply")
+        return rc
+
     cdef size_t consume(self, const uint8_t* data, size_t n) noexcept:
         """Hand out every whole reply; the bytes they took."""
         cdef resp_reply_t reply
@@ -320,8 +369,13 @@ cdef class RespConnection:
         cdef int rc
         memset(&reply, 0, sizeof(reply))
         while used < n and not self.closed:
-            rc = resp_next(data + used, n - used, &self.scan, &reply, &end)
+            rc = resp_next(data + used, n - used, self.max_value_bytes, self.max_reply_bytes, &self.scan, &reply, &end)
             if rc == RESP_MORE:
+                break
+            if rc == RESP_LARGE:
+                self.large = True
+                self.large_head = used + end
+                self.large_bytes = reply.integer
                 break
             if rc == RESP_BAD:
                 self.abort("the server sent what is not RESP")
@@ -398,7 +452,8 @@ cdef class RespConnection:
         self.swept_ns = now
         if self.closed or self.head == self.tail:
             return
-        if not stood_still and now - self.ring[self.head & (self.capacity - 1)].sent_ns > self.read_timeout_ns:
+        if not stood_still and now - max(self.ring[self.head & (self.capacity - 1)].sent_ns, self.pardoned_ns) > (
+                self.read_timeout_ns + (self.skipped * SKIP_NS if self.skip else 0)):
             self.silent = True
             self.abort(f"no reply within {self.read_timeout_ns / 1e9:g} s")
             return
@@ -499,6 +554,10 @@ cdef bint stale_error(const resp_reply_t* reply) noexcept:
     return False
 
 
+cdef bint too_large(const resp_reply_t* reply) noexcept:
+    return reply.type == c"-" and reply.length > 14 and memcmp(reply.data, b"VALUETOOLARGE ", 14) == 0
+
+
 cdef int read_command(const uint8_t* command, size_t n, int index, const uint8_t** out, size_t* length) noexcept:
     """Argument `index` of an encoded command: 0, or -1 when it has no such argument."""
     cdef resp_reply_t element
@@ -506,7 +565,7 @@ cdef int read_command(const uint8_t* command, size_t n, int index, const uint8_t
     cdef int64_t children
     memset(&element, 0, sizeof(element))
     for _ in range(index + 2):
-        if resp_element(command, n, at, &element, &end, &children, &need) != RESP_REPLY:
+        if resp_element(command, n, at, n, &element, &end, &children, &need) != RESP_REPLY:
             return -1
         at = end
     out[0] = element.data
@@ -563,7 +622,7 @@ cdef object read_object(const uint8_t* data, size_t n, size_t* at, int depth):
     memset(&element, 0, sizeof(element))
     if depth > MAX_DEPTH:
         raise ValueError(f"a reply is nested deeper than {MAX_DEPTH}")
-    if resp_element(data, n, at[0], &element, &end, &children, &need) != RESP_REPLY:
+    if resp_element(data, n, at[0], n, &element, &end, &children, &need) != RESP_REPLY:
         raise ValueError("a reply changed while it was read")
     at[0] = end
     if element.type not in b"*%~>":

@@ -64,6 +64,8 @@ class ConfigurationSource:
             namespaces = reader.read(_section(written, NAMESPACES, problems))
             bound += reader.bound
             self._refuse_memory_bytes(overlay(section, given), problems)
+            if proxy is not None:
+                _refuse_unreadable(proxy, namespaces, bound, problems)
         elif proxy is not None and not proxy.admin.joined:
             namespaces = (NamespaceConfig.of_store(
                 DEFAULT, "memstore", MemstoreConfig(max_bytes=proxy.memory_bytes)),)
@@ -96,6 +98,27 @@ class ConfigurationSource:
             problems.add(proxy.entries["memory_bytes"].origin, f"{PROXY}.memory_bytes",
                          "bounds the namespace of a proxy without configured ones, but the file has namespaces: set "
                          "backends.store.config.max_bytes of a memstore namespace")
+
+
+def _refuse_unreadable(
+    proxy: ProxyConfig, namespaces: Sequence[NamespaceConfig], bound: Sequence[Bound], problems: Problems
+) -> None:
+    """A request must not bring a value that a backend would not give back: that is told where one of the two bounds is
+    written."""
+    message, key = proxy.limits.max_message_bytes, f"{PROXY}.limits.max_message_bytes"
+    origins = {item.key: item.origin for item in bound}
+    for namespace in namespaces:
+        for slot, filled in namespace.slots.items():
+            most = getattr(filled.config, "max_value_bytes", message)
+            if most >= message:
+                continue
+            setting = f"{NAMESPACES}.{namespace.name}.backends.{slot}.config.max_value_bytes"
+            if origins[setting].source is Source.DEFAULT:
+                problems.add(origins[key], key, f"is {message}, and {setting} is {most}: raise it too, or values in "
+                                                "between could be sent, and neither stored nor read")
+            else:
+                problems.add(origins[setting], setting, f"is {most}, less than {key}, which is {message}: values in "
+                                                        "between could be sent, and neither stored nor read")
 
 
 def load(arguments: Sequence[str], environment: Mapping[str, str] = os.environ) -> Configuration:

@@ -260,10 +260,49 @@ async def test_a_replica_is_kept_for_reads_where_somebody_looks_for_its_primary(
     assert (await last, setup.wire.aborted) == (b"1", True)
 
 
-async def test_replies_larger_than_the_bound_end_the_connection() -> None:
-    setup = Setup(max_reply_bytes=1000)
+async def test_a_value_larger_than_the_bound_is_an_error_of_its_command() -> None:
+    """However it arrives, and whatever comes with it."""
+    sent = b"$1\r\n1\r\n" + b"$5000\r\n" + bytes(5000) + b"\r\n" + b"*3\r\n$1\r\na\r\n$2000\r\n" + bytes(2000) + (
+        b"\r\n:7\r\n$3\r\nend\r\n")
+    for piece in (len(sent), 1, 7, 1000, 5007):
+        setup = Setup(max_value_bytes=1000)
+        futures = [setup.connection.execute(*command) for command in (
+            (b"GET", b"a"), (b"GET", b"b"), (b"MGET", b"c"), (b"GET", b"d"))]
+        for start in range(0, len(sent), piece):
+            setup.receive(sent[start:start + piece])
+        assert await futures[0] == b"1"
+        with pytest.raises(RespError, match="VALUETOOLARGE 5000 1000"):
+            await futures[1]
+        first, second, third = await futures[2]
+        assert (first, second.kind, third) == (b"a", "VALUETOOLARGE", 7)
+        assert await futures[3] == b"end"
+        assert setup.reasons == []
+
+
+async def test_values_that_are_too_much_for_one_reply_are_left_out() -> None:
+    setup = Setup(max_value_bytes=1000, max_reply_bytes=2000)
+    future = setup.connection.execute(b"MGET", b"a")
+    setup.receive(b"*4\r\n" + (b"$900\r\n" + bytes(900) + b"\r\n") * 3 + b"$1\r\n1\r\n")
+    assert [value if isinstance(value, bytes) else value.kind for value in await future] == [
+        bytes(900), bytes(900), "REPLYTOOLARGE", b"1"]
+
+
+async def test_a_value_that_is_left_out_keeps_nobody_waiting_for_ever() -> None:
+    """A length that is garbage is waited for no longer than its bytes come."""
+    setup = Setup(max_value_bytes=1000, read_timeout_s=0.05)
+    large, later = setup.connection.execute(b"GET", b"a"), setup.connection.execute(b"GET", b"b")
+    setup.receive(b"$500000000\r\n" + bytes(2000))
+    with pytest.raises(RespError, match="VALUETOOLARGE"):
+        await large
+    with pytest.raises(ConnectionLost):
+        await asyncio.wait_for(later, 30)
+    assert setup.reasons == ["no reply within 0.05 s"]
+
+
+async def test_no_value_is_as_large_as_garbage_may_say() -> None:
+    setup = Setup(max_value_bytes=1000, max_reply_bytes=1000)
     future = setup.connection.execute(b"GET", b"a")
-    setup.receive(b"$5000\r\n" + bytes(2000))
+    setup.receive(b"$600000000\r\n" + bytes(2000))
     with pytest.raises(ConnectionLost):
         await future
     assert setup.reasons == ["a reply is larger than 1000 bytes"]

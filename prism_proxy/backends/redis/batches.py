@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import AsyncIterator, Iterator, Sequence
 
 from prism_proxy._native.resp import ConnectionLost
 from prism_proxy.backends.redis.commands import Command, Commands, Reply
-from prism_proxy.backends.redis.errors import meaning
+from prism_proxy.backends.redis.errors import check_value, meaning, value_too_large
 from prism_proxy.errors import PrismError
 from prism_proxy.models.keyvalue.contract import check_batch_bytes
 
@@ -16,19 +17,26 @@ FIRST_READ = 16  # keys whose values may all be large
 
 
 class Batches:
-    """Keys are whole keys of Redis. Nothing here is atomic."""
+    """Keys are whole keys of Redis. Nothing here is atomic. A value of more than `max_value_bytes` is neither stored
+    nor read."""
 
-    def __init__(self, commands: Commands) -> None:
+    def __init__(self, commands: Commands, max_value_bytes: int) -> None:
         self._commands = commands
+        self._max_value_bytes = max_value_bytes
 
     async def set(self, items: Sequence[tuple[bytes, bytes]]) -> list[PrismError | None]:
         """One result an item; of a repeated key only the last value is sent. Raises when nothing was stored."""
         last = dict(items)
         results: dict[bytes, PrismError | None] = {}
-        for part in _parts([(b"SET", key, value) for key, value in last.items()]):
+        for key, value in last.items():
+            if len(value) > self._max_value_bytes:
+                results[key] = value_too_large(len(value), self._max_value_bytes)
+        stored = False
+        for part in _parts([(b"SET", key, value) for key, value in last.items() if key not in results]):
             replies = await self._commands.execute_many(part)
-            if not results:
+            if not stored:
                 _raise_if_lost(replies)
+            stored = True
             for (_, key, _), reply in zip(part, replies, strict=True):
                 results[key] = _error(reply)
         return [results[key] for key, _ in items]
@@ -67,10 +75,18 @@ class Batches:
             count = max(1, min(PART_COMMANDS, 2 * count, PART_BYTES * len(part) // max(1, _size(part))))
 
     async def _read(self, keys: Sequence[bytes]) -> list[bytes | None]:
-        if not self._commands.sharded:
-            values: list[bytes | None] = await self._commands.execute(b"MGET", *keys, key=keys[0], bulk=True)
-            return values
-        return _all_or_raise(await self._commands.execute_many([(b"GET", key) for key in keys]))
+        """Values of the first keys, of one at least. An error of a later one is met when it is the first."""
+        if self._commands.sharded:
+            values = await self._commands.execute_many([(b"GET", key) for key in keys])
+        else:
+            values = await self._commands.execute(b"MGET", *keys, key=keys[0], bulk=True)
+        failed = next((at for at, value in enumerate(values) if isinstance(value, Exception)), len(values))
+        if not failed:
+            raise values[0]
+        for value in values[:1]:  # of a cluster they come whole, however large they are
+            check_value(value, self._max_value_bytes)
+        return list(itertools.takewhile(
+            lambda value: value is None or len(value) <= self._max_value_bytes, values[:failed]))
 
     async def delete(self, keys: Sequence[bytes]) -> list[bool]:
         existed: list[bool] = []

@@ -78,8 +78,8 @@ class RedisConfig:
                                minimum=1, maximum=1_000_000, unit="commands")
     bulk_bytes: int = setting("Values above this size do not travel with other commands.", 256 * 1024,
                               minimum=1024, unit="bytes")
-    max_value_bytes: int = setting("A larger value in a reply is taken for a defect of the server, and the connection "
-                                   "is given up: raise it with the server's max_message_bytes.", 16 * 1024 * 1024,
+    max_value_bytes: int = setting("A larger value is neither stored nor read: RESOURCE_EXHAUSTED, of that key alone. "
+                                   "It must not be less than the server's max_message_bytes.", 16 * 1024 * 1024,
                                    minimum=1024, maximum=2**31 - 1, unit="bytes")
     connect_timeout_s: float = setting("Time to connect and to be greeted.", 2.0, minimum=0.01, maximum=60, unit="s")
     read_timeout_s: float = setting("The oldest command may wait so long for its reply; then the connection is given "

@@ -94,7 +94,8 @@ class LinkedServer:
         self._link: Link | None = None
         self._failure = NOT_OPEN
         self.native_store = RedisStore(
-            config.key_prefix, config.bulk_bytes, config.max_pending, native_errors(config.namespace))
+            config.key_prefix, config.bulk_bytes, config.max_value_bytes, config.max_pending,
+            native_errors(config.namespace))
         self.commands = PipelinedCommands(self.native_store, lambda: self._failure if self._link is None
                                           else self._link.failure, config.max_wait_s)
 

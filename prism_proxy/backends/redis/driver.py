@@ -17,7 +17,7 @@ from prism_proxy.backends.redis.batches import Batches
 from prism_proxy.backends.redis.commands import Reply
 from prism_proxy.backends.redis.config import RedisConfig
 from prism_proxy.backends.redis.connect import connect
-from prism_proxy.backends.redis.errors import meaning
+from prism_proxy.backends.redis.errors import check_value, meaning
 from prism_proxy.backends.redis.lines import Lines
 from prism_proxy.contracts.driver import Declaration, HealthReport
 from prism_proxy.errors import PrismError
@@ -42,7 +42,8 @@ class RedisDriver:
         self._prefix = config.key_prefix
         self._server = connect(config, lines or Lines())
         self._commands = self._server.commands
-        self._batches = Batches(self._commands)
+        self._most = config.max_value_bytes
+        self._batches = Batches(self._commands, self._most)
         self._salt = secrets.token_bytes(16)
         self.native_store = self._server.native_store
 
@@ -83,11 +84,11 @@ class RedisDriver:
     # --- keyvalue_basic ---------------------------------------------------------------------------------------------
 
     async def set(self, key: bytes, value: bytes) -> None:
+        check_value(value, self._most)
         await self._run(b"SET", key, value)
 
     async def get(self, key: bytes) -> bytes | None:
-        value: bytes | None = await self._run(b"GET", key)
-        return value
+        return check_value(await self._run(b"GET", key), self._most)
 
     async def delete(self, key: bytes) -> bool:
         return bool(await self._run(b"DEL", key))
@@ -138,6 +139,7 @@ class RedisDriver:
 
     async def set_with_ttl(self, key: bytes, value: bytes, ttl: float) -> None:
         if ttl:
+            check_value(value, self._most)
             await self._run(b"SET", key, value, b"PX", _milliseconds(ttl))
         else:
             await self.set(key, value)
@@ -170,6 +172,7 @@ class RedisDriver:
     # --- keyvalue_cas -----------------------------------------------------------------------------------------------
 
     async def compare_and_swap(self, key: bytes, expected: bytes | None, value: bytes) -> CasResult:
+        check_value(value, self._most)
         wanted = (b"0", b"") if expected is None else (b"1", expected)
         return _compared(await scripts.COMPARE_AND_SWAP.run(self._commands, self._prefix, [key], *wanted, value))
 
@@ -186,6 +189,8 @@ class RedisDriver:
         """In a cluster all keys must be in one slot."""
         if not reads and not writes:
             return True
+        for value in writes.values():
+            check_value(value, self._most)
         done = await scripts.COMMIT.run(
             self._commands, self._prefix, [*reads, *writes], self._salt, b"%d" % len(reads),
             *map(scripts.digest_of, reads.values()), *writes.values())
@@ -197,4 +202,8 @@ def _milliseconds(seconds: float) -> bytes:
 
 
 def _compared(reply: Reply) -> CasResult:
-    return CasResult(True) if reply[0] else CasResult(False, reply[1])
+    if reply[0]:
+        return CasResult(True)
+    if isinstance(reply[1], Exception):  # what was found is too large
+        raise reply[1]
+    return CasResult(False, reply[1])

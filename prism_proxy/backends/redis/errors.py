@@ -14,6 +14,7 @@ from prism_proxy.errors import PrismError, StatusCode
 
 RETRY_AFTER_S = 0.5
 BACKEND = "redis"
+VALUE_TOO_LARGE, REPLY_TOO_LARGE = "VALUETOOLARGE", "REPLYTOOLARGE"  # kinds of RespError, as a connection makes them
 
 
 class _Meaning(NamedTuple):
@@ -65,6 +66,8 @@ _OTHER = _Meaning(StatusCode.INTERNAL, "BACKEND_ERROR", "Redis refused the comma
 def meaning(error: Exception) -> PrismError | None:
     """The caller's error; None when the error shows a defect of ours."""
     if isinstance(error, RespError):
+        if error.kind in (VALUE_TOO_LARGE, REPLY_TOO_LARGE):
+            return _left_out(str(error))
         kind = _kind(error)
         return _made(error, _MEANINGS.get(kind, _OTHER), "execute", "not_executed", {"redis_error": kind})
     if isinstance(error, ConnectionLost):
@@ -79,6 +82,30 @@ def meaning(error: Exception) -> PrismError | None:
                                      "too many commands wait for Redis's answer: slow down", True),
                      "admit", "not_executed", {"pool_state": str(error)})
     return None
+
+
+def value_too_large(size: int, most: int, outcome: str = "not_executed") -> PrismError:
+    """Of one key: it is not read, or not stored because it could not be read."""
+    return PrismError(
+        StatusCode.RESOURCE_EXHAUSTED, "VALUE_TOO_LARGE",
+        f"the value has {size} bytes, and max_value_bytes of the namespace's Redis is {most}: raise it, or store less "
+        "under the key", {"phase": "execute", "outcome": outcome, "size": str(size), "max_value_bytes": str(most)})
+
+
+def check_value(value: bytes | None, most: int) -> bytes | None:
+    """The value, which may be stored or was read. RESOURCE_EXHAUSTED when it is too large."""
+    if value is not None and len(value) > most:
+        raise value_too_large(len(value), most)
+    return value
+
+
+def _left_out(text: str) -> PrismError:
+    kind, size, most = text.split()
+    if kind == VALUE_TOO_LARGE:
+        return value_too_large(int(size), int(most))
+    return PrismError(StatusCode.RESOURCE_EXHAUSTED, "MESSAGE_TOO_LARGE",
+                      f"the values asked for together are more than {most} bytes: ask for fewer keys",
+                      {"phase": "execute", "outcome": "not_executed"})
 
 
 def _made(
@@ -102,7 +129,7 @@ def _kind(error: RespError) -> str:
 
 def native_errors(namespace: str) -> dict[str, Callable[..., Exception]]:
     """What native handlers answer for commands that must not be repeated: `unknown(operation)` after a lost connection,
-    `expired(operation, writes)` at the deadline."""
+    `expired(operation, writes)` at the deadline, `too_large(operation, text)` for a value that was left out."""
 
     def where(operation: str, outcome: str) -> dict[str, str]:
         return {"namespace": namespace, "backend": BACKEND, "slot": "store", "operation": operation, "phase": "await",
@@ -117,4 +144,9 @@ def native_errors(namespace: str) -> dict[str, Callable[..., Exception]]:
                           "Redis did not answer before the deadline of the call",
                           where(operation, "unknown" if writes else "not_executed"))
 
-    return {"unknown": unknown, "expired": expired}
+    def too_large(operation: str, text: bytes) -> PrismError:
+        found = _left_out(text.decode())
+        return PrismError(found.code, found.reason, found.message, {
+            **where(operation, "not_executed"), **found.metadata})
+
+    return {"unknown": unknown, "expired": expired, "too_large": too_large}

@@ -173,6 +173,7 @@ class Link:
         def protocol() -> RespConnection:
             return RespConnection(
                 loop, ended, max_queued_bytes=options.max_queued_bytes, read_timeout_s=options.read_timeout_s,
+                max_value_bytes=options.max_value_bytes,
                 max_reply_bytes=values * (options.max_value_bytes + REPLY_HEAD_BYTES))
 
         def ended(connection: RespConnection, reason: str) -> None:
