@@ -8,10 +8,12 @@ import sys
 from prism_proxy.configuration.loader import Configuration, ConfigurationSource, source
 from prism_proxy.configuration.problems import ConfigurationError
 from prism_proxy.server.lifecycle import StartError
+from prism_proxy.telemetry.standard_streams import open_standard_streams
 
 
 def main(arguments: list[str] | None = None) -> None:
     """Run the proxy until it is told to stop, or a `config` command; ends the process with exit code 0, 1 or 2."""
+    open_standard_streams()
     given = sys.argv[1:] if arguments is None else arguments
     if given[:1] == ["config"]:
         from prism_proxy.configuration import commands

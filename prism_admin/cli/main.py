@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from prism_admin.cli.connection import Endpoint, fail
+from prism_proxy.telemetry.standard_streams import open_standard_streams
 
 app = typer.Typer(
     name="prism-admin", help="The control plane of Prism: its server, and its tools.", no_args_is_help=True,
@@ -44,6 +45,7 @@ def token_of(path: Path | None) -> str:
 
 def main(arguments: list[str] | None = None) -> None:
     """Ends the process: 0 when done, 1 for any error."""
+    open_standard_streams()
     given = sys.argv[1:] if arguments is None else arguments
     _add_commands(given)
     try:

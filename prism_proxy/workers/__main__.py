@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import sys
 
+from prism_proxy.telemetry.standard_streams import open_standard_streams
+
 
 def main(arguments: list[str]) -> int:
     """Run a worker on the control channel whose file descriptor is the one argument; the exit code."""
+    open_standard_streams()
     import uvloop
 
     from prism_proxy.workers.worker import run
