@@ -82,7 +82,9 @@ class Limits:
         64 * 1024, "bytes", "messages that inflate beyond this are inflated off the loop", least=1024)
     servicer_backlog: int = _limit(
         4000, "calls", "calls on namespaces waiting for the event loop to begin them in Python; more are shed", least=1)
-    servicer_threads: int = _limit(8, "threads", "threads for synchronous servicers and offloaded work", least=1)
+    servicer_threads: int = _limit(8, "threads", "threads for synchronous servicers", least=1)
+    offload_threads: int = _limit(
+        2, "threads", "threads that inflate and compress large messages; no servicer waits in them", least=1)
     drain_lead_s: float = _limit(
         0, "s", "a drain begins with this time: the process is not ready, and takes calls of load balancers that have "
         "not heard of it yet", most=3600)

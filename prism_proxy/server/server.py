@@ -57,6 +57,7 @@ class Server:
         self.limits = limits or Limits()
         self._counters = NativeLimits(self.limits)
         self._executor = ThreadPoolExecutor(self.limits.servicer_threads, "prism-servicer")
+        self._offload = ThreadPoolExecutor(self.limits.offload_threads, "prism-offload")  # the server's own work
         self._stats_for = stats_for or _unmeasured
         self._namespaced = namespaced or (lambda path: False)
         self._describe = _plain if namespaced is None else describe
@@ -135,7 +136,7 @@ class Server:
         loop = asyncio.get_running_loop()
         self._stopped = asyncio.Event()
         core = ServerCore(loop, self.limits, self._counters, self._resolve, self._stats_for, self._describe,
-                          self._executor)
+                          self._offload)
         core.echoes_ids = self._describe is describe
         core.encode_shed = _shed
         core.watch = self.watch
@@ -234,6 +235,7 @@ class Server:
         if self._ticker is not None:
             self._ticker.cancel()
         self._executor.shutdown(wait=False, cancel_futures=True)
+        self._offload.shutdown(wait=False, cancel_futures=True)
         if self._stopped is not None:
             self._stopped.set()
         return int(ended)

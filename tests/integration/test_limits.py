@@ -8,13 +8,17 @@ from __future__ import annotations
 import asyncio
 import gzip
 import struct
+import threading
+from collections.abc import AsyncIterator
+from typing import Any
 
 import grpc
 import pytest
 import uvloop
 
+from prism_proxy.server.limits import Limits
 from tests.support import h2peer as h2
-from tests.support.echo import CHAT, FRESH, HANG, SINK, SOURCE, STALL, UNARY, Served, echo_server
+from tests.support.echo import CHAT, FRESH, HANG, SINK, SOURCE, STALL, UNARY, Echo, Served, echo_server
 from tests.support.h2peer import CONTINUATION, DATA, END_HEADERS, END_STREAM, H2Peer, frame, grpc_headers, message
 
 ERROR = struct.Struct(">I")
@@ -449,3 +453,43 @@ async def test_a_small_compressed_message_that_inflates_past_the_limit() -> None
         reply = await peer.unary(UNARY, gzip.compress(bytes(60_000)), ("grpc-encoding", "gzip"), flag=1)
         assert reply.status == grpc.StatusCode.RESOURCE_EXHAUSTED.value[0]
         assert served.hits("max_message_bytes") == 1
+
+
+async def test_synchronous_servicers_that_wait_hold_up_no_inflating() -> None:
+    """Every thread of theirs waits; the server's own work, on other callers' large messages, has threads of its own."""
+    release, waiting = threading.Event(), threading.Semaphore(0)
+
+    def wait(request: bytes, context: Any) -> bytes:
+        waiting.release()
+        release.wait(30)
+        return request
+
+    async def packed(request: bytes, context: grpc.aio.ServicerContext) -> AsyncIterator[bytes]:
+        context.set_compression(grpc.Compression.Gzip)
+        yield bytes(1_000_000)
+
+    served = Served(Limits(servicer_threads=2, inflate_offload_bytes=1024), Echo())
+    served.server.add_generic_rpc_handlers([grpc.method_handlers_generic_handler("test.Sync", {
+        "Wait": grpc.unary_unary_rpc_method_handler(wait), "Packed": grpc.unary_stream_rpc_method_handler(packed)})])
+    await served.server.start()
+    try:
+        async with grpc.aio.insecure_channel(f"127.0.0.1:{served.port}", options=FRESH) as channel:
+            calls = [channel.unary_unary("/test.Sync/Wait")(b"") for _ in range(4)]
+            async with asyncio.timeout(10):
+                while not waiting.acquire(blocking=False) or not waiting.acquire(blocking=False):
+                    await asyncio.sleep(0.01)
+            async with H2Peer(served.port) as peer:
+                large = ("grpc-encoding", "gzip")
+                reply = await peer.unary(UNARY, gzip.compress(bytes(100_000)), large, flag=1)
+                assert reply.messages() == [bytes(100_000)]
+                stream = peer.next_stream()
+                await peer.send(
+                    peer.head(stream, grpc_headers("/test.Sync/Packed", ("grpc-accept-encoding", "gzip"))),
+                    frame(DATA, END_STREAM, stream, message(b"")))
+                assert gzip.decompress((await peer.reply(stream)).messages()[0]) == bytes(1_000_000)
+            assert not any(call.done() for call in calls)
+            release.set()
+            assert await asyncio.gather(*calls) == [b""] * 4
+    finally:
+        release.set()
+        await served.server.stop(0)
