@@ -134,7 +134,7 @@ class Binder:
         try:
             if node.origin.source is Source.FILE:
                 scalar = resolved(node, self.environment)
-            value = read(scalar, leaf, optional=optional)
+            value = read(scalar, leaf, optional=optional, unit=declared.unit)
         except UnfitError as error:
             message = str(error)
             hidden = declared.secret and scalar.text and scalar.text in message

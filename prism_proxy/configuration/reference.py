@@ -25,7 +25,8 @@ _HEAD = """\
 Made by `python -m prism_proxy.configuration.reference` from the settings classes; a test holds it true.
 
 Settings come from flags, then from environment variables `PRISM_*`, then from the file given with `--config FILE`
-(`PRISM_CONFIG`), then from the defaults below. The file is YAML:
+(`PRISM_CONFIG`), then from the defaults below. Durations may be written as `30s`, `5m`, `90d`, sizes as `64KiB`,
+`1MiB`; a bare number has the unit that the table names. The file is YAML:
 
 ```yaml
 proxy:

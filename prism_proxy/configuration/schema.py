@@ -10,6 +10,7 @@ from typing import Any
 
 from prism_proxy import standard
 from prism_proxy.config import ProxyConfig
+from prism_proxy.configuration import units
 from prism_proxy.configuration.namespaces import RESILIENCE, option_groups
 from prism_proxy.configuration.shapes import ByName, Field, Group, Kind, Leaf, Many, Shape, fields_of
 from prism_proxy.contracts.pattern import PatternDeclaration
@@ -127,4 +128,6 @@ def _leaf(leaf: Leaf, declared: Setting) -> dict[str, Any]:
         value["minimum"] = declared.minimum
     if declared.maximum is not None:
         value["maximum"] = declared.maximum
-    return {"anyOf": [value, _REFERENCE]}
+    suffixed = units.pattern(declared.unit)
+    forms: list[dict[str, Any]] = [value] if suffixed is None else [value, {"type": "string", "pattern": suffixed}]
+    return {"anyOf": [*forms, _REFERENCE]}

@@ -9,8 +9,10 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Mapping
+from fractions import Fraction
 from typing import Any
 
+from prism_proxy.configuration import units
 from prism_proxy.configuration.shapes import Kind, Leaf
 from prism_proxy.configuration.tree import Scalar
 
@@ -48,8 +50,9 @@ def resolved(scalar: Scalar, environment: Mapping[str, str]) -> Scalar:
     return Scalar(text, scalar.origin, plain=False, loose=refers, written=scalar.text if refers else None)
 
 
-def read(scalar: Scalar, leaf: Leaf, *, optional: bool) -> Any:
-    """The value. UnfitError when the text is not of the leaf's kind."""
+def read(scalar: Scalar, leaf: Leaf, *, optional: bool, unit: str = "") -> Any:
+    """The value; numbers of a `unit` that has suffixes may have one. UnfitError when the text is not of the leaf's
+    kind."""
     text = scalar.text
     if scalar.plain and text in _NULL:
         if optional:
@@ -61,11 +64,26 @@ def read(scalar: Scalar, leaf: Leaf, *, optional: bool) -> Any:
         if scalar.plain and (looks := _looks(text)) is not Kind.TEXT:
             raise UnfitError(f"is {text}, which YAML takes for {looks.value}: write it in quotes")
         return leaf.type(text)
+    if leaf.kind in (Kind.WHOLE, Kind.NUMBER) and (suffixed := units.with_suffix(text, unit)) is not None:
+        return _of_unit(text, suffixed, leaf.kind)
     if not scalar.plain and not scalar.loose:
         raise UnfitError(f"is the text {text!r}: write {leaf.kind.value}, without quotes")
     if leaf.kind is Kind.BOOLEAN:
         return _boolean(scalar)
-    return _number(text, leaf.kind)
+    try:
+        return _number(text, leaf.kind)
+    except UnfitError as error:
+        if hint := units.examples(unit):
+            raise UnfitError(f"{error}: write {leaf.kind.value}, or such as {hint}") from None
+        raise
+
+
+def _of_unit(text: str, value: Fraction, kind: Kind) -> int | float:
+    if kind is Kind.NUMBER:
+        return float(value)
+    if value.denominator != 1:
+        raise UnfitError(f"is {text!r}, which is no whole number")
+    return int(value)
 
 
 def _looks(text: str) -> Kind:
