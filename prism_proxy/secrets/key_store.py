@@ -1,0 +1,159 @@
+"""The keys that namespaces use, in memory: fetched once, refreshed in the background, kept through short outages.
+
+    absent --fetch--> fresh --ttl--> due --fetch ok--> fresh
+                                      |--provider away--> stale (grace) --grace over--> refused
+                                      |--missing, denied--> refused
+
+`ring` fetches and is awaited when a namespace is activated; `current` is what every message asks, and never waits.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+from prism_proxy.crypto.keyring import KeyRing
+from prism_proxy.errors import PrismError, StatusCode
+from prism_proxy.secrets import key_document
+from prism_proxy.secrets.contract import (
+    SecretDeniedError,
+    SecretError,
+    SecretMissingError,
+    SecretProvider,
+    SecretUnavailableError,
+)
+from prism_proxy.secrets.reference import KeyReference
+
+FETCH_SECONDS = 10.0
+RETRY_SECONDS = 5.0  # between fetches of a reference, whatever asks for them
+
+
+@dataclass(slots=True)
+class _Entry:
+    """`fetched` and `tried` are monotonic seconds."""
+
+    reference: KeyReference
+    key_type: str
+    ring: KeyRing | None = None
+    error: PrismError | None = None
+    fetched: float = 0.0
+    tried: float = float("-inf")
+    task: asyncio.Task[None] | None = None
+
+
+class KeyStore:
+    """`providers` by their configured names. A key older than `ttl` seconds is fetched again; when its provider does
+    not answer, it serves for `grace` seconds more. `on_event(event, reference)` hears of fetched, failed and stale."""
+
+    def __init__(self, providers: Mapping[str, SecretProvider], *, ttl: float, grace: float,
+                 on_event: Callable[[str, str], None] = lambda event, reference: None,
+                 clock: Callable[[], float] = time.monotonic) -> None:
+        self._providers = providers
+        self._ttl, self._grace = ttl, grace
+        self._on_event = on_event
+        self._clock = clock
+        self._entries: dict[str, _Entry] = {}
+        self.stale_uses = 0
+
+    async def ring(self, text: str, key_type: str) -> KeyRing:
+        """The key versions of a reference, fetched unless they are fresh. PrismError: KEY_NOT_FOUND, KEY_DENIED
+        (FAILED_PRECONDITION), KEY_PROVIDER_UNAVAILABLE (UNAVAILABLE)."""
+        entry = self._entry(text, key_type)
+        if entry.ring is None or self._age(entry) >= self._ttl:
+            await self._fetch(entry)
+        return self.current(text, key_type)
+
+    def current(self, text: str, key_type: str) -> KeyRing:
+        """The key versions as known. Starts a refresh when one is due. PrismError as `ring`."""
+        entry = self._entries.get(text)
+        if entry is None:
+            entry = self._entry(text, key_type)
+        age = self._age(entry)
+        if entry.ring is None or age >= self._ttl:
+            self._refresh_soon(entry)
+            if entry.ring is None or age >= self._ttl + self._grace:
+                raise entry.error or self._unavailable(entry, "its key was not fetched yet")
+            self.stale_uses += 1
+            self._on_event("stale", entry.reference.base)
+        return entry.ring
+
+    def look_again(self, text: str) -> bool:
+        """A message names a version that is not known: fetch soon. False when that was tried a moment ago."""
+        entry = self._entries.get(text)
+        if entry is None or self._clock() - entry.tried < RETRY_SECONDS:
+            return False
+        self._refresh_soon(entry)
+        return True
+
+    async def close(self) -> None:
+        """Forget all keys and close the providers."""
+        tasks = [entry.task for entry in self._entries.values() if entry.task is not None]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        self._entries.clear()
+        await asyncio.gather(*(provider.close() for provider in self._providers.values()))
+
+    def _entry(self, text: str, key_type: str) -> _Entry:
+        entry = self._entries.get(text)
+        if entry is None:
+            reference = KeyReference.parse(text)
+            if reference.provider not in self._providers:
+                known = ", ".join(sorted(self._providers)) or "none"
+                raise PrismError(
+                    StatusCode.FAILED_PRECONDITION, "KEY_PROVIDER_UNKNOWN",
+                    f"key reference {text!r} names provider {reference.provider!r}: configured in "
+                    f"proxy.secrets.providers are {known}")
+            entry = self._entries[text] = _Entry(reference, key_type)
+        return entry
+
+    def _age(self, entry: _Entry) -> float:
+        return self._clock() - entry.fetched
+
+    def _refresh_soon(self, entry: _Entry) -> None:
+        if (entry.task is None or entry.task.done()) and self._clock() - entry.tried >= RETRY_SECONDS:
+            entry.tried = self._clock()
+            entry.task = asyncio.get_running_loop().create_task(self._fetch(entry))
+
+    async def _fetch(self, entry: _Entry) -> None:
+        entry.tried = self._clock()
+        provider = self._providers[entry.reference.provider]
+        try:
+            async with asyncio.timeout(FETCH_SECONDS):
+                data = await provider.fetch(entry.reference.path)
+            ring = key_document.decode(data, entry.reference.base, entry.key_type)
+            if entry.ring is None or not _same(entry.ring, ring):
+                entry.ring = ring  # senders begin a new epoch when the object changes
+            entry.error, entry.fetched = None, self._clock()
+            self._on_event("fetched", entry.reference.base)
+        except (SecretMissingError, ValueError) as error:
+            self._refuse(entry, self._failed(entry, "KEY_NOT_FOUND", str(error)))
+        except SecretDeniedError as error:
+            self._refuse(entry, self._failed(entry, "KEY_DENIED", str(error)))
+        except (SecretUnavailableError, TimeoutError) as error:
+            entry.error = self._unavailable(
+                entry, str(error) if isinstance(error, SecretError) else f"no answer within {FETCH_SECONDS:g} s")
+            self._on_event("failed", entry.reference.base)
+
+    def _refuse(self, entry: _Entry, error: PrismError) -> None:
+        """The provider says no: what is cached serves no longer than its time to live."""
+        entry.error = error
+        if self._age(entry) >= self._ttl:
+            entry.ring = None
+        self._on_event("failed", entry.reference.base)
+
+    def _failed(self, entry: _Entry, reason: str, problem: str) -> PrismError:
+        return PrismError(StatusCode.FAILED_PRECONDITION, reason,
+                          f"key {entry.reference.base} of provider {entry.reference.provider}: {problem}",
+                          {"key": entry.reference.base})
+
+    def _unavailable(self, entry: _Entry, problem: str) -> PrismError:
+        return PrismError(StatusCode.UNAVAILABLE, "KEY_PROVIDER_UNAVAILABLE",
+                          f"key {entry.reference.base}: provider {entry.reference.provider} is unavailable: {problem}",
+                          {"key": entry.reference.base, "outcome": "not_executed"}, retry_after=RETRY_SECONDS)
+
+
+def _same(one: KeyRing, other: KeyRing) -> bool:
+    return one.versions == other.versions
