@@ -31,6 +31,7 @@ EXTENSIONS: dict[str, tuple[list[str], list[str]]] = {
     "connection": ([], []),
     "core": ([], []),
     "crc32": ([], ["z"]),
+    "envelope": ([], []),
     "flood": ([], []),
     "forward": ([], []),
     "forward_head": ([], []),

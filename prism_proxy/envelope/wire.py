@@ -1,0 +1,40 @@
+"""The forms of protobuf's wire format that an envelope needs. What is empty or 0 is left out, as proto3 does."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+VARINT, BYTES = 0, 2
+
+
+def varint(value: int) -> bytes:
+    """A number of 64 bits; negative ones as protobuf writes int32 and int64."""
+    value &= 2**64 - 1
+    out = bytearray()
+    while value >= 0x80:
+        out.append(value & 0x7F | 0x80)
+        value >>= 7
+    out.append(value)
+    return bytes(out)
+
+
+def tagged(field: int, body: bytes) -> bytes:
+    """A length-delimited field, also when it is empty."""
+    return varint(field << 3 | BYTES) + varint(len(body)) + body
+
+
+def number(field: int, value: int) -> bytes:
+    return varint(field << 3 | VARINT) + varint(value) if value else b""
+
+
+def text(field: int, value: str) -> bytes:
+    return tagged(field, value.encode()) if value else b""
+
+
+def octets(field: int, value: bytes) -> bytes:
+    return tagged(field, value) if value else b""
+
+
+def entries(field: int, items: Iterable[tuple[str, bytes]]) -> bytes:
+    """A map, sorted by key, so that equal maps have equal bytes."""
+    return b"".join(tagged(field, tagged(1, key.encode()) + tagged(2, value)) for key, value in sorted(items))
