@@ -5,13 +5,13 @@ VENV   := .venv
 PY     := $(VENV)/bin/python
 JOBS   := $(shell nproc 2>/dev/null || echo 1)
 NATIVE := $(shell find _native proto -type f 2>/dev/null)
-PYTEST := $(PY) -m pytest
+PYTEST := $(PY) -m pytest -n $(JOBS)
 PIP    := $(PY) -m pip install -q --disable-pip-version-check
 COMPILE = scripts/step.sh "native modules, compiled on $(JOBS) cores" $(PY) setup.py -q build_ext --inplace -j $(JOBS)
 export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 
 .DEFAULT_GOAL := help
-.PHONY: help build native tools run test bench soak conformance lint debug clean
+.PHONY: help build native tools run check test bench soak conformance lint debug clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 14
@@ -52,11 +52,14 @@ tools: build ## build the pinned test clients into .tools/ (needs Go)
 run: build/.native $(VENV)/.installed ## start an admin and a proxy on 127.0.0.1:8980, make first calls, keep serving until Ctrl-C
 	@$(PY) -m examples.run
 
+check: build ## the quick tests: one module each, native code, and the contracts over the memory store
+	$(PYTEST) -m check
+
 test: build tools ## every test in its short form
 	$(PYTEST)
 
 conformance: build tools ## h2spec and the gRPC interoperability cases only
-	$(PYTEST) tests/conformance
+	$(PYTEST) -m conformance
 
 bench: build ## measure the server beside its baselines
 	@$(PIP) --no-build-isolation -e '.[dev,bench]'

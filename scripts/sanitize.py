@@ -68,7 +68,8 @@ def main(arguments: list[str]) -> int:
         "PYTHONDONTWRITEBYTECODE": "1",
     }
     layers = [layer for layer in LAYERS if (COPY / layer).exists()]
-    command = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "--timeout", str(60 * SLOWER), *layers]
+    command = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "-n", str(os.cpu_count() or 1),
+               "--timeout", str(60 * SLOWER), *layers]
     shutil.rmtree(REPORTS, ignore_errors=True)
     REPORTS.mkdir(parents=True)
     code = subprocess.run([*command, *arguments], cwd=COPY, env=environment, check=False).returncode

@@ -18,12 +18,19 @@ from tests.services import postgres
 from tests.services.proxy import ProxyProcess
 from tests.services.proxy import proxy as new_proxy
 
+pytest_plugins = ["tests.lanes.flaky", "tests.lanes.markers", "tests.lanes.scheduling"]
+
 settings.register_profile("prism", deadline=None)  # how long an example takes is the machine's affair
 settings.load_profile("prism")
 
 
-def pytest_sessionfinish() -> None:
-    """What a failed test left running is ended: a thread that waits for it would keep this process from ending."""
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """What a failed test left running is ended: a thread that waits for it would keep this process from ending.
+
+    The children of a controller are the processes that run the tests, and end by themselves.
+    """
+    if session.config.getoption("numprocesses", None) and not hasattr(session.config, "workerinput"):
+        return
     for listed in Path("/proc/self/task").glob("*/children"):
         for child in listed.read_text().split():
             with contextlib.suppress(ProcessLookupError):

@@ -21,6 +21,8 @@ from prism.interfaces.keyvalue import keyvalue_scan_pb2_grpc as scan_rpc
 from tests.services.proxy import ProxyProcess
 from tests.services.proxy import proxy as new_proxy
 
+pytestmark = pytest.mark.serial
+
 KIB, MIB = 1024, 1024 * 1024
 SERVICE = "prism.interfaces.keyvalue.KeyValueBasicInterface"
 LARGE = [("grpc.max_receive_message_length", -1), ("grpc.max_send_message_length", -1)]

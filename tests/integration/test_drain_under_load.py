@@ -12,6 +12,8 @@ from prism.interfaces.keyvalue import keyvalue_basic_pb2 as pb
 from prism.interfaces.keyvalue import keyvalue_basic_pb2_grpc as pb_grpc
 from tests.services.proxy import ProxyProcess, proxy
 
+pytestmark = pytest.mark.serial
+
 SOAK = os.environ.get("PRISM_SOAK") == "1"
 CONNECTIONS = 1000 if SOAK else 60
 RESTARTS = 50 if SOAK else 6

@@ -21,6 +21,8 @@ from tests.support.echo import CHAT, HANG, SINK, SOURCE, UNARY, Echo
 from tests.support.forwarding import until
 from tests.support.hopping import Node, everything_of, nodes
 
+pytestmark = pytest.mark.serial
+
 ORDERS = (("x-namespace", "orders"),)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 
 import grpc
+import pytest
 from google.rpc import error_details_pb2, status_pb2
 from grpc_health.v1 import health_pb2
 
@@ -18,6 +19,8 @@ from prism_proxy.server.limits import Limits
 from prism_proxy.server.server import Server
 from tests.support.h2peer import DATA, END_STREAM, RST_STREAM, H2Peer, frame, grpc_headers, message
 from tests.support.scripted_driver import ScriptedDriver
+
+pytestmark = pytest.mark.serial
 
 GET = "/prism.interfaces.keyvalue.KeyValueBasicInterface/Get"
 HEALTH = "/grpc.health.v1.Health/Check"

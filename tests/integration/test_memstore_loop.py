@@ -26,7 +26,10 @@ HOUR_NS = 3600 * 1_000_000_000
 
 Get = Callable[[], Awaitable[bytes]]
 
-pytestmark = pytest.mark.skipif("libasan" in os.environ.get("LD_PRELOAD", ""), reason="a sanitizer is slower")
+pytestmark = [
+    pytest.mark.serial,
+    pytest.mark.skipif("libasan" in os.environ.get("LD_PRELOAD", ""), reason="a sanitizer is slower"),
+]
 
 
 class Clock:

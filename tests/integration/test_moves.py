@@ -25,6 +25,8 @@ from prism.interfaces.keyvalue import keyvalue_ttl_pb2_grpc as ttl_grpc
 from tests.services.admin import AdminProcess
 from tests.services.proxy import ProxyProcess, proxy
 
+pytestmark = pytest.mark.serial
+
 QUICK = ("--admin-heartbeat-s", "0.2", "--admin-reconnect-s", "0.3")
 BACKENDS = {"mem": pb.BackendConfig(backend_type="memstore"),
             "disk": pb.BackendConfig(backend_type="sqlite", connection_string="store.db")}

@@ -6,12 +6,15 @@ import asyncio
 from pathlib import Path
 
 import grpc
+import pytest
 
 from prism.interfaces.keyvalue import keyvalue_basic_pb2 as basic
 from prism.interfaces.keyvalue import keyvalue_basic_pb2_grpc as basic_grpc
 from prism.interfaces.keyvalue import keyvalue_scan_pb2 as scan
 from prism.interfaces.keyvalue import keyvalue_scan_pb2_grpc as scan_grpc
 from tests.integration.test_moves import BACKENDS, Cluster, Load
+
+pytestmark = pytest.mark.serial
 
 
 async def contents(address: str, name: str) -> dict[str, bytes]:

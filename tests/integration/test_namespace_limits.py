@@ -20,6 +20,8 @@ from tests.services.proxy import proxy
 from tests.support.echo import CHAT, FRESH, HANG, SINK, STALL, UNARY
 from tests.support.limited import decoded, echo_server, in_flight, keyvalue_server
 
+pytestmark = pytest.mark.serial
+
 EXHAUSTED = grpc.StatusCode.RESOURCE_EXHAUSTED
 LARGE = (*FRESH, ("grpc.max_send_message_length", -1))
 NAMESPACES = pytest.mark.parametrize("namespace", ["native", "servicer"])

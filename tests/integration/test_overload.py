@@ -26,6 +26,8 @@ from tests.support.fixed_capacity import FixedCapacity
 from tests.support.redis_stand_in import RedisStandIn
 from tests.support.snapshot_server import served
 
+pytestmark = pytest.mark.serial
+
 SOAK = bool(os.environ.get("PRISM_SOAK"))
 SCALE = 1.0 if SOAK else 0.25
 WARM_S, SECONDS = (2.0, 10.0) if SOAK else (0.8, 1.8)

@@ -20,7 +20,8 @@ from prism.interfaces.keyvalue import keyvalue_basic_pb2_grpc as rpc
 from tests.services import redis as service
 from tests.services.proxy import ProxyProcess, proxy
 
-pytestmark = pytest.mark.skipif(service.binary() is None, reason="redis-server is not to be had")
+pytestmark = [
+    pytest.mark.serial, pytest.mark.skipif(service.binary() is None, reason="redis-server is not to be had")]
 
 WAIT_S = 3.0
 CALLERS = 8

@@ -13,6 +13,8 @@ from prism.interfaces.keyvalue import keyvalue_basic_pb2 as pb
 from prism.interfaces.keyvalue import keyvalue_basic_pb2_grpc as rpc
 from tests.services.proxy import proxy
 
+pytestmark = pytest.mark.serial
+
 
 async def test_what_came_during_a_standstill_is_not_executed() -> None:
     async with proxy("--limit", "standstill_s=3") as process, grpc.aio.insecure_channel(process.address) as channel:

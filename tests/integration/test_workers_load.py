@@ -12,6 +12,8 @@ from tests.integration.test_drain_under_load import Load
 from tests.integration.test_workers import configuration, reloaded
 from tests.services.workers import WorkersProcess, workers
 
+pytestmark = pytest.mark.serial
+
 SOAK = os.environ.get("PRISM_SOAK") == "1"
 CLIENTS = 200 if SOAK else 24
 RESTARTS = 20 if SOAK else 3

