@@ -53,6 +53,7 @@ EXTENSIONS: dict[str, tuple[list[str], list[str]]] = {
     "refusal": ([], []),
     "resp": ([], []),
     "routing": ([], []),
+    "row_sum": ([], []),
     "servicer": ([], []),
     "session_options": ([], ["nghttp2"]),
     "trace_context": ([], []),

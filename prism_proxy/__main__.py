@@ -12,13 +12,17 @@ from prism_proxy.telemetry.standard_streams import open_standard_streams
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """Run the proxy until it is told to stop, or a `config` command; ends the process with exit code 0, 1 or 2."""
+    """Run the proxy until it is told to stop, or one command, such as `verify`; ends with exit code 0, 1 or 2."""
     open_standard_streams()
     given = sys.argv[1:] if arguments is None else arguments
     if given[:1] == ["config"]:
         from prism_proxy.configuration import commands
 
         sys.exit(commands.main(given[1:], dict(os.environ)))
+    if given[:1] == ["verify"]:
+        from prism_proxy.backends.sqlite import verify
+
+        sys.exit(verify.main(given[1:]))
     try:
         read = source(given)
         sys.exit(_run(read, read.load()))

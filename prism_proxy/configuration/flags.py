@@ -37,6 +37,9 @@ configuration file:
   prism-proxy config explain        show each setting in force and where it comes from
   prism-proxy config schema         the JSON Schema of the file, for editors
 
+files of SQLite namespaces:
+  prism-proxy verify FILE           report every damage to a file
+
 Every flag has an environment variable: --metrics-listen is PRISM_METRICS_LISTEN, repeatable ones are separated by
 commas; --drain-timeout is PRISM_DRAIN_TIMEOUT_SECONDS, --drain-lead PRISM_DRAIN_LEAD_SECONDS. Flags win over the
 environment, and it over the file.

@@ -259,7 +259,7 @@ async def test_a_reopened_file_ends_the_move_not_the_store(tmp_path: Path) -> No
 
         with pytest.raises(PrismError):
             await driver._writer.submit(lose_connection, 0)
-        while driver._writer.committer.down is not None:
+        while driver._writer.committer.outage.reason is not None:
             await asyncio.sleep(0.01)
         with pytest.raises(TooManyChangesError):
             await outgoing.changes()

@@ -10,6 +10,8 @@ from pathlib import Path
 import pytest
 
 from prism_proxy.__main__ import main
+from prism_proxy.backends.sqlite.config import SqliteConfig
+from prism_proxy.backends.sqlite.driver import SqliteDriver
 from prism_proxy.namespaces.status import NamespaceStatus, readiness
 from tests.services.proxy import ProxyProcess, proxy
 
@@ -53,6 +55,21 @@ async def test_another_namespace_that_is_served_keeps_the_process_ready(tmp_path
     memory = "  carts: {backends: {store: {driver: memstore}}}\n"
     async with proxy("--config", configured(tmp_path, tmp_path / "missing" / "orders.db", memory)) as process:
         assert (await ready_is(process, 200))["orders"]["health"] == "unhealthy"
+
+
+async def test_a_namespace_whose_every_read_is_data_loss_is_not_ready(tmp_path: Path) -> None:
+    file = tmp_path / "orders.db"
+    driver = SqliteDriver(SqliteConfig(str(file)))
+    await driver.open()
+    await driver.batch_set([(b"k%d" % index, b"the value") for index in range(50)])
+    await driver.close()
+    file.write_bytes(file.read_bytes().replace(b"the value", b"thE value"))
+    async with proxy("--config", configured(tmp_path, file)) as process:
+        status = (await ready_is(process, 503))["orders"]
+        assert "damaged" in status["message"]
+        assert str(file) in status["message"]
+        assert "of key 'k" in status["last_damage"]
+        assert any(line["level"] == "error" and line.get("path") == str(file) for line in process.lines)
 
 
 @pytest.mark.parametrize(("state", "health", "ready"), [

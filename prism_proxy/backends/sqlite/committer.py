@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol, TypeVar
 
 from prism_proxy.backends.sqlite.checkpointer import Checkpointer
+from prism_proxy.backends.sqlite.damage import Damage
 from prism_proxy.backends.sqlite.database import PAGE_BYTES, Database
 from prism_proxy.backends.sqlite.errors import (
     RETRY_AFTER_S,
@@ -26,7 +27,8 @@ from prism_proxy.backends.sqlite.errors import (
 )
 from prism_proxy.backends.sqlite.operations import Session, sweep
 from prism_proxy.backends.sqlite.outage import Outage
-from prism_proxy.errors import PrismError
+from prism_proxy.backends.sqlite.schema import keep_version, stored_version
+from prism_proxy.errors import PrismError, StatusCode
 
 ResultT = TypeVar("ResultT")
 Operation = Callable[[Session], ResultT]
@@ -79,6 +81,8 @@ class Committer:
         self._version = 0
         self._uncopied = 0
         self.counters = Counters()
+        self._unswept: set[int] = set()
+        self.damage = Damage()
         self.outage = Outage(lambda: database.path)
         self.full = False
 
@@ -89,14 +93,16 @@ class Committer:
         self._retry_at = time.monotonic() + RETRY_AFTER_S
         try:
             connection = self._database.open_writer()
-            (stored,) = connection.execute("SELECT value FROM counter WHERE name = 'version'").fetchone()
+            stored = stored_version(connection)
+            self.damage.look(connection, first=True)
         except sqlite3.Error as error:
             self.outage.begin(meaning(error, "not_executed") or cannot_open(error))
         except OSError as error:
             self.outage.begin(cannot_open(error))
         except PrismError as error:
             self.outage.begin(error)
-            raise
+            if error.code is not StatusCode.DATA_LOSS:
+                raise
         else:
             self._version = max(self._version, stored)
             self._connection = connection
@@ -117,6 +123,7 @@ class Committer:
                 self.open()
         if self._connection is not None and now >= self._sweep_at:
             self._sweep_at = now + SWEEP_SECONDS
+            self.damage.look(self._connection)
             if self._is_in_place(self._connection):
                 self._sweep(self._connection)
 
@@ -195,6 +202,7 @@ class Committer:
                 raise
             result = Failed(meaning(error, "not_executed") or error)
         except _DEFECTS as error:
+            self.damage.met(error)
             result = Failed(error)
         if isinstance(result, Failed):
             connection.execute("ROLLBACK TO request")
@@ -208,7 +216,7 @@ class Committer:
         if connection.total_changes == session.changes_before:
             return False
         self._version = session.version + 1
-        connection.execute("UPDATE counter SET value = ? WHERE name = 'version'", (self._version,))
+        keep_version(connection, self._version)
         return True
 
     def _checkpoint(self, connection: sqlite3.Connection) -> None:
@@ -227,7 +235,7 @@ class Committer:
             if connection.execute("SELECT 1 FROM kv WHERE expires <= ? LIMIT 1", (now_ms,)).fetchone() is None:
                 return
             connection.execute("BEGIN IMMEDIATE")
-            gone = sweep(Session(connection, now_ms, self._version), SWEEP_KEYS)
+            gone = sweep(Session(connection, now_ms, self._version), SWEEP_KEYS, self._unswept)
             connection.execute("COMMIT")
         except sqlite3.Error as error:
             self._broke(connection, error)

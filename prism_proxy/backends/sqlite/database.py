@@ -4,26 +4,18 @@ from __future__ import annotations
 
 import os
 import sqlite3
+from dataclasses import replace
 from pathlib import Path
 
 from prism_proxy.backends.sqlite.config import SqliteConfig
-from prism_proxy.backends.sqlite.header import APPLICATION, FORMAT
+from prism_proxy.backends.sqlite.header import HEADER_BYTES, parse
 from prism_proxy.backends.sqlite.lock import FileLock
+from prism_proxy.backends.sqlite.schema import header_damaged, prepare
 from prism_proxy.errors import PrismError, StatusCode
 
 PAGE_BYTES = 4096
-_SCHEMA = """
-CREATE TABLE kv (
-    id INTEGER PRIMARY KEY,
-    key BLOB NOT NULL UNIQUE,
-    version INTEGER NOT NULL,
-    expires INTEGER,
-    value BLOB NOT NULL
-);
-CREATE INDEX kv_expires ON kv (expires) WHERE expires IS NOT NULL;
-CREATE TABLE counter (name TEXT PRIMARY KEY, value INTEGER NOT NULL) WITHOUT ROWID;
-INSERT INTO counter VALUES ('version', 0);
-"""
+# codes of SQLite for a header that it cannot read; ERROR is for a form that it does not know
+_UNREADABLE = frozenset({sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_ERROR})
 
 
 class Database:
@@ -32,6 +24,7 @@ class Database:
     def __init__(self, config: SqliteConfig) -> None:
         self._config = config
         self._lock = FileLock(Path(config.path))
+        self._damaged: PrismError | None = None
 
     @property
     def path(self) -> Path:
@@ -41,8 +34,8 @@ class Database:
     def open_writer(self) -> sqlite3.Connection:
         """The connection that writes; the file has its form afterwards.
 
-        PrismError STORE_IN_USE, STORE_LINKED or STORE_FORMAT when the file is not for us; OSError and sqlite3.Error
-        when it cannot be reached now.
+        PrismError STORE_IN_USE, STORE_LINKED or STORE_FORMAT when the file is not for us, DATA_LOSS when it is damaged;
+        OSError and sqlite3.Error when it cannot be reached now.
         """
         if self._lock.held:
             self._lock.check()
@@ -56,15 +49,29 @@ class Database:
             connection.execute(f"PRAGMA synchronous={'FULL' if self._config.durability == 'synced' else 'NORMAL'}")
             if self._config.max_bytes:
                 connection.execute(f"PRAGMA max_page_count={max(self._config.max_bytes // PAGE_BYTES, 16)}")
-            self._prepare(connection)
+            prepare(connection, self.path)
+        except sqlite3.Error as error:
+            connection.close()
+            self._damaged = self._meaning(error)
+            if self._damaged is not None:
+                raise self._damaged from error
+            raise
+        except PrismError as error:
+            connection.close()
+            self._damaged = error if error.code is StatusCode.DATA_LOSS else None
+            raise
         except BaseException:
             connection.close()
             raise
+        self._damaged = None
         if self._lock.created:
             _sync_folder(self.path.parent)
         return connection
 
     def open_reader(self) -> sqlite3.Connection:
+        """PrismError DATA_LOSS while what `open_writer` found is damaged."""
+        if self._damaged is not None:
+            raise replace(self._damaged)
         connection = self._connect("rw")
         connection.execute("PRAGMA query_only=1")
         return connection
@@ -84,28 +91,27 @@ class Database:
         self._lock.release()
 
     def _connect(self, mode: str) -> sqlite3.Connection:
-        return sqlite3.connect(
+        connection = sqlite3.connect(
             f"{self.path.as_uri()}?mode={mode}", uri=True, isolation_level=None, check_same_thread=False,
             timeout=self._config.busy_timeout_s, cached_statements=64)
+        connection.text_factory = _text
+        return connection
 
-    def _prepare(self, connection: sqlite3.Connection) -> None:
-        """Make the tables of a new file, or refuse one that is not ours."""
-        (form,) = connection.execute("PRAGMA user_version").fetchone()
-        (application,) = connection.execute("PRAGMA application_id").fetchone()
-        (tables,) = connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
-        if (form, application) == (FORMAT, APPLICATION):
-            return
-        if form or application or tables:
-            raise PrismError(
-                StatusCode.FAILED_PRECONDITION, "STORE_FORMAT",
-                f"{self.path} holds another program's data, or a newer format ({form}, known is {FORMAT}): give this "
-                "namespace another path, or update", {"outcome": "not_executed"})
-        connection.execute("BEGIN IMMEDIATE")
-        for statement in _SCHEMA.split(";"):
-            connection.execute(statement)
-        connection.execute(f"PRAGMA application_id={APPLICATION}")
-        connection.execute(f"PRAGMA user_version={FORMAT}")
-        connection.execute("COMMIT")
+    def _meaning(self, error: sqlite3.Error) -> PrismError | None:
+        """DATA_LOSS when the file's first bytes are the reason."""
+        if (getattr(error, "sqlite_errorcode", None) or 0) & 0xFF not in _UNREADABLE:
+            return None
+        header = parse(os.pread(self._lock.descriptor, HEADER_BYTES, 0))
+        if header is not None and header.of_no_database:
+            return PrismError(
+                StatusCode.DATA_LOSS, "STORE_CORRUPT", f"{self.path} is no SQLite database: check the path",
+                {"outcome": "not_executed"})
+        return header_damaged(self.path, str(error))
+
+
+def _text(stored: bytes) -> str:
+    """Damaged text is text still, so that it is judged with its row."""
+    return stored.decode("utf-8", "surrogateescape")
 
 
 def _sync_folder(folder: Path) -> None:

@@ -33,8 +33,9 @@ class SqliteDriver:
         self._config = config
         self._clock = clock
         self._database = Database(config)
-        self._readers = Readers(self._database, config.readers, config.max_queued)
         self._writer = Writer(self._database, config.max_queued, config.max_queued_bytes, clock)
+        self._damage = self._writer.committer.damage
+        self._readers = Readers(self._database, config.readers, config.max_queued, self._damage)
 
     # --- life -------------------------------------------------------------------------------------------------------
 
@@ -73,6 +74,15 @@ class SqliteDriver:
         down = committer.outage.reason
         if down is not None:
             return HealthReport(Health.UNHEALTHY, f"{self._database.path}: {down.message}", details)
+        damage = self._damage
+        if damage.rows:
+            details |= {"damaged_reads": str(damage.rows), "last_damage": damage.last}
+        if damage.everywhere:
+            return HealthReport(Health.UNHEALTHY, f"{self._database.path}: everything that was looked at is damaged: "
+                                                  "restore the file from a backup", details)
+        if damage.rows:
+            return HealthReport(Health.DEGRADED, f"{self._database.path} is damaged in places: prism-proxy verify "
+                                                 f"{self._database.path} lists them", details)
         if committer.full:
             return HealthReport(Health.DEGRADED, "full: free disk space, delete keys, or raise max_bytes", details)
         if checkpointer.error:

@@ -13,6 +13,7 @@ from functools import partial
 from prism_proxy._native.record_digest import hashes_of, sum_of
 from prism_proxy.backends.sqlite.operations import Session
 from prism_proxy.backends.sqlite.readers import Readers
+from prism_proxy.backends.sqlite.rows import check_row, row_of
 from prism_proxy.backends.sqlite.writer import Writer
 from prism_proxy.contracts.movable import NEVER, Digest, Record, Span, TooManyChangesError
 
@@ -145,10 +146,9 @@ def _changes(session: Session) -> list[Record] | None:
     records: list[Record] = []
     size = 0
     for (key,) in connection.execute("SELECT key FROM changed LIMIT ?", (CHANGED_RECORDS,)).fetchall():
-        row = connection.execute(
-            "SELECT value, ifnull(expires, 0) FROM kv WHERE key = ? AND (expires IS NULL OR expires > ?)",
-            (key, session.now_ms)).fetchone()
-        value, expires = row or (None, NEVER)
+        row = row_of(connection, key)
+        value, expires = (row.value, row.expires or NEVER) if row is not None and row.live(session.now_ms) else (
+            None, NEVER)
         records.append((key, value, expires))
         size += len(key) + len(value or b"")
         if size > PAGE_BYTES:
@@ -161,23 +161,25 @@ def _forget_keys(connection: sqlite3.Connection, records: Sequence[Record]) -> N
     connection.executemany("DELETE FROM changed WHERE key = ?", [(key,) for key, _, _ in records])
 
 
-def _rows(connection: sqlite3.Connection, span: Span, later: int, limit: int) -> sqlite3.Cursor:
+def _rows(connection: sqlite3.Connection, span: Span, later: int, limit: int, more: str = "") -> sqlite3.Cursor:
     """Records of a span that never expire, or later, in order; all with the limit -1."""
     bounds = [(f" AND key {operator} ?", key) for operator, key in ((">", span.after), ("<=", span.until))
               if key is not None]
     return connection.execute(
-        "SELECT key, value, ifnull(expires, 0) FROM kv WHERE (expires IS NULL OR expires > ?)"
+        f"SELECT key, value, ifnull(expires, 0){more} FROM kv WHERE (expires IS NULL OR expires > ?)"
         f"{''.join(condition for condition, _ in bounds)} ORDER BY key LIMIT ?",
         (later, *(key for _, key in bounds), limit))
 
 
 def _page(connection: sqlite3.Connection, span: Span, now_ms: int) -> tuple[list[Record], bytes | None]:
-    """The first records of a span, and the last key of them, or that of the span where these were all."""
-    rows = _rows(connection, span, now_ms, PAGE_RECORDS)
+    """The first records of a span, and the last key of them, or that of the span where these were all. A damaged record
+    is told of rather than moved."""
+    rows = _rows(connection, span, now_ms, PAGE_RECORDS, ", version, sum")
     records: list[Record] = []
     size = 0
     try:
-        for key, value, expires in rows:
+        for key, value, expires, version, stored in rows:
+            check_row(key, value, version, None if expires == NEVER else expires, stored)
             records.append((key, value, expires))
             size += len(key) + len(value)
             if len(records) == PAGE_RECORDS or size > PAGE_BYTES:

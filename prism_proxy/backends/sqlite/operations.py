@@ -8,10 +8,12 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Iterable, Mapping, Sequence
 
+from prism_proxy._native.row_sum import head_holds, row_sum
+from prism_proxy.backends.sqlite.rows import Head, head_of, row_of
 from prism_proxy.models.keyvalue.contract import CasResult
 
 FOREVER_MS = 2**62
-_LIVE = "(expires IS NULL OR expires > ?)"
+KEPT_ROWS = 10_000  # damaged rows that a sweep passes over
 
 
 class Session:
@@ -29,9 +31,9 @@ class Session:
     def put(self, key: bytes, value: bytes, expires: int | None = None) -> None:
         self.version += 1
         self.connection.execute(
-            "INSERT INTO kv (key, version, expires, value) VALUES (?, ?, ?, ?) ON CONFLICT (key) DO UPDATE SET"
-            " version = excluded.version, expires = excluded.expires, value = excluded.value",
-            (key, self.version, expires, value))
+            "INSERT INTO kv (key, version, expires, sum, value) VALUES (?, ?, ?, ?, ?) ON CONFLICT (key) DO UPDATE SET"
+            " version = excluded.version, expires = excluded.expires, sum = excluded.sum, value = excluded.value",
+            (key, self.version, expires, row_sum(key, value, self.version, expires), value))
 
     def find(self, key: bytes) -> tuple[bytes | None, int]:
         """Value and version; (None, 0) when there is no such key."""
@@ -41,14 +43,24 @@ class Session:
         gone = self.connection.execute("DELETE FROM kv WHERE key = ? RETURNING expires", (key,)).fetchall()
         return any(expires is None or expires > self.now_ms for (expires,) in gone)
 
+    def set_expiry(self, key: bytes, expires: int | None) -> Head | None:
+        """What the row was; None when there is no such key."""
+        head = head_of(self.connection, key)
+        if head is None or not head.live(self.now_ms):
+            return None
+        if head.expires != expires:
+            self.connection.execute(
+                "UPDATE kv SET expires = ?, sum = ? WHERE key = ?", (expires, head.with_expiry(key, expires), key))
+        return head
+
     def deadline(self, ttl: float) -> int:
         """Wall time in milliseconds, at most what for ever is."""
         return int(min(self.now_ms + max(ttl * 1000, 1), FOREVER_MS))
 
 
 def find(connection: sqlite3.Connection, key: bytes, now_ms: int) -> tuple[bytes | None, int]:
-    row = connection.execute(f"SELECT value, version FROM kv WHERE key = ? AND {_LIVE}", (key, now_ms)).fetchone()
-    return (None, 0) if row is None else row
+    row = row_of(connection, key)
+    return (None, 0) if row is None or not row.live(now_ms) else (row.value, row.version)
 
 
 def put(session: Session, key: bytes, value: bytes, ttl: float = 0) -> None:
@@ -71,15 +83,12 @@ def remove_all(session: Session, keys: Sequence[bytes]) -> list[bool]:
 def expire(session: Session, key: bytes, ttl: float) -> bool:
     if not ttl:
         return session.remove(key)
-    changed = session.connection.execute(
-        f"UPDATE kv SET expires = ? WHERE key = ? AND {_LIVE}", (session.deadline(ttl), key, session.now_ms))
-    return changed.rowcount == 1
+    return session.set_expiry(key, session.deadline(ttl)) is not None
 
 
 def persist(session: Session, key: bytes) -> bool:
-    changed = session.connection.execute(
-        "UPDATE kv SET expires = NULL WHERE key = ? AND expires > ?", (key, session.now_ms))
-    return changed.rowcount == 1
+    before = session.set_expiry(key, None)
+    return before is not None and before.expires is not None
 
 
 def compare_and_swap(session: Session, key: bytes, expected: bytes | None, value: bytes) -> CasResult:
@@ -105,9 +114,18 @@ def commit(session: Session, reads: Mapping[bytes, int], writes: Mapping[bytes, 
     return True
 
 
-def sweep(session: Session, limit: int) -> int:
-    """Delete up to `limit` keys whose expiry has passed; how many went."""
-    gone = session.connection.execute(
-        "DELETE FROM kv WHERE id IN (SELECT id FROM kv WHERE expires <= ? ORDER BY expires LIMIT ?)",
-        (session.now_ms, limit))
-    return gone.rowcount
+def sweep(session: Session, limit: int, damaged: set[int]) -> int:
+    """Delete up to `limit` keys whose expiry has passed; how many went. A row that is not what was stored stays, for
+    its expiry may be the damage; `damaged` remembers the ids of these."""
+    connection = session.connection
+    found = connection.execute(
+        "SELECT id, key, version, expires, sum FROM kv WHERE expires <= ? ORDER BY expires LIMIT ?",
+        (session.now_ms, limit + len(damaged))).fetchall()
+    due = []
+    for row, key, version, expires, stored in found:
+        if stored is None or head_holds(stored, key, version, expires):
+            due.append((row,))
+        elif len(damaged) < KEPT_ROWS:
+            damaged.add(row)
+    connection.executemany("DELETE FROM kv WHERE id = ?", due)
+    return len(due)

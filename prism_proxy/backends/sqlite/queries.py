@@ -7,6 +7,7 @@ import sqlite3
 from collections.abc import Sequence
 
 from prism_proxy.backends.sqlite.operations import find
+from prism_proxy.backends.sqlite.rows import check_head, check_row, head_of
 from prism_proxy.models.keyvalue.contract import check_batch_bytes
 
 _LIVE = "(expires IS NULL OR expires > ?)"
@@ -28,14 +29,15 @@ def get_all(connection: sqlite3.Connection, keys: Sequence[bytes], now_ms: int) 
 
 
 def exists(connection: sqlite3.Connection, key: bytes, now_ms: int) -> bool:
-    return connection.execute(f"SELECT 1 FROM kv WHERE key = ? AND {_LIVE}", (key, now_ms)).fetchone() is not None
+    head = head_of(connection, key)
+    return head is not None and head.live(now_ms)
 
 
 def ttl(connection: sqlite3.Connection, key: bytes, now_ms: int) -> float | None:
-    row = connection.execute(f"SELECT expires FROM kv WHERE key = ? AND {_LIVE}", (key, now_ms)).fetchone()
-    if row is None:
+    head = head_of(connection, key)
+    if head is None or not head.live(now_ms):
         return None
-    return math.inf if row[0] is None else (row[0] - now_ms) / 1000
+    return math.inf if head.expires is None else (head.expires - now_ms) / 1000
 
 
 def scan(
@@ -44,12 +46,18 @@ def scan(
     """Up to `limit` items behind `after` in bytewise order, and whether that is all there is."""
     where, bounds = _range(prefix, after)
     rows = connection.execute(
-        f"SELECT key, {'value' if values else 'NULL'} FROM kv WHERE {where} AND {_LIVE} ORDER BY key LIMIT ?",
-        (*bounds, now_ms, limit + 1))
+        f"SELECT key, version, expires, sum, {'value' if values else 'NULL'} FROM kv WHERE {where} ORDER BY key",
+        bounds)
     items: list[tuple[bytes, bytes | None]] = []
     size = 0
     try:
-        for key, value in rows:
+        for key, version, expires, stored, value in rows:
+            if values:
+                check_row(key, value, version, expires, stored)
+            else:
+                check_head(key, version, expires, stored)
+            if expires is not None and expires <= now_ms:
+                continue
             if len(items) == limit or size > PAGE_BYTES:
                 return items, False
             items.append((key, value))
@@ -60,6 +68,7 @@ def scan(
 
 
 def count(connection: sqlite3.Connection, prefix: bytes, now_ms: int) -> int:
+    """Of keys by the index; no row is checked for damage."""
     where, bounds = _range(prefix, None)
     row: tuple[int] = connection.execute(
         f"SELECT count(*) FROM kv WHERE {where} AND {_LIVE}", (*bounds, now_ms)).fetchone()

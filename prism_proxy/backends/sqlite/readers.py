@@ -11,8 +11,10 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
+from prism_proxy.backends.sqlite.damage import Damage
 from prism_proxy.backends.sqlite.database import Database
 from prism_proxy.backends.sqlite.errors import breaks_connection, closed, overloaded
+from prism_proxy.errors import PrismError
 
 ResultT = TypeVar("ResultT")
 
@@ -20,8 +22,9 @@ ResultT = TypeVar("ResultT")
 class Readers:
     """`run` belongs to the loop. Connections are opened on first use and again after an error of the disk."""
 
-    def __init__(self, database: Database, threads: int, max_waiting: int) -> None:
+    def __init__(self, database: Database, threads: int, max_waiting: int, damage: Damage) -> None:
         self._database = database
+        self._damage = damage
         self._max_waiting = max_waiting
         self._executor = ThreadPoolExecutor(threads, "sqlite-reader")
         self._idle: list[sqlite3.Connection] = []  # append and pop are atomic
@@ -49,6 +52,10 @@ class Readers:
             return query(connection)
         except sqlite3.Error as error:
             broken = breaks_connection(error)
+            self._damage.met(error)
+            raise
+        except PrismError as error:
+            self._damage.met(error)
             raise
         finally:
             if broken:
