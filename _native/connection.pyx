@@ -236,6 +236,8 @@ cdef str format_peer(object transport):
     address = transport.get_extra_info("peername")
     if isinstance(address, tuple):
         host, port = address[0], address[1]
+        if host.startswith("::ffff:") and "." in host:      # IPv4, on a socket of both families
+            host = host[7:]
         return f"ipv6:%5B{host}%5D:{port}" if ":" in host else f"ipv4:{host}:{port}"
     return f"unix:{address or ''}"
 

@@ -49,7 +49,7 @@ async def run(source: ConfigurationSource, configuration: Configuration) -> int:
     telemetry = TelemetryServer(app.metrics.render, readiness)
     await app.open(configuration.namespaces)
     sockets = open_ports(config.listen, share_port=config.reuse_port)[0]
-    ports = [port_of(sock) for sock in sockets]
+    ports = [port_of(sock) for sock in sockets[:len(config.listen)]]
     if config.admin.joined:
         from prism_proxy.joining.member import make_member  # a proxy of its own needs no client of the admin
         from prism_proxy.moving.moves import Moves

@@ -16,7 +16,7 @@ from prism_proxy.contracts.driver import Declaration
 from prism_proxy.contracts.pattern import PatternDeclaration, SlotDeclaration
 from prism_proxy.interfaces.catalogue import catalogue
 from prism_proxy.namespaces.limits import LoadLimits
-from prism_proxy.namespaces.model import DEFAULT_PATTERN, NamespaceConfig, SlotConfig
+from prism_proxy.namespaces.model import DEFAULT_PATTERN, NAME_RULE, NamespaceConfig, SlotConfig, usable_name
 from prism_proxy.slots.options import SlotOptions
 
 _Filled = tuple[str, Any, SlotOptions | None]  # driver, its settings, and resilience where the slot has its own
@@ -58,8 +58,8 @@ class NamespacesReader:
         found = []
         for name, node in section.entries.items():
             key = f"{SECTION}.{name}"
-            if not 0 < len(name.encode()) <= 253 or not name.isprintable():
-                self._problems.add(section.keys[name], key, "is no name: it must be 1 to 253 bytes of printable text")
+            if not usable_name(name):
+                self._problems.add(section.keys[name], key, f"is no name: it must be {NAME_RULE}")
                 continue
             table = self._binder.table(node, key)
             config = self._namespace(name, table, key) if table is not None else None

@@ -15,7 +15,7 @@ from prism_proxy.configuration.flags import LIMITS, flag_of, flags, variable_of
 from prism_proxy.configuration.namespaces import option_groups
 from prism_proxy.configuration.shapes import ByName, Field, Group, Kind, Leaf, Many, Shape, fields_of
 from prism_proxy.contracts.pattern import SlotDeclaration
-from prism_proxy.namespaces.model import DEFAULT_PATTERN
+from prism_proxy.namespaces.model import DEFAULT_PATTERN, NAME_RULE
 from prism_proxy.settings import shown_value
 
 PAGE = "docs/reference/configuration.md"
@@ -91,7 +91,7 @@ def _proxy() -> Iterator[str]:
 
 
 def _namespaces() -> Iterator[str]:
-    yield "Keys of each namespace. Names are 1 to 253 bytes of printable text.\n\n"
+    yield f"Keys of each namespace. Names are {NAME_RULE}.\n\n"
     yield "| Key | Default | Allowed | Meaning |\n|---|---|---|---|\n"
     patterns = [standard.pattern(name) for name in standard.PATTERNS]
     yield (f"| `pattern` | {DEFAULT_PATTERN} | {', '.join(found.name for found in patterns)} | What the operations "

@@ -17,6 +17,14 @@ DEFAULT_PATTERN = "primitives"
 STORE = "store"
 
 
+NAME_RULE = "1 to 253 printable ASCII characters, without a space at either end"
+
+
+def usable_name(name: str) -> bool:
+    """Whether a client can send the name as metadata: HTTP carries ASCII and drops spaces around it."""
+    return 0 < len(name) <= 253 and name.isascii() and name.isprintable() and name == name.strip()
+
+
 @dataclass(frozen=True, slots=True)
 class SlotConfig:
     """`driver` is a name of `prism_proxy.standard.BACKENDS`, `config` an instance of its configuration class."""
@@ -38,8 +46,8 @@ class NamespaceConfig:
     limits: LoadLimits = field(default_factory=LoadLimits)
 
     def __post_init__(self) -> None:
-        if not 0 < len(self.name.encode()) <= 253 or not self.name.isprintable():
-            raise ValueError(f"namespace name {self.name!r} must be 1 to 253 bytes of printable text")
+        if not usable_name(self.name):
+            raise ValueError(f"namespace name {self.name!r} must be {NAME_RULE}")
 
     @classmethod
     def of_store(

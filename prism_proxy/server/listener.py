@@ -16,7 +16,7 @@ import socket
 import ssl
 import stat
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from prism_proxy._native.limits import NativeLimits
 from prism_proxy.server.limits import Limits
@@ -72,6 +72,16 @@ class Address:
         except ValueError:
             return False
 
+    @property
+    def families(self) -> list[Address]:
+        """The addresses to bind for this one, as grpc does: localhost is that of IPv4 and of IPv6, and 0.0.0.0 stands
+        for all addresses of both, where the machine has both."""
+        if self.unix_path is None and self.host == "localhost" and _available("::1"):
+            return [Address("127.0.0.1", self.port), Address("::1", self.port)]
+        if self.unix_path is None and self.host == "0.0.0.0" and _available("::"):
+            return [Address("::", self.port)]
+        return [self]
+
     def bind(self, *, share_port: bool) -> socket.socket:
         """A listening, non-blocking socket. OSError when the address is taken or not ours."""
         if self.unix_path is not None:
@@ -95,6 +105,30 @@ class Address:
             raise
         sock.setblocking(False)
         return sock
+
+
+def _available(host: str) -> bool:
+    """Whether the machine has this IPv6 address."""
+    try:
+        with socket.socket(socket.AF_INET6, socket.SOCK_STREAM) as probe:
+            probe.bind((host, 0))
+    except OSError:
+        return False
+    return True
+
+
+def bind_all(address: Address, *, share_port: bool) -> list[socket.socket]:
+    """Listening sockets of all families of an address, on one port. OSError as `Address.bind`."""
+    sockets: list[socket.socket] = []
+    try:
+        for each in address.families:
+            port = sockets[0].getsockname()[1] if sockets else each.port
+            sockets.append(replace(each, port=port).bind(share_port=share_port))
+    except OSError:
+        for sock in sockets:
+            sock.close()
+        raise
+    return sockets
 
 
 def _remove_stale_socket(path: str) -> None:

@@ -12,17 +12,19 @@ import socket
 from collections.abc import Iterator, Sequence
 
 from prism_proxy.server.lifecycle import StartError
-from prism_proxy.server.listener import Address
+from prism_proxy.server.listener import Address, bind_all
 from prism_proxy.telemetry.http import TelemetryServer
 
 
 def open_ports(listen: Sequence[Address], *, workers: int = 1, share_port: bool) -> list[list[socket.socket]]:
-    """The listening sockets of each worker, in the order of `listen`. StartError when an address cannot be had.
+    """The listening sockets of each worker, in the order of `listen`; behind them those of further families, where an
+    address stands for IPv4 and IPv6. StartError when an address cannot be had.
 
     Each worker has its own queue at a TCP port (SO_REUSEPORT); workers share one socket at a Unix path. Unless
     `share_port`, another process that listens at the port is an error.
     """
-    columns = [_open(address, workers, share_port) for address in listen]
+    opened = [_open(address, workers, share_port) for address in listen]
+    columns = [columns[0] for columns in opened] + [column for columns in opened for column in columns[1:]]
     return [list(row) for row in zip(*columns, strict=True)]
 
 
@@ -55,18 +57,21 @@ def close_ports(rows: Sequence[Sequence[socket.socket]]) -> None:
                 os.unlink(name)
 
 
-def _open(address: Address, workers: int, share_port: bool) -> list[socket.socket]:
+def _open(address: Address, workers: int, share_port: bool) -> list[list[socket.socket]]:
+    """A column for each family of the address: the sockets of all workers, on one port."""
     with _explained(address):
         if address.unix_path is not None:
-            return [address.bind(share_port=False)] * workers
+            return [[address.bind(share_port=False)] * workers]
         if workers == 1:
-            return [address.bind(share_port=share_port)]
+            return [[sock] for sock in bind_all(address, share_port=share_port)]
         if not share_port and address.port:
             # With SO_REUSEPORT the kernel would let us in beside a process of the same user.
-            address.bind(share_port=False).close()
-        first = address.bind(share_port=True)
-        same = Address(address.host, port_of(first))
-        return [first, *(same.bind(share_port=True) for _ in range(workers - 1))]
+            for probe in bind_all(address, share_port=False):
+                probe.close()
+        first = bind_all(address, share_port=True)
+        same = Address(address.host, port_of(first[0]))
+        rows = [first, *(bind_all(same, share_port=True) for _ in range(workers - 1))]
+        return [list(column) for column in zip(*rows, strict=True)]
 
 
 @contextlib.contextmanager

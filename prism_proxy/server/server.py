@@ -27,7 +27,7 @@ from prism_proxy._native.servicer import ServicerHandler
 from prism_proxy._native.wire import percent_encode
 from prism_proxy.errors import PrismError, StatusCode, describe
 from prism_proxy.server.limits import Limits
-from prism_proxy.server.listener import Address, Listener
+from prism_proxy.server.listener import Address, Listener, bind_all
 from prism_proxy.server.sync_servicer import adapt
 from prism_proxy.server.tls import TlsConfig, TlsContexts, TlsError
 
@@ -110,7 +110,9 @@ class Server:
         that hold for one caller do not hold for them.
         """
         contexts = TlsContexts(tls) if tls is not None else None
-        return self._listen(address.bind(share_port=share_port), contexts, owned=True, trusted=trusted)
+        ports = [self._listen(sock, contexts, owned=True, trusted=trusted)
+                 for sock in bind_all(address, share_port=share_port)]
+        return ports[0]
 
     def adopt(self, sock: socket.socket, tls: TlsConfig | None, *, owned: bool, trusted: bool = False) -> int:
         """Serve a socket that listens already, `trusted` as in `bind`; returns its port. TlsError as `bind`.

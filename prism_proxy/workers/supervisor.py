@@ -101,7 +101,7 @@ class Supervisor:
             await self._join()
         self._lifecycle.enter(State.RUNNING)
         self._reloader.start()
-        self._log.info("serving", version=__version__, ports=[port_of(sock) for sock in self._ports[0]],
+        self._log.info("serving", version=__version__, ports=self._port_numbers(),
                        metrics_port=metrics_port, pid=os.getpid(), workers=self._config.workers,
                        namespaces=list(self._fleet.board.states()))
         gone = asyncio.ensure_future(self._fleet.given_up.wait())
@@ -117,6 +117,10 @@ class Supervisor:
             internal_socket=self._internal.sockets[worker].fileno(), internal_paths=self._internal.paths,
             gates=self._page.fd)
 
+    def _port_numbers(self) -> list[int]:
+        """In the order of `config.listen`."""
+        return [port_of(sock) for sock in self._ports[0][:len(self._config.listen)]]
+
     async def _join(self) -> None:
         from prism_proxy.joining.member import make_member  # a proxy of its own needs no client of the admin
         from prism_proxy.moving.moves import Moves
@@ -124,7 +128,7 @@ class Supervisor:
 
         self._moves = Moves(FleetCarriers(self._fleet))
         self._member = make_member(
-            self._config, [port_of(sock) for sock in self._ports[0]], self._namespaces, self._serve_namespaces,
+            self._config, self._port_numbers(), self._namespaces, self._serve_namespaces,
             self._fleet.end_calls, lambda: self._fleet.metrics.families(self._own()), self._fleet.board.states,
             self._moves, self._fleet.set_partition_map)
         await self._member.start()

@@ -6,7 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from prism_proxy.server.listener import Address
+from prism_proxy.server.lifecycle import StartError
+from prism_proxy.server.listener import Address, bind_all
+from prism_proxy.server.ports import close_ports, open_ports, port_of
 
 
 @pytest.mark.parametrize(("text", "host", "port", "shown"), [
@@ -76,3 +78,43 @@ def test_bound_sockets_do_not_block() -> None:
     assert sock.getblocking() is False
     assert sock.getsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT) == 0
     sock.close()
+
+
+def listens(host: str, port: int) -> bool:
+    try:
+        socket.create_connection((host, port), timeout=2).close()
+    except OSError:
+        return False
+    return True
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+@pytest.mark.parametrize("host", ["localhost", "0.0.0.0", "[::]"])
+def test_both_families_are_bound(host: str, workers: int) -> None:
+    rows = open_ports([Address.parse(f"{host}:0"), Address.parse("127.0.0.1:0")], workers=workers, share_port=False)
+    try:
+        first, second = (port_of(sock) for sock in rows[0][:2])
+        assert first != second
+        assert {port_of(row[0]) for row in rows} == {first}
+        assert [port_of(sock) for sock in rows[0][2:]] == ([first] if host == "localhost" else [])
+        assert listens("127.0.0.1", first)
+        assert listens("::1", first) == socket.has_ipv6
+        with pytest.raises(StartError):
+            open_ports([Address("127.0.0.1", first)], share_port=False)
+    finally:
+        close_ports(rows)
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "[::1]"])
+def test_an_address_of_one_family_is_that_alone(host: str) -> None:
+    (found,) = bind_all(Address.parse(f"{host}:0"), share_port=False)
+    with found:
+        assert listens("127.0.0.1", found.getsockname()[1]) == (host == "127.0.0.1")
+
+
+def test_localhost_is_refused_when_one_family_is_taken() -> None:
+    with Address.parse("[::1]:0").bind(share_port=False) as taken:
+        port = taken.getsockname()[1]
+        with pytest.raises(OSError, match="in use"):
+            bind_all(Address("localhost", port), share_port=False)
+        assert not listens("127.0.0.1", port)

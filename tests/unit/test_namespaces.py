@@ -83,10 +83,14 @@ def test_a_bad_configuration_is_refused_whole(configs: list[NamespaceConfig]) ->
         build(1, configs, make_driver)
 
 
-@pytest.mark.parametrize("name", ["", "x" * 254, "line\nbreak", "nul\x00"])
-def test_names_are_short_printable_text(name: str) -> None:
-    with pytest.raises(ValueError, match="namespace name"):
+@pytest.mark.parametrize("name", ["", "x" * 254, "line\nbreak", "nul\x00", "größe", " lead", "trail ", "\u00a0"])
+def test_names_that_no_client_can_send_are_refused(name: str) -> None:
+    with pytest.raises(ValueError, match=r"namespace name .* must be 1 to 253 printable ASCII characters"):
         config(name)
+
+
+def test_names_may_have_all_else() -> None:
+    assert config("a b/C:~!").name == "a b/C:~!"
 
 
 def test_every_built_in_backend_can_be_imported() -> None:

@@ -222,4 +222,4 @@ def _cursor_after(key: bytes) -> bytes:
 
 def _nanoseconds(seconds: float) -> int:
     """Longer than the store's clock can count is for ever, as far as a process lives."""
-    return min(int(seconds * 1e9), 2**62)
+    return min(int(seconds * 1e9), 2**63 - 1)

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import AsyncIterator, Callable, Sequence
-from typing import Protocol
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from typing import Protocol, TypeVar
 
 from prism_proxy.contracts.driver import Driver
 from prism_proxy.errors import PrismError, invalid
@@ -24,6 +24,7 @@ from prism_proxy.slots.slot import Slot
 
 NO_EXPIRY = -1
 NO_KEY = -2
+_T = TypeVar("_T")
 
 
 class KeyValueStore(KeyValueDriver, Driver, Protocol):
@@ -118,29 +119,41 @@ class KeyValueModel(Part):
     ) -> list[PrismError | None]:
         """One result an item, in order; of a repeated key the last value wins. Not atomic."""
         validation.batch(items, "requests")
-        results: list[PrismError | None] = [None] * len(items)
-        valid: list[tuple[bytes, bytes]] = []
-        positions: list[int] = []
-        for position, (key, value) in enumerate(items):
-            try:
-                valid.append((self.key(key), value))
-                positions.append(position)
-            except PrismError as error:
-                results[position] = error
+        keys, errors = self._keys([key for key, _ in items])
+        valid = [(key, value) for key, (_, value) in zip(keys, items, strict=True) if key is not None]
         stored = await self._slot.call(operations.BATCH_SET, caller, self._driver.batch_set, valid)
-        for position, result in zip(positions, stored, strict=True):
-            results[position] = result
-        return results
+        return _with_errors(stored, errors)
 
-    async def batch_get(self, keys: Sequence[str], caller: Caller | None = None) -> list[bytes | None]:
+    async def batch_get(
+        self, keys: Sequence[str], caller: Caller | None = None
+    ) -> list[bytes | PrismError | None]:
+        """One result a key, in order; None when there is no such key."""
         validation.batch(keys, "keys")
-        encoded = [self.key(key) for key in keys]
-        return await self._slot.call(operations.BATCH_GET, caller, self._driver.batch_get, encoded)
+        encoded, errors = self._keys(keys)
+        valid = [key for key in encoded if key is not None]
+        return _with_errors(
+            await self._slot.call(operations.BATCH_GET, caller, self._driver.batch_get, valid), errors)
 
-    async def batch_delete(self, keys: Sequence[str], caller: Caller | None = None) -> list[bool]:
+    async def batch_delete(self, keys: Sequence[str], caller: Caller | None = None) -> list[bool | PrismError]:
+        """One result a key, in order; True when it existed."""
         validation.batch(keys, "keys")
-        encoded = [self.key(key) for key in keys]
-        return await self._slot.call(operations.BATCH_DELETE, caller, self._driver.batch_delete, encoded)
+        encoded, errors = self._keys(keys)
+        valid = [key for key in encoded if key is not None]
+        return _with_errors(
+            await self._slot.call(operations.BATCH_DELETE, caller, self._driver.batch_delete, valid), errors)
+
+    def _keys(self, texts: Sequence[str]) -> tuple[list[bytes | None], list[PrismError | None]]:
+        """The keys of a batch; None with the error beside it for one that cannot be used, which costs its item only."""
+        keys: list[bytes | None] = []
+        errors: list[PrismError | None] = []
+        for text in texts:
+            try:
+                keys.append(self.key(text))
+                errors.append(None)
+            except PrismError as error:
+                keys.append(None)
+                errors.append(error)
+        return keys, errors
 
     # --- cas --------------------------------------------------------------------------------------------------------
 
@@ -179,3 +192,9 @@ class KeyValueModel(Part):
         if not done:
             raise transaction.conflict()
         return len(transaction.writes)
+
+
+def _with_errors(results: Iterable[_T], errors: Sequence[PrismError | None]) -> list[_T | PrismError]:
+    """The results of a batch in the order of its items: those of valid items, and the errors of the others."""
+    valid = iter(results)
+    return [next(valid) if error is None else error for error in errors]

@@ -9,7 +9,8 @@ from prism_proxy.errors import PrismError, invalid
 
 MAX_KEY_BYTES = 64 * 1024
 MAX_BATCH_ITEMS = 10_000
-MAX_TTL_SECONDS = 2**53  # whole seconds that a double still counts exactly
+# 285 years: what a store that counts nanoseconds in 64 bits can hold. One bound for all stores, so that none cuts.
+MAX_TTL_SECONDS = 9_000_000_000
 NARROW_KEY = re.compile(r"[a-zA-Z0-9:_-]+")
 
 
@@ -58,6 +59,6 @@ def limit(value: int) -> int:
 
 def ttl(seconds: int) -> int:
     if not 0 <= seconds <= MAX_TTL_SECONDS:
-        raise invalid("ttl_seconds", f"ttl_seconds is {seconds}; use 0 to expire now, or a positive number",
-                      constraint=f"0 to {MAX_TTL_SECONDS}")
+        raise invalid("ttl_seconds", f"ttl_seconds is {seconds}; use 0 to expire now, or at most "
+                      f"{MAX_TTL_SECONDS}; Persist removes an expiry", constraint=f"0 to {MAX_TTL_SECONDS}")
     return seconds

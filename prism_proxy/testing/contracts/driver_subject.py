@@ -96,11 +96,12 @@ class DriverSubject:
         results = await self._call(self._driver.batch_set([(key.encode(), value) for key, value in items]))
         return [str(error or "") for error in results]
 
-    async def batch_get(self, keys: Sequence[str]) -> list[bytes | None]:
-        return await self._call(self._driver.batch_get([key.encode() for key in keys]))
+    async def batch_get(self, keys: Sequence[str]) -> list[bytes | str | None]:
+        return list(await self._call(self._driver.batch_get([key.encode() for key in keys])))
 
-    async def batch_delete(self, keys: Sequence[str]) -> None:
+    async def batch_delete(self, keys: Sequence[str]) -> list[str]:
         assert len(await self._call(self._driver.batch_delete([key.encode() for key in keys]))) == len(keys)
+        return [""] * len(keys)
 
     async def compare_and_swap(self, key: str, expected: bytes | None, value: bytes) -> Compared:
         result = await self._call(self._driver.compare_and_swap(key.encode(), expected, value))

@@ -23,7 +23,7 @@ async def _in_transaction(store: KeyValueSubject, key: str, value: bytes | None)
         await store.set_in_transaction(transaction, key, value)
 
 
-# every method that takes a key: (method, interface, call)
+# every method that takes one key: (method, interface, call)
 WITH_KEY: list[tuple[str, str, Call]] = [
     ("Set", keyvalue.BASIC, lambda store, key: store.set(key, b"v")),
     ("Get", keyvalue.BASIC, lambda store, key: store.get(key)),
@@ -32,8 +32,6 @@ WITH_KEY: list[tuple[str, str, Call]] = [
     ("Expire", keyvalue.TTL, lambda store, key: store.expire(key, 1)),
     ("GetTTL", keyvalue.TTL, lambda store, key: store.get_ttl(key)),
     ("Persist", keyvalue.TTL, lambda store, key: store.persist(key)),
-    ("BatchGet", keyvalue.BATCH, lambda store, key: store.batch_get(["ok", key])),
-    ("BatchDelete", keyvalue.BATCH, lambda store, key: store.batch_delete(["ok", key])),
     ("CompareAndSwap", keyvalue.CAS, lambda store, key: store.compare_and_swap(key, None, b"v")),
     ("CompareAndDelete", keyvalue.CAS, lambda store, key: store.compare_and_delete(key, b"v")),
     ("SetInTransaction", keyvalue.TRANSACTIONAL, lambda store, key: _in_transaction(store, key, b"v")),
@@ -64,6 +62,22 @@ class KeyValueRulesSuite:
         assert [index for index, error in enumerate(errors) if error] == [3, 7]
         assert all("INVALID_KEY" in error for error in errors if error)
         assert await layered_store.batch_get(["key2", "key8", "key3"]) == [b"v", b"v", None]
+        found = await layered_store.batch_get(["key2", "", "nothing", TOO_LONG, "key8"])
+        assert [found[0], found[2], found[4]] == [b"v", None, b"v"]
+        assert all(isinstance(error, str) and "INVALID_KEY" in error for error in (found[1], found[3]))
+        errors = await layered_store.batch_delete(["key2", "", "nothing", TOO_LONG, "key8"])
+        assert [index for index, error in enumerate(errors) if error] == [1, 3]
+        assert all("INVALID_KEY" in error for error in errors if error)
+        assert await layered_store.batch_get(["key2", "key8", "key4"]) == [None, None, b"v"]
+
+    async def test_IFC3_a_ttl_that_no_store_can_hold_is_refused(self, layered_store: KeyValueSubject) -> None:
+        await layered_store.set("key", b"v")
+        for seconds in (9_000_000_001, 2**53, 2**63 - 1):
+            with refused(INVALID, field="ttl_seconds"):
+                await layered_store.expire("key", seconds)
+        assert await layered_store.get_ttl("key") == -1
+        assert await layered_store.expire("key", 9_000_000_000)
+        assert 9_000_000_000 - 10 < await layered_store.get_ttl("key") <= 9_000_000_000, "kept, not cut"
 
     async def test_IFC3_prefixes_are_bounded(self, layered_store: KeyValueSubject) -> None:
         with refused(INVALID, "INVALID_KEY", "prefix"):

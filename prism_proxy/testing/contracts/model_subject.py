@@ -83,13 +83,14 @@ class ModelSubject:
         with self._using(keyvalue.BATCH) as model:
             return [str(error or "") for error in await model.batch_set(items)]
 
-    async def batch_get(self, keys: Sequence[str]) -> list[bytes | None]:
+    async def batch_get(self, keys: Sequence[str]) -> list[bytes | str | None]:
         with self._using(keyvalue.BATCH) as model:
-            return await model.batch_get(keys)
+            found = await model.batch_get(keys)
+            return [str(item) if isinstance(item, PrismError) else item for item in found]
 
-    async def batch_delete(self, keys: Sequence[str]) -> None:
+    async def batch_delete(self, keys: Sequence[str]) -> list[str]:
         with self._using(keyvalue.BATCH) as model:
-            await model.batch_delete(keys)
+            return [str(item) if isinstance(item, PrismError) else "" for item in await model.batch_delete(keys)]
 
     async def compare_and_swap(self, key: str, expected: bytes | None, value: bytes) -> Compared:
         with self._using(keyvalue.CAS) as model:

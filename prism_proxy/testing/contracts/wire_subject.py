@@ -103,15 +103,16 @@ class WireSubject:
         assert all(result.success != bool(result.error) for result in reply.results)
         return [result.error for result in reply.results]
 
-    async def batch_get(self, keys: Sequence[str]) -> list[bytes | None]:
+    async def batch_get(self, keys: Sequence[str]) -> list[bytes | str | None]:
         reply = await self._call(self._batch.BatchGet, batch.BatchGetRequest(keys=keys))
         assert reply.found_count == sum(result.found for result in reply.results)
-        return [_found(result) for result in reply.results]
+        return [result.error or _found(result) for result in reply.results]
 
-    async def batch_delete(self, keys: Sequence[str]) -> None:
+    async def batch_delete(self, keys: Sequence[str]) -> list[str]:
         reply = await self._call(self._batch.BatchDelete, batch.BatchDeleteRequest(keys=keys))
-        assert reply.all_success
-        assert [result.success for result in reply.results] == [True] * len(keys)
+        assert reply.all_success == all(result.success for result in reply.results)
+        assert all(result.success != bool(result.error) for result in reply.results)
+        return [result.error for result in reply.results]
 
     async def compare_and_swap(self, key: str, expected: bytes | None, value: bytes) -> Compared:
         request = cas.CompareAndSwapRequest(key=key, expected=expected, value=value)
