@@ -3,7 +3,7 @@ from libc.stdint cimport int64_t, uint8_t
 
 from prism_proxy._native.buffers cimport chunk_t
 from prism_proxy._native.core cimport GrpcSession, Method, RoutedMethod, ServerCore
-from prism_proxy._native.gated_request cimport GatedRequest
+from prism_proxy._native.quota_request cimport QuotaRequest
 from prism_proxy._native.messages cimport assembler_t
 from prism_proxy._native.metrics cimport MethodStats
 from prism_proxy._native.request_head cimport slice_t
@@ -13,7 +13,7 @@ from prism_proxy._native.routing cimport NativeRoute
 cdef class Handler:
     """Answers the calls of one method. Every upcall runs on the loop and must not raise."""
     cdef bint request_streaming
-    cdef bint spliced   # takes the request's bytes as they come, by `on_bytes`, instead of messages
+    cdef bint passthrough   # takes the request's bytes as they come, by `on_bytes`, instead of messages
     cdef bint accepts(self, NativeRoute route) noexcept
     cdef void on_start(self, ServerStream stream) noexcept
     cdef void on_message(self, ServerStream stream, const uint8_t* data, size_t n) noexcept
@@ -21,13 +21,13 @@ cdef class Handler:
     cdef void on_end(self, ServerStream stream) noexcept
     cdef void on_cancel(self, ServerStream stream, int code) noexcept
     cdef void on_output_drained(self, ServerStream stream) noexcept
-    cdef void decline(self, ServerStream stream, const uint8_t* data, size_t n) noexcept
+    cdef void fall_back(self, ServerStream stream, const uint8_t* data, size_t n) noexcept
 
 
 cdef Handler choose(NativeRoute route, Method method, RoutedMethod routed)
 
 
-cdef class ServerStream(GatedRequest):
+cdef class ServerStream(QuotaRequest):
     cdef GrpcSession connection
     cdef ServerCore core
     cdef Method method
@@ -42,7 +42,7 @@ cdef class ServerStream(GatedRequest):
     cdef size_t borrowed_length
     cdef assembler_t input
     cdef size_t queued_bytes
-    cdef int64_t held
+    cdef int64_t accounted
     cdef bint message_complete, inflating, end_pending, compressed
     cdef object pending
     # reply
@@ -59,9 +59,9 @@ cdef class ServerStream(GatedRequest):
     cdef void deliver(self, const uint8_t* data, size_t n, bint compressed) noexcept
     cdef void deliver_plain(self, const uint8_t* data, size_t n) noexcept
     cdef void inflate_later(self, bytes data)
-    cdef void hold(self, int64_t change) noexcept
-    cdef void received(self, size_t n) noexcept
-    cdef void taken(self, size_t n) noexcept
+    cdef void account(self, int64_t change) noexcept
+    cdef void credit_received(self, size_t n) noexcept
+    cdef void credit_taken(self, size_t n) noexcept
     cdef void start(self) noexcept
     cdef void handler_started(self) noexcept
     cdef void handler_finished(self) noexcept

@@ -23,8 +23,8 @@ from prism_proxy._native.buffers cimport (
 from prism_proxy._native.core cimport GrpcSession, Method, RoutedMethod
 from prism_proxy._native.h2 cimport H2_INTERNAL_ERROR
 from prism_proxy._native.clock cimport monotonic_ns
-from prism_proxy._native.gate cimport Gate
-from prism_proxy._native.gated_request cimport GatedRequest
+from prism_proxy._native.quota cimport NamespaceQuota
+from prism_proxy._native.quota_request cimport QuotaRequest
 from prism_proxy._native.limits cimport MESSAGE_SIZE, RECEIVE_BUDGET, REPLY_SIZE, NativeLimits
 from prism_proxy._native.messages cimport (
     ASSEMBLE_MESSAGE, ASSEMBLE_NO_MEMORY, ASSEMBLE_TOO_LARGE, assemble, assembler_in_message, message_length_of,
@@ -64,7 +64,7 @@ cdef class Handler:
     cdef void on_cancel(self, ServerStream stream, int code) noexcept: pass
     cdef void on_output_drained(self, ServerStream stream) noexcept: pass
 
-    cdef void decline(self, ServerStream stream, const uint8_t* data, size_t n) noexcept:
+    cdef void fall_back(self, ServerStream stream, const uint8_t* data, size_t n) noexcept:
         """Let the servicer serve this call from the start; `data` is its one request message."""
         cdef Handler servicer = <Handler>stream.method.servicer
         if servicer is None:
@@ -93,7 +93,7 @@ cdef Handler choose(NativeRoute route, Method method, RoutedMethod routed):
 
 
 @cython.no_gc
-cdef class ServerStream(GatedRequest):
+cdef class ServerStream(QuotaRequest):
     def __dealloc__(self):
         buffer_free(&self.input.message)
         if self.reply_chunk != NULL:
@@ -163,15 +163,15 @@ cdef class ServerStream(GatedRequest):
             if timeout == 0:
                 self.finish(DEADLINE_EXCEEDED, "Deadline Exceeded", None, None)
                 return
-        if (self.route is None or self.route.gate is None or self.forwarded == BY_WORKER
-                or self.enter_gate(self.route.gate)):
+        if (self.route is None or self.route.quota is None or self.forwarded == BY_WORKER
+                or self.enter_quota(self.route.quota)):
             self.handler.on_start(self)
 
-    cdef void refuse(self, Gate gate, int kind) noexcept:
+    cdef void refuse(self, NamespaceQuota quota, int kind) noexcept:
         """Answer a call that is over a limit of its namespace."""
         if self.session is None or self.answered:
             return
-        self.end_with(RESOURCE_EXHAUSTED, gate.refusal(kind, self.session.now_ns, self.core.describe_error))
+        self.end_with(RESOURCE_EXHAUSTED, quota.refusal(kind, self.session.now_ns, self.core.describe_error))
         if self.handler_active:
             self.handler.on_cancel(self, RESOURCE_EXHAUSTED)
 
@@ -180,11 +180,11 @@ cdef class ServerStream(GatedRequest):
         cdef Handler servicer = <Handler>self.method.servicer
         cdef bint streaming = servicer is None or servicer.request_streaming
         cdef size_t held = self.queued_bytes + more
-        if self.inflating or (self.handler.spliced and not streaming):
-            held = self.gated_bytes + more
+        if self.inflating or (self.handler.passthrough and not streaming):
+            held = self.quota_bytes + more
         elif self.message_complete or assembler_in_message(&self.input):
             held += self.input.message.length
-        return self.hold_at_gate(held, self.input.message_length, streaming)
+        return self.count_in_quota(held, self.input.message_length, streaming)
 
     # --- request messages ---------------------------------------------------------------------------------------
     cdef void on_data(self, const uint8_t* data, size_t n, bint last) noexcept:
@@ -192,8 +192,8 @@ cdef class ServerStream(GatedRequest):
         if self.answered or self.handler is None:
             self.consume(n)
             return
-        if self.handler.spliced:
-            if self.gate is not None and not self.count_bytes(n):
+        if self.handler.passthrough:
+            if self.quota is not None and not self.count_bytes(n):
                 self.consume(n)
                 return
             self.handler.on_bytes(self, data, n, last)
@@ -220,8 +220,8 @@ cdef class ServerStream(GatedRequest):
         cdef int64_t held
         cdef int rc
         cdef NativeLimits limits = self.core.limits
-        self.received(n)
-        if self.gate is not None and not self.count_bytes(n):
+        self.credit_received(n)
+        if self.quota is not None and not self.count_bytes(n):
             return
         while n and not self.answered:
             if self.message_complete:
@@ -229,7 +229,7 @@ cdef class ServerStream(GatedRequest):
                 return
             held = self.input.message.capacity
             rc = assemble(&self.input, &data, &n, <size_t>limits.max_message_bytes)
-            self.hold(self.input.message.capacity - held)
+            self.account(self.input.message.capacity - held)
             if rc == ASSEMBLE_MESSAGE:
                 if self.handler.request_streaming:
                     self.deliver(self.input.message.data, self.input.message.length, self.input.prefix[0])
@@ -240,7 +240,7 @@ cdef class ServerStream(GatedRequest):
                     f"Received message larger than max ({self.input.message_length} vs. {limits.max_message_bytes})")
             elif rc == ASSEMBLE_NO_MEMORY:
                 self.fail(RESOURCE_EXHAUSTED, "OUT_OF_MEMORY", "no memory for the request message")
-        if self.gate is not None:
+        if self.quota is not None:
             self.count_bytes(0)
 
     cdef void message_too_large(self, str what) noexcept:
@@ -262,7 +262,7 @@ cdef class ServerStream(GatedRequest):
             return
         if self.answered or self.handler is None:
             return
-        if self.handler.spliced:
+        if self.handler.passthrough:
             self.handler.on_end(self)
             return
         streaming = self.handler.request_streaming
@@ -314,10 +314,10 @@ cdef class ServerStream(GatedRequest):
         buffer_free(&out)
 
     cdef void deliver_plain(self, const uint8_t* data, size_t n) noexcept:
-        if self.gate is not None and not self.hold_at_gate(self.queued_bytes + n, n, self.handler.request_streaming):
+        if self.quota is not None and not self.count_in_quota(self.queued_bytes + n, n, self.handler.request_streaming):
             return
         self.handler.on_message(self, data, n)
-        if self.gate is not None and self.handler.request_streaming:
+        if self.quota is not None and self.handler.request_streaming:
             self.count_bytes(0)
 
     cdef void inflate_later(self, bytes data):
@@ -350,13 +350,13 @@ cdef class ServerStream(GatedRequest):
             self.end_pending = False
             self.handler.on_end(self)
 
-    cdef void hold(self, int64_t change) noexcept:
+    cdef void account(self, int64_t change) noexcept:
         """Account for memory that keeps request bytes."""
         if self.session is not None:
-            self.held += change
+            self.accounted += change
             self.core.bytes_held += change
 
-    cdef void received(self, size_t n) noexcept:
+    cdef void credit_received(self, size_t n) noexcept:
         """Return stream credit, unless the handler is behind or the process holds too much already."""
         if self.queued_bytes > <size_t>self.core.limits.stream_window // 2:
             self.withheld_credit += n
@@ -366,10 +366,10 @@ cdef class ServerStream(GatedRequest):
         else:
             self.consume(n)
 
-    cdef void taken(self, size_t n) noexcept:
+    cdef void credit_taken(self, size_t n) noexcept:
         """The handler took `n` queued bytes."""
         self.queued_bytes -= n
-        if self.gate is not None:
+        if self.quota is not None:
             self.count_bytes(0)
         if self.withheld_credit and self.queued_bytes <= <size_t>self.core.limits.stream_window // 2:
             self.consume(self.withheld_credit)
@@ -387,7 +387,7 @@ cdef class ServerStream(GatedRequest):
             self.handler_active = False
             self.core.handlers_running -= 1
             self.connection.handlers_running -= 1
-            self.leave_gate(self.session is None)
+            self.leave_quota(self.session is None)
 
     cdef void refuse_http(self, const char* status) noexcept:
         """Answer something that is no gRPC call, once it has ended: nothing of it is used before."""
@@ -596,5 +596,5 @@ cdef class ServerStream(GatedRequest):
             self.handler.on_cancel(self, CANCELLED)
         else:
             self.call = None    # breaks the cycle of a call whose handler never started
-        self.leave_gate(not self.handler_active)
-        self.hold(-self.held)   # what a cancelled handler gave back just now is no longer in it
+        self.leave_quota(not self.handler_active)
+        self.account(-self.accounted)   # what a cancelled handler gave back just now is no longer in it

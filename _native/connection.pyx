@@ -12,7 +12,7 @@ from prism_proxy._native.clock cimport monotonic_ns
 from prism_proxy._native.limits cimport (
     AGE, HANDSHAKE, HEADER_TIMEOUT, IDLE, KEEPALIVE, ZERO_WINDOW, NativeLimits,
 )
-from prism_proxy._native.request_head cimport BY_PROXY, BY_WORKER, belief_t
+from prism_proxy._native.request_head cimport BY_PROXY, BY_WORKER, peer_trust_t
 
 cdef enum:
     RESOURCE_EXHAUSTED = 8
@@ -30,7 +30,7 @@ cdef class ServerConnection(GrpcSession):
     cdef bint graceful, final_pending, final_due
     cdef str local_address
     cdef bint trusted
-    cdef belief_t belief
+    cdef peer_trust_t peer_trust
     cdef int64_t stream_limit
 
     def __init__(self, ServerCore core not None, bint trusted=False):
@@ -41,7 +41,7 @@ cdef class ServerConnection(GrpcSession):
         self.scheduler = core.scheduler
         self.guard = FloodGuard(core.limits, trusted)
         self.trusted = trusted
-        self.belief.level = BY_WORKER if trusted else 0
+        self.peer_trust.level = BY_WORKER if trusted else 0
         self.stream_limit = TRUSTED_STREAMS if trusted else core.limits.concurrent_streams
         self.open_session(True, self.stream_limit)
         if trusted:
@@ -52,11 +52,11 @@ cdef class ServerConnection(GrpcSession):
     def connection_made(self, transport):
         self.peer = format_peer(transport)
         self.ssl_object = transport.get_extra_info("ssl_object")
-        if self.core.peer_proof:
-            self.belief.proof = PyBytes_AS_STRING(self.core.peer_proof)
-            self.belief.proof_length = PyBytes_GET_SIZE(self.core.peer_proof)
-        elif self.core.peer_proof is not None and not self.trusted and (is_local(self.peer) or self.certified()):
-            self.belief.level = BY_PROXY
+        if self.core.peer_token:
+            self.peer_trust.peer_token = PyBytes_AS_STRING(self.core.peer_token)
+            self.peer_trust.peer_token_length = PyBytes_GET_SIZE(self.core.peer_token)
+        elif self.core.peer_token is not None and not self.trusted and (is_local(self.peer) or self.certified()):
+            self.peer_trust.level = BY_PROXY
         self.core.connections.add(self)
         if self.ssl_object is not None and self.ssl_object.selected_alpn_protocol() != "h2":
             transport.abort()
@@ -84,7 +84,7 @@ cdef class ServerConnection(GrpcSession):
         stream = ServerStream.__new__(ServerStream)
         stream.connection = self
         stream.core = self.core
-        stream.belief = &self.belief
+        stream.peer_trust = &self.peer_trust
         self.core.streams += 1
         return stream
 
@@ -173,7 +173,7 @@ cdef class ServerConnection(GrpcSession):
                 self.abort()
             return
         self.now_ns = now
-        if self.belief.proven and not self.trusted:
+        if self.peer_trust.token_shown and not self.trusted:
             self.trusted = self.guard.trusted = True    # another proxy: what its callers cancel is not its fault
         if not self.settings_seen and now - self.connected_ns > limits.handshake_ns:
             self.cut(HANDSHAKE, b"no SETTINGS within handshake_timeout_s")

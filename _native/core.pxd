@@ -10,7 +10,7 @@ from prism_proxy._native.routing cimport NativeRoute, RouteTable
 
 
 cdef class Method:
-    """A row of the method table. Its native handlers are asked in turn, the servicer serves what they decline."""
+    """A row of the method table. Its native handlers are asked in turn, the servicer serves the others."""
     cdef readonly bytes path
     cdef readonly str operation
     cdef readonly int index
@@ -43,7 +43,7 @@ cdef class ServerCore:
     cdef readonly int64_t bytes_held
     cdef readonly bint draining
     cdef public bint echoes_ids         # replies carry the caller's x-request-id
-    cdef public bytes peer_proof        # what other proxies show; empty believes this machine, None nobody
+    cdef public bytes peer_token        # what other proxies show; empty believes this machine, None nobody
     cdef public CallWatch watch         # hears of the end of calls, or None
     cdef object resolve, stats_for, describe_error, executor, on_idle
     cdef public object encode_shed      # makes `shed_trailers`, variants of what a shed call is told

@@ -19,7 +19,7 @@ class ServerCore:
     encode_shed: Callable[[], list[list[tuple[bytes, bytes]]]]
     draining: bool
     echoes_ids: bool
-    peer_proof: bytes | None
+    peer_token: bytes | None
     watch: CallWatch | None
     def __init__(
         self,

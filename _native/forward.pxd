@@ -25,8 +25,8 @@ cdef class ForwardCall(ForwardRequest):
     cdef bint repeatable(self) noexcept
     cdef void fail(self, int code, str message) noexcept
     cdef ServerStream leave(self)
-    cdef ForwardCall successor(self, ForwardHandler handler)
-    cdef bint relocate(self) noexcept
+    cdef ForwardCall retry_copy(self, ForwardHandler handler)
+    cdef bint reroute(self) noexcept
     cdef bint follow(self, bint again) noexcept
     cdef void serve_here(self) noexcept
 
@@ -45,7 +45,7 @@ cdef class ForwardConnection(H2Session):
 
 cdef class ForwardHandler(ForwardQueue):
     cdef readonly str peer
-    cdef bytes proof
+    cdef bytes peer_token
     cdef int level
     cdef object loop, want, failure, moved, timer
     cdef OutputScheduler scheduler

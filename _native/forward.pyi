@@ -30,7 +30,7 @@ class ForwardHandler(Handler):
         want: Callable[[], None],
         failure: Callable[[str, bool, str], Exception],
         moved: Callable[[str], None],
-        proof: bytes,
+        peer_token: bytes,
         worker: bool,
     ) -> None: ...
     def close(self) -> None: ...

@@ -64,8 +64,8 @@ cdef class ForwardCall(ForwardRequest):
         cdef size_t n
         if caller is not None and caller.queued_bytes > self.out_bytes:
             n = caller.queued_bytes - self.out_bytes
-            caller.hold(-<int64_t>n)
-            caller.taken(n)
+            caller.account(-<int64_t>n)
+            caller.credit_taken(n)
 
     # --- reply --------------------------------------------------------------------------------------------------
 
@@ -109,13 +109,13 @@ cdef class ForwardCall(ForwardRequest):
             self.fail(INTERNAL, "its reply has too many fields, or no status")
             return
         if not_owner:
-            if self.relocate():
+            if self.reroute():
                 return
             if self.caller.forwarded:
                 self.leave().not_owner()    # who passed it on to us looks again
                 return
         if self.out_head == NULL:
-            self.drop_kept()
+            self.drop_replay()
         caller = self.caller
         if self.remote_ended:
             self.leave()
@@ -173,7 +173,7 @@ cdef class ForwardCall(ForwardRequest):
             return
         if (not executed or (lost and not self.head_seen and self.repeatable())) and (
                 not self.incomplete and self.attempts < MAX_ATTEMPTS):
-            self.handler.dispatch(self.successor(self.handler))
+            self.handler.dispatch(self.retry_copy(self.handler))
         elif lost or not executed:
             self.handler.refuse(self.leave(), "await" if executed else "send", executed,
                                 "the connection was lost" if lost else "the call was refused")
@@ -200,7 +200,7 @@ cdef class ForwardCall(ForwardRequest):
         caller.handler_finished()
         return caller
 
-    cdef ForwardCall successor(self, ForwardHandler handler):
+    cdef ForwardCall retry_copy(self, ForwardHandler handler):
         """This call from its start, by `handler`. It takes over the caller and the request."""
         cdef ForwardCall fresh = ForwardCall.__new__(ForwardCall)
         fresh.take_request(self)
@@ -211,7 +211,7 @@ cdef class ForwardCall(ForwardRequest):
         handler.take(fresh, caller)
         return fresh
 
-    cdef bint relocate(self) noexcept:
+    cdef bint reroute(self) noexcept:
         """The owner says that it is none: serve the call where its namespace is by now. False: nobody knows better,
         for a second: a map reaches one process before the other."""
         cdef int64_t now = monotonic_ns()
@@ -225,13 +225,13 @@ cdef class ForwardCall(ForwardRequest):
         if not (first and self.follow(False)):
             if self.caller.forwarded or now - self.denied_since_ns > DENIED_NS:
                 return False
-            fresh = self.successor(self.handler)
-            self.handler.loop.call_later(DENIED_WAIT_MS / 1e3, fresh.look_again)
+            fresh = self.retry_copy(self.handler)
+            self.handler.loop.call_later(DENIED_WAIT_MS / 1e3, fresh.recheck)
         if not self.local_ended:
             self.reset(H2_CANCEL)
         return True
 
-    def look_again(self):
+    def recheck(self):
         if self.caller is not None:
             self.follow(True)
 
@@ -253,7 +253,7 @@ cdef class ForwardCall(ForwardRequest):
         caller.route = route
         caller.handler = handler
         if isinstance(handler, ForwardHandler):
-            fresh = self.successor(<ForwardHandler>handler)
+            fresh = self.retry_copy(<ForwardHandler>handler)
             fresh.handler.dispatch(fresh)
         else:
             self.serve_here()
@@ -262,8 +262,8 @@ cdef class ForwardCall(ForwardRequest):
     cdef void serve_here(self) noexcept:
         """Give the request, as far as it is there, to the caller's new handler."""
         cdef ServerStream caller = self.leave()
-        cdef chunk_t* chunk = self.kept
-        caller.hold(-<int64_t>caller.queued_bytes)
+        cdef chunk_t* chunk = self.replay_buffer
+        caller.account(-<int64_t>caller.queued_bytes)
         caller.queued_bytes = 0
         caller.handler.on_start(caller)
         while chunk != NULL:
@@ -321,7 +321,7 @@ cdef class ForwardConnection(H2Session):
         """Send the head of a call; its queue follows. False: this connection takes no more calls."""
         cdef nghttp2_nv nva[MAX_FIELDS]
         cdef written_t written
-        cdef int n = request_fields(call.caller, nva, &written, self.handler.proof)
+        cdef int n = request_fields(call.caller, nva, &written, self.handler.peer_token)
         if n < 0:
             call.leave().fail(RESOURCE_EXHAUSTED, "HEADERS_TOO_LARGE", "the request has too many fields to forward")
             return True
@@ -357,14 +357,14 @@ cdef class ForwardHandler(ForwardQueue):
     """Forwards every call of the namespaces of one peer. Made by `prism_proxy.server.peer.Peer`.
 
     `want()` is called when a connection is missing; `failure(phase, executed, message)` makes the error of a call that
-    could not be forwarded; `moved(namespace)` is told that the peer does not own a namespace any more. `proof` is what
+    could not be forwarded; `moved(namespace)` is told that the peer does not own a namespace any more. `peer_token` is what
     the peer believes us for; `worker` peers are of this proxy, and take calls that other proxies forwarded to it.
     """
 
     def __init__(self, loop, str peer not None, int64_t wait_ns, int64_t most_waiting, int64_t most_waiting_bytes,
-                 want, failure, moved, bytes proof not None, bint worker):
+                 want, failure, moved, bytes peer_token not None, bint worker):
         self.loop = loop
-        self.proof = proof
+        self.peer_token = peer_token
         self.level = BY_WORKER if worker else BY_PROXY
         self.peer = peer
         self.wait_ns = wait_ns
@@ -373,7 +373,7 @@ cdef class ForwardHandler(ForwardQueue):
         self.want, self.failure, self.moved = want, failure, moved
         self.scheduler = OutputScheduler(loop)
         self.connections = []
-        self.spliced = self.request_streaming = True
+        self.passthrough = self.request_streaming = True
 
     def close(self) -> None:
         """Take no more calls, and end those that wait."""
@@ -419,10 +419,10 @@ cdef class ForwardHandler(ForwardQueue):
         if call.waiting:
             self.waiting_bytes += n
         stream.queued_bytes += n
-        stream.hold(n)
+        stream.account(n)
         if last:
             return      # the upcall for its end follows
-        stream.received(n)
+        stream.credit_received(n)
         if call.session is not None:
             call.session.resume(call)
 
@@ -449,7 +449,7 @@ cdef class ForwardHandler(ForwardQueue):
     cdef void take(self, ForwardCall call, ServerStream caller) noexcept:
         """From now on the call is one of ours, and the caller's."""
         call.handler = self
-        call.keep_most = SIZE_MAX if self.holding else kept_share(self.calls)
+        call.replay_most = SIZE_MAX if self.holding else kept_share(self.calls)
         call.caller = caller
         caller.call = call
         caller.handler_started()

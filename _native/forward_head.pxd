@@ -14,7 +14,7 @@ cdef struct written_t:      # values of fields that are ours, until the head is 
     char timeout[TIMEOUT_BYTES]
     char traceparent[TRACEPARENT_BYTES]
 
-cdef int request_fields(ServerStream caller, nghttp2_nv* nva, written_t* written, bytes proof) noexcept
+cdef int request_fields(ServerStream caller, nghttp2_nv* nva, written_t* written, bytes peer_token) noexcept
 cdef int reply_fields(const buffer_t* head, nghttp2_nv* nva, int* code, bint* not_owner) noexcept
 cdef list trailer_pairs(const buffer_t* head, int* code)
 cdef int http_status_code(const nghttp2_nv* status) noexcept

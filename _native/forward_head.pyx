@@ -52,10 +52,10 @@ cdef int write_timeout(int64_t ns, char* out) noexcept:
     return snprintf(out, TIMEOUT_BYTES, "%ldS", <long>min(ns // 1_000_000_000, 99_999_999))
 
 
-cdef int request_fields(ServerStream caller, nghttp2_nv* nva, written_t* written, bytes proof) noexcept:
+cdef int request_fields(ServerStream caller, nghttp2_nv* nva, written_t* written, bytes peer_token) noexcept:
     """The head of the caller's request as the owner gets it: the number of fields, or -1 when there are too many.
 
-    `proof` shows the owner that this is a process of ours. Where calls are traced, our span replaces the caller's, and
+    `peer_token` shows the owner that this is a process of ours. Where calls are traced, our span replaces the caller's, and
     a tracestate goes on only with the trace it belongs to.
     """
     cdef CallWatch watch = caller.core.watch
@@ -86,7 +86,7 @@ cdef int request_fields(ServerStream caller, nghttp2_nv* nva, written_t* written
         nva[n] = nv
         n += 1
     nva[n] = fixed("te", 2, "trailers", 8)
-    nva[n + 1] = fixed("x-prism-forwarded", 17, PyBytes_AS_STRING(proof), PyBytes_GET_SIZE(proof))
+    nva[n + 1] = fixed("x-prism-forwarded", 17, PyBytes_AS_STRING(peer_token), PyBytes_GET_SIZE(peer_token))
     n += 2
     if traced:
         write_traceparent(&caller.trace, written.traceparent)

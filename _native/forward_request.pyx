@@ -14,7 +14,7 @@ cdef class ForwardRequest(H2Stream):
 
     def __dealloc__(self):
         self.discard_output()
-        self.drop_kept()
+        self.drop_replay()
 
     cdef bint fits(self, const uint8_t* data, size_t n, size_t most) noexcept:
         """Follow the message prefixes in the request: whether each has at most `most` bytes."""
@@ -42,21 +42,21 @@ cdef class ForwardRequest(H2Stream):
         if chunk == NULL:
             return False
         memcpy(chunk_bytes(chunk), data, n)
-        if self.incomplete or (self.kept_bytes + n > self.keep_most):
+        if self.incomplete or (self.replay_bytes + n > self.replay_most):
             self.incomplete = True
             self.push(chunk)
             return True
         chunk.next = NULL
-        if self.kept == NULL:
-            self.kept = chunk
+        if self.replay_buffer == NULL:
+            self.replay_buffer = chunk
         else:
-            self.kept_last.next = chunk
-        self.kept_last = chunk
-        self.kept_bytes += n
+            self.replay_last.next = chunk
+        self.replay_last = chunk
+        self.replay_bytes += n
         return self.push_borrowed(chunk)
 
-    cdef bint push_borrowed(self, chunk_t* kept) noexcept:
-        cdef chunk_t* chunk = chunk_borrow(kept.data, kept.length, NULL, NULL)
+    cdef bint push_borrowed(self, chunk_t* replay_buffer) noexcept:
+        cdef chunk_t* chunk = chunk_borrow(replay_buffer.data, replay_buffer.length, NULL, NULL)
         if chunk == NULL:
             return False
         self.push(chunk)
@@ -72,23 +72,23 @@ cdef class ForwardRequest(H2Stream):
 
     cdef void take_request(self, ForwardRequest other) noexcept:
         """Queue the request of another stream from its start; that one keeps nothing."""
-        cdef chunk_t* chunk = other.kept
+        cdef chunk_t* chunk = other.replay_buffer
         other.discard_output()
-        self.kept, self.kept_last, self.kept_bytes = chunk, other.kept_last, other.kept_bytes
-        other.kept = NULL
+        self.replay_buffer, self.replay_last, self.replay_bytes = chunk, other.replay_last, other.replay_bytes
+        other.replay_buffer = NULL
         self.prefix, self.prefix_length, self.message_left = other.prefix, other.prefix_length, other.message_left
         self.out_ended = other.out_ended
         while chunk != NULL:
             self.push_borrowed(chunk)
             chunk = chunk.next
 
-    cdef void drop_kept(self) noexcept:
+    cdef void drop_replay(self) noexcept:
         """The request will not be sent again; its queue must be empty."""
-        cdef chunk_t* chunk = self.kept
+        cdef chunk_t* chunk = self.replay_buffer
         cdef chunk_t* following
         while chunk != NULL:
             following = chunk.next
             chunk_free(chunk)
             chunk = following
-        self.kept = NULL
+        self.replay_buffer = NULL
         self.incomplete = True

@@ -116,7 +116,7 @@ cdef class GetHandler(MemoryHandler):
         cdef blob_t* blob
         cdef MemStore store = <MemStore>stream.route.native_store
         if read_request(data, n, &key, NULL):
-            self.decline(stream, data, n)
+            self.fall_back(stream, data, n)
             return
         blob = store.native_get(key.data, key.length, stream.session.now_ns)
         if blob == NULL or blob.length == 0:
@@ -150,7 +150,7 @@ cdef class SetHandler(MemoryHandler):
         value.length = 0
         if store.sealed or read_request(data, n, &key, &value) or store.native_set(
                 key.data, key.length, value.data, value.length, stream.session.now_ns) != MS_OK:
-            self.decline(stream, data, n)
+            self.fall_back(stream, data, n)
             return
         self.reply_flag(stream, True)
 
@@ -160,7 +160,7 @@ cdef class DeleteHandler(MemoryHandler):
         cdef proto_bytes_t key
         cdef MemStore store = <MemStore>stream.route.native_store
         if store.sealed or read_request(data, n, &key, NULL):
-            self.decline(stream, data, n)
+            self.fall_back(stream, data, n)
             return
         store.native_delete(key.data, key.length, stream.session.now_ns)
         self.reply_flag(stream, True)
@@ -171,7 +171,7 @@ cdef class ExistsHandler(MemoryHandler):
         cdef proto_bytes_t key
         cdef MemStore store = <MemStore>stream.route.native_store
         if read_request(data, n, &key, NULL):
-            self.decline(stream, data, n)
+            self.fall_back(stream, data, n)
             return
         self.reply_flag(stream, store.native_exists(key.data, key.length, stream.session.now_ns) != 0)
 

@@ -1,10 +1,10 @@
 """What native handlers know of a namespace on Redis."""
 from libc.stdint cimport uint8_t, uint32_t
 
-from prism_proxy._native.resp cimport RespConnection, Share
+from prism_proxy._native.resp cimport RespConnection, FairShare
 
 
-cdef class Places:
+cdef class PoolSlots:
     cdef readonly list connections      # RespConnection or None; the last one is for large values
 
 
@@ -13,8 +13,8 @@ cdef class RedisStore:
     cdef readonly size_t bulk_bytes
     cdef readonly size_t max_value_bytes
     cdef readonly uint32_t max_pending
-    cdef Places places                  # None while detached
-    cdef readonly list shares           # Share by place
+    cdef PoolSlots places                  # None while detached
+    cdef readonly list shares           # FairShare by place
     cdef readonly dict describe         # "expired", "unknown": makes the error of a call without an answer
     cdef Py_ssize_t place_of(self, const uint8_t* key, size_t n, size_t value_bytes) noexcept
     cdef RespConnection usable(self, Py_ssize_t place)

@@ -1,9 +1,9 @@
 from collections.abc import Callable
 
 from prism_proxy._native.call import Handler
-from prism_proxy._native.resp import RespConnection, Share
+from prism_proxy._native.resp import FairShare, RespConnection
 
-class Places:
+class PoolSlots:
     connections: list[RespConnection | None]
     def __init__(self, connections: int) -> None: ...
 
@@ -12,16 +12,16 @@ class RedisStore:
     bulk_bytes: int
     max_value_bytes: int
     max_pending: int
-    shares: list[Share]
+    shares: list[FairShare]
     def __init__(
         self, prefix: bytes, bulk_bytes: int, max_value_bytes: int, max_pending: int,
         describe: dict[str, Callable[..., Exception]],
     ) -> None: ...
-    def attach(self, places: Places) -> None: ...
+    def attach(self, places: PoolSlots) -> None: ...
     def detach(self) -> None: ...
     @property
     def pending(self) -> int: ...
-    def way(self, key: bytes, value_bytes: int = 0, bulk: bool = False) -> tuple[RespConnection | None, Share | None]:
+    def pick(self, key: bytes, value_bytes: int = 0, bulk: bool = False) -> tuple[RespConnection | None, FairShare | None]:
         ...
 
 def handlers() -> dict[str, Handler]: ...

@@ -18,18 +18,18 @@ from prism_proxy._native.clock cimport monotonic_ns
 from prism_proxy._native.keyvalue cimport KeyValueHandler, read_request
 from prism_proxy._native.protowire cimport proto_bytes_t, proto_put_varint, proto_varint_size
 from prism_proxy._native.resp cimport (
-    ANSWERED, EXPECT_INTEGER, EXPECT_OK, EXPECT_VALUE, EXPIRED, LOST_SENT, SEND_OK, RespConnection, Share, argument_t,
+    ANSWERED, EXPECT_INTEGER, EXPECT_OK, EXPECT_VALUE, EXPIRED, LOST_SENT, SEND_OK, RespConnection, FairShare, argument_t,
     read_command, reply_fn, resp_reply_t, too_large,
 )
 from prism_proxy._native.routing cimport NativeRoute
-from prism_proxy._native.turns cimport TurnsCore
+from prism_proxy._native.concurrency_limiter cimport ConcurrencyCore
 
 cdef enum:
     KEY_TAG = 0x0A
     VALUE_TAG = 0x12
 
 
-cdef class Places:
+cdef class PoolSlots:
     """The connections to one server, which namespaces share: `connections` for commands, and one for large values.
     The link fills and empties them as connections come and go."""
 
@@ -49,8 +49,8 @@ cdef class RedisStore:
         self.describe = describe
         self.shares = []
 
-    def attach(self, Places places not None) -> None:
-        self.shares = [Share(self.max_pending) for _ in places.connections]
+    def attach(self, PoolSlots places not None) -> None:
+        self.shares = [FairShare(self.max_pending) for _ in places.connections]
         self.places = places
 
     def detach(self) -> None:
@@ -62,7 +62,7 @@ cdef class RedisStore:
         """Commands of the namespace without a reply."""
         return sum([share.pending for share in self.shares])
 
-    def way(self, bytes key not None, size_t value_bytes=0, bint bulk=False):
+    def pick(self, bytes key not None, size_t value_bytes=0, bint bulk=False):
         """(connection, share) for a command about a key; the connection is None when it is not usable."""
         cdef Py_ssize_t place
         if self.places is None:
@@ -91,7 +91,7 @@ cdef class RedisStore:
 
 
 cdef class QueuedCall:
-    """A call in line, as `Turns` has them: what a Future is to a servicer."""
+    """A call in the queue, as `ConcurrencyLimiter` has them: what a Future is to a servicer."""
     cdef ServerStream stream
     cdef bytes request
 
@@ -99,21 +99,21 @@ cdef class QueuedCall:
         """Whether its caller has gone, or its deadline ended it."""
         return self.stream.answered or self.stream.session is None
 
-    def set_result(self, bint turn) -> None:
+    def set_result(self, bint permit) -> None:
         cdef ServerStream stream = self.stream
         cdef RedisHandler handler = <RedisHandler>stream.handler
         cdef const uint8_t* data = <const uint8_t*>PyBytes_AS_STRING(self.request)
         cdef size_t n = PyBytes_GET_SIZE(self.request)
-        stream.hold(-<int64_t>n)
+        stream.account(-<int64_t>n)
         if stream.deadline_timer is not None:
             stream.deadline_timer.cancel()
             stream.deadline_timer = None
-        if not turn:
+        if not permit:
             handler.fail_shed(stream)
         elif handler.call(stream, data, n):
-            stream.route.turns.gave_back()      # whoever gave the turn has an eye on what is free
+            stream.route.limiter.permit_returned()      # whoever gave the permit has an eye on what is free
             stream.handler_finished()
-            handler.decline(stream, data, n)
+            handler.fall_back(stream, data, n)
             stream.handler.on_end(stream)
 
     def deadline_reached(self) -> None:
@@ -132,30 +132,30 @@ cdef class RedisHandler(KeyValueHandler):
         return route is not None and isinstance(route.native_store, RedisStore)
 
     cdef void on_message(self, ServerStream stream, const uint8_t* data, size_t n) noexcept:
-        cdef TurnsCore turns = stream.route.turns
-        if turns is not None and not turns.enter():
+        cdef ConcurrencyCore limiter = stream.route.limiter
+        if limiter is not None and not limiter.enter():
             self.wait(stream, data, n)
         elif self.call(stream, data, n):
-            if turns is not None:
-                turns.leave()
-            self.decline(stream, data, n)
+            if limiter is not None:
+                limiter.leave()
+            self.fall_back(stream, data, n)
 
     cdef void wait(self, ServerStream stream, const uint8_t* data, size_t n) noexcept:
-        """Let the call stand in line, unless the line is full."""
+        """Let the call stand in the queue, unless the line is full."""
         cdef QueuedCall waiting = QueuedCall.__new__(QueuedCall)
         waiting.stream = stream
         waiting.request = PyBytes_FromStringAndSize(<const char*>data, n)
-        if not stream.route.turns.join(waiting):
+        if not stream.route.limiter.join(waiting):
             self.fail_shed(stream)
             return
         stream.handler_started()
-        stream.hold(n)
+        stream.account(n)
         if stream.deadline_ns:
             stream.deadline_timer = stream.core.loop.call_later(
                 max(0, stream.deadline_ns - monotonic_ns()) / 1e9, waiting.deadline_reached)
 
     cdef int call(self, ServerStream stream, const uint8_t* data, size_t n) noexcept:
-        """Send the command of a call that has its turn; -1 when the servicer must serve it, without that turn."""
+        """Send the command of a call that has its permit; -1 when the servicer must serve it, without that permit."""
         cdef proto_bytes_t key, value
         cdef RedisStore store = <RedisStore>stream.route.native_store
         cdef RespConnection connection
@@ -184,7 +184,7 @@ cdef class RedisHandler(KeyValueHandler):
         arguments[2].data = value.data
         arguments[2].length = value.length
         if connection.send(self.done, self.expects, stream, stream.deadline_ns, 3 if has_value else 2,
-                           arguments, <Share>store.shares[place], stream.route.turns) != SEND_OK:
+                           arguments, <FairShare>store.shares[place], stream.route.limiter) != SEND_OK:
             return -1
         if not stream.handler_active:
             stream.handler_started()
@@ -216,10 +216,10 @@ cdef class RedisHandler(KeyValueHandler):
             self.fail_unknown(stream)
         else:
             stream.handler_finished()
-            self.hand_over(stream, command, n)
+            self.fall_back_with(stream, command, n)
         return True
 
-    cdef void hand_over(self, ServerStream stream, const uint8_t* command, size_t n) noexcept:
+    cdef void fall_back_with(self, ServerStream stream, const uint8_t* command, size_t n) noexcept:
         """Let the servicer try: rebuild the request from the command that was sent."""
         cdef RedisStore store = <RedisStore>stream.route.native_store
         cdef size_t prefix = PyBytes_GET_SIZE(store.prefix)
@@ -248,7 +248,7 @@ cdef class RedisHandler(KeyValueHandler):
             at = proto_put_varint(at + 1, value_length)
             memcpy(at, value, value_length)
             at += value_length
-        self.decline(stream, request, at - request)
+        self.fall_back(stream, request, at - request)
         stream.handler.on_end(stream)
         free(request)
 
@@ -266,7 +266,7 @@ cdef class RedisHandler(KeyValueHandler):
         stream.handler_finished()
 
     cdef void fail_shed(self, ServerStream stream) noexcept:
-        stream.fail_with(stream.route.turns.refusal(stream.method.operation))
+        stream.fail_with(stream.route.limiter.refusal(stream.method.operation))
         stream.handler_finished()
 
     cdef void backend_failed(self, ServerStream stream, str reason) noexcept:

@@ -16,24 +16,24 @@ cdef enum:
     BY_WORKER = 2   # and that is the end of the way
 
 
-cdef struct belief_t:   # what a connection is believed when it says that it passes on a caller's call
-    int level           # BY_PROXY, BY_WORKER, or 0: nothing, unless it shows the proof
-    const char* proof   # what makes it BY_PROXY, or NULL
-    size_t proof_length
-    bint proven         # it has been shown
+cdef struct peer_trust_t:   # what a connection is believed when it says that it passes on a caller's call
+    int level           # BY_PROXY, BY_WORKER, or 0: nothing, unless it shows the peer_token
+    const char* peer_token   # what makes it BY_PROXY, or NULL
+    size_t peer_token_length
+    bint token_shown         # it has been shown
 
 
-cdef inline int forwarding_level(belief_t* belief, const uint8_t* shown, size_t n) noexcept:
+cdef inline int forwarding_level(peer_trust_t* peer_trust, const uint8_t* shown, size_t n) noexcept:
     """How far the call of a peer that shows these bytes has come. Takes as long whatever bytes are wrong."""
     cdef uint8_t differ = 0
     cdef size_t i
-    if belief.proof == NULL or belief.level or n != belief.proof_length:
-        return belief.level
+    if peer_trust.peer_token == NULL or peer_trust.level or n != peer_trust.peer_token_length:
+        return peer_trust.level
     for i in range(n):
-        differ |= shown[i] ^ <uint8_t>belief.proof[i]
+        differ |= shown[i] ^ <uint8_t>peer_trust.peer_token[i]
     if differ:
         return 0
-    belief.proven = True
+    peer_trust.token_shown = True
     return BY_PROXY
 
 
@@ -55,7 +55,7 @@ cdef class RequestHead(H2Stream):
     cdef int fields
     cdef int64_t header_bytes
     cdef int overflow
-    cdef belief_t* belief       # of the connection
+    cdef peer_trust_t* peer_trust       # of the connection
     cdef int forwarded          # how far the call has come: 0, BY_PROXY or BY_WORKER
     cdef slice_t path, verb, namespace, timeout, encoding, accept_encoding, request_id, content_type, traceparent
     cdef int traceparents       # more than one continue nothing

@@ -68,7 +68,7 @@ cdef class RequestHead(H2Stream):
         elif n == 13 and equals(name, n, "grpc-encoding", 13):
             self.encoding = where
         elif n == 17 and equals(name, n, "x-prism-forwarded", 17):
-            self.forwarded = forwarding_level(self.belief, self.head.data + where.offset, where.length)
+            self.forwarded = forwarding_level(self.peer_trust, self.head.data + where.offset, where.length)
             self.head.length = where.offset - n - 8     # only our own processes may say so, and nobody else reads it
         elif n == 20 and equals(name, n, "grpc-accept-encoding", 20):
             self.accept_encoding = where

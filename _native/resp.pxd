@@ -2,7 +2,7 @@
 from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
 
 from prism_proxy._native.buffers cimport buffer_t
-from prism_proxy._native.turns cimport TurnsCore
+from prism_proxy._native.concurrency_limiter cimport ConcurrencyCore
 
 cdef extern from "resp.h" nogil:
     enum:
@@ -60,7 +60,7 @@ ctypedef void (*reply_fn)(void* owner, int outcome, const resp_reply_t* reply, c
                           size_t n) noexcept
 
 
-cdef class Share:
+cdef class FairShare:
     # what one of several namespaces has on a connection
     cdef readonly uint32_t pending      # commands without a reply, also those nobody waits for any more
     cdef readonly uint32_t max_pending
@@ -72,19 +72,19 @@ cdef class Share:
 cdef struct pending_t:
     void* owner         # a reference is held; NULL once the owner wants no reply any more
     void* share         # a reference is held; NULL for what is no namespace's
-    void* turns         # a reference is held, and a place at the backend; NULL for what has none
+    void* limiter         # a reference is held, and a place at the backend; NULL for what has none
     reply_fn done
     uint64_t start      # of the command in the stream of all bytes sent
     uint32_t length
     int expects
     int64_t sent_ns, deadline_ns
-    double began        # when it was sent, as its turns time it
+    double began        # when it was sent, as its limiter time it
 
 
 cdef class RespConnection:
     cdef object loop, transport, on_closed, sweeper, log, on_read_only
     cdef readonly str closed_reason
-    cdef readonly bint ready            # past its greeting: commands of callers may be sent
+    cdef readonly bint ready            # past its handshake: commands of callers may be sent
     cdef readonly bint silent           # closed because a reply was overdue
     cdef bint closed, write_paused, flush_scheduled, stale
     cdef buffer_t out, input
@@ -109,8 +109,8 @@ cdef class RespConnection:
     cdef int64_t queued_ns, read_ns     # when the piece that is to leave next was begun, and the last one came
     cdef readonly int64_t last_reply_ns    # monotonic; 0 before the first
     cdef int send(self, reply_fn done, int expects, object owner, int64_t deadline_ns, int count,
-                  const argument_t* arguments, Share share, TurnsCore turns) noexcept
-    cdef bint has_room(self, Share share, size_t size) noexcept
+                  const argument_t* arguments, FairShare share, ConcurrencyCore limiter) noexcept
+    cdef bint has_room(self, FairShare share, size_t size) noexcept
     cdef void leave(self, void* share) noexcept
     cdef void end_turn(self, const pending_t* entry, bint answered) noexcept
     cdef void schedule_flush(self) noexcept

@@ -2,9 +2,9 @@
 
 Native callers (`send`) pay no Future, task or message object: a ring remembers who waits for the next reply, and a
 function of theirs takes it. Python callers use `execute`. A connection never reconnects: it owns its ring and dies with
-it, so that no reply can reach the caller of another connection. `prism_proxy.backends.redis.link` makes the next one.
+it, so that no reply can reach the caller of another connection. `prism_proxy.backends.redis.connection_pool` makes the next one.
 
-    connected --greeting sent and answered--> ready --loss, bad protocol, silence, stale server--> closed
+    connected --handshake sent and answered--> ready --loss, bad protocol, silence, stale server--> closed
 
 What was sent is kept until it is answered, so that after a loss it is known what may be tried again.
 """
@@ -18,7 +18,7 @@ from libc.string cimport memcmp, memcpy, memmove, memset
 
 from prism_proxy._native.buffers cimport buffer_append, buffer_free, buffer_reserve
 from prism_proxy._native.clock cimport monotonic_ns
-from prism_proxy._native.turns cimport TurnsCore
+from prism_proxy._native.concurrency_limiter cimport ConcurrencyCore
 
 cdef enum:
     SWEEP_MS = 5            # how exactly deadlines are kept while Redis is slow
@@ -52,7 +52,7 @@ class PipelineFull(Exception):
     """So many commands, or bytes of them, wait for this connection that no more are taken."""
 
 
-cdef class Share:
+cdef class FairShare:
     """What one namespace may have on a connection that it shares: its equal part of `max_pending` commands and of the
     connection's bytes, equal among those that have commands there, and one command in any case.
 
@@ -102,7 +102,7 @@ cdef class RespConnection:
         return self.tail - self.head
 
     def set_ready(self, read_only=None) -> None:
-        """The greeting is over. With `read_only` the connection stays when the server answers READONLY, and
+        """The handshake is over. With `read_only` the connection stays when the server answers READONLY, and
         `read_only()` is called, once: its owner may look for a primary, while reads go on."""
         self.on_read_only = read_only
         self.ready = True
@@ -114,7 +114,7 @@ cdef class RespConnection:
         if self.head == self.tail:
             self.abort("another connection takes its place")
 
-    def execute(self, *arguments, Share share=None):
+    def execute(self, *arguments, FairShare share=None):
         """Send a command of bytes; a Future of its reply. ConnectionLost, PipelineFull; the Future may hold RespError.
 
         Replies are bytes, int, bool, float, None, list (aggregates of any kind; maps as key, value, key, value), and
@@ -147,10 +147,10 @@ cdef class RespConnection:
         return future
 
     cdef int send(self, reply_fn done, int expects, object owner, int64_t deadline_ns, int count,
-                  const argument_t* arguments, Share share, TurnsCore turns) noexcept:
+                  const argument_t* arguments, FairShare share, ConcurrencyCore limiter) noexcept:
         """Queue a command; SEND_OK, or why not. `done` is called exactly once when it is SEND_OK. A reply that is
         neither what it `expects` nor an error ends the connection. `share` is None for what is no namespace's, and
-        `turns` for what has no place at the backend; a place is given back when the command leaves the ring, which may
+        `limiter` for what has no place at the backend; a place is given back when the command leaves the ring, which may
         be after its caller has gone: until then the backend is busy with it."""
         cdef size_t size = 16, start = self.out.length, n
         cdef pending_t* entry
@@ -201,11 +201,11 @@ cdef class RespConnection:
         if not self.flush_scheduled:
             self.queued_ns = monotonic_ns()     # read once for all that leaves together
         entry.sent_ns = self.queued_ns
-        entry.turns = NULL
-        if turns is not None:
-            entry.turns = <void*>turns
-            Py_INCREF(turns)
-            entry.began = turns.clock.running(entry.sent_ns / 1e9)
+        entry.limiter = NULL
+        if limiter is not None:
+            entry.limiter = <void*>limiter
+            Py_INCREF(limiter)
+            entry.began = limiter.clock.running(entry.sent_ns / 1e9)
         entry.done = done
         entry.start = self.handed + start
         entry.length = <uint32_t>(self.out.length - start)
@@ -215,7 +215,7 @@ cdef class RespConnection:
         self.schedule_flush()
         return SEND_OK
 
-    cdef bint has_room(self, Share share, size_t size) noexcept:
+    cdef bint has_room(self, FairShare share, size_t size) noexcept:
         """Whether a command of so many bytes may be queued; one alone may be as large as it likes."""
         cdef size_t queued, bytes_allowed = self.max_queued_bytes + 32 * 1024
         cdef uint64_t users
@@ -232,25 +232,25 @@ cdef class RespConnection:
         """A command has left the ring."""
         if share == NULL:
             return
-        (<Share>share).pending -= 1
-        if (<Share>share).pending == 0:
-            (<Share>share).queued = 0
+        (<FairShare>share).pending -= 1
+        if (<FairShare>share).pending == 0:
+            (<FairShare>share).queued = 0
             self.users -= 1
         Py_DECREF(<object>share)
 
     cdef void end_turn(self, const pending_t* entry, bint answered) noexcept:
         """A command has left the ring, and gives its place at the backend to the next. An answer tells by its time how
         the backend is; what failed at once must not pass for fast."""
-        cdef TurnsCore turns
+        cdef ConcurrencyCore limiter
         cdef double now
-        if entry.turns == NULL:
+        if entry.limiter == NULL:
             return
-        turns = <TurnsCore>entry.turns
+        limiter = <ConcurrencyCore>entry.limiter
         if answered:
             now = self.last_reply_ns / 1e9
-            turns.observed(entry.began, turns.clock.running(now), now - entry.sent_ns / 1e9)
-        turns.leave()
-        Py_DECREF(turns)
+            limiter.observed(entry.began, limiter.clock.running(now), now - entry.sent_ns / 1e9)
+        limiter.leave()
+        Py_DECREF(limiter)
 
     cdef int grow(self) noexcept:
         cdef uint32_t capacity = self.capacity * 2

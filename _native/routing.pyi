@@ -1,8 +1,8 @@
 from typing import Any
 
 from prism_proxy._native.circuit import CircuitCore
-from prism_proxy._native.gate import Gate
-from prism_proxy._native.turns import TurnsCore
+from prism_proxy._native.concurrency_limiter import ConcurrencyCore
+from prism_proxy._native.quota import NamespaceQuota
 
 class NativeRoute:
     route: Any
@@ -11,13 +11,13 @@ class NativeRoute:
     forward: Any
     owner: bytes | None
     circuit: CircuitCore | None
-    turns: TurnsCore | None
-    gate: Gate | None
+    limiter: ConcurrencyCore | None
+    quota: NamespaceQuota | None
     repeated: frozenset[bytes]
     def __init__(
         self, route: Any, name: str, native_store: Any, forward: Any = None, owner: str | None = None,
-        circuit: CircuitCore | None = None, gate: Gate | None = None, repeated: frozenset[bytes] = frozenset(),
-        turns: TurnsCore | None = None,
+        circuit: CircuitCore | None = None, quota: NamespaceQuota | None = None, repeated: frozenset[bytes] = frozenset(),
+        limiter: ConcurrencyCore | None = None,
     ) -> None: ...
 
 class RouteTable:

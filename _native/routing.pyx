@@ -1,7 +1,7 @@
 """The native view of the namespaces snapshot: what a call needs to know of its namespace, by name."""
 from prism_proxy._native.circuit cimport CircuitCore
-from prism_proxy._native.gate cimport Gate
-from prism_proxy._native.turns cimport TurnsCore
+from prism_proxy._native.quota cimport NamespaceQuota
+from prism_proxy._native.concurrency_limiter cimport ConcurrencyCore
 
 cdef enum:
     PARTITIONS = 256
@@ -9,16 +9,16 @@ cdef enum:
 
 cdef class NativeRoute:
     def __cinit__(self, route, str name not None, native_store, forward=None, str owner=None,
-                  CircuitCore circuit=None, Gate gate=None, frozenset repeated not None=frozenset(),
-                  TurnsCore turns=None):
+                  CircuitCore circuit=None, NamespaceQuota quota=None, frozenset repeated not None=frozenset(),
+                  ConcurrencyCore limiter=None):
         self.route = route
         self.name = name.encode()
         self.native_store = native_store
         self.forward = forward
         self.owner = owner.encode() if owner is not None else None
         self.circuit = circuit
-        self.turns = turns
-        self.gate = gate
+        self.limiter = limiter
+        self.quota = quota
         self.repeated = repeated
         self.methods = []
 

@@ -269,7 +269,7 @@ cdef class Context:
             self.stream.fail(8, "OUT_OF_MEMORY", "no memory for the request message")
             return
         self.stream.queued_bytes += 4 + n
-        self.stream.hold(self.unread.capacity - before)
+        self.stream.account(self.unread.capacity - before)
         self.wake_reader()
 
     cdef bytes next_unread(self):
@@ -286,13 +286,13 @@ cdef class Context:
             self.unread.length -= self.unread_start
             memmove(self.unread.data, self.unread.data + self.unread_start, self.unread.length)
             self.unread_start = 0
-        self.stream.hold(self.unread.capacity - before)
-        self.stream.taken(4 + length)
+        self.stream.account(self.unread.capacity - before)
+        self.stream.credit_taken(4 + length)
         return message
 
     cdef void drop_unread(self) noexcept:
         """The call is over: nothing will be read any more."""
-        self.stream.hold(-<int64_t>self.unread.capacity)
+        self.stream.account(-<int64_t>self.unread.capacity)
         buffer_free(&self.unread)
         self.unread_start = 0
         self.stream.queued_bytes = 0

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
-from prism_admin.access import Access
+from prism_admin.rbac import Access
 from prism_proxy.configuration.binder import Binder
 from prism_proxy.configuration.document import parse
 from prism_proxy.configuration.problems import ConfigurationError, Problems

@@ -205,7 +205,7 @@ class AdminService(admin_pb2_grpc.AdminServiceServicer):
         owner = self._coordinator.placement.map.owner(namespace.partition)
         if owner is None or self._coordinator.status(owner) is Status.UNHEALTHY:
             return "owner_down"
-        if namespace.name in self._coordinator.delivery.pending:
+        if namespace.name in self._coordinator.pusher.pending:
             return "pending"
         heartbeat = self._coordinator.health(owner)
         known: Mapping[str, cp.NamespaceHealth] = heartbeat.namespace_health if heartbeat is not None else {}
@@ -217,7 +217,7 @@ class AdminService(admin_pb2_grpc.AdminServiceServicer):
             return f"no proxy owns partition {namespace.partition}"
         if self._coordinator.status(owner) is Status.UNHEALTHY:
             return f"{owner} is silent"
-        return self._coordinator.delivery.pending.get(namespace.name, "")
+        return self._coordinator.pusher.pending.get(namespace.name, "")
 
     def _metrics(self, namespace: Namespace) -> pb.NamespaceMetrics:
         owner = self._coordinator.placement.map.owner(namespace.partition)

@@ -16,20 +16,20 @@ import grpc
 from admin_client import Credentials
 from prism import control_plane_pb2_grpc
 from prism.admin.v1 import admin_pb2_grpc
-from prism_admin.access import RateLimiter, Rates
 from prism_admin.admin_api import AdminService
 from prism_admin.control_plane import ControlPlane
 from prism_admin.coordinator import Coordinator
 from prism_admin.membership import STALE_SECONDS, SWEEP_SECONDS, Membership
 from prism_admin.metrics import Metrics
-from prism_admin.observe import Observer
-from prism_admin.pushes import Pushes
+from prism_admin.proxy_client import ProxyClient
+from prism_admin.rbac import RateLimiter, Rates
 from prism_admin.registry import Registry
+from prism_admin.request_log import Observer
 from prism_admin.security import Authentication, Security
 from prism_admin.storage.audit import Audit
+from prism_admin.storage.database_url import Database
 from prism_admin.storage.exclusive import FileLock
 from prism_admin.storage.store import open_store
-from prism_admin.storage.urn import Database
 from prism_proxy.telemetry import log
 from prism_proxy.telemetry.http import TelemetryServer
 
@@ -94,12 +94,12 @@ class App:
         audit = Audit(store.engine, _audit_key(config))
         audit.start()
         self._closing.append(audit.close)
-        pushes = Pushes(self._push_credentials())
-        self._closing.append(pushes.close)
-        coordinator = Coordinator(store, Membership(config.stale_s), pushes, sweep_s=config.sweep_s)
+        proxy_client = ProxyClient(self._push_credentials())
+        self._closing.append(proxy_client.close)
+        coordinator = Coordinator(store, Membership(config.stale_s), proxy_client, sweep_s=config.sweep_s)
         await coordinator.open()
         self._closing.append(coordinator.close)
-        registry = Registry(store, coordinator, pushes)
+        registry = Registry(store, coordinator, proxy_client)
         observer = Observer(audit)
         server = grpc.aio.server(
             interceptors=(Authentication(config.security, RateLimiter(config.rates), observer),),

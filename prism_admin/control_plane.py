@@ -47,7 +47,7 @@ class ControlPlane(control_plane_pb2_grpc.ControlPlaneServicer):
     ) -> pb.CreateNamespaceResponse:
         created = await self._registry.create(
             request.namespace, request.config, principal=request.principal or request.requesting_proxy)
-        pending = self._coordinator.delivery.pending.get(request.namespace)
+        pending = self._coordinator.pusher.pending.get(request.namespace)
         return pb.CreateNamespaceResponse(
             success=True, assigned_partition=partition_of(request.namespace), assigned_proxy=created.assigned_proxy,
             message=f"activation is pending: {pending}" if pending else "created")

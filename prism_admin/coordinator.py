@@ -10,14 +10,14 @@ from datetime import datetime
 
 from prism import control_plane_pb2 as pb
 from prism_admin import backends, layout
+from prism_admin.assignment_pusher import AssignmentPusher
 from prism_admin.assignments import assignment
 from prism_admin.data_moves import DataMoves
-from prism_admin.delivery import Delivery
 from prism_admin.handoff import Confirmed, Handoff
 from prism_admin.layout import Layout, Move
 from prism_admin.membership import SWEEP_SECONDS, Membership, Status
 from prism_admin.placement import Placement
-from prism_admin.pushes import Pushes
+from prism_admin.proxy_client import ProxyClient
 from prism_admin.storage.clock import now
 from prism_admin.storage.errors import ConflictError, StorageError
 from prism_admin.storage.namespaces import Namespace
@@ -49,11 +49,11 @@ class Change:
 class Coordinator:
     """One per admin. `open` reads what storage has; `start` begins to watch for silence."""
 
-    def __init__(self, store: Store, membership: Membership, pushes: Pushes, *, sweep_s: float = SWEEP_SECONDS) -> None:
+    def __init__(self, store: Store, membership: Membership, proxy_client: ProxyClient, *, sweep_s: float = SWEEP_SECONDS) -> None:
         self._sweep_s = sweep_s
         self._store = store
         self._membership = membership
-        self._pushes = pushes
+        self._proxy_client = proxy_client
         self._proxies: dict[str, Proxy] = {}
         self._health: dict[str, pb.ProxyHeartbeat] = {}
         self._seen: dict[str, datetime] = {}
@@ -61,11 +61,11 @@ class Coordinator:
         self._lost: set[str] = set()  # declared dead, and their partitions not given away yet
         self._left: set[str] = set()  # asked to leave, and not registered since: most are about to be stopped
         self.placement = Placement(store.proxies)
-        self.handoff = Handoff(self.placement, store.namespaces, pushes, self.address_of)
-        self.delivery = Delivery(self.placement, store.namespaces, pushes, self.address_of,
+        self.handoff = Handoff(self.placement, store.namespaces, proxy_client, self.address_of)
+        self.pusher = AssignmentPusher(self.placement, store.namespaces, proxy_client, self.address_of,
                                  lambda proxy, name, *confirmed: self.handoff.confirm(
                                      proxy, {name: Confirmed(*confirmed)}))
-        self.data_moves = DataMoves(self.placement, store.namespaces, pushes, self.address_of, self._is_local)
+        self.data_moves = DataMoves(self.placement, store.namespaces, proxy_client, self.address_of, self._is_local)
         self._wake = asyncio.Event()
         self._tasks: list[asyncio.Task[None]] = []
         self.alarm = False
@@ -88,7 +88,7 @@ class Coordinator:
         await asyncio.gather(*self._tasks, return_exceptions=True)
         await self.handoff.close()
         await self.data_moves.close()
-        await self.delivery.close()
+        await self.pusher.close()
         try:
             await self._write_seen()
         except StorageError as error:
@@ -114,11 +114,11 @@ class Coordinator:
             change = self._plan(current.layout, namespaces, joining=proxy.proxy_id)
             await self._begin(change, namespaces, wake=False)  # its first heartbeat confirms what the answer brings
             if before is not None and before.address != proxy.address:
-                await self._pushes.forget(before.address)
+                await self._proxy_client.forget(before.address)
                 await self.placement.announce()
             ack, rest = self._ack(proxy.proxy_id, change.after, namespaces)
         if rest:
-            self.delivery.push_soon(rest, proxy.proxy_id)
+            self.pusher.push_soon(rest, proxy.proxy_id)
         return ack
 
     def heartbeat(self, heartbeat: pb.ProxyHeartbeat) -> int:
@@ -131,8 +131,8 @@ class Coordinator:
         self._health[proxy] = heartbeat
         told = self._told.pop(proxy, {})
         self.handoff.confirm(proxy, {name: told[name] for name in heartbeat.namespace_health if name in told})
-        self.delivery.missing(proxy, [name for name in told if name not in heartbeat.namespace_health])
-        self.delivery.retry_soon(proxy)
+        self.pusher.missing(proxy, [name for name in told if name not in heartbeat.namespace_health])
+        self.pusher.retry_soon(proxy)
         if self.handoff.wanted:
             self._wake.set()
         return self.placement.map.revision

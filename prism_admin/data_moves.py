@@ -20,12 +20,12 @@ from typing import Any
 
 from prism import transfer_pb2
 from prism_admin.assignments import assignment
+from prism_admin.desired_placement import DesiredPlacement
 from prism_admin.layout import Move
 from prism_admin.placement import Placement
-from prism_admin.pushes import PushError, Pushes
+from prism_admin.proxy_client import ProxyClient, PushError
 from prism_admin.storage.errors import StorageError
 from prism_admin.storage.namespaces import Namespace, Namespaces
-from prism_admin.wishes import Wishes
 from prism_proxy.telemetry import log
 
 ATTEMPTS = 3
@@ -54,16 +54,16 @@ class DataMoves:
     """A proxy takes part in one at a time. `address_of` names where a proxy can be dialled, or None while it is not
     alive; `is_local` says which namespaces have data of their own."""
 
-    def __init__(self, placement: Placement, namespaces: Namespaces, pushes: Pushes,
+    def __init__(self, placement: Placement, namespaces: Namespaces, proxy_client: ProxyClient,
                  address_of: Callable[[str], str | None], is_local: Callable[[Namespace], bool], *,
                  retry_s: float = RETRY_SECONDS) -> None:
         self._placement = placement
         self._namespaces = namespaces
-        self._pushes = pushes
+        self._proxy_client = proxy_client
         self._address_of = address_of
         self._is_local = is_local
         self._retry_s = retry_s
-        self._wishes = Wishes()
+        self._desired = DesiredPlacement()
         self._failed: dict[int, int] = {}  # tries of a partition since it was wanted
         self._tried: dict[int, frozenset[str | None]] = {}  # partition -> the proxies of its move
         self._running: set[_Running] = set()
@@ -73,18 +73,18 @@ class DataMoves:
     @property
     def wanted(self) -> Mapping[int, str]:
         """Partitions that have not arrived at their target yet."""
-        return self._wishes
+        return self._desired
 
     def want(self, moves: Iterable[Move]) -> None:
         """A newer wish for a partition replaces an older one, and is tried as often as the first."""
-        for partition in self._wishes.want(moves):
+        for partition in self._desired.want(moves):
             self._failed[partition] = 0
             self._wake.set()
 
     def forget(self, *, proxy: str = "", partition: int = -1) -> None:
         """Make no move of that proxy, or of that partition. Within `Placement.changing()`: no move is stored
         afterwards that was under way."""
-        self._wishes.forget(proxy=proxy, partition=partition)
+        self._desired.forget(proxy=proxy, partition=partition)
         for running in self._running:
             if running.move.partition == partition or proxy in (running.move.source, running.move.target):
                 running.abandoned = f"{proxy} registered anew, or is gone" if proxy else "the partition was given away"
@@ -109,7 +109,7 @@ class DataMoves:
         while True:
             await self._wake.wait()
             self._wake.clear()
-            for partition, target in dict(self._wishes).items():
+            for partition, target in dict(self._desired).items():
                 pair = frozenset((self._placement.map.owner(partition), target))
                 if partition not in self._tried and not any(pair & busy for busy in self._tried.values()):
                     self._tried[partition] = pair
@@ -120,15 +120,15 @@ class DataMoves:
             await self._try(partition, target)
         finally:
             del self._tried[partition]
-            self._wishes.end(partition, target)
-            if partition not in self._wishes:
+            self._desired.end(partition, target)
+            if partition not in self._desired:
                 self._failed.pop(partition, None)
             self._wake.set()
 
     async def _try(self, partition: int, target: str) -> None:
         while self._failed.get(partition, 0) < ATTEMPTS:
             source = self._placement.map.owner(partition)
-            if source == target or not self._wishes.still(partition, target):
+            if source == target or not self._desired.still(partition, target):
                 return
             try:
                 await self._move(Move(partition, source, target))
@@ -170,7 +170,7 @@ class DataMoves:
         namespaces = await self._namespaces.in_partitions([move.partition])
         local = [found for found in namespaces if self._is_local(found)]
         revision = self._placement.map.revision + 1
-        await self._pushes.send(running.source_address, transfer_pb2.SendRequest(
+        await self._proxy_client.send(running.source_address, transfer_pb2.SendRequest(
             move_id=running.move_id, partition_id=move.partition, target_proxy=move.target,
             target_address=running.target_address, namespaces=[assignment(found, revision) for found in local]))
         async with self._placement.changing() as current:
@@ -181,8 +181,8 @@ class DataMoves:
                 raise MoveFailedError("its namespaces changed meanwhile")
             for found in namespaces:
                 if not self._is_local(found):
-                    await self._pushes.assign(running.target_address, assignment(found, current.revision + 1))
-            await self._pushes.finish(running.source_address, running.move_id)
+                    await self._proxy_client.assign(running.target_address, assignment(found, current.revision + 1))
+            await self._proxy_client.finish(running.source_address, running.move_id)
             await self._store(move)
 
     async def _store(self, move: Move) -> None:
@@ -209,7 +209,7 @@ class DataMoves:
     async def _tell(self, proxy: str, address: str, move_id: str) -> None:
         while self._address_of(proxy) == address:  # else it registers, and learns more than this
             try:
-                await self._pushes.abandon(address, move_id)
+                await self._proxy_client.abandon(address, move_id)
             except PushError as error:
                 _log.warning("a proxy was not told that a move is not made",
                              proxy=proxy, reason=str(error))

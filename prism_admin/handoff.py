@@ -19,11 +19,11 @@ from typing import NamedTuple
 
 from prism import control_plane_pb2 as pb
 from prism_admin.assignments import assignment
+from prism_admin.desired_placement import DesiredPlacement
 from prism_admin.layout import Move
 from prism_admin.placement import Placement
-from prism_admin.pushes import PushError, Pushes
+from prism_admin.proxy_client import ProxyClient, PushError
 from prism_admin.storage.namespaces import Namespace, Namespaces
-from prism_admin.wishes import Wishes
 from prism_proxy.telemetry import log
 
 CONCURRENT_PUSHES = 64
@@ -48,24 +48,24 @@ class Outcome:
 class Handoff:
     """`address_of` names where a proxy can be dialled, or None while it is not alive."""
 
-    def __init__(self, placement: Placement, namespaces: Namespaces, pushes: Pushes,
+    def __init__(self, placement: Placement, namespaces: Namespaces, proxy_client: ProxyClient,
                  address_of: Callable[[str], str | None]) -> None:
         self._placement = placement
         self._namespaces = namespaces
-        self._pushes = pushes
+        self._proxy_client = proxy_client
         self._address_of = address_of
-        self._wishes = Wishes()
+        self._desired = DesiredPlacement()
         self._confirmed: dict[str, dict[str, Confirmed]] = defaultdict(dict)  # proxy -> namespace
         self._revoking: set[asyncio.Task[None]] = set()
 
     @property
     def wanted(self) -> Mapping[int, str]:
         """Partitions that have not arrived at their target yet."""
-        return self._wishes
+        return self._desired
 
     def want(self, moves: Iterable[Move]) -> None:
         """Remember moves until `run` has made them; a newer wish for a partition replaces an older one."""
-        self._wishes.want(moves)
+        self._desired.want(moves)
 
     def confirm(self, proxy: str, namespaces: Mapping[str, Confirmed]) -> None:
         """The proxy has these namespaces in force."""
@@ -74,13 +74,13 @@ class Handoff:
     def forget(self, proxy: str) -> None:
         """The proxy is gone: what it confirmed counts no more, and nothing moves to it."""
         self._confirmed.pop(proxy, None)
-        self._wishes.forget(proxy=proxy)
+        self._desired.forget(proxy=proxy)
 
     async def run(self) -> Outcome:
         """Make the moves that can be made now. Call it within `Placement.changing`."""
         current = self._placement.map
-        self._wishes.arrived(current)
-        wanted = dict(self._wishes)
+        self._desired.arrived(current)
+        wanted = dict(self._desired)
         if not wanted:
             return Outcome()
         bound: dict[int, list[Namespace]] = defaultdict(list)
@@ -92,10 +92,10 @@ class Handoff:
             self._give(target, bound.get(partition, ()), revision, limit) for partition, target in wanted.items()))
         failed = {partition: reason for partition, reason in zip(wanted, results, strict=True) if reason}
         moved = tuple(Move(partition, current.owner(partition), target) for partition, target in wanted.items()
-                      if partition not in failed and self._wishes.still(partition, target))  # its target may be gone
+                      if partition not in failed and self._desired.still(partition, target))  # its target may be gone
         switched = await self._placement.apply(moved)
         for move in moved:
-            self._wishes.end(move.partition, wanted[move.partition])
+            self._desired.end(move.partition, wanted[move.partition])
             self._take_back(move.source, bound.get(move.partition, ()), switched.revision)
         return Outcome(moved, failed)
 
@@ -111,7 +111,7 @@ class Handoff:
                 return f"{target} is not alive"
             try:
                 async with limit:
-                    await self._pushes.assign(address, assignment(namespace, revision))
+                    await self._proxy_client.assign(address, assignment(namespace, revision))
             except PushError as error:
                 return str(error)
             known[namespace.name] = Confirmed(namespace.version, revision)
@@ -133,7 +133,7 @@ class Handoff:
         """A source that does not answer learns of the new owner from the map."""
         for namespace in namespaces:
             try:
-                await self._pushes.revoke(address, pb.NamespaceRevocation(
+                await self._proxy_client.revoke(address, pb.NamespaceRevocation(
                     proxy_id=source, namespace=namespace.name, revision=revision))
             except PushError as error:
                 _log.warning("a namespace was not revoked", namespace=namespace.name, reason=str(error))

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from prism_admin.coordinator import Coordinator
 from prism_admin.membership import Status
-from prism_admin.observe import BUCKETS, Observer
+from prism_admin.request_log import BUCKETS, Observer
 from prism_admin.storage.audit import Audit
 from prism_admin.storage.errors import StorageError
 from prism_admin.storage.store import Store
@@ -63,7 +63,7 @@ class Metrics:
             yield _family("prism_admin_namespaces", "gauge", "namespaces, at the last look", (({}, self._namespaces),))
         for name, text, value in (
                 ("prism_admin_namespaces_pending", "namespaces that their proxy has not confirmed",
-                 len(coordinator.delivery.pending)),
+                 len(coordinator.pusher.pending)),
                 ("prism_admin_partitions_without_owner", "partitions that no proxy owns",
                  coordinator.placement.map.layout.count(None)),
                 ("prism_admin_partitions_moving", "partitions on their way to another proxy",

@@ -9,7 +9,7 @@ from prism_admin.assignments import to_json
 from prism_admin.coordinator import Coordinator
 from prism_admin.layout import partition_of
 from prism_admin.names import name_problem
-from prism_admin.pushes import PushError, Pushes
+from prism_admin.proxy_client import ProxyClient, PushError
 from prism_admin.storage.errors import AlreadyExistsError
 from prism_admin.storage.namespaces import Namespace
 from prism_admin.storage.store import Store
@@ -29,10 +29,10 @@ class NoOwnerError(RuntimeError):
 class Registry:
     """One per admin."""
 
-    def __init__(self, store: Store, coordinator: Coordinator, pushes: Pushes) -> None:
+    def __init__(self, store: Store, coordinator: Coordinator, proxy_client: ProxyClient) -> None:
         self._store = store
         self._coordinator = coordinator
-        self._pushes = pushes
+        self._proxy_client = proxy_client
 
     async def create(self, name: str, config: pb.NamespaceConfig, *, principal: str, description: str = "",
                      metadata: dict[str, Any] | None = None) -> Namespace:
@@ -58,7 +58,7 @@ class Registry:
                 created = await self._store.namespaces.get(name)
                 if created.config != wanted.config:
                     raise
-        await self._coordinator.delivery.push(created)
+        await self._coordinator.pusher.push(created)
         return created
 
     async def change(self, name: str, *, expected_version: int = 0, config: pb.NamespaceConfig | None = None,
@@ -71,21 +71,21 @@ class Registry:
             values["config"] = to_json(config)
         changed = await self._store.namespaces.change(name, expected_version=expected_version, **values)
         if config is not None:
-            await self._coordinator.delivery.push(changed)
+            await self._coordinator.pusher.push(changed)
         return changed
 
     async def delete(self, name: str) -> None:
         """Gone from storage first, then from the proxy. NotFoundError."""
         found = await self._store.namespaces.get(name)
         await self._store.namespaces.delete(name)
-        self._coordinator.delivery.forget(name)
+        self._coordinator.pusher.forget(name)
         current = self._coordinator.placement.map
         owner = current.owner(found.partition)
         address = self._coordinator.address_of(owner) if owner is not None else None
         if owner is None or address is None:
             return
         try:
-            await self._pushes.revoke(address, pb.NamespaceRevocation(
+            await self._proxy_client.revoke(address, pb.NamespaceRevocation(
                 proxy_id=owner, namespace=name, revision=current.revision))
         except PushError as error:
             _log.warning("a deleted namespace was not revoked", namespace=name, reason=str(error))

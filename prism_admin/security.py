@@ -12,9 +12,9 @@ from typing import Any
 
 import grpc
 
-from prism_admin.access import SCOPES, Access, RateLimiter, permitted
 from prism_admin.certificates import Certificates
-from prism_admin.failures import ANSWERED, abort, abort_with
+from prism_admin.error_mapping import ANSWERED, abort, abort_with
+from prism_admin.rbac import SCOPES, Access, RateLimiter, permitted
 from prism_admin.texts import problem_of
 
 Context = Any  # grpc.aio.ServicerContext

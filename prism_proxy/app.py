@@ -19,18 +19,17 @@ from prism_proxy import __version__
 from prism_proxy._native import keyvalue, keyvalue_redis
 from prism_proxy._native.call import Handler
 from prism_proxy._native.call_watch import CallWatch
-from prism_proxy._native.gate import GatePage
-from prism_proxy.config import ProxyConfig
+from prism_proxy._native.quota import SharedQuotaTable
 from prism_proxy.errors import PrismError
 from prism_proxy.interfaces.catalogue import namespaced, reads
 from prism_proxy.interfaces.registration import Services
-from prism_proxy.namespaces.applier import Applier
+from prism_proxy.namespaces.activator import Activator
 from prism_proxy.namespaces.model import NamespaceConfig
 from prism_proxy.namespaces.partitions import PartitionMap
 from prism_proxy.namespaces.placement import Placement
 from prism_proxy.namespaces.snapshot import Namespaces, Snapshot
 from prism_proxy.namespaces.status import NamespaceStatus
-from prism_proxy.overview import Overview
+from prism_proxy.process_config import ProxyConfig
 from prism_proxy.server.health import HealthServicer, add_health
 from prism_proxy.server.lifecycle import (
     EXIT_CLEAN,
@@ -46,6 +45,7 @@ from prism_proxy.server.reflection import Reflection, add_reflection
 from prism_proxy.server.server import Server
 from prism_proxy.server.tls import PeerContexts, TlsError
 from prism_proxy.standard import DriverFactory
+from prism_proxy.status import ProcessStatus
 from prism_proxy.telemetry import log
 from prism_proxy.telemetry.calls import make_watch
 from prism_proxy.telemetry.derived import derived
@@ -53,10 +53,10 @@ from prism_proxy.telemetry.loop_monitor import LoopMonitor
 from prism_proxy.telemetry.metrics import Metric, Metrics, gauges
 
 if TYPE_CHECKING:  # what a proxy without workers and without an admin has no use for is imported where it is used
-    from prism_proxy.joining.request import Ask
-    from prism_proxy.moving.carrier import Carrier
-    from prism_proxy.moving.peer import Target
-    from prism_proxy.moving.relay import Relay
+    from prism_proxy.membership.control_call import ControlCallHandler
+    from prism_proxy.membership.migration.relay import Relay
+    from prism_proxy.membership.migration.target_client import TargetClient
+    from prism_proxy.membership.migration.worker import MigrationWorker
     from prism_proxy.namespaces.ownership import Ownership
     from prism_proxy.server.channel import Metadata
     from prism_proxy.server.handle_relay import HandleRelay
@@ -70,7 +70,7 @@ FORCED_END_SECONDS = 1.0  # for closing what is left once the end is forced
 _FORWARDING = {
     "connections": "Connections to other workers and proxies that take forwarded calls.",
     "calls": "Forwarded calls in progress.",
-    "waiting": "Of these, calls that wait for a connection.", "waiting_bytes": "Request bytes of calls that wait.",
+    "waiting": "Of these, calls that wait for a connection.", "waiting_bytes": "ControlCall bytes of calls that wait.",
 }
 
 Report = Callable[[Mapping[str, NamespaceStatus]], None]
@@ -84,9 +84,9 @@ class App:
     this proxy belongs to an admin."""
 
     def __init__(
-        self, config: ProxyConfig, *, placement: Placement | None = None, page: GatePage | None = None,
+        self, config: ProxyConfig, *, placement: Placement | None = None, page: SharedQuotaTable | None = None,
         peers: Sequence[str] = (),
-        report: Report | None = None, ask: Ask | None = None,
+        report: Report | None = None, ask: ControlCallHandler | None = None,
     ) -> None:
         self._log = log.get("prism.proxy")
         self._config = config
@@ -94,7 +94,7 @@ class App:
         self._report = report or self.show_health
         self._placement = placement or Placement()
         self.namespaces = Namespaces()
-        self.applier = Applier(self.namespaces, DriverFactory(), self._placement, page)
+        self.activator = Activator(self.namespaces, DriverFactory(), self._placement, page)
         self.metrics = Metrics(version=__version__, namespaced=namespaced)
         self.lifecycle = Lifecycle(self._state_changed)
         self._health = HealthServicer()
@@ -106,13 +106,13 @@ class App:
         self._ask = ask
         self._ownership: Ownership | None = None
         self._peer_tls: PeerContexts | None = None
-        self.carrier: Carrier | None = None
+        self.migration_worker: MigrationWorker | None = None
         self._move_relay: Relay | None = None
         self._peer_addresses = peers
         self._peers: dict[int, Peer] = {}
-        self.overview = Overview(self.namespaces, self.lifecycle, self._server, self._monitor)
+        self.process_status = ProcessStatus(self.namespaces, self.lifecycle, self._server, self._monitor)
         self.metrics.collectors += [
-            lambda: derived(self.metrics.figures()), self.overview.collect, self._collect_forwarding]
+            lambda: derived(self.metrics.figures()), self.process_status.collect, self._collect_forwarding]
         self._relay: HandleRelay | None = None
         self._reflection: Reflection | None = None
         self._telemetry: Telemetry | None = None
@@ -123,13 +123,13 @@ class App:
     # --- start ------------------------------------------------------------------------------------------------------
 
     async def open(self, namespaces: Sequence[NamespaceConfig]) -> None:
-        """The first snapshot, with its drivers open, and everything that answers; `applier` changes it later.
+        """The first snapshot, with its drivers open, and everything that answers; `activator` changes it later.
 
         StartError when a namespace cannot be served as configured.
         """
         self._server.watch = self._watch()
         try:
-            await self.applier.apply(namespaces)
+            await self.activator.apply(namespaces)
         except (ValueError, PrismError) as error:
             raise StartError(str(error)) from error
         if self._peer_addresses:
@@ -158,32 +158,32 @@ class App:
 
     def _join(self) -> None:
         """Be ready to pass calls on to other proxies of an admin, and to believe them."""
-        from prism_proxy.joining.identity import read_token
+        from prism_proxy.membership.identity import read_token
         from prism_proxy.namespaces.ownership import Ownership, proof_of
         from prism_proxy.server.peer import Peer
 
         self._token = read_token(self._config.admin.token_file)
         self._peer_tls = tls = self._make_peer_tls()
         context = None if tls is None else lambda: tls.current
-        proof = self._server.peer_proof = proof_of(self._token)
+        peer_token = self._server.peer_token = proof_of(self._token)
         self._ownership = Ownership(self._config.admin.proxy_id, lambda owner: Peer(
-            owner.address, name=owner.proxy_id, tls=context, limits=self._config.limits, proof=proof))
+            owner.address, name=owner.proxy_id, tls=context, limits=self._config.limits, peer_token=peer_token))
 
     def _route(self, current: Snapshot) -> None:
         """Let both servers follow the namespaces and the partitions in force."""
         owner = self._ownership.proxy_id if self._ownership is not None else None
-        held, hidden = self.namespaces.held, self.namespaces.hidden
-        self._internal.set_routes(current.table(owner=owner, held=held, hidden=hidden))
+        paused, unlisted = self.namespaces.paused, self.namespaces.unlisted
+        self._internal.set_routes(current.table(owner=owner, paused=paused, unlisted=unlisted))
         self._server.set_routes(current.table(
-            self._forward, reads(), owner, self._ownership.routes if self._ownership is not None else None, held,
-            hidden))
+            self._forward, reads(), owner, self._ownership.routes if self._ownership is not None else None, paused,
+            unlisted))
 
-    def steer(self, hidden: Collection[str], held: Collection[str]) -> None:
+    def set_overrides(self, unlisted: Collection[str], paused: Collection[str]) -> None:
         """While data move: these namespaces get no call, and calls of those wait."""
-        if self.carrier is not None:
-            self.carrier.steer(hidden, held)
+        if self.migration_worker is not None:
+            self.migration_worker.set_overrides(unlisted, paused)
         else:
-            self.namespaces.steer(hidden, held)
+            self.namespaces.set_overrides(unlisted, paused)
 
     def set_partition_map(self, found: PartitionMap) -> None:
         """Forward the calls of partitions that other proxies own, where this proxy belongs to an admin."""
@@ -217,34 +217,34 @@ class App:
         self.namespaces.on_swap(lambda current: services.load(current.interfaces()))
         return services.names
 
-    def _add_control_plane(self, ask: Ask) -> str:
-        from prism_proxy.joining.servicer import add_control_plane  # a proxy of its own needs none
+    def _add_control_plane(self, ask: ControlCallHandler) -> str:
+        from prism_proxy.membership.servicer import add_control_plane  # a proxy of its own needs none
 
         return add_control_plane(self._server, self._token, ask)
 
-    def _add_transfer(self, ask: Ask) -> None:
+    def _add_transfer(self, ask: ControlCallHandler) -> None:
         """Take part in moves of data."""
-        from prism_proxy.moving.carrier import Carrier
-        from prism_proxy.moving.relay import Relay
-        from prism_proxy.moving.servicer import add_transfer
+        from prism_proxy.membership.migration.relay import Relay
+        from prism_proxy.membership.migration.servicer import add_transfer
+        from prism_proxy.membership.migration.worker import MigrationWorker
         from prism_proxy.server.channel import Channel
 
-        self.carrier = Carrier(self.applier, self.namespaces, self._target, ask)
+        self.migration_worker = MigrationWorker(self.activator, self.namespaces, self._target, ask)
         workers = [Channel(address, limits=self._config.limits) for address in self._peer_addresses]
         self._move_relay = Relay(self._placement, workers, self._shown())
         for server in (self._server, self._internal):
-            add_transfer(server, self._token, ask, self.carrier, self._move_relay)
+            add_transfer(server, self._token, ask, self.migration_worker, self._move_relay)
 
     def _shown(self) -> Metadata:
         """What processes that have our token believe."""
         return (("authorization", f"Bearer {self._token}"),) if self._token else ()
 
-    def _target(self, move_id: str, address: str) -> Target:
-        from prism_proxy.moving.peer import RemoteTarget
+    def _target(self, move_id: str, address: str) -> TargetClient:
+        from prism_proxy.membership.migration.target_client import RemoteTargetClient
         from prism_proxy.server.channel import Channel
 
         tls = self._peer_tls.current if self._peer_tls is not None else None
-        return RemoteTarget(move_id, Channel(address, tls=tls, limits=self._config.limits), self._shown())
+        return RemoteTargetClient(move_id, Channel(address, tls=tls, limits=self._config.limits), self._shown())
 
     def _watch(self) -> CallWatch | None:
         """What logs and traces single calls."""
@@ -257,7 +257,7 @@ class App:
                 self._telemetry = Telemetry(config.trace, self.metrics.figures)
             except (MissingExtraError, ValueError) as error:
                 raise StartError(str(error)) from error
-            self.metrics.collectors.append(self._telemetry.losses.collect)
+            self.metrics.collectors.append(self._telemetry.dropped_exports.collect)
             export = self._telemetry.export
         return make_watch(config.log_calls, config.slow_call_s, config.trace.sample_ratio, export)
 
@@ -278,14 +278,14 @@ class App:
             self._internal.adopt(internal, None, owned=False, trusted=True)
             await self._internal.start()
         self._monitor.start()
-        self._report(self.overview.namespaces())
+        self._report(self.process_status.namespaces())
         self._refresher = asyncio.get_running_loop().create_task(self._refresh())
         self.lifecycle.enter(State.RUNNING)
 
     async def _refresh(self) -> None:
         while True:
             await asyncio.sleep(HEALTH_REFRESH_SECONDS)
-            self._report(self.overview.namespaces())
+            self._report(self.process_status.namespaces())
             if self._peer_tls is not None:
                 try:
                     self._peer_tls.reload_if_changed()
@@ -336,9 +336,9 @@ class App:
         routes = self.namespaces.current.here().values()
         problems = await close_all((route.pattern for route in routes), deadline_s)
         problems += await close_all((driver for route in routes for driver in route.drivers), deadline_s)
-        await self.applier.close()
-        if self.carrier is not None:
-            await self.carrier.close()
+        await self.activator.close()
+        if self.migration_worker is not None:
+            await self.migration_worker.close()
         if self._move_relay is not None:
             await self._move_relay.close()
         if self._relay is not None:

@@ -15,8 +15,8 @@ from prism_proxy.telemetry import log
 from prism_proxy.telemetry.http import TelemetryServer
 
 if TYPE_CHECKING:
-    from prism_proxy.joining.member import Member
-    from prism_proxy.joining.request import Reply, Request
+    from prism_proxy.membership.control_call import ControlCall, ControlReply
+    from prism_proxy.membership.member import Member
 
 
 async def run(source: ConfigurationSource, configuration: Configuration) -> int:
@@ -27,14 +27,14 @@ async def run(source: ConfigurationSource, configuration: Configuration) -> int:
     stop.on_signals()
     member: Member | None = None
 
-    async def ask(request: Request) -> Reply:
+    async def ask(request: ControlCall) -> ControlReply:
         assert member is not None  # calls are served once it has joined
         return await member.answer(request)
 
     app = App(config, ask=ask if config.admin.joined else None)
 
     async def apply(found: Configuration) -> None:
-        await (app.applier.apply(found.namespaces) if member is None else member.set_file(found.namespaces))
+        await (app.activator.apply(found.namespaces) if member is None else member.set_file(found.namespaces))
         log.configure(found.proxy.log_level, found.proxy.log_format)
 
     reloader = Reloader(source, configuration, apply)
@@ -42,7 +42,7 @@ async def run(source: ConfigurationSource, configuration: Configuration) -> int:
     app.metrics.collectors.append(reloader.collect)
 
     def readiness() -> tuple[bool, dict[str, object]]:
-        ready, details = app.overview.readiness()
+        ready, details = app.process_status.readiness()
         return ready, {**details, "configuration": reloader.status(),
                        **({"admin": member.status()} if member is not None else {})}
 
@@ -51,14 +51,14 @@ async def run(source: ConfigurationSource, configuration: Configuration) -> int:
     sockets = open_ports(config.listen, share_port=config.reuse_port)[0]
     ports = [port_of(sock) for sock in sockets[:len(config.listen)]]
     if config.admin.joined:
-        from prism_proxy.joining.member import make_member  # a proxy of its own needs no client of the admin
-        from prism_proxy.moving.moves import Moves
+        from prism_proxy.membership.member import make_member  # a proxy of its own needs no client of the admin
+        from prism_proxy.membership.migration.coordinator import MigrationCoordinator
 
-        assert app.carrier is not None
-        moves = Moves(app.carrier)
+        assert app.migration_worker is not None
+        moves = MigrationCoordinator(app.migration_worker)
         member = make_member(
-            config, ports, configuration.namespaces, app.applier.apply, app.applier.end_calls, app.metrics.families,
-            app.overview.namespaces, moves, app.set_partition_map)
+            config, ports, configuration.namespaces, app.activator.apply, app.activator.end_calls, app.metrics.families,
+            app.process_status.namespaces, moves, app.set_partition_map)
         app.metrics.collectors += [member.collect, moves.collect]
         await member.start()
     await app.serve(sockets)

@@ -12,7 +12,7 @@ import typer
 from prism_admin.cli.connection import fail
 
 if TYPE_CHECKING:
-    from prism_admin.access import Rates
+    from prism_admin.rbac import Rates
 
 
 def serve(
@@ -48,8 +48,8 @@ def serve(
     from prism_admin.app import AdminConfig, App, StartError
     from prism_admin.cli.main import token_of
     from prism_admin.security import Security
+    from prism_admin.storage.database_url import DatabaseUrlError, parse
     from prism_admin.storage.errors import StorageError
-    from prism_admin.storage.urn import UrnError, parse
     from prism_proxy.telemetry import log
 
     if log_level not in log.LEVELS:
@@ -71,12 +71,12 @@ def serve(
         gc.freeze()
         gc.enable()
         asyncio.run(App(config).run())
-    except (AccessError, UrnError, StartError, StorageError, OSError) as error:
+    except (AccessError, DatabaseUrlError, StartError, StorageError, OSError) as error:
         raise fail(str(error)) from None
 
 
 def _rates(text: str) -> Rates:
-    from prism_admin.access import Rates
+    from prism_admin.rbac import Rates
 
     numbers = [int(number) for number in text.split(",") if number.strip().isdecimal()]
     if len(numbers) != 3 or text.count(",") != 2:

@@ -9,9 +9,9 @@ from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
 from prism_admin.storage import tables
+from prism_admin.storage.database_url import Database
 from prism_admin.storage.errors import StorageError
 from prism_admin.storage.transactions import reason_of, translated
-from prism_admin.storage.urn import Database
 
 if TYPE_CHECKING:
     from alembic.config import Config

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from sqlalchemy.ext.asyncio import AsyncEngine
 
+from prism_admin.storage.database_url import Database
 from prism_admin.storage.engine import open_engine
 from prism_admin.storage.namespaces import Namespaces
 from prism_admin.storage.proxies import Proxies
-from prism_admin.storage.urn import Database
 
 
 class Store:

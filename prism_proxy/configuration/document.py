@@ -38,7 +38,7 @@ def parse(text: str, name: str, problems: Problems) -> Table:
 
 
 class _Reader:
-    """Turns events into nodes, the innermost first."""
+    """ConcurrencyLimiter events into nodes, the innermost first."""
 
     def __init__(self, events: Iterator[Any], name: str, problems: Problems) -> None:
         self._events = events

@@ -11,9 +11,9 @@ import signal
 from collections.abc import Awaitable, Callable, Iterable, Iterator
 from typing import Any
 
-from prism_proxy.config import ProxyConfig
 from prism_proxy.configuration.loader import Configuration, ConfigurationSource
 from prism_proxy.configuration.problems import ConfigurationError
+from prism_proxy.process_config import ProxyConfig
 from prism_proxy.settings import setting_of
 from prism_proxy.telemetry import log
 from prism_proxy.telemetry.metrics import Metric, counters, gauges

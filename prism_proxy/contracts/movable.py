@@ -6,7 +6,7 @@ the same data. Both sides run the same driver: only it knows what an expiry's nu
 
 The proof goes on while calls do, so that its end does not depend on the size of a store. Keys are the same on both
 sides when the digests or hashes are, at the moments they were made. From then on each side remembers what changes: the
-source tells it by `changes`, the target by `strays`, but for what it put and read again (`put_proven`). When nobody
+source tells it by `changes`, the target by `unexpected_keys`, but for what it put and read again (`put_proven`). When nobody
 writes, and both have nothing more to tell, and all of it was the same too, then everything is.
 """
 
@@ -114,7 +114,7 @@ class Incoming(Protocol):
         """As `Outgoing.hashes`, after a `digest`."""
         ...
 
-    async def strays(self, horizon: int) -> tuple[Sequence[bytes], Digest]:
+    async def unexpected_keys(self, horizon: int) -> tuple[Sequence[bytes], Digest]:
         """Some keys that changed since the first `digest`, but by `put_proven`, and the digest of these keys. Each is
         told once; none when there are no more. TooManyChangesError."""
         ...

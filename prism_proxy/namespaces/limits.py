@@ -1,4 +1,4 @@
-"""The rate and load limits a namespace can be configured with. `gates` puts them in force."""
+"""The rate and load limits a namespace can be configured with. `quotas` puts them in force."""
 
 from __future__ import annotations
 

@@ -14,8 +14,8 @@ import hmac
 from collections.abc import Callable, Iterable
 from dataclasses import replace
 
-from prism_proxy._native.refusal import Refusal
 from prism_proxy._native.routing import NativeRoute
+from prism_proxy._native.static_error import StaticErrorHandler
 from prism_proxy.errors import PrismError, StatusCode
 from prism_proxy.namespaces.partitions import PARTITIONS, Owner, PartitionMap
 from prism_proxy.server.peer import Peer
@@ -104,7 +104,7 @@ class Ownership:
 
 
 def _refusing(owner: str, make: Callable[[], PrismError], *, ours: bool = False) -> NativeRoute:
-    return NativeRoute(None, "", None, Refusal(make, ours), owner or None)
+    return NativeRoute(None, "", None, StaticErrorHandler(make, ours), owner or None)
 
 
 def _unheard() -> PrismError:

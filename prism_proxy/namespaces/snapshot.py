@@ -14,27 +14,27 @@ from typing import TYPE_CHECKING, Any
 from prism_proxy import standard
 from prism_proxy._native.call import Handler
 from prism_proxy._native.crc32 import partition_of
-from prism_proxy._native.gate import Gate, GatePage
+from prism_proxy._native.quota import NamespaceQuota, SharedQuotaTable
 from prism_proxy._native.routing import NativeRoute, RouteTable
 from prism_proxy.contracts.driver import VOLATILE, Driver
 from prism_proxy.contracts.pattern import PatternDeclaration
 from prism_proxy.handles import process_name
-from prism_proxy.namespaces.gates import make_gate
 from prism_proxy.namespaces.model import DEFAULT, NamespaceConfig, SlotConfig
 from prism_proxy.namespaces.placement import Placement
+from prism_proxy.namespaces.quotas import make_quota
 from prism_proxy.slots.composition import Composition, Pattern, Surroundings
-from prism_proxy.slots.running import RunningClock
 from prism_proxy.slots.slot import Slot
+from prism_proxy.slots.stall_clock import StallCompensatedClock
 
 if TYPE_CHECKING:
-    from prism_proxy.namespaces.hold import Hold
+    from prism_proxy.namespaces.paused_calls import PausedCalls
 
 LOCAL, SHARED = "local", "shared"
 
 
 @dataclass(frozen=True, slots=True, weakref_slot=True, eq=False)
 class Route:
-    """Everything a call needs of its namespace; a call holds its route to its end, which `departure` watches.
+    """Everything a call needs of its namespace; a call holds its route to its end, which `drain` watches.
 
     `slots` are those that are filled, the first one first. `interfaces` are those that are offered. `native_slot` lets
     native handlers serve its driver's store; None sends every call through the servicers. `elsewhere` is the worker
@@ -50,7 +50,7 @@ class Route:
     interfaces: frozenset[str]
     native_slot: Slot[Any] | None
     elsewhere: int | None = None
-    gate: Gate | None = None
+    quota: NamespaceQuota | None = None
 
     def implementation(self, interface: str) -> Any:
         return self.pattern.implementation(interface)
@@ -103,28 +103,28 @@ class Snapshot:
     def table(
         self, forward: Callable[[int], Handler | None] = lambda worker: None, reads: frozenset[bytes] = frozenset(),
         owner: str | None = None, by_partition: list[NativeRoute | None] | None = None,
-        held: Mapping[str, Hold] = MappingProxyType({}), hidden: Collection[str] = (),
+        paused: Mapping[str, PausedCalls] = MappingProxyType({}), unlisted: Collection[str] = (),
     ) -> RouteTable:
         """The form the native server reads. `forward(worker)` takes the calls of namespaces that another worker serves,
-        `by_partition` those of other proxies, and `held` those that wait; calls of a namespace that is `hidden` go
+        `by_partition` those of other proxies, and `paused` those that wait; calls of a namespace that is `unlisted` go
         where they would if it were not here. `owner` is what replies name as the proxy they come from.
 
         Calls of `reads` (paths) that are lost with their owner run again in its successor, unless the data are lost
         too: a caller must not take an empty store for the answer to what it asked the full one.
         """
         def elsewhere(name: str, route: Route) -> Handler | None:
-            if name in held:
-                return held[name].handler
+            if name in paused:
+                return paused[name].handler
             return None if route.elsewhere is None else forward(route.elsewhere)
 
         native = []
         for name, route in self.routes.items():
-            if name not in hidden:
+            if name not in unlisted:
                 slot = route.native_slot
                 native.append(NativeRoute(
                     route, name, route.native_store, elsewhere(name, route), owner,
-                    slot.circuit if slot is not None else None, route.gate,
-                    reads if route.durability != VOLATILE else frozenset(), slot.turns if slot is not None else None))
+                    slot.circuit if slot is not None else None, route.quota,
+                    reads if route.durability != VOLATILE else frozenset(), slot.limiter if slot is not None else None))
         return RouteTable(self.revision, native, DEFAULT, by_partition)
 
 
@@ -134,8 +134,8 @@ class Namespaces:
     def __init__(self) -> None:
         self.current = Snapshot(0, MappingProxyType({}))
         self._listeners: list[Callable[[Snapshot], None]] = []
-        self._held: dict[str, Hold] = {}
-        self._hidden: Collection[str] = frozenset()
+        self._paused: dict[str, PausedCalls] = {}
+        self._unlisted: Collection[str] = frozenset()
 
     def on_swap(self, listener: Callable[[Snapshot], None]) -> None:
         """Call `listener` with the snapshot now, and with every later one."""
@@ -154,27 +154,27 @@ class Namespaces:
             listener(self.current)
 
     @property
-    def held(self) -> Mapping[str, Hold]:
+    def paused(self) -> Mapping[str, PausedCalls]:
         """Namespaces whose calls wait."""
-        return self._held
+        return self._paused
 
     @property
-    def hidden(self) -> Collection[str]:
+    def unlisted(self) -> Collection[str]:
         """Namespaces that are here, and get no call."""
-        return self._hidden
+        return self._unlisted
 
-    def steer(self, hidden: Collection[str], held: Collection[str]) -> None:
+    def set_overrides(self, unlisted: Collection[str], paused: Collection[str]) -> None:
         """These namespaces get no call from now on, and calls of those wait; they need not be here yet. Calls that
         waited and need not any more go to whoever serves their namespace now."""
-        from prism_proxy.namespaces.hold import Hold  # most proxies never move data
+        from prism_proxy.namespaces.paused_calls import PausedCalls  # most proxies never move data
 
-        released = [self._held.pop(name) for name in self._held.keys() - set(held)]
-        for name in set(held) - self._held.keys():
-            self._held[name] = Hold(name)
-        self._hidden = frozenset(hidden)
+        released = [self._paused.pop(name) for name in self._paused.keys() - set(paused)]
+        for name in set(paused) - self._paused.keys():
+            self._paused[name] = PausedCalls(name)
+        self._unlisted = frozenset(unlisted)
         self._tell()
-        for hold in released:
-            hold.release()
+        for paused_calls in released:
+            paused_calls.release()
 
     def resolve(self, name: str) -> Route | None:
         return self.current.routes.get(name)
@@ -182,8 +182,8 @@ class Namespaces:
 
 def build(
     revision: int, configs: Sequence[NamespaceConfig], make_driver: Callable[[str, Any], Any],
-    previous: Snapshot | None = None, placement: Placement | None = None, page: GatePage | None = None,
-    running: RunningClock | None = None,
+    previous: Snapshot | None = None, placement: Placement | None = None, page: SharedQuotaTable | None = None,
+    running: StallCompensatedClock | None = None,
 ) -> Snapshot:
     """The snapshot of a configuration. `make_driver(backend, config)` comes from `prism_proxy.standard`; `page` counts
     for the limits of namespaces, and is needed where there are any; `running` times what bears on backends.
@@ -211,12 +211,12 @@ class _Builder:
     revision: int
     make_driver: Callable[[str, Any], Any]
     placement: Placement
-    page: GatePage | None
-    running: RunningClock | None
+    page: SharedQuotaTable | None
+    running: StallCompensatedClock | None
 
     def route(self, config: NamespaceConfig, before: Route | None) -> Route:
         """The route of a namespace whose route in the last snapshot was `before`."""
-        gate = _gate(config, self.page)
+        quota = _quota(config, self.page)
         declared = standard.pattern(config.pattern)
         slots = {name: self._slot(name, config, declared, before) for name in config.slots}
         same = before is not None and before.config.pattern == config.pattern and before.slots.keys() == slots.keys() \
@@ -228,7 +228,7 @@ class _Builder:
         elsewhere = self.placement.elsewhere(partition, state_of(slot.driver for slot in slots.values()))
         return Route(
             config.name, partition, self.revision, config, MappingProxyType(slots), pattern,
-            _offered(declared, pattern, slots), pattern.native if elsewhere is None else None, elsewhere, gate)
+            _offered(declared, pattern, slots), pattern.native if elsewhere is None else None, elsewhere, quota)
 
     def _slot(
         self, name: str, config: NamespaceConfig, declared: PatternDeclaration, before: Route | None
@@ -267,7 +267,7 @@ def state_of(drivers: Iterable[Driver]) -> str:
     return LOCAL if any(driver.declaration.state == LOCAL for driver in drivers) else SHARED
 
 
-def _gate(config: NamespaceConfig, page: GatePage | None) -> Gate | None:
+def _quota(config: NamespaceConfig, page: SharedQuotaTable | None) -> NamespaceQuota | None:
     if page is None and config.limits.limited:
         raise ValueError(f"namespace {config.name!r} has limits, and there is no page to hold their counts")
-    return make_gate(page, config.name, config.limits) if page is not None else None
+    return make_quota(page, config.name, config.limits) if page is not None else None

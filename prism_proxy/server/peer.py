@@ -57,7 +57,7 @@ class Peer:
 
     `name` stands in errors; `down_reason` is the reason of calls that found no connection in time. `moved(namespace)`
     is called when the peer answers that it does not own a namespace, before its route is looked up again. A `worker` is
-    of this proxy; another proxy must be shown `proof`, unless it believes callers of this machine.
+    of this proxy; another proxy must be shown `peer_token`, unless it believes callers of this machine.
     """
 
     def __init__(
@@ -69,7 +69,7 @@ class Peer:
         limits: Limits | None = None,
         options: PeerOptions | None = None,
         down_reason: str = "OWNER_DOWN",
-        proof: str = "",
+        peer_token: str = "",
         worker: bool = False,
         moved: Callable[[str], None] = lambda namespace: None,
     ) -> None:
@@ -88,7 +88,7 @@ class Peer:
         self._absence: asyncio.TimerHandle | None = None
         self.handler = ForwardHandler(
             self._loop, self._name, int(options.wait_s * 1e9), options.waiting_calls, options.waiting_bytes,
-            self._want, self._failure, moved, proof.encode() or b"1", worker)
+            self._want, self._failure, moved, peer_token.encode() or b"1", worker)
 
     def start(self) -> None:
         """Connect now rather than with the first call. From then on a connection is kept."""

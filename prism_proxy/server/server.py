@@ -42,7 +42,7 @@ class Server:
     `namespaced(path)` says which methods belong to a namespace. A server with namespaces attaches the product's details
     to the errors that it makes itself, and returns `x-request-id`; any other one says what grpc.aio's says.
 
-    To be set before `start`: `peer_proof` is what other proxies show with calls that they forward; when it is empty,
+    To be set before `start`: `peer_token` is what other proxies show with calls that they forward; when it is empty,
     callers of this machine are believed, and without it nobody; `watch` hears of the end of calls.
     """
 
@@ -62,7 +62,7 @@ class Server:
         self._namespaced = namespaced or (lambda path: False)
         self._describe = _plain if namespaced is None else describe
         self._on_tls_error = on_tls_error
-        self.peer_proof: str | None = None
+        self.peer_token: str | None = None
         self.watch: CallWatch | None = None
         self._generic: list[grpc.GenericRpcHandler[Any, Any]] = []
         self._adaptations: dict[int, tuple[Any, ServicerHandler]] = {}
@@ -142,7 +142,7 @@ class Server:
         core.echoes_ids = self._describe is describe
         core.encode_shed = _shed
         core.watch = self.watch
-        core.peer_proof = self.peer_proof.encode() if self.peer_proof is not None else None
+        core.peer_token = self.peer_token.encode() if self.peer_token is not None else None
         self._core = core
         if self._routes is not None:
             core.set_routes(self._routes)

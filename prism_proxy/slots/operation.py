@@ -14,8 +14,8 @@ class Effect(Enum):
     """What running an operation twice would do."""
 
     READ = auto()  # nothing: it may be repeated whatever became of it
-    OVERWRITE = auto()  # the same state and answer, unless others wrote in between: repeated where that is opted for
-    ONCE = auto()  # another answer: repeated only if it was certainly not executed
+    IDEMPOTENT = auto()  # the same state and answer, unless others wrote in between: repeated where that is opted for
+    NON_IDEMPOTENT = auto()  # another answer: repeated only if it was certainly not executed
 
 
 @dataclass(frozen=True, slots=True)

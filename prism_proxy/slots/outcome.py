@@ -39,16 +39,16 @@ def repeatable(error: PrismError, operation: Operation, *, writes: bool) -> bool
     if not operation.repeated or error.code not in _OF_THE_BACKEND:
         return False
     return (operation.effect is Effect.READ or error.metadata.get("outcome") == NOT_EXECUTED
-            or (writes and operation.effect is Effect.OVERWRITE))
+            or (writes and operation.effect is Effect.IDEMPOTENT))
 
 
-def located(error: PrismError, where: Mapping[str, str], operation: str, attempt: int) -> PrismError:
+def with_context(error: PrismError, where: Mapping[str, str], operation: str, attempt: int) -> PrismError:
     """The error with its place: namespace, backend, slot, operation, phase and attempt."""
     return dataclasses.replace(error, metadata={
         **where, "operation": operation, "phase": "execute", "attempt": str(attempt), **error.metadata})
 
 
-def settled(error: PrismError, operation: Operation, retry_after: float) -> PrismError:
+def finalize(error: PrismError, operation: Operation, retry_after: float) -> PrismError:
     """The last error of a call: it says whether the command took effect, and RetryInfo only where repeating is safe.
 
     A read leaves no doubt; of a write that the driver says nothing about, it is unknown.

@@ -1,6 +1,6 @@
 """What stands between a slot and a shared backend: the circuit, the turns, the retry budget, waiting for a lost link.
 
-A call is admitted, made, and reported; after a failure `again` says whether it is made once more, when its time has
+A call is admitted, made, and reported; after a failure `should_retry` says whether it is made once more, when its time has
 come. This module knows no command and no result.
 """
 
@@ -14,12 +14,12 @@ from prism_proxy.contracts.driver import HealthReport
 from prism_proxy.errors import PrismError, StatusCode
 from prism_proxy.slots.budget import RetryBudget
 from prism_proxy.slots.circuit import Circuit
+from prism_proxy.slots.concurrency_limiter import ConcurrencyLimiter
 from prism_proxy.slots.operation import Caller, Operation
 from prism_proxy.slots.options import SlotOptions
-from prism_proxy.slots.outcome import NOT_EXECUTED, backend_failed, located, repeatable, transient
+from prism_proxy.slots.outcome import NOT_EXECUTED, backend_failed, repeatable, transient, with_context
 from prism_proxy.slots.reconnection import Reconnection
-from prism_proxy.slots.running import Moment, RunningClock
-from prism_proxy.slots.turns import Turns
+from prism_proxy.slots.stall_clock import Moment, StallCompensatedClock
 
 RETRY_SOON_S = 0.1
 RETRY_SHED_S = 1.0
@@ -30,7 +30,7 @@ class Resilience:
     this process stood ready; `jitter(low, high)` draws a number between."""
 
     def __init__(self, where: Mapping[str, str], health: Callable[[], HealthReport], options: SlotOptions,
-                 clock: Callable[[], float], running: RunningClock,
+                 clock: Callable[[], float], running: StallCompensatedClock,
                  jitter: Callable[[float, float], float] = random.uniform) -> None:
         self._where = where
         self._namespace, self._backend = where["namespace"], where["backend"]
@@ -39,25 +39,25 @@ class Resilience:
         self.now = running.now
         self.circuit = Circuit(options.circuit, clock, self._circuit_changed)
         self.reconnection = Reconnection(health, self.circuit, options.reconnect, clock)
-        self.turns = Turns(options.concurrency, running, self._refusal) if options.concurrency.adaptive else None
+        self.limiter = ConcurrencyLimiter(options.concurrency, running, self._refusal) if options.concurrency.adaptive else None
         self.budget = RetryBudget(options.retries.budget_ratio, options.retries.budget_floor_per_s, clock)
         self.retried = 0
 
     async def admit(self, operation: Operation, caller: Caller | None) -> int:
         """A permit to call the backend. PrismError CIRCUIT_OPEN or LOAD_SHED: the call must not be made."""
-        circuit, turns = self.circuit, self.turns
+        circuit, limiter = self.circuit, self.limiter
         while True:
             if not circuit.closed and not circuit.allows():
                 if not self.reconnection.expected() or not await self.reconnection.wait(_remaining(caller)):
                     raise self._circuit_open()
                 continue
-            if turns is not None and not turns.enter(bulk=operation.bulk) and not await turns.wait(bulk=operation.bulk):
+            if limiter is not None and not limiter.enter(bulk=operation.bulk) and not await limiter.wait(bulk=operation.bulk):
                 raise self._shed()
             permit = circuit.admit()
             if permit is not None:
                 return permit
-            if turns is not None:
-                turns.leave()
+            if limiter is not None:
+                limiter.leave()
 
     def succeeded(self, permit: int, began: Moment) -> None:
         self.circuit.succeeded(permit)
@@ -75,12 +75,12 @@ class Resilience:
         # What failed at once must not pass for fast.
         self._left(began if error.code is StatusCode.DEADLINE_EXCEEDED else None)
 
-    def abandoned(self, permit: int) -> None:
+    def cancelled(self, permit: int) -> None:
         """The call ended without telling anything of the backend: its caller went away, or a defect ended it."""
         self.circuit.released(permit)
         self._left(None)
 
-    async def again(self, error: PrismError, operation: Operation, attempt: int, caller: Caller | None) -> bool:
+    async def should_retry(self, error: PrismError, operation: Operation, attempt: int, caller: Caller | None) -> bool:
         """Whether to make a call again that failed, after waiting as long as is fit within the caller's deadline."""
         if not repeatable(error, operation, writes=self._retries.retry_writes):
             return False
@@ -106,8 +106,8 @@ class Resilience:
         return min(self._retries.backoff_max_s, self._retries.backoff_first_s * 2.0 ** (attempt - 1))
 
     def _left(self, began: Moment | None) -> None:
-        if self.turns is not None:
-            self.turns.leave(began)
+        if self.limiter is not None:
+            self.limiter.leave(began)
 
     def _circuit_changed(self, state: object) -> None:
         self.reconnection.circuit_changed(self.circuit.state)
@@ -121,8 +121,8 @@ class Resilience:
             {"outcome": NOT_EXECUTED, "phase": "admit", "last_failure": self.circuit.last_failure}, after)
 
     def _refusal(self, operation: str) -> PrismError:
-        """What a native handler tells a call that got no turn."""
-        return located(self._shed(), self._where, operation, 1)
+        """What a native handler tells a call that got no permit."""
+        return with_context(self._shed(), self._where, operation, 1)
 
     def _shed(self) -> PrismError:
         return PrismError(

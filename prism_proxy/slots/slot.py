@@ -15,13 +15,13 @@ from prism_proxy.contracts.driver import Driver
 from prism_proxy.contracts.pattern import SlotDeclaration
 from prism_proxy.errors import PrismError, StatusCode
 from prism_proxy.slots.circuit import Circuit
+from prism_proxy.slots.concurrency_limiter import ConcurrencyLimiter
 from prism_proxy.slots.operation import Caller, Operation
 from prism_proxy.slots.options import SlotOptions
-from prism_proxy.slots.outcome import located, settled
+from prism_proxy.slots.outcome import finalize, with_context
 from prism_proxy.slots.resilience import Resilience
-from prism_proxy.slots.running import RunningClock
 from prism_proxy.slots.spans import begin, end
-from prism_proxy.slots.turns import Turns
+from prism_proxy.slots.stall_clock import StallCompensatedClock
 
 DriverT = TypeVar("DriverT", bound=Driver)
 ResultT = TypeVar("ResultT")
@@ -38,7 +38,7 @@ class Slot(Generic[DriverT]):
     def __init__(
         self, name: str, namespace: str, driver: DriverT, needs: SlotDeclaration | None = None,
         options: SlotOptions | None = None, clock: Callable[[], float] = time.monotonic,
-        running: RunningClock | None = None,
+        running: StallCompensatedClock | None = None,
     ) -> None:
         declared = driver.declaration
         lacks = needs.lacks(declared.interfaces) if needs is not None else None
@@ -54,7 +54,7 @@ class Slot(Generic[DriverT]):
         self._where = {"namespace": namespace, "backend": declared.name, "slot": name}
         self.resilience = None if declared.state == "local" else Resilience(
             self._where, driver.health, options or SlotOptions(), clock,
-            RunningClock(clock) if running is None else running)
+            StallCompensatedClock(clock) if running is None else running)
 
     @property
     def circuit(self) -> Circuit | None:
@@ -62,9 +62,9 @@ class Slot(Generic[DriverT]):
         return None if self.resilience is None else self.resilience.circuit
 
     @property
-    def turns(self) -> Turns | None:
+    def limiter(self) -> ConcurrencyLimiter | None:
         """Where native handlers get theirs."""
-        return None if self.resilience is None else self.resilience.turns
+        return None if self.resilience is None else self.resilience.limiter
 
     async def call(
         self, operation: Operation, caller: Caller | None, command: Callable[Args, Awaitable[ResultT]],
@@ -86,7 +86,7 @@ class Slot(Generic[DriverT]):
             if error is None:
                 raise
             try:
-                raise located(error, self._where, operation.name, 1) from _cause(raw)
+                raise with_context(error, self._where, operation.name, 1) from _cause(raw)
             finally:
                 del error  # its cause holds this frame: see `_resilient`
         end(span)
@@ -107,7 +107,7 @@ class Slot(Generic[DriverT]):
                 try:
                     permit = await guard.admit(operation, caller)
                 except PrismError as refusal:
-                    raise failure or located(refusal, self._where, operation.name, attempt) from _cause(failure)
+                    raise failure or with_context(refusal, self._where, operation.name, attempt) from _cause(failure)
                 began = guard.now()
                 span = begin(caller, self._where, operation, attempt)
                 try:
@@ -116,17 +116,17 @@ class Slot(Generic[DriverT]):
                     error = self._meaning(raw)
                     end(span, error)
                     if error is None:
-                        guard.abandoned(permit)
+                        guard.cancelled(permit)
                         raise
                     guard.failed(permit, began, error)
-                    failure = settled(
-                        located(error, self._where, operation.name, attempt), operation, guard.retry_after())
+                    failure = finalize(
+                        with_context(error, self._where, operation.name, attempt), operation, guard.retry_after())
                     failure.__cause__ = _cause(raw)
-                    if not await guard.again(error, operation, attempt, caller):
+                    if not await guard.should_retry(error, operation, attempt, caller):
                         raise failure from _cause(raw)
                     attempt += 1
                 except BaseException:
-                    guard.abandoned(permit)
+                    guard.cancelled(permit)
                     raise
                 else:
                     end(span)

@@ -1,7 +1,7 @@
 """Spans and metrics by OpenTelemetry: the extra `prism-proxy[otel]`, imported when it is switched on.
 
 Which calls become spans is decided before (`telemetry.calls`), so every span that is made here is sent, or counted in
-`losses`. Nothing here waits for a collector.
+`dropped_exports`. Nothing here waits for a collector.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from prism_proxy import __version__
 from prism_proxy._native.call_watch import EndedCall
 from prism_proxy.telemetry import trace
-from prism_proxy.telemetry.losses import ExporterLog, Losses
+from prism_proxy.telemetry.dropped_exports import DroppedExports, ExporterLog
 from prism_proxy.telemetry.metrics import MethodFigures
 from prism_proxy.telemetry.tracing_options import TraceOptions
 
@@ -47,19 +47,19 @@ class Telemetry:
             ) from error
         resource = Resource({SERVICE_NAME: SERVICE, SERVICE_VERSION: __version__}).merge(
             OTELResourceDetector().detect())
-        self.losses = Losses()
-        self._exporter_log = ExporterLog(self.losses)
+        self.dropped_exports = DroppedExports()
+        self._exporter_log = ExporterLog(self.dropped_exports)
         self._metrics: Any = None
         self._ids = _given_ids()
         self._provider = TracerProvider(resource=resource, sampler=ALWAYS_ON, id_generator=self._ids,
                                         shutdown_on_exit=False)
-        self._spans = BoundedSpans(_span_exporter(options), self.losses)
+        self._spans = BoundedSpans(_span_exporter(options), self.dropped_exports)
         self._provider.add_span_processor(self._spans)
         self._tracer = self._provider.get_tracer(SERVICE, __version__)
         if options.metrics:
             from prism_proxy.telemetry.otel_metrics import meter_provider
 
-            self._metrics = meter_provider(options, resource, figures, self.losses)
+            self._metrics = meter_provider(options, resource, figures, self.dropped_exports)
 
     def export(self, call: EndedCall) -> None:
         """Make the spans of a call that has ended."""

@@ -27,7 +27,7 @@ from opentelemetry.sdk.metrics.export import (
 
 from prism_proxy import __version__
 from prism_proxy._native.metrics import BUCKET_BOUNDS_NS
-from prism_proxy.telemetry.losses import Losses
+from prism_proxy.telemetry.dropped_exports import DroppedExports
 from prism_proxy.telemetry.metrics import MethodFigures
 from prism_proxy.telemetry.otel import SERVICE, target
 from prism_proxy.telemetry.tracing_options import TraceOptions
@@ -37,8 +37,8 @@ BOUNDS_MS = tuple(bound / 1e6 for bound in BUCKET_BOUNDS_NS)
 Figures = Callable[[], Iterable[MethodFigures]]
 
 
-def meter_provider(options: TraceOptions, resource: Any, figures: Figures, losses: Losses) -> MeterProvider:
-    """Sends every 15 s, and once more at `shutdown`; what does not arrive is counted in `losses`."""
+def meter_provider(options: TraceOptions, resource: Any, figures: Figures, dropped_exports: DroppedExports) -> MeterProvider:
+    """Sends every 15 s, and once more at `shutdown`; what does not arrive is counted in `dropped_exports`."""
     if options.exporter == "stdout":
         exporter: Any = ConsoleMetricExporter()
     else:
@@ -52,7 +52,7 @@ def meter_provider(options: TraceOptions, resource: Any, figures: Figures, losse
                 if count:
                     yield Observation(count, {**_attributes(*method), "rpc.grpc.status_code": code})
 
-    reader = PeriodicExportingMetricReader(WithDurations(exporter, figures, losses),
+    reader = PeriodicExportingMetricReader(WithDurations(exporter, figures, dropped_exports),
                                            export_interval_millis=INTERVAL_MS)
     provider = MeterProvider([reader], resource=resource, shutdown_on_exit=False)
     provider.get_meter(SERVICE, __version__).create_observable_counter(
@@ -63,10 +63,10 @@ def meter_provider(options: TraceOptions, resource: Any, figures: Figures, losse
 class WithDurations(MetricExporter):
     """Adds the histogram `rpc.server.duration` (ms, of the conventions for RPC servers) to what `exporter` gets."""
 
-    def __init__(self, exporter: MetricExporter, figures: Figures, losses: Losses) -> None:
+    def __init__(self, exporter: MetricExporter, figures: Figures, dropped_exports: DroppedExports) -> None:
         super().__init__()
         self._exporter = exporter
-        self._losses = losses
+        self._dropped_exports = dropped_exports
         self._figures = figures
         self._started_ns = time.time_ns()
 
@@ -79,7 +79,7 @@ class WithDurations(MetricExporter):
             result = self._exporter.export(metrics_data, timeout_millis, **kwargs)
         finally:
             if result is not MetricExportResult.SUCCESS:
-                self._losses.add("metrics", "collector", _points(metrics_data))
+                self._dropped_exports.add("metrics", "collector", _points(metrics_data))
         return result
 
     def force_flush(self, timeout_millis: float = 10_000) -> bool:

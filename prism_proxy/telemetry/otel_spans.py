@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 from opentelemetry.sdk.trace import ReadableSpan, SpanProcessor
 from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter, SpanExportResult
 
-from prism_proxy.telemetry.losses import Losses
+from prism_proxy.telemetry.dropped_exports import DroppedExports
 
 QUEUE_VARIABLE = "OTEL_BSP_MAX_QUEUE_SIZE"
 QUEUE_SPANS = 2048
@@ -23,8 +23,8 @@ class BoundedSpans(SpanProcessor):
     """Hands ended spans to `exporter`, in batches and on a thread of the SDK's. ValueError when the environment says of
     the queue what cannot be."""
 
-    def __init__(self, exporter: SpanExporter, losses: Losses) -> None:
-        self._losses = losses
+    def __init__(self, exporter: SpanExporter, dropped_exports: DroppedExports) -> None:
+        self._dropped_exports = dropped_exports
         self._lock = threading.Lock()
         self._waiting = 0
         self._room = _queue_spans()
@@ -35,7 +35,7 @@ class BoundedSpans(SpanProcessor):
             full = self._waiting >= self._room
             self._waiting += not full
         if full:
-            self._losses.add("spans", "queue", 1)
+            self._dropped_exports.add("spans", "queue", 1)
         else:
             self._batches.on_end(span)
 
@@ -50,13 +50,13 @@ class BoundedSpans(SpanProcessor):
         with self._lock:
             left, self._waiting = self._waiting, 0
         if left:
-            self._losses.add("spans", "end", left)
+            self._dropped_exports.add("spans", "end", left)
 
     def _exported(self, spans: int, delivered: bool) -> None:
         with self._lock:
             self._waiting = max(self._waiting - spans, 0)
         if not delivered:
-            self._losses.add("spans", "collector", spans)
+            self._dropped_exports.add("spans", "collector", spans)
 
 
 class _Counted(SpanExporter):

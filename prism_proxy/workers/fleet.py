@@ -11,15 +11,15 @@ import dataclasses
 from collections.abc import Callable, Collection, Iterator, Sequence
 from typing import Any
 
-from prism_proxy.config import ProxyConfig
-from prism_proxy.joining.request import Ask, Reply, Request
+from prism_proxy.membership.control_call import ControlCall, ControlCallHandler, ControlReply
 from prism_proxy.namespaces.model import NamespaceConfig
 from prism_proxy.namespaces.partitions import PartitionMap
 from prism_proxy.namespaces.status import NamespaceStatus
+from prism_proxy.process_config import ProxyConfig
 from prism_proxy.server.lifecycle import EXIT_CLEAN, EXIT_ERROR, EXIT_FORCED, StartError
 from prism_proxy.telemetry import log
 from prism_proxy.telemetry.merge import MergedMetrics
-from prism_proxy.workers.errands import Errands
+from prism_proxy.workers.broadcast import Broadcast
 from prism_proxy.workers.messages import (
     Answer,
     Asked,
@@ -30,21 +30,21 @@ from prism_proxy.workers.messages import (
     Drained,
     EndCalls,
     Failed,
-    Figures,
     Force,
-    Known,
+    MergedStatus,
+    MetricsSnapshot,
     Partitions,
     Prepare,
     Ready,
     Replied,
+    SetOverrides,
     Start,
-    States,
-    Steer,
+    StatusUpdate,
     Stop,
 )
-from prism_proxy.workers.namespace_board import NamespaceBoard
-from prism_proxy.workers.questions import Questions
 from prism_proxy.workers.restarts import Restarts
+from prism_proxy.workers.rpc import Rpc
+from prism_proxy.workers.status_aggregator import StatusAggregator
 from prism_proxy.workers.worker_process import WorkerProcess
 
 PREPARE_SECONDS = 30.0
@@ -59,7 +59,7 @@ class _HalfwayError(ValueError):
     """A change is in force in some workers and could not be put in force in another."""
 
 
-class Seat:
+class WorkerSlot:
     """The place of one worker: what it is started with, and the process that has it now."""
 
     def __init__(self, start: Start) -> None:
@@ -85,11 +85,11 @@ class Fleet:
     replies to calls of the control plane."""
 
     def __init__(self, starts: Sequence[Start], *, on_death: Callable[[int], None] = lambda worker: None,
-                 answer: Ask | None = None) -> None:
+                 answer: ControlCallHandler | None = None) -> None:
         self._log = log.get("prism.supervisor")
-        self.seats = [Seat(start) for start in starts]
+        self.worker_slots = [WorkerSlot(start) for start in starts]
         self.metrics = MergedMetrics()
-        self.board = NamespaceBoard()
+        self.aggregator = StatusAggregator()
         self.given_up = asyncio.Event()
         self._on_death = on_death
         self._answer = answer
@@ -100,12 +100,12 @@ class Fleet:
         self._keepers: list[asyncio.Task[int]] = []
         self._collector: asyncio.Task[None] | None = None
         self._changing = asyncio.Lock()
-        self._questions = Questions()
-        self._errands = Errands()
+        self._broadcast = Broadcast()
+        self._rpc = Rpc()
         self._known: dict[str, NamespaceStatus] = {}
 
     def _processes(self) -> Iterator[WorkerProcess]:
-        return (seat.process for seat in self.seats if seat.process is not None)
+        return (worker_slot.process for worker_slot in self.worker_slots if worker_slot.process is not None)
 
     def _tell(self, message: Any) -> None:
         for process in self._processes():
@@ -116,7 +116,7 @@ class Fleet:
     async def start(self) -> None:
         """Start all workers and wait until they serve. StartError with what one of them says."""
         loop = asyncio.get_running_loop()
-        self._keepers = [loop.create_task(self._keep(seat)) for seat in self.seats]
+        self._keepers = [loop.create_task(self._keep(worker_slot)) for worker_slot in self.worker_slots]
         for keeper in self._keepers:
             keeper.add_done_callback(self._kept)
         gone = loop.create_task(self.given_up.wait())
@@ -128,38 +128,38 @@ class Fleet:
         self._began.result()
         self._collector = loop.create_task(self._collect_regularly())
 
-    async def _keep(self, seat: Seat) -> int:
-        """Run the worker of a seat until the proxy ends; the exit code of the last one."""
+    async def _keep(self, worker_slot: WorkerSlot) -> int:
+        """Run the worker of a worker_slot until the proxy ends; the exit code of the last one."""
         while True:
-            pid, code = await self._run(seat)
+            pid, code = await self._run(worker_slot)
             if self._ending.is_set():
-                return EXIT_FORCED if seat.killed else EXIT_ERROR if code < 0 else code
-            delay = seat.restarts.died()
-            self._log.error("a worker ended", worker=seat.start.worker, pid=pid, code=code, restart_in=delay)
+                return EXIT_FORCED if worker_slot.killed else EXIT_ERROR if code < 0 else code
+            delay = worker_slot.restarts.died()
+            self._log.error("a worker ended", worker=worker_slot.start.worker, pid=pid, code=code, restart_in=delay)
             if delay is None:
                 self.given_up.set()
                 return EXIT_ERROR
-            seat.start = dataclasses.replace(seat.start, epoch=seat.start.epoch + 1)
+            worker_slot.start = dataclasses.replace(worker_slot.start, epoch=worker_slot.start.epoch + 1)
             try:
                 await asyncio.wait_for(self._ending.wait(), delay)
             except TimeoutError:
                 continue
             return EXIT_CLEAN
 
-    async def _run(self, seat: Seat) -> tuple[int | None, int]:
-        """Run one process in a seat, to its end; its id, if there was one, and its exit code."""
+    async def _run(self, worker_slot: WorkerSlot) -> tuple[int | None, int]:
+        """Run one process in a worker_slot, to its end; its id, if there was one, and its exit code."""
         try:
             async with self._changing:  # a new worker gets the configuration before or after a change, never between
-                process = seat.process = await WorkerProcess.start(seat.start, self._heard)
+                process = worker_slot.process = await WorkerProcess.start(worker_slot.start, self._heard)
         except OSError as error:
-            self._log.error("no process for a worker", worker=seat.start.worker, problem=str(error))
+            self._log.error("no process for a worker", worker=worker_slot.start.worker, problem=str(error))
             return None, EXIT_ERROR
         if self._ending.is_set():
             process.send(Drain())
             process.send(Stop())
         code = await process.watch()
-        seat.process = seat.silent_since = None
-        self._left(seat, code)
+        worker_slot.process = worker_slot.silent_since = None
+        self._left(worker_slot, code)
         return process.pid, code
 
     def _kept(self, keeper: asyncio.Task[int]) -> None:
@@ -168,13 +168,13 @@ class Fleet:
             self._log.error("a worker cannot be kept running", exc_info=keeper.exception())
             self.given_up.set()
 
-    def _left(self, seat: Seat, code: int) -> None:
-        worker = seat.start.worker
+    def _left(self, worker_slot: WorkerSlot, code: int) -> None:
+        worker = worker_slot.start.worker
         self.metrics.retire(str(worker))
-        self.board.lost(worker)
+        self.aggregator.lost(worker)
         self._on_death(worker)
-        self._questions.gone(worker)
-        self._errands.gone(worker)
+        self._broadcast.gone(worker)
+        self._rpc.gone(worker)
         self._publish()
 
     # --- what workers say -------------------------------------------------------------------------------------------
@@ -183,14 +183,14 @@ class Fleet:
         match message:
             case Ready():
                 process.ready = True
-                self.seats[process.worker].restarts.serves()
+                self.worker_slots[process.worker].restarts.serves()
                 self._log.debug("a worker serves", worker=process.worker, pid=process.pid, epoch=process.epoch)
-                process.send(Known(self._known))
+                process.send(MergedStatus(self._known))
                 if self._partitions is not None:
                     process.send(Partitions(self._partitions))
-                seat = self.seats[process.worker].start  # which may be newer than what this process started with
-                process.send(Steer(seat.hidden, seat.held))
-                if not self._began.done() and all(seat.serving for seat in self.seats):
+                worker_slot = self.worker_slots[process.worker].start  # which may be newer than what this process started with
+                process.send(SetOverrides(worker_slot.unlisted, worker_slot.paused))
+                if not self._began.done() and all(worker_slot.serving for worker_slot in self.worker_slots):
                     self._began.set_result(None)
             case Failed(text):
                 if not self._began.done():
@@ -198,20 +198,20 @@ class Fleet:
                     self._began.set_exception(StartError(text))
                 elif not self._ending.is_set():  # else others have said the same
                     self._log.error("a worker cannot start", worker=process.worker, problem=text)
-            case Figures(number, metrics):
+            case MetricsSnapshot(number, metrics):
                 self.metrics.put(str(process.worker), metrics)
-                self._questions.answered(process.worker, number)
+                self._broadcast.answered(process.worker, number)
             case Answer(number, problem):
-                self._questions.answered(process.worker, number, problem)
-            case States(namespaces):
-                self.board.put(process.worker, namespaces)
+                self._broadcast.answered(process.worker, number, problem)
+            case StatusUpdate(namespaces):
+                self.aggregator.put(process.worker, namespaces)
                 self._publish()
             case Asked(number, request):
                 task = asyncio.get_running_loop().create_task(self._reply(process, number, request))
                 self._answering.add(task)
                 task.add_done_callback(self._answering.discard)
             case Replied(number, reply):
-                self._errands.replied(process.worker, number, reply)
+                self._rpc.replied(process.worker, number, reply)
             case Drained():
                 process.drained.set()
                 if not self._ending.is_set():
@@ -219,37 +219,37 @@ class Fleet:
 
     def _publish(self) -> None:
         """Let every worker show the same states, when they have changed."""
-        states = self.board.states()
+        states = self.aggregator.states()
         if states != self._known:
             self._known = states
-            self._tell(Known(states))
+            self._tell(MergedStatus(states))
 
-    async def _reply(self, process: WorkerProcess, number: int, request: Request) -> None:
+    async def _reply(self, process: WorkerProcess, number: int, request: ControlCall) -> None:
         if self._answer is not None:
             process.send(Replied(number, await self._answer(request)))
 
     def set_partition_map(self, found: PartitionMap) -> None:
         """Let every worker know which proxy serves what."""
         self._partitions = found
-        for seat in self.seats:
-            seat.start = dataclasses.replace(seat.start, partitions=found)
+        for worker_slot in self.worker_slots:
+            worker_slot.start = dataclasses.replace(worker_slot.start, partitions=found)
         self._tell(Partitions(found))
 
     # --- moves of data ------------------------------------------------------------------------------------------------
 
-    def steer(self, hidden: frozenset[str], held: frozenset[str]) -> None:
+    def set_overrides(self, unlisted: frozenset[str], paused: frozenset[str]) -> None:
         """Let every worker know which namespaces get no call, and of which calls wait; workers that start later too."""
-        for seat in self.seats:
-            seat.start = dataclasses.replace(seat.start, hidden=hidden, held=held)
-        self._tell(Steer(hidden, held))
+        for worker_slot in self.worker_slots:
+            worker_slot.start = dataclasses.replace(worker_slot.start, unlisted=unlisted, paused=paused)
+        self._tell(SetOverrides(unlisted, paused))
 
     def end_calls(self, namespaces: Collection[str]) -> None:
         """Calls fail that are still in progress of namespaces that are out of force."""
         self._tell(EndCalls(frozenset(namespaces)))
 
-    async def ask(self, worker: int, request: Request, limit_s: float) -> Reply:
+    async def ask(self, worker: int, request: ControlCall, limit_s: float) -> ControlReply:
         """What one worker replies. WorkerGoneError when it ends before it does; TimeoutError, and it goes on."""
-        return await self._errands.ask(self.seats[worker].process, request, limit_s)
+        return await self._rpc.ask(self.worker_slots[worker].process, request, limit_s)
 
     # --- configuration ----------------------------------------------------------------------------------------------
 
@@ -259,7 +259,7 @@ class Fleet:
         In force when all workers have confirmed it; one that does not is replaced by one that starts with it.
         """
         async with self._changing:
-            before = self.seats[0].start
+            before = self.worker_slots[0].start
             try:
                 await self._put_in_force(config, namespaces)
             except _HalfwayError:
@@ -269,19 +269,19 @@ class Fleet:
 
     async def _put_in_force(self, config: ProxyConfig, namespaces: tuple[NamespaceConfig, ...]) -> None:
         everyone = list(self._processes())
-        problems, silent = await self._questions.ask(
+        problems, silent = await self._broadcast.ask(
             lambda number: Prepare(number, config, namespaces), everyone, PREPARE_SECONDS)
         if silent:
             problems.append(f"worker {silent[0].worker} did not open the backends within {PREPARE_SECONDS:g} s")
         if problems:
-            await self._questions.ask(Discard, everyone, CONCLUDE_SECONDS)
+            await self._broadcast.ask(Discard, everyone, CONCLUDE_SECONDS)
             raise ValueError(problems[0])
-        for seat in self.seats:
+        for worker_slot in self.worker_slots:
             # What only a new start of the proxy changes stays as it is, so that all workers are alike.
-            kept = dataclasses.replace(seat.start.config, log_level=config.log_level, log_format=config.log_format)
-            seat.start = dataclasses.replace(seat.start, config=kept, namespaces=namespaces)
-        self.board.keep({namespace.name for namespace in namespaces})
-        problems, silent = await self._questions.ask(Commit, everyone, CONCLUDE_SECONDS)
+            kept = dataclasses.replace(worker_slot.start.config, log_level=config.log_level, log_format=config.log_format)
+            worker_slot.start = dataclasses.replace(worker_slot.start, config=kept, namespaces=namespaces)
+        self.aggregator.keep({namespace.name for namespace in namespaces})
+        problems, silent = await self._broadcast.ask(Commit, everyone, CONCLUDE_SECONDS)
         for process in silent:
             process.kill()
         if problems:
@@ -292,17 +292,17 @@ class Fleet:
     async def collect(self) -> None:
         """Bring `metrics` up to date; a worker that does not answer in time counts with what it said last."""
         serving = [process for process in self._processes() if process.ready]
-        _, silent = await self._questions.ask(Collect, serving, COLLECT_SECONDS)
+        _, silent = await self._broadcast.ask(Collect, serving, COLLECT_SECONDS)
         now = asyncio.get_running_loop().time()
-        for seat in self.seats:
-            if seat.process not in silent:
-                seat.silent_since = None
-            elif seat.silent_since is None:
-                seat.silent_since = now
-            elif now - seat.silent_since > SILENT_SECONDS and seat.process is not None:
-                self._log.error("a worker does not answer, and is killed", worker=seat.start.worker,
-                                pid=seat.process.pid, seconds=round(now - seat.silent_since, 1))
-                seat.process.kill()
+        for worker_slot in self.worker_slots:
+            if worker_slot.process not in silent:
+                worker_slot.silent_since = None
+            elif worker_slot.silent_since is None:
+                worker_slot.silent_since = now
+            elif now - worker_slot.silent_since > SILENT_SECONDS and worker_slot.process is not None:
+                self._log.error("a worker does not answer, and is killed", worker=worker_slot.start.worker,
+                                pid=worker_slot.process.pid, seconds=round(now - worker_slot.silent_since, 1))
+                worker_slot.process.kill()
 
     async def _collect_regularly(self) -> None:
         while True:
@@ -342,7 +342,7 @@ class Fleet:
     def kill(self) -> None:
         """End what is left of the workers, now."""
         self._ending.set()
-        for seat in self.seats:
-            if seat.process is not None:
-                seat.killed = True
-                seat.process.kill()
+        for worker_slot in self.worker_slots:
+            if worker_slot.process is not None:
+                worker_slot.killed = True
+                worker_slot.process.kill()

@@ -8,13 +8,13 @@
        | -- Commit(n) --------------------------> |   or Discard: all workers put it in force, or none
        | <--------------------------- Answer(n) - |
        | -- Collect(n) -------------------------> |
-       | <-------------------------- Figures(n) - |
-       | <----------------------------- States -- |   the namespaces whose driver is open there, when they change
-       | -- Known ------------------------------> |   the states of all namespaces, as all workers show them
+       | <-------------------------- MetricsSnapshot(n) - |
+       | <----------------------------- StatusUpdate -- |   the namespaces whose driver is open there, when they change
+       | -- MergedStatus ------------------------------> |   the states of all namespaces, as all workers show them
        | -- Partitions -------------------------> |   which proxy serves what, when this one belongs to an admin
        | <--------------------------- Asked(n) -- |   a call of the control plane that reached the worker
        | -- Replied(n) -------------------------> |
-       | -- Steer ------------------------------> |   which namespaces get no call, and of which calls wait
+       | -- SetOverrides ------------------------------> |   which namespaces get no call, and of which calls wait
        | -- EndCalls ---------------------------> |   of namespaces that were revoked, and had their grace
        | -- Asked(n) ---------------------------> |   a step of a move of data, for the worker that has them
        | <------------------------- Replied(n) -- |
@@ -29,17 +29,17 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from prism_proxy.config import ProxyConfig
-from prism_proxy.joining.request import Reply, Request
+from prism_proxy.membership.control_call import ControlCall, ControlReply
 from prism_proxy.namespaces.model import NamespaceConfig
 from prism_proxy.namespaces.partitions import PartitionMap
 from prism_proxy.namespaces.status import NamespaceStatus
+from prism_proxy.process_config import ProxyConfig
 
 
 @dataclass(frozen=True, slots=True)
 class Start:
     """Sockets are inherited file descriptors; `internal` is those at which each worker takes forwarded calls,
-    `gates` the page of rate and load limits."""
+    `quotas` the page of rate and load limits."""
 
     config: ProxyConfig
     namespaces: tuple[NamespaceConfig, ...]
@@ -49,10 +49,10 @@ class Start:
     sockets: tuple[int, ...]
     internal_socket: int
     internal_paths: tuple[str, ...]
-    gates: int
+    quotas: int
     partitions: PartitionMap | None = None
-    hidden: frozenset[str] = frozenset()
-    held: frozenset[str] = frozenset()
+    unlisted: frozenset[str] = frozenset()
+    paused: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +80,7 @@ class Collect:
 
 
 @dataclass(frozen=True, slots=True)
-class Known:
+class MergedStatus:
     namespaces: Mapping[str, NamespaceStatus]
 
 
@@ -90,16 +90,16 @@ class Partitions:
 
 
 @dataclass(frozen=True, slots=True)
-class Steer:
-    """While data move: as `namespaces.snapshot.Namespaces.steer`."""
+class SetOverrides:
+    """While data move: as `namespaces.snapshot.Namespaces.set_overrides`."""
 
-    hidden: frozenset[str]
-    held: frozenset[str]
+    unlisted: frozenset[str]
+    paused: frozenset[str]
 
 
 @dataclass(frozen=True, slots=True)
 class EndCalls:
-    """As `namespaces.applier.Applier.end_calls`."""
+    """As `namespaces.activator.Activator.end_calls`."""
 
     namespaces: frozenset[str]
 
@@ -107,13 +107,13 @@ class EndCalls:
 @dataclass(frozen=True, slots=True)
 class Asked:
     number: int
-    request: Request
+    request: ControlCall
 
 
 @dataclass(frozen=True, slots=True)
 class Replied:
     number: int
-    reply: Reply
+    reply: ControlReply
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,12 +152,12 @@ class Answer:
 
 
 @dataclass(frozen=True, slots=True)
-class States:
+class StatusUpdate:
     namespaces: Mapping[str, NamespaceStatus]
 
 
 @dataclass(frozen=True, slots=True)
-class Figures:
+class MetricsSnapshot:
     """`metrics` in the form of `telemetry.merge.pack`. Those of the last message of a worker outlive it."""
 
     number: int

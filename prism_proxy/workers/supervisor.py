@@ -15,10 +15,10 @@ from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from prism_proxy import __version__
-from prism_proxy._native.gate import GatePage
+from prism_proxy._native.quota import SharedQuotaTable
 from prism_proxy.configuration.loader import Configuration, ConfigurationSource
 from prism_proxy.configuration.reloader import Reloader
-from prism_proxy.joining.request import Reply, Request
+from prism_proxy.membership.control_call import ControlCall, ControlReply
 from prism_proxy.namespaces.model import NamespaceConfig
 from prism_proxy.namespaces.status import readiness
 from prism_proxy.server.lifecycle import EXIT_ERROR, EXIT_FORCED, Lifecycle, State, StopRequest, end_after
@@ -31,8 +31,8 @@ from prism_proxy.workers.internal_sockets import InternalSockets
 from prism_proxy.workers.messages import Start
 
 if TYPE_CHECKING:
-    from prism_proxy.joining.member import Member
-    from prism_proxy.moving.moves import Moves
+    from prism_proxy.membership.member import Member
+    from prism_proxy.membership.migration.coordinator import MigrationCoordinator
 
 MARGIN_SECONDS = 1.0  # workers end themselves in time; only what hangs is killed
 
@@ -62,11 +62,11 @@ class Supervisor:
         self._namespaces = configuration.namespaces
         self._ports = ports
         self._internal = internal
-        self._page = GatePage(configuration.proxy.workers)
+        self._page = SharedQuotaTable(configuration.proxy.workers)
         self._lifecycle = Lifecycle()
         self._live = configuration.proxy
         self._member: Member | None = None
-        self._moves: Moves | None = None
+        self._moves: MigrationCoordinator | None = None
         self._reloader = Reloader(source, configuration, self._apply)
         self._started = time.time()
 
@@ -103,7 +103,7 @@ class Supervisor:
         self._reloader.start()
         self._log.info("serving", version=__version__, ports=self._port_numbers(),
                        metrics_port=metrics_port, pid=os.getpid(), workers=self._config.workers,
-                       namespaces=list(self._fleet.board.states()))
+                       namespaces=list(self._fleet.aggregator.states()))
         gone = asyncio.ensure_future(self._fleet.given_up.wait())
         await asyncio.wait({stopped, gone}, return_when=asyncio.FIRST_COMPLETED)
         if gone.done():
@@ -115,27 +115,27 @@ class Supervisor:
             config=self._config, namespaces=self._namespaces, worker=worker, workers=self._config.workers, epoch=0,
             sockets=tuple(sock.fileno() for sock in self._ports[worker]),
             internal_socket=self._internal.sockets[worker].fileno(), internal_paths=self._internal.paths,
-            gates=self._page.fd)
+            quotas=self._page.fd)
 
     def _port_numbers(self) -> list[int]:
         """In the order of `config.listen`."""
         return [port_of(sock) for sock in self._ports[0][:len(self._config.listen)]]
 
     async def _join(self) -> None:
-        from prism_proxy.joining.member import make_member  # a proxy of its own needs no client of the admin
-        from prism_proxy.moving.moves import Moves
-        from prism_proxy.workers.carriers import FleetCarriers
+        from prism_proxy.membership.member import make_member  # a proxy of its own needs no client of the admin
+        from prism_proxy.membership.migration.coordinator import MigrationCoordinator
+        from prism_proxy.workers.migration_workers import FleetMigrationWorkers
 
-        self._moves = Moves(FleetCarriers(self._fleet))
+        self._moves = MigrationCoordinator(FleetMigrationWorkers(self._fleet))
         self._member = make_member(
             self._config, self._port_numbers(), self._namespaces, self._serve_namespaces,
-            self._fleet.end_calls, lambda: self._fleet.metrics.families(self._own()), self._fleet.board.states,
+            self._fleet.end_calls, lambda: self._fleet.metrics.families(self._own()), self._fleet.aggregator.states,
             self._moves, self._fleet.set_partition_map)
         await self._member.start()
 
-    async def _answer(self, request: Request) -> Reply:
+    async def _answer(self, request: ControlCall) -> ControlReply:
         if self._member is None:
-            return Reply(code=14, reason="JOINING", text="this proxy has not joined its admin yet: try again")
+            return ControlReply(code=14, reason="JOINING", text="this proxy has not joined its admin yet: try again")
         return await self._member.answer(request)
 
     async def _serve_namespaces(self, namespaces: tuple[NamespaceConfig, ...]) -> None:
@@ -171,17 +171,17 @@ class Supervisor:
     # --- what is shown ----------------------------------------------------------------------------------------------
 
     def _readiness(self) -> tuple[bool, dict[str, object]]:
-        ready, details = readiness(self._lifecycle.state.value, self._fleet.board.states())
-        return ready and any(seat.serving for seat in self._fleet.seats), {
+        ready, details = readiness(self._lifecycle.state.value, self._fleet.aggregator.states())
+        return ready and any(worker_slot.serving for worker_slot in self._fleet.worker_slots), {
             **details, "configuration": self._reloader.status(),
             **({"admin": self._member.status()} if self._member is not None else {}),
-            "workers": [seat.shown() for seat in self._fleet.seats]}
+            "workers": [worker_slot.shown() for worker_slot in self._fleet.worker_slots]}
 
     def _metrics(self) -> Iterator[str]:
         return text_of(self._fleet.metrics.families(self._own()))
 
     def _own(self) -> Iterator[Metric]:
-        seats = self._fleet.seats
+        worker_slots = self._fleet.worker_slots
         yield from self._reloader.collect()
         if self._member is not None:
             yield from self._member.collect()
@@ -192,7 +192,7 @@ class Supervisor:
                      merge="min")
         yield gauges("prism_namespace_health", "1 healthy, 2 degraded, 3 unhealthy.", {
             (("namespace", name), ("backend", status.backend)): float(status.health)
-            for name, status in self._fleet.board.states().items()}, merge="max")
-        yield gauges("prism_workers", "Workers that serve calls.", {(): sum(seat.serving for seat in seats)})
+            for name, status in self._fleet.aggregator.states().items()}, merge="max")
+        yield gauges("prism_workers", "Workers that serve calls.", {(): sum(worker_slot.serving for worker_slot in worker_slots)})
         yield counters("prism_worker_restarts_total", "Workers that ended and were started again.", "worker",
-                       {str(seat.start.worker): seat.restarts.total for seat in seats})
+                       {str(worker_slot.start.worker): worker_slot.restarts.total for worker_slot in worker_slots})

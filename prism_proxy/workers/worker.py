@@ -9,15 +9,15 @@ import socket
 from collections.abc import Coroutine, Mapping
 from typing import Any
 
-from prism_proxy._native.gate import GatePage
 from prism_proxy._native.process import signal_at_parent_death
+from prism_proxy._native.quota import SharedQuotaTable
 from prism_proxy.app import App
-from prism_proxy.config import ProxyConfig
 from prism_proxy.errors import PrismError
-from prism_proxy.joining.request import Reply, Request
-from prism_proxy.namespaces.applier import Prepared
+from prism_proxy.membership.control_call import ControlCall, ControlReply
+from prism_proxy.namespaces.activator import Prepared
 from prism_proxy.namespaces.placement import Placement
 from prism_proxy.namespaces.status import NamespaceStatus
+from prism_proxy.process_config import ProxyConfig
 from prism_proxy.server.lifecycle import EXIT_ERROR, StartError, spare_collector
 from prism_proxy.telemetry import log
 from prism_proxy.telemetry.merge import pack
@@ -33,16 +33,16 @@ from prism_proxy.workers.messages import (
     Drained,
     EndCalls,
     Failed,
-    Figures,
     Force,
-    Known,
+    MergedStatus,
+    MetricsSnapshot,
     Partitions,
     Prepare,
     Ready,
     Replied,
+    SetOverrides,
     Start,
-    States,
-    Steer,
+    StatusUpdate,
     Stop,
 )
 
@@ -70,11 +70,11 @@ class Worker:
         self._prepared: tuple[Prepared, ProxyConfig] | None = None
         self._told: Mapping[str, NamespaceStatus] | None = None
         self._tasks: set[asyncio.Task[None]] = set()
-        self._asked: dict[int, asyncio.Future[Reply]] = {}
+        self._asked: dict[int, asyncio.Future[ControlReply]] = {}
         self._asked_last = 0
         self._app = App(
             start.config, placement=Placement(start.worker, start.workers),
-            page=GatePage(fd=start.gates, worker=start.worker),
+            page=SharedQuotaTable(fd=start.quotas, worker=start.worker),
             peers=[f"unix:{path}" for path in start.internal_paths], report=self._report,
             ask=self._ask if start.config.admin.joined else None)
 
@@ -84,7 +84,7 @@ class Worker:
         loop.add_signal_handler(signal.SIGINT, lambda: None)  # a terminal sends it to supervisor and workers alike
         signal_at_parent_death(signal.SIGTERM)
         listening = loop.create_task(self._listen())
-        self._app.steer(self._start.hidden, self._start.held)
+        self._app.set_overrides(self._start.unlisted, self._start.paused)
         try:
             await self._app.open(self._start.namespaces)
             if self._start.partitions is not None:
@@ -120,14 +120,14 @@ class Worker:
                     self._spawn(self._prepare(message))
                 case Commit(number) | Discard(number):
                     self._spawn(self._conclude(number, commit=isinstance(message, Commit)))
-                case Known(namespaces):
+                case MergedStatus(namespaces):
                     self._app.show_health(namespaces)
                 case Partitions(found):
                     self._app.set_partition_map(found)
-                case Steer(hidden, held):
-                    self._app.steer(hidden, held)
+                case SetOverrides(unlisted, paused):
+                    self._app.set_overrides(unlisted, paused)
                 case EndCalls(namespaces):
-                    self._app.applier.end_calls(namespaces)
+                    self._app.activator.end_calls(namespaces)
                 case Asked(number, request):
                     self._spawn(self._answer(number, request))
                 case Replied(number, reply):
@@ -144,7 +144,7 @@ class Worker:
         self._drain.set()
         self._stop.set()
 
-    async def _ask(self, request: Request) -> Reply:
+    async def _ask(self, request: ControlCall) -> ControlReply:
         """What the supervisor, who is the member of the admin's cluster, replies to a call."""
         self._asked_last += 1
         number = self._asked_last
@@ -152,13 +152,13 @@ class Worker:
         self._channel.send(Asked(number, request))
         return await asyncio.shield(reply)
 
-    async def _answer(self, number: int, request: Request) -> None:
+    async def _answer(self, number: int, request: ControlCall) -> None:
         """What the supervisor asks of the worker that has the data of a move."""
         await self._opened.wait()
-        from prism_proxy.workers.carriers import WorkerCarrier  # a proxy of its own needs none
+        from prism_proxy.workers.migration_workers import WorkerMigration  # a proxy of its own needs none
 
-        assert self._app.carrier is not None
-        self._channel.send(Replied(number, await WorkerCarrier(self._app.carrier).answer(request)))
+        assert self._app.migration_worker is not None
+        self._channel.send(Replied(number, await WorkerMigration(self._app.migration_worker).answer(request)))
 
     def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
         task = asyncio.get_running_loop().create_task(work)
@@ -166,12 +166,12 @@ class Worker:
         task.add_done_callback(self._tasks.discard)
 
     async def _figures(self, number: int) -> None:
-        self._channel.send(Figures(number, await pack(self._app.metrics.families())))
+        self._channel.send(MetricsSnapshot(number, await pack(self._app.metrics.families())))
 
     async def _prepare(self, request: Prepare) -> None:
         await self._opened.wait()
         try:
-            self._prepared = await self._app.applier.prepare(request.namespaces), request.config
+            self._prepared = await self._app.activator.prepare(request.namespaces), request.config
         except (ValueError, PrismError) as error:
             self._channel.send(Answer(request.number, str(error)))
         else:
@@ -186,7 +186,7 @@ class Worker:
                 await change.discard()
             elif (problem := await self._commit(change)) is None:
                 log.configure(config.log_level, config.log_format, worker=self._start.worker)
-                self._report(self._app.overview.namespaces())
+                self._report(self._app.process_status.namespaces())
         self._channel.send(Answer(number, problem))
 
     async def _commit(self, change: Prepared) -> str | None:
@@ -200,4 +200,4 @@ class Worker:
     def _report(self, namespaces: Mapping[str, NamespaceStatus]) -> None:
         if namespaces != self._told:
             self._told = namespaces
-            self._channel.send(States(namespaces))
+            self._channel.send(StatusUpdate(namespaces))

@@ -33,7 +33,7 @@ class WorkerProcess:
     async def start(cls, start: Start, on_message: Handler) -> WorkerProcess:
         """Exec the worker, with its sockets, and tell it who it is. OSError when no process can be made."""
         ours, theirs = socket.socketpair()
-        inherited = (theirs.fileno(), start.internal_socket, start.gates, *start.sockets)
+        inherited = (theirs.fileno(), start.internal_socket, start.quotas, *start.sockets)
         with theirs:
             process = await asyncio.create_subprocess_exec(
                 sys.executable, *_as_here(), "-m", "prism_proxy.workers", str(theirs.fileno()),

@@ -18,16 +18,16 @@ from prism_proxy.backends.memstore.driver import MemstoreDriver
 from prism_proxy.backends.sqlite.config import SqliteConfig
 from prism_proxy.backends.sqlite.driver import SqliteDriver
 from prism_proxy.contracts.movable import Digest, Incoming, Record, Span
-from prism_proxy.moving.copy import Copy
-from prism_proxy.moving.peer import MoveError
-from tests.contracts.test_moving import SECOND, Clock, Store, both, contents, write
+from prism_proxy.membership.migration.copy import Copy
+from prism_proxy.membership.migration.target_client import MoveError
+from tests.contracts.test_migration import SECOND, Clock, Store, both, contents, write
 
 KEYS = [b"user:%05d" % number for number in range(5000)]  # several parts of both drivers
 VALUE = b"value of a user"
 
 
 class Here:
-    """Implements `Target` over the driver itself. `spoils` changes what is put again; `parts` are those compared,
+    """Implements `TargetClient` over the driver itself. `spoils` changes what is put again; `parts` are those compared,
     `differing` those looked at key by key, `records` how many records digests were made of."""
 
     def __init__(self) -> None:
@@ -55,8 +55,8 @@ class Here:
         self.differing.append(span)
         return await self.incoming.hashes(span, horizon)
 
-    async def strays(self, namespace: str, horizon: int) -> tuple[Sequence[bytes], Digest]:
-        keys, digest = await self.incoming.strays(horizon)
+    async def unexpected_keys(self, namespace: str, horizon: int) -> tuple[Sequence[bytes], Digest]:
+        keys, digest = await self.incoming.unexpected_keys(horizon)
         return keys, self._noted(digest)
 
     def _noted(self, digest: Digest) -> Digest:

@@ -22,10 +22,10 @@ from prism_proxy._native.metrics import Histogram
 from prism_proxy.contracts.driver import Health
 from prism_proxy.namespaces.model import NamespaceConfig
 from prism_proxy.namespaces.snapshot import Namespaces, Snapshot, build
-from prism_proxy.overview import Overview
 from prism_proxy.server.lifecycle import Lifecycle, State
 from prism_proxy.server.server import Server
 from prism_proxy.slots.options import CircuitOptions, ReconnectOptions, RetryOptions, SlotOptions
+from prism_proxy.status import ProcessStatus
 from prism_proxy.telemetry.loop_monitor import LoopMonitor
 from prism_proxy.testing.contracts.serving import Way, serve
 from tests.support.scripted_driver import FullError, LostError, RefusedError, ScriptedDriver
@@ -212,17 +212,17 @@ async def test_ready_stays_true_while_its_body_and_the_metrics_show_the_circuit(
     namespaces.swap(snapshot(driver))
     lifecycle = Lifecycle()
     lifecycle.enter(State.RUNNING)
-    overview = Overview(namespaces, lifecycle, Server(), LoopMonitor(Histogram()))
+    process_status = ProcessStatus(namespaces, lifecycle, Server(), LoopMonitor(Histogram()))
     async with serve(Way.SERVER, namespaces.current) as channel:
         client = Client(channel)
         for _ in range(5):
             await told(client.set())
-        ready, body = overview.readiness()
+        ready, body = process_status.readiness()
     shown: Any = body["namespaces"]
     assert ready
     assert (shown["orders"]["health"], shown["orders"]["circuit"]) == ("unhealthy", "open")
-    assert not overview.namespaces()["orders"].serving
+    assert not process_status.namespaces()["orders"].serving
     figures = {metric.name: [(sample.labels, sample.value) for sample in metric.samples]
-               for metric in overview.collect()}
+               for metric in process_status.collect()}
     assert figures["prism_circuit_state"] == [((("namespace", "orders"), ("backend", "scripted")), 2)]
     assert figures["prism_circuit_opened_total"][0][1] == 1

@@ -75,7 +75,7 @@ async def test_ERR_3_rate_exceeded(namespace: str) -> None:  # noqa: N802
         assert wait == int(info.metadata["retry_after_ms"])
         await asyncio.sleep(wait / 1000)
         await stub.Get(kv.GetRequest(key="k"), metadata=metadata)
-        figures = served.gate(namespace)
+        figures = served.quota(namespace)
         assert figures.refused() == {"requests_per_second": codes.count(EXHAUSTED)}
         assert figures.limiting(10**10) == ["requests_per_second"]
 
@@ -121,7 +121,7 @@ async def test_a_stock_retry_policy_waits_as_it_is_told() -> None:
         stub = kv_rpc.KeyValueBasicInterfaceStub(channel)
         await asyncio.gather(*(stub.Get(kv.GetRequest(key="k"), metadata=(("x-namespace", "native"),))
                                for _ in range(20)))
-        assert served.gate("native").refused()["requests_per_second"] >= 10
+        assert served.quota("native").refused()["requests_per_second"] >= 10
 
 
 async def test_a_namespace_is_limited_alone_and_health_never_is() -> None:
@@ -161,7 +161,7 @@ async def test_a_reload_keeps_data_and_buckets_of_unchanged_limits() -> None:
 
 async def test_calls_in_progress_count_for_changed_limits() -> None:
     async with keyvalue_server(LoadLimits(concurrent_calls=8)) as served:
-        before = served.gate("native")
+        before = served.quota("native")
         assert before.admit() == 0
         served.configure(LoadLimits(concurrent_calls=1))
         async with connect(served.port) as channel:
@@ -219,9 +219,9 @@ async def test_bytes_of_calls_that_one_worker_forwards_to_another(tmp_path: Path
 
 
 async def test_calls_at_once_and_the_one_that_takes_a_place_which_comes_free() -> None:
-    async with echo_server(concurrent_calls=3) as (echo, gate, port), connect(port) as channel:
+    async with echo_server(concurrent_calls=3) as (echo, quota, port), connect(port) as channel:
         calls = [channel.unary_unary(HANG)(b"") for _ in range(3)]
-        await until(lambda: in_flight(gate).get("concurrent_calls") == 3)
+        await until(lambda: in_flight(quota).get("concurrent_calls") == 3)
         info, retry, rich = decoded(await refused(channel.unary_unary(UNARY)(b"")))
         assert info.reason == "TOO_MANY_CALLS"
         assert (info.metadata["current"], info.metadata["limit"]) == ("3", "3")
@@ -234,28 +234,28 @@ async def test_calls_at_once_and_the_one_that_takes_a_place_which_comes_free() -
 
 async def test_a_cancelled_call_counts_until_its_servicer_is_done() -> None:
     """Otherwise a caller who cancels could run any number of servicers."""
-    async with echo_server(concurrent_calls=1) as (echo, gate, port), connect(port) as channel:
+    async with echo_server(concurrent_calls=1) as (echo, quota, port), connect(port) as channel:
         call = channel.unary_unary(HANG)(b"")
-        await until(lambda: in_flight(gate))
+        await until(lambda: in_flight(quota))
         call.cancel()
         await until(lambda: call.done())
         assert decoded(await refused(channel.unary_unary(UNARY)(b"")))[0].reason == "TOO_MANY_CALLS"
         echo.release.set()
-        await until(lambda: not in_flight(gate))
+        await until(lambda: not in_flight(quota))
         assert await channel.unary_unary(UNARY)(b"x") == b"x"
 
 
 async def test_a_stream_is_one_call_for_its_life() -> None:
-    async with echo_server(concurrent_calls=1) as (_, gate, port), connect(port) as channel:
+    async with echo_server(concurrent_calls=1) as (_, quota, port), connect(port) as channel:
         chat = channel.stream_stream(CHAT)()
         for _ in range(5):
             await chat.write(b"hello")
             assert await chat.read() == b"hello"
-        assert in_flight(gate) == {"concurrent_calls": 1}
+        assert in_flight(quota) == {"concurrent_calls": 1}
         await refused(channel.unary_unary(UNARY)(b""))
         await chat.done_writing()
         assert await chat.read() is grpc.aio.EOF
-        await until(lambda: not in_flight(gate))
+        await until(lambda: not in_flight(quota))
 
 
 # --- bytes in flight ----------------------------------------------------------------------------------------------
@@ -264,9 +264,9 @@ async def test_a_stream_is_one_call_for_its_life() -> None:
 @pytest.mark.parametrize("compression", [grpc.Compression.NoCompression, grpc.Compression.Gzip])
 async def test_bytes_of_unary_calls(compression: grpc.Compression) -> None:
     """What counts is what a message is after inflating."""
-    async with echo_server(bytes_in_flight=100_000) as (echo, gate, port), connect(port) as channel:
+    async with echo_server(bytes_in_flight=100_000) as (echo, quota, port), connect(port) as channel:
         calls = [channel.unary_unary(HANG)(bytes(40_000), compression=compression) for _ in range(2)]
-        await until(lambda: in_flight(gate) == {"bytes_in_flight": 80_000})
+        await until(lambda: in_flight(quota) == {"bytes_in_flight": 80_000})
         error = await refused(channel.unary_unary(UNARY)(bytes(40_000), compression=compression))
         info, retry, _ = decoded(error)
         assert (info.reason, info.metadata["dimension"]) == ("TOO_MANY_BYTES", "bytes_in_flight")
@@ -275,7 +275,7 @@ async def test_bytes_of_unary_calls(compression: grpc.Compression) -> None:
         assert await channel.unary_unary(UNARY)(bytes(20_000), compression=compression) == bytes(20_000)
         echo.release.set()
         await asyncio.gather(*calls)
-        await until(lambda: not in_flight(gate))
+        await until(lambda: not in_flight(quota))
         assert await channel.unary_unary(UNARY)(bytes(100_000), compression=compression) == bytes(100_000)
 
 
@@ -300,18 +300,18 @@ async def test_bytes_of_a_stream_count_until_they_are_read() -> None:
         for _ in range(100):
             yield bytes(10_000)
 
-    async with echo_server(bytes_in_flight=200_000) as (_, gate, port), connect(port) as channel:
+    async with echo_server(bytes_in_flight=200_000) as (_, quota, port), connect(port) as channel:
         assert await channel.stream_unary(SINK)(messages()) == b"1000000"
-        await until(lambda: not in_flight(gate))
+        await until(lambda: not in_flight(quota))
 
 
 async def test_a_stream_that_nobody_reads_is_cut_at_the_limit() -> None:
-    async with echo_server(bytes_in_flight=100_000) as (_, gate, port), connect(port) as channel:
+    async with echo_server(bytes_in_flight=100_000) as (_, quota, port), connect(port) as channel:
         call = channel.stream_unary(STALL)()
         await call.write(bytes(60_000))
-        await until(lambda: in_flight(gate).get("bytes_in_flight", 0) >= 60_000)
+        await until(lambda: in_flight(quota).get("bytes_in_flight", 0) >= 60_000)
         await call.write(bytes(60_000))
         info, retry, _ = decoded(await refused(call))
         assert (info.reason, info.metadata["outcome"]) == ("TOO_MANY_BYTES", "unknown")
         assert not retry.HasField("retry_delay")
-        await until(lambda: not in_flight(gate))
+        await until(lambda: not in_flight(quota))

@@ -112,12 +112,12 @@ async def test_overload_of_redis_costs_native_calls_neither() -> None:
     async with RedisStandIn(lambda command: b"$5\r\nvalue\r\n", capacity.done_at) as redis:
         driver = Unasked(RedisConfig(redis.url).within("default"))
         snapshot = build(1, [NamespaceConfig.of_store("default", "redis", None)], lambda *_: driver)
-        turns = snapshot.routes["default"].slots["store"].turns
-        assert turns is not None
+        limiter = snapshot.routes["default"].slots["store"].limiter
+        assert limiter is not None
         await driver.open()
         try:
             async with served(snapshot, native=True) as address:
                 await hold(address)
         finally:
             await driver.close()
-    assert (driver.asked, turns.in_flight, turns.queued) == (0, 0, 0)
+    assert (driver.asked, limiter.in_flight, limiter.queued) == (0, 0, 0)

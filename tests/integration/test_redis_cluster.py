@@ -15,7 +15,7 @@ from redis.crc import key_slot
 from prism_proxy._native.resp import ConnectionLost, PipelineFull, RespError
 from prism_proxy.backends.redis.config import RedisConfig
 from prism_proxy.backends.redis.driver import RedisDriver
-from prism_proxy.backends.redis.lines import Lines
+from prism_proxy.backends.redis.shared_pools import SharedPools
 from prism_proxy.contracts.driver import Health
 from tests.services.redis import HOST, RedisCluster, RedisServer, binary
 
@@ -27,8 +27,8 @@ CALLERS = 20
 @contextlib.asynccontextmanager
 async def drivers(cluster: RedisCluster, count: int, **settings: Any) -> AsyncIterator[list[RedisDriver]]:
     config = RedisConfig(mode="cluster", nodes=(cluster.nodes[1].address,), **settings)
-    lines = Lines()
-    made = [RedisDriver(config.within(f"n{number}"), lines) for number in range(count)]
+    shared_pools = SharedPools()
+    made = [RedisDriver(config.within(f"n{number}"), shared_pools) for number in range(count)]
     await asyncio.gather(*(driver.open() for driver in made))
     try:
         yield made

@@ -21,7 +21,7 @@ from prism_proxy.backends.redis.config import RedisConfig
 from prism_proxy.backends.redis.driver import RedisDriver
 from prism_proxy.namespaces.model import NamespaceConfig
 from prism_proxy.namespaces.snapshot import build
-from prism_proxy.slots.turns import Turns
+from prism_proxy.slots.concurrency_limiter import ConcurrencyLimiter
 from prism_proxy.testing.contracts.serving import Way, serve
 from tests.services import redis as service
 from tests.services.proxy import proxy
@@ -34,16 +34,16 @@ CALLS = 200
 
 
 @contextlib.asynccontextmanager
-async def native(url: str) -> AsyncIterator[tuple[rpc.KeyValueBasicInterfaceStub, Turns]]:
-    """A server of our own over one Redis, in this process, and the turns that calls take there."""
+async def native(url: str) -> AsyncIterator[tuple[rpc.KeyValueBasicInterfaceStub, ConcurrencyLimiter]]:
+    """A server of our own over one Redis, in this process, and the limiter that calls take there."""
     driver = RedisDriver(RedisConfig(url, connections=1).within("default"))
     snapshot = build(1, [NamespaceConfig.of_store("default", "redis", None)], lambda *_: driver)
-    turns = snapshot.routes["default"].slots["store"].turns
-    assert turns is not None
+    limiter = snapshot.routes["default"].slots["store"].limiter
+    assert limiter is not None
     await driver.open()
     try:
         async with serve(Way.NATIVE, snapshot) as channel:
-            yield rpc.KeyValueBasicInterfaceStub(channel), turns
+            yield rpc.KeyValueBasicInterfaceStub(channel), limiter
     finally:
         await driver.close()
 
@@ -133,33 +133,33 @@ async def until(holds: Callable[[], bool]) -> None:
 @pytest.mark.parametrize("end", ["answered", "refused", "cancelled", "late", "lost", "garbage", "wrong"])
 async def test_a_place_at_the_backend_is_given_back_however_a_call_ends(end: str) -> None:
     """As many calls as may be are at the backend, and more wait in line."""
-    async with RedisStandIn(lambda command: RIGHT[command[0]]) as server, native(server.url) as (stub, turns):
-        limit, server.holding = turns.limit.current, True
+    async with RedisStandIn(lambda command: RIGHT[command[0]]) as server, native(server.url) as (stub, limiter):
+        limit, server.holding = limiter.limit.current, True
         calls = [stub.Get(pb.GetRequest(key="a"), timeout=0.3 if end == "late" else 20) for _ in range(2 * limit)]
         ended = asyncio.gather(*calls, return_exceptions=True)
-        await until(lambda: (turns.in_flight, server.held, turns.queued) == (limit, limit, limit))
+        await until(lambda: (limiter.in_flight, server.held, limiter.queued) == (limit, limit, limit))
         if end in ("cancelled", "late"):
             for call in calls if end == "cancelled" else ():
                 call.cancel()
             assert {type(found) for found in await ended} == {
                 asyncio.CancelledError if end == "cancelled" else grpc.aio.AioRpcError}
-            await until(lambda: turns.queued == 0)
-            assert turns.in_flight == limit, "the backend is busy with them yet"
+            await until(lambda: limiter.queued == 0)
+            assert limiter.in_flight == limit, "the backend is busy with them yet"
         server.release({"refused": b"-BUSY a script runs\r\n", "lost": b"", "garbage": b"?!\r\n",
                         "wrong": b":1\r\n"}.get(end))
         if end not in ("cancelled", "late"):
             assert [found.value for found in await ended] == [b"1"] * len(calls)
-        await until(lambda: (turns.in_flight, turns.queued, turns.clock.busy) == (0, 0, 0))
+        await until(lambda: (limiter.in_flight, limiter.queued, limiter.clock.busy) == (0, 0, 0))
         assert (await stub.Get(pb.GetRequest(key="a"), timeout=20)).value == b"1"
-        assert (turns.in_flight, turns.shed) == (0, 0)
+        assert (limiter.in_flight, limiter.shed) == (0, 0)
 
 
 async def test_a_call_that_gets_no_turn_is_told_as_by_the_servicer() -> None:
     """In line behind others it waits no longer than a second, and is not executed."""
-    async with RedisStandIn(lambda command: RIGHT[command[0]]) as server, native(server.url) as (stub, turns):
+    async with RedisStandIn(lambda command: RIGHT[command[0]]) as server, native(server.url) as (stub, limiter):
         server.holding = True
-        calls = [stub.Get(pb.GetRequest(key="a"), timeout=20) for _ in range(turns.limit.current + 1)]
-        await until(lambda: turns.shed == 1)
+        calls = [stub.Get(pb.GetRequest(key="a"), timeout=20) for _ in range(limiter.limit.current + 1)]
+        await until(lambda: limiter.shed == 1)
         server.release()
         found = [error for error in await asyncio.gather(*calls, return_exceptions=True)
                  if isinstance(error, grpc.aio.AioRpcError)]

@@ -18,7 +18,7 @@ from prism.interfaces.keyvalue import keyvalue_basic_pb2_grpc as rpc
 from prism_proxy._native.resp import PipelineFull
 from prism_proxy.backends.redis.config import RedisConfig
 from prism_proxy.backends.redis.driver import RedisDriver
-from prism_proxy.backends.redis.lines import Lines
+from prism_proxy.backends.redis.shared_pools import SharedPools
 from tests.services.proxy import ProxyProcess, proxy
 from tests.services.redis import RedisServer, binary
 from tests.services.shim import Shim
@@ -51,8 +51,8 @@ async def metric(process: ProxyProcess, line: str) -> float:
 @contextlib.asynccontextmanager
 async def drivers(*configs: RedisConfig) -> AsyncIterator[list[RedisDriver]]:
     """Of one process, with the namespaces n0, n1, and so on."""
-    lines = Lines()
-    made = [RedisDriver(config.within(f"n{number}"), lines) for number, config in enumerate(configs)]
+    shared_pools = SharedPools()
+    made = [RedisDriver(config.within(f"n{number}"), shared_pools) for number, config in enumerate(configs)]
     await asyncio.gather(*(driver.open() for driver in made))
     try:
         yield made

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from prism_proxy._native.resp import ConnectionLost, PipelineFull, RespConnection, RespError, Share
+from prism_proxy._native.resp import ConnectionLost, FairShare, PipelineFull, RespConnection, RespError
 
 
 class Wire:
@@ -347,9 +347,9 @@ async def test_news_of_the_server_is_not_a_reply() -> None:
 
 async def test_shares_of_a_connection_are_equal_and_nobody_gets_none() -> None:
     setup = Setup(max_pending=10)
-    shares = [Share(10) for _ in range(20)]
+    shares = [FairShare(10) for _ in range(20)]
 
-    def take(share: Share) -> int:
+    def take(share: FairShare) -> int:
         """How many more commands it gets."""
         before = share.pending
         with contextlib.suppress(PipelineFull):
@@ -368,7 +368,7 @@ async def test_shares_of_a_connection_are_equal_and_nobody_gets_none() -> None:
 async def test_shares_of_a_connection_s_bytes() -> None:
     setup = Setup(max_queued_bytes=0)  # and 32 KiB in any case
     setup.connection.pause_writing()
-    one, other = Share(1000), Share(1000)
+    one, other = FairShare(1000), FairShare(1000)
     for _ in range(3):
         setup.connection.execute(b"SET", b"a", bytes(10_000), share=one).cancel()
     with pytest.raises(PipelineFull):

@@ -34,7 +34,7 @@ class Node:
     async def start(self) -> Owner:
         self.ownership = Ownership(self.name, self._make_peer)
         self.server = Server(Limits(), namespaced=lambda path: True)
-        self.server.peer_proof = proof_of(self._token)
+        self.server.peer_token = proof_of(self._token)
         self.server.add_generic_rpc_handlers([self._handler])
         self.route()
         if self._tls is None:
@@ -52,7 +52,7 @@ class Node:
         tls = self._tls
         contexts = PeerContexts(tls.client_ca, tls.cert, tls.key) if tls is not None else None
         return Peer(owner.address, name=owner.proxy_id, tls=(lambda: contexts.current) if contexts else None,
-                    options=self._options, proof=proof_of(self._token))
+                    options=self._options, peer_token=proof_of(self._token))
 
     def route(self) -> None:
         """Let the server follow `serves` and the map in force."""

@@ -12,28 +12,28 @@ from grpc_status import rpc_status
 
 from prism.common import errors_pb2
 from prism_proxy._native import keyvalue as native_keyvalue
-from prism_proxy._native.gate import Gate, GatePage
+from prism_proxy._native.quota import NamespaceQuota, SharedQuotaTable
 from prism_proxy._native.routing import NativeRoute, RouteTable
 from prism_proxy.backends.memstore.config import MemstoreConfig
 from prism_proxy.interfaces.catalogue import namespaced
 from prism_proxy.interfaces.registration import add_interfaces
 from prism_proxy.models.keyvalue.model import KeyValueOptions
-from prism_proxy.namespaces.gates import make_gate
 from prism_proxy.namespaces.limits import LoadLimits
 from prism_proxy.namespaces.model import NamespaceConfig
+from prism_proxy.namespaces.quotas import make_quota
 from prism_proxy.namespaces.snapshot import Namespaces, Snapshot, build
 from prism_proxy.server.server import Server
 from prism_proxy.standard import make_driver
 from tests.support.echo import Echo
 
-Refusal = tuple[error_details_pb2.ErrorInfo, error_details_pb2.RetryInfo, errors_pb2.Error]
+StaticErrorHandler = tuple[error_details_pb2.ErrorInfo, error_details_pb2.RetryInfo, errors_pb2.Error]
 
 
 class LimitedKeyValue:
     """`native` is served by native handlers, `servicer` by servicers, both with the same limits."""
 
     def __init__(self) -> None:
-        self.page = GatePage()
+        self.page = SharedQuotaTable()
         self.namespaces = Namespaces()
         self.port = 0
 
@@ -46,10 +46,10 @@ class LimitedKeyValue:
         self.namespaces.swap(build(before.revision + 1, configs, make_driver, before, page=self.page))
         return self.namespaces.current
 
-    def gate(self, namespace: str) -> Gate:
-        gate = self.namespaces.current.routes[namespace].gate
-        assert gate is not None
-        return gate
+    def quota(self, namespace: str) -> NamespaceQuota:
+        quota = self.namespaces.current.routes[namespace].quota
+        assert quota is not None
+        return quota
 
 
 @contextlib.asynccontextmanager
@@ -69,7 +69,7 @@ async def keyvalue_server(limits: LoadLimits) -> AsyncIterator[LimitedKeyValue]:
     try:
         yield served
         for route in served.namespaces.current.routes.values():
-            assert not in_flight(route.gate)
+            assert not in_flight(route.quota)
     finally:
         await server.stop(0)
         for route in routes:
@@ -77,32 +77,32 @@ async def keyvalue_server(limits: LoadLimits) -> AsyncIterator[LimitedKeyValue]:
 
 
 @contextlib.asynccontextmanager
-async def echo_server(**limits: float) -> AsyncIterator[tuple[Echo, Gate, int]]:
-    """(servicer, gate, port); at the end nothing is in flight any more."""
-    gate = make_gate(GatePage(), "default", LoadLimits(**limits))  # type: ignore[arg-type]
-    assert gate is not None
+async def echo_server(**limits: float) -> AsyncIterator[tuple[Echo, NamespaceQuota, int]]:
+    """(servicer, quota, port); at the end nothing is in flight any more."""
+    quota = make_quota(SharedQuotaTable(), "default", LoadLimits(**limits))  # type: ignore[arg-type]
+    assert quota is not None
     echo, server = Echo(), Server(namespaced=lambda path: True)
     server.add_generic_rpc_handlers([echo])
-    server.set_routes(RouteTable(1, [NativeRoute(None, "default", None, gate=gate)], "default"))
+    server.set_routes(RouteTable(1, [NativeRoute(None, "default", None, quota=quota)], "default"))
     port = server.add_insecure_port("127.0.0.1:0")
     await server.start()
     try:
-        yield echo, gate, port
+        yield echo, quota, port
         echo.release.set()
     finally:
         echo.release.set()
         await server.stop(5)
-    assert not in_flight(gate)
+    assert not in_flight(quota)
 
 
-def in_flight(gate: Gate | None) -> dict[str, float]:
+def in_flight(quota: NamespaceQuota | None) -> dict[str, float]:
     """What is in use of calls and bytes; empty when nothing is, or nothing is limited."""
-    usage = gate.usage() if gate is not None else {}
+    usage = quota.usage() if quota is not None else {}
     usage.pop("requests_per_second", None)
     return {name: value for name, value in usage.items() if value}
 
 
-def decoded(error: Any) -> Refusal:
+def decoded(error: Any) -> StaticErrorHandler:
     """The details of a failed call, as a stock client reads them."""
     info, retry, rich = error_details_pb2.ErrorInfo(), error_details_pb2.RetryInfo(), errors_pb2.Error()
     status = rpc_status.from_call(error)

@@ -61,8 +61,8 @@ def overload(rate: float, servers: int = 10, capacity: float = CAPACITY,
             kinds.append(open_loop(rate * share, WARM_S + SECONDS, lambda: one(BATCH_GET), seed=2))
         await asyncio.gather(*kinds)
         assert slot.resilience is not None
-        assert slot.resilience.turns is not None
-        assert (slot.resilience.turns.in_flight, slot.resilience.turns.queued) == (0, 0)
+        assert slot.resilience.limiter is not None
+        assert (slot.resilience.limiter.in_flight, slot.resilience.limiter.queued) == (0, 0)
         return loads
 
     return run(main())

@@ -11,7 +11,7 @@ import pytest
 
 from prism_proxy.backends.redis import scan, scripts, status
 from prism_proxy.backends.redis.config import Address, RedisConfig, RedisTls
-from prism_proxy.backends.redis.lines import Line
+from prism_proxy.backends.redis.shared_pools import SharedPool
 from prism_proxy.configuration.shapes import fields_of
 from prism_proxy.contracts.driver import Health
 from prism_proxy.settings import MASK, shown_value
@@ -123,7 +123,7 @@ def test_versions_are_salted_digests() -> None:
 
 def told(info: dict[str, str], **more: Any) -> Any:
     figures = {"ready": 3, "size": 3, "idle": 3, "pending": 0, "capacity": 100, "failure": "refused",
-               "line": Line(1, Mock())} | more
+               "shared_pool": SharedPool(1, Mock())} | more
     return status.report(info, RedisConfig(), status.Connections(**figures))
 
 

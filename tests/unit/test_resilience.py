@@ -12,7 +12,7 @@ import pytest
 from prism_proxy.contracts.driver import Health
 from prism_proxy.errors import PrismError, StatusCode
 from prism_proxy.models.keyvalue.operations import COMPARE_AND_SWAP, GET, SCAN_ON, SET
-from prism_proxy.slots import view
+from prism_proxy.slots import status as slot_status
 from prism_proxy.slots.circuit import State
 from prism_proxy.slots.operation import Operation
 from prism_proxy.slots.options import CircuitOptions, ConcurrencyOptions, ReconnectOptions, RetryOptions, SlotOptions
@@ -201,8 +201,8 @@ async def test_defects_pass_unchanged() -> None:
         with pytest.raises(KeyError):
             await under.get()
     assert under.guard.circuit.closed
-    assert under.guard.turns is not None
-    assert under.guard.turns.in_flight == 0
+    assert under.guard.limiter is not None
+    assert under.guard.limiter.in_flight == 0
 
 
 # --- circuit ----------------------------------------------------------------------------------------------------------
@@ -261,12 +261,12 @@ async def test_operators_see_the_circuit() -> None:
     under = Under(ScriptedDriver(always=LostError()))
 
     def samples() -> dict[str, float]:
-        return {metric.name: metric.samples[0].value for metric in view.metrics([under.slot])}
+        return {metric.name: metric.samples[0].value for metric in slot_status.metrics([under.slot])}
 
-    assert view.health(under.slot).status is Health.HEALTHY
+    assert slot_status.health(under.slot).status is Health.HEALTHY
     for _ in range(5):
         await under.refused(under.set)
-    report = view.health(under.slot)
+    report = slot_status.health(under.slot)
     assert report.status is Health.UNHEALTHY
     assert report.details == {"circuit": "open", "last_failure": "BACKEND_UNAVAILABLE", "probe_in_s": "30.0"}
     assert samples()["prism_circuit_state"] == 2
@@ -274,10 +274,10 @@ async def test_operators_see_the_circuit() -> None:
     under.driver.always = 1.0
     probe = asyncio.ensure_future(under.set())
     await asyncio.sleep(0.1)
-    assert view.health(under.slot).status is Health.DEGRADED
+    assert slot_status.health(under.slot).status is Health.DEGRADED
     assert (samples()["prism_circuit_state"], samples()["prism_concurrency_in_use"]) == (1, 1)
     await probe
-    assert view.health(under.slot).details == {"circuit": "closed"}
+    assert slot_status.health(under.slot).details == {"circuit": "closed"}
 
 
 # --- reconnection -----------------------------------------------------------------------------------------------------
@@ -384,8 +384,8 @@ async def test_a_call_that_gets_no_turn_is_shed_and_may_be_made_again() -> None:
     await asyncio.sleep(0.2)
     assert [call.done() for call in calls] == [False, False, True, True, True], "nobody waits behind a hung backend"
     await asyncio.gather(*calls, return_exceptions=True)
-    assert under.guard.turns is not None
-    assert (under.guard.turns.shed, under.guard.turns.in_flight) == (4, 0)
+    assert under.guard.limiter is not None
+    assert (under.guard.limiter.shed, under.guard.limiter.in_flight) == (4, 0)
 
 
 @in_virtual_time
@@ -398,8 +398,8 @@ async def test_callers_that_go_away_give_their_turns_back() -> None:
     await asyncio.wait(calls[:1])
     calls[2].cancel()  # its turn was given in this very moment
     await asyncio.gather(*calls, return_exceptions=True)
-    assert under.guard.turns is not None
-    assert (under.guard.turns.in_flight, under.guard.turns.queued) == (0, 0)
+    assert under.guard.limiter is not None
+    assert (under.guard.limiter.in_flight, under.guard.limiter.queued) == (0, 0)
     assert calls[3].result() == b"value"
 
 
@@ -410,8 +410,8 @@ async def test_a_backend_that_answers_an_error_is_there() -> None:
     under = Under(ScriptedDriver([*row, AnsweredError(), *row, *[AnsweredError()] * 40]),
                   SlotOptions(retries=RetryOptions(max_attempts=1), circuit=CircuitOptions(max_failures=5)))
     observed: list[float] = []
-    assert under.guard.turns is not None
-    under.guard.turns.window_closed = lambda *figures: observed.append(figures[0])  # type: ignore[method-assign]
+    assert under.guard.limiter is not None
+    under.guard.limiter.window_closed = lambda *figures: observed.append(figures[0])  # type: ignore[method-assign]
     for _ in range(49):
         await under.refused(under.set)
     assert under.guard.circuit.state is State.CLOSED

@@ -14,9 +14,9 @@ from prism_proxy.namespaces.status import NamespaceStatus
 from prism_proxy.workers import codec
 from prism_proxy.workers.channel import Channel
 from prism_proxy.workers.internal_sockets import InternalSockets
-from prism_proxy.workers.messages import Figures, Prepare, Start
-from prism_proxy.workers.namespace_board import NamespaceBoard
+from prism_proxy.workers.messages import MetricsSnapshot, Prepare, Start
 from prism_proxy.workers.restarts import Restarts
+from prism_proxy.workers.status_aggregator import StatusAggregator
 
 
 class Colour(Enum):
@@ -44,7 +44,7 @@ def test_a_message_comes_out_as_it_went_in() -> None:
     config, namespaces = configuration.proxy, configuration.namespaces
     odd = Odd(Path("/p"), b"\x00\xff", ("x", "y"), {"k": [1, 2.5, None, True, {"class": "no class"}], "float": 1e300})
     start = Start(config, namespaces, 1, 3, 7, (4, 5), 6, ("/a", "/b"), 8)
-    for value in (odd, start, [odd], {"a": odd}, Figures(3, [["n", 1, 2**60]])):
+    for value in (odd, start, [odd], {"a": odd}, MetricsSnapshot(3, [["n", 1, 2**60]])):
         back = codec.loads(codec.dumps(value))
         assert back == value
         assert type(back) is type(value)
@@ -83,10 +83,10 @@ def test_only_dataclasses_are_made() -> None:
 async def test_messages_arrive_in_order_and_the_end_is_seen() -> None:
     one, other = socket.socketpair()
     sender, receiver = await Channel.open(one), await Channel.open(other)
-    large = Figures(2, ["x" * 300_000])
-    sender.send(Figures(1, []))
+    large = MetricsSnapshot(2, ["x" * 300_000])
+    sender.send(MetricsSnapshot(1, []))
     sender.send(large)
-    assert await receiver.receive() == Figures(1, [])
+    assert await receiver.receive() == MetricsSnapshot(1, [])
     assert await receiver.receive() == large
     sender.close()
     assert await receiver.receive() is None
@@ -165,44 +165,44 @@ def test_the_owner_of_the_partition_serves_local_state_and_every_worker_shared_s
 
 
 def test_a_volatile_namespace_says_what_was_lost_and_when() -> None:
-    board = NamespaceBoard(wall=lambda: 0.0)
-    board.put(0, {"mine": status(), "ours": status(state="shared", durability="replicated")})
-    board.put(1, {"ours": status(state="shared", durability="replicated")})
-    assert board.states()["mine"].details == {"volatile": True}
-    board.lost(0)
-    lost = board.states()["mine"]
+    aggregator = StatusAggregator(wall=lambda: 0.0)
+    aggregator.put(0, {"mine": status(), "ours": status(state="shared", durability="replicated")})
+    aggregator.put(1, {"ours": status(state="shared", durability="replicated")})
+    assert aggregator.states()["mine"].details == {"volatile": True}
+    aggregator.lost(0)
+    lost = aggregator.states()["mine"]
     assert (lost.serving, lost.details["restarts"]) == (False, 1)
-    assert board.states()["ours"].serving, "the other worker still serves it"
-    board.put(0, {"mine": status()})
-    back = board.states()["mine"]
+    assert aggregator.states()["ours"].serving, "the other worker still serves it"
+    aggregator.put(0, {"mine": status()})
+    back = aggregator.states()["mine"]
     assert back.serving
     assert back.details == {"volatile": True, "restarts": 1, "lost_at": "1970-01-01T00:00:00Z"}
 
 
 def test_a_namespace_that_is_configured_no_longer_is_forgotten() -> None:
-    board = NamespaceBoard()
-    board.put(0, {"old": status(), "kept": status()})
-    board.lost(0)
-    board.keep({"kept"})
-    assert set(board.states()) == {"kept"}
+    aggregator = StatusAggregator()
+    aggregator.put(0, {"old": status(), "kept": status()})
+    aggregator.lost(0)
+    aggregator.keep({"kept"})
+    assert set(aggregator.states()) == {"kept"}
 
 
 def test_a_durable_namespace_loses_nothing() -> None:
-    board = NamespaceBoard()
-    board.put(0, {"kept": status(durability="synced")})
-    board.lost(0)
-    assert not board.states()["kept"].serving
-    board.put(0, {"kept": status(durability="synced")})
-    assert board.states()["kept"].details == {"restarts": 1}
+    aggregator = StatusAggregator()
+    aggregator.put(0, {"kept": status(durability="synced")})
+    aggregator.lost(0)
+    assert not aggregator.states()["kept"].serving
+    aggregator.put(0, {"kept": status(durability="synced")})
+    assert aggregator.states()["kept"].details == {"restarts": 1}
 
 
 def test_the_worst_state_of_a_shared_namespace_counts() -> None:
-    board = NamespaceBoard()
+    aggregator = StatusAggregator()
     for worker, health in enumerate((1, 3, 2)):
-        board.put(worker, {"ours": status(health, "shared", "replicated")})
-    assert board.states()["ours"].health == 3
-    board.put(1, {"ours": status(1, "shared", "replicated")})
-    assert board.states()["ours"].health == 2
+        aggregator.put(worker, {"ours": status(health, "shared", "replicated")})
+    assert aggregator.states()["ours"].health == 3
+    aggregator.put(1, {"ours": status(1, "shared", "replicated")})
+    assert aggregator.states()["ours"].health == 2
 
 
 def test_only_this_user_can_reach_the_workers() -> None:

@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 from prism_proxy._native.memstore import MemStore, StoreFull, StoreSealed
 from prism_proxy.backends.memstore.config import DECLARATION, MemstoreConfig
-from prism_proxy.backends.memstore.moving import MemstoreIncoming, MemstoreOutgoing
+from prism_proxy.backends.memstore.migration import MemstoreIncoming, MemstoreOutgoing
 from prism_proxy.contracts.driver import Health, HealthReport
 from prism_proxy.contracts.movable import Incoming, Outgoing, sealed
 from prism_proxy.errors import PrismError, StatusCode

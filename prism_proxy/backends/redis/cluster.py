@@ -1,6 +1,6 @@
 """A namespace in a Redis cluster: its commands go to the node that has their slot, and follow redirections.
 
-Errors leave here in the terms of the link, so that one table knows their meaning. Nothing is repeated but what a node
+Errors leave here in the terms of the pool, so that one table knows their meaning. Nothing is repeated but what a node
 refused because another one has the slot: what else to try again is the slot's decision.
 """
 
@@ -20,7 +20,7 @@ from prism_proxy._native.resp import ConnectionLost, PipelineFull, RespError
 from prism_proxy.backends.redis.cluster_client import FAILURES, SharedCluster
 from prism_proxy.backends.redis.commands import Command, Commands, Reply, when_there_is_room
 from prism_proxy.backends.redis.config import RedisConfig
-from prism_proxy.backends.redis.lines import Line, Lines
+from prism_proxy.backends.redis.shared_pools import SharedPool, SharedPools
 from prism_proxy.backends.redis.status import CLOSED, NOT_OPEN, Connections, durability, report, without_server
 from prism_proxy.contracts.driver import HealthReport
 
@@ -39,14 +39,14 @@ _TOPOLOGY = (exceptions.ConnectionError, exceptions.TimeoutError, exceptions.Clu
              exceptions.SlotNotCoveredError, OSError)
 
 
-def cluster(config: RedisConfig, lines: Lines) -> Cluster:
+def cluster(config: RedisConfig, shared_pools: SharedPools) -> Cluster:
     """OSError or ValueError when the files for TLS cannot be used."""
 
     def plan() -> Callable[[], SharedCluster]:
         config.tls_context()  # reads the files, so that a mistake shows now
         return lambda: SharedCluster(config)
 
-    return Cluster(config, lines.line(config.line, plan))
+    return Cluster(config, shared_pools.pool(config.shared_pool_key, plan))
 
 
 class Cluster(Commands):
@@ -55,9 +55,9 @@ class Cluster(Commands):
     sharded = True
     native_store: RedisStore | None = None
 
-    def __init__(self, config: RedisConfig, line: Line[SharedCluster]) -> None:
+    def __init__(self, config: RedisConfig, shared_pool: SharedPool[SharedCluster]) -> None:
         self._config = config
-        self._line = line
+        self._shared_pool = shared_pool
         self._shared: SharedCluster | None = None
         self._closed = NOT_OPEN
         self._at: Counter[str] = Counter()  # commands in progress, by node
@@ -69,7 +69,7 @@ class Cluster(Commands):
     # --- life -------------------------------------------------------------------------------------------------------
 
     def open(self) -> None:
-        self._shared = self._line.join()
+        self._shared = self._shared_pool.join()
 
     async def opened(self) -> None:
         assert self._shared is not None
@@ -82,7 +82,7 @@ class Cluster(Commands):
     async def close(self) -> None:
         if self._shared is not None:
             self._shared, self._closed = None, CLOSED
-            await self._line.leave()
+            await self._shared_pool.leave()
 
     @property
     def durability(self) -> str:
@@ -91,13 +91,13 @@ class Cluster(Commands):
     def health(self) -> HealthReport:
         shared = self._shared
         if shared is None:
-            return without_server(self._config, self._line, self._closed)
+            return without_server(self._config, self._shared_pool, self._closed)
         nodes = shared.primaries()
         useful = [node for node in nodes if node.name not in shared.down]
         ready = max(1, sum(len(node._connections) for node in useful)) if useful and not shared.failure else 0
         return report(shared.info, self._config, Connections(
             ready, ready + len(shared.down), sum(len(node._free) for node in useful), sum(self._at.values()),
-            sum(self._room(shared, node.name) for node in nodes) or 1, shared.failure or shared.troubles, self._line))
+            sum(self._room(shared, node.name) for node in nodes) or 1, shared.failure or shared.troubles, self._shared_pool))
 
     # --- commands ---------------------------------------------------------------------------------------------------
 
@@ -226,7 +226,7 @@ def _slot(command: PipelineCommand) -> int:
 
 
 def _translated(error: Exception) -> Exception:
-    """The error in the link's terms."""
+    """The error in the pool's terms."""
     if isinstance(error, exceptions.MaxConnectionsError):
         return PipelineFull("all connections to a node of the cluster are in use")
     if isinstance(error, PipelineFull):

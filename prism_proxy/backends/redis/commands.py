@@ -1,4 +1,4 @@
-"""What the driver needs of a connection to Redis, whatever the server's form: the seam between link and cluster."""
+"""What the driver needs of a connection to Redis, whatever the server's form: the seam between pool and cluster."""
 
 from __future__ import annotations
 

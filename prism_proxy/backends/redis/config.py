@@ -157,7 +157,7 @@ class RedisConfig:
                 self.password or urllib.parse.unquote(parts.password or ""))
 
     @property
-    def line(self) -> Hashable:
+    def shared_pool_key(self) -> Hashable:
         """Equal where namespaces share connections: the same server, spoken to as the same user in the same way, and
         connections that are kept alike. Holds secrets."""
         where = (self.address,) if self.mode == "standalone" else (*self.addresses, self.master_name)

@@ -1,6 +1,6 @@
 """Makes what a driver talks to out of its settings: a server, the primary that sentinels name, or a cluster.
 
-The connections are shared with other namespaces (`lines`); what is made here is one namespace's view of them.
+The connections are shared with other namespaces (`shared_pools`); what is made here is one namespace's view of them.
 """
 
 from __future__ import annotations
@@ -12,11 +12,11 @@ from typing import Protocol
 from prism_proxy._native.keyvalue_redis import RedisStore
 from prism_proxy.backends.redis.commands import Commands
 from prism_proxy.backends.redis.config import RedisConfig
+from prism_proxy.backends.redis.connection_pool import NOT_YET, ConnectionPool, ConnectionPoolOptions, Endpoint
 from prism_proxy.backends.redis.errors import native_errors
-from prism_proxy.backends.redis.lines import Line, Lines
-from prism_proxy.backends.redis.link import NOT_YET, Endpoint, Link, LinkOptions
 from prism_proxy.backends.redis.pipeline import PipelinedCommands
 from prism_proxy.backends.redis.sentinel import Sentinels
+from prism_proxy.backends.redis.shared_pools import SharedPool, SharedPools
 from prism_proxy.backends.redis.status import CLOSED, NOT_OPEN, Connections, durability, report, without_server
 from prism_proxy.contracts.driver import HealthReport
 
@@ -46,79 +46,79 @@ class Server(Protocol):
     async def close(self) -> None: ...
 
 
-def connect(config: RedisConfig, lines: Lines) -> Server:
+def connect(config: RedisConfig, shared_pools: SharedPools) -> Server:
     """OSError or ValueError when the files for TLS cannot be used."""
     if config.mode == "cluster":
         from prism_proxy.backends.redis.cluster import cluster  # redis-py, which the other forms need not load
 
-        return cluster(config, lines)
-    return LinkedServer(config, lines.line(config.line, lambda: _plan(config)))
+        return cluster(config, shared_pools)
+    return PooledServer(config, shared_pools.pool(config.shared_pool_key, lambda: _plan(config)))
 
 
-def _plan(config: RedisConfig) -> Callable[[], SharedLink]:
+def _plan(config: RedisConfig) -> Callable[[], SharedConnectionPool]:
     user, password = config.credentials
-    options = LinkOptions(
+    options = ConnectionPoolOptions(
         connections=config.connections, max_value_bytes=config.max_value_bytes,
         connect_timeout_s=config.connect_timeout_s, read_timeout_s=config.read_timeout_s, username=user,
         password=password, database=config.database, tls=config.tls_context(), server_name=config.tls.server_name,
         primary=config.mode == "sentinel")
-    return lambda: SharedLink(config, options)
+    return lambda: SharedConnectionPool(config, options)
 
 
-class SharedLink:
-    """A link, and the sentinels it asks."""
+class SharedConnectionPool:
+    """A pool, and the sentinels it asks."""
 
-    def __init__(self, config: RedisConfig, options: LinkOptions) -> None:
+    def __init__(self, config: RedisConfig, options: ConnectionPoolOptions) -> None:
         self._config = config
         self._sentinels = Sentinels(config) if config.mode == "sentinel" else None
-        self.link = Link(options, self._itself if self._sentinels is None else self._sentinels.primary)
+        self.pool = ConnectionPool(options, self._itself if self._sentinels is None else self._sentinels.primary)
 
     async def _itself(self) -> Endpoint:
         return Endpoint(*self._config.address)
 
     def open(self) -> None:
-        self.link.open()
+        self.pool.open()
 
     async def close(self) -> None:
-        await self.link.close()
+        await self.pool.close()
         if self._sentinels is not None:
             await self._sentinels.close()
 
 
-class LinkedServer:
-    """One server, over a link that other namespaces may share."""
+class PooledServer:
+    """One server, over a pool that other namespaces may share."""
 
-    def __init__(self, config: RedisConfig, line: Line[SharedLink]) -> None:
+    def __init__(self, config: RedisConfig, shared_pool: SharedPool[SharedConnectionPool]) -> None:
         self._config = config
-        self._line = line
-        self._link: Link | None = None
+        self._shared_pool = shared_pool
+        self._pool: ConnectionPool | None = None
         self._failure = NOT_OPEN
         self.native_store = RedisStore(
             config.key_prefix, config.bulk_bytes, config.max_value_bytes, config.max_pending,
             native_errors(config.namespace))
-        self.commands = PipelinedCommands(self.native_store, lambda: self._failure if self._link is None
-                                          else self._link.failure, config.max_wait_s)
+        self.commands = PipelinedCommands(self.native_store, lambda: self._failure if self._pool is None
+                                          else self._pool.failure, config.max_wait_s)
 
     @property
     def durability(self) -> str:
-        return durability(self._link.info if self._link is not None else {})
+        return durability(self._pool.info if self._pool is not None else {})
 
     def health(self) -> HealthReport:
-        link, store = self._link, self.native_store
-        if link is None:
-            return without_server(self._config, self._line, self._failure)
-        return report(link.info, self._config, Connections(
-            link.ready, link.size, link.idle, store.pending, sum(share.max_pending // max(1, share.users) for share in
-            store.shares[:-1]), link.failure, self._line))
+        pool, store = self._pool, self.native_store
+        if pool is None:
+            return without_server(self._config, self._shared_pool, self._failure)
+        return report(pool.info, self._config, Connections(
+            pool.ready, pool.size, pool.idle, store.pending, sum(share.max_pending // max(1, share.users) for share in
+            store.shares[:-1]), pool.failure, self._shared_pool))
 
     def open(self) -> None:
-        self._link = self._line.join().link
-        self.native_store.attach(self._link.places)
+        self._pool = self._shared_pool.join().pool
+        self.native_store.attach(self._pool.places)
 
     async def opened(self) -> None:
-        link = self._link
-        assert link is not None
-        while link.ready < link.size and link.failure is NOT_YET:  # noqa: ASYNC110 - once a start
+        pool = self._pool
+        assert pool is not None
+        while pool.ready < pool.size and pool.failure is NOT_YET:  # noqa: ASYNC110 - once a start
             await asyncio.sleep(LOOK_S)
 
     async def drained(self) -> None:
@@ -127,6 +127,6 @@ class LinkedServer:
 
     async def close(self) -> None:
         self.native_store.detach()
-        if self._link is not None:
-            self._link, self._failure = None, CLOSED
-            await self._line.leave()
+        if self._pool is not None:
+            self._pool, self._failure = None, CLOSED
+            await self._shared_pool.leave()

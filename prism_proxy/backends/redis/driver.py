@@ -1,6 +1,6 @@
 """Driver of Redis. A method is one command, or one script where something is compared first.
 
-It waits for no connection and repeats nothing: the link connects by itself, and what to try again is the slot's.
+It waits for no connection and repeats nothing: the pool connects by itself, and what to try again is the slot's.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from prism_proxy.backends.redis.commands import Reply
 from prism_proxy.backends.redis.config import RedisConfig
 from prism_proxy.backends.redis.connect import connect
 from prism_proxy.backends.redis.errors import check_value, meaning
-from prism_proxy.backends.redis.lines import Lines
+from prism_proxy.backends.redis.shared_pools import SharedPools
 from prism_proxy.contracts.driver import Declaration, HealthReport
 from prism_proxy.errors import PrismError
 from prism_proxy.models.keyvalue.contract import CasResult, ScanPage
@@ -32,15 +32,15 @@ _COUNTED_ONCE = 1_000_000  # keys remembered by Count; beyond them one that Redi
 class RedisDriver:
     """`native_store` lets native handlers use the same connections; None in a cluster.
 
-    `lines` are the connections that drivers of one process share; without them a driver has its own.
+    `shared_pools` are the connections that drivers of one process share; without them a driver has its own.
     """
 
-    Shared = Lines
+    Shared = SharedPools
 
-    def __init__(self, config: RedisConfig, lines: Lines | None = None) -> None:
+    def __init__(self, config: RedisConfig, shared_pools: SharedPools | None = None) -> None:
         self._config = config
         self._prefix = config.key_prefix
-        self._server = connect(config, lines or Lines())
+        self._server = connect(config, shared_pools or SharedPools())
         self._commands = self._server.commands
         self._most = config.max_value_bytes
         self._batches = Batches(self._commands, self._most)

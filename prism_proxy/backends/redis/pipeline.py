@@ -10,7 +10,7 @@ import asyncio
 from collections.abc import Callable, Sequence
 
 from prism_proxy._native.keyvalue_redis import RedisStore
-from prism_proxy._native.resp import ConnectionLost, PipelineFull, RespConnection, Share
+from prism_proxy._native.resp import ConnectionLost, FairShare, PipelineFull, RespConnection
 from prism_proxy.backends.redis.commands import Command, Commands, Reply, when_there_is_room
 
 
@@ -30,14 +30,14 @@ class PipelinedCommands(Commands):
         size = sum(map(len, arguments))
 
         def send() -> asyncio.Future[Reply]:
-            connection, share = self._way(key, size, bulk)
+            connection, share = self._pick(key, size, bulk)
             return connection.execute(*arguments, share=share)
 
         return await (await when_there_is_room(send, self._wait_s))
 
     async def execute_many(self, commands: Sequence[Command]) -> list[Reply]:
         """They are sent in one piece, as far as there is room."""
-        connection, share = self._way(b"", 0, True)
+        connection, share = self._pick(b"", 0, True)
         sent: list[asyncio.Future[Reply]] = []
         try:
             for command in commands:
@@ -48,7 +48,7 @@ class PipelinedCommands(Commands):
             raise
         return await asyncio.gather(*sent, return_exceptions=True)
 
-    async def _sent(self, connection: RespConnection, share: Share | None, command: Command) -> asyncio.Future[Reply]:
+    async def _sent(self, connection: RespConnection, share: FairShare | None, command: Command) -> asyncio.Future[Reply]:
         """The reply to come, also where the connection took the command no more."""
         try:
             return await when_there_is_room(lambda: connection.execute(*command, share=share), self._wait_s)
@@ -62,8 +62,8 @@ class PipelinedCommands(Commands):
             raise ConnectionLost("there is one server", False)
         return await self.execute(*arguments, key=b"", bulk=True)
 
-    def _way(self, key: bytes, size: int, bulk: bool) -> tuple[RespConnection, Share | None]:
-        connection, share = self._store.way(key, size, bulk)
+    def _pick(self, key: bytes, size: int, bulk: bool) -> tuple[RespConnection, FairShare | None]:
+        connection, share = self._store.pick(key, size, bulk)
         if connection is None:
             raise ConnectionLost(self._failure(), False)
         return connection, share

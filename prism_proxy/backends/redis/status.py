@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import Any, NamedTuple
 
 from prism_proxy.backends.redis.config import RedisConfig
-from prism_proxy.backends.redis.lines import Line
+from prism_proxy.backends.redis.shared_pools import SharedPool
 from prism_proxy.contracts.driver import Health, HealthReport
 
 NEARLY_FULL = 0.9
@@ -41,16 +41,16 @@ class Connections(NamedTuple):
     pending: int
     capacity: int
     failure: str
-    line: Line[Any]
+    shared_pool: SharedPool[Any]
 
 
 def report(info: Mapping[str, str], config: RedisConfig, connections: Connections) -> HealthReport:
-    ready, size, idle, pending, capacity, failure, line = connections
+    ready, size, idle, pending, capacity, failure, shared_pool = connections
     role = info.get("role", "unknown")
     details = {
         "mode": config.mode, "total_conns": str(ready), "idle_conns": str(idle), "pending": str(pending),
         "server_version": info.get("redis_version", "unknown"), "role": role,
-        "server": config.server, "pool": str(line.number), "pool_namespaces": str(line.users),
+        "server": config.server, "pool": str(shared_pool.number), "pool_namespaces": str(shared_pool.users),
     }
     if info.get("fence") == "refused":
         details["anomaly"] = ("the ACL user may not CLIENT KILL: a write given up while Redis was stopped may be "
@@ -66,6 +66,6 @@ def report(info: Mapping[str, str], config: RedisConfig, connections: Connection
     return HealthReport(Health.HEALTHY, f"Redis {details['server_version']}, {config.mode}, {role}", details)
 
 
-def without_server(config: RedisConfig, line: Line[Any], failure: str) -> HealthReport:
+def without_server(config: RedisConfig, shared_pool: SharedPool[Any], failure: str) -> HealthReport:
     """Of a driver that is not open yet, or not any more."""
-    return replace(report({}, config, Connections(0, 0, 0, 0, 1, failure, line)), closed=failure == CLOSED)
+    return replace(report({}, config, Connections(0, 0, 0, 0, 1, failure, shared_pool)), closed=failure == CLOSED)

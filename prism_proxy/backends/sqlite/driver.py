@@ -13,7 +13,7 @@ from prism_proxy.backends.sqlite import operations, queries
 from prism_proxy.backends.sqlite.config import SqliteConfig
 from prism_proxy.backends.sqlite.database import Database
 from prism_proxy.backends.sqlite.errors import meaning
-from prism_proxy.backends.sqlite.moving import SqliteIncoming, SqliteOutgoing
+from prism_proxy.backends.sqlite.migration import SqliteIncoming, SqliteOutgoing
 from prism_proxy.backends.sqlite.readers import Readers
 from prism_proxy.backends.sqlite.writer import Writer
 from prism_proxy.contracts.driver import Health, HealthReport

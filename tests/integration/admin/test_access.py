@@ -12,8 +12,8 @@ import pytest
 
 from prism.admin.v1 import admin_pb2 as pb
 from prism.admin.v1 import admin_pb2_grpc
-from prism_admin.access import RateLimiter, Rates
 from prism_admin.access_file import AccessError, read_access
+from prism_admin.rbac import RateLimiter, Rates
 from prism_admin.security import Security
 from tests.integration.admin.cluster import REDIS, Cluster
 from tests.services.admin import AdminProcess, run

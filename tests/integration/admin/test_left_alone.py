@@ -16,7 +16,7 @@ import pytest
 
 from admin_client import Timing
 from admin_client import client as admin_client
-from prism_admin import app, pushes
+from prism_admin import app, proxy_client
 from prism_proxy.server.limits import Limits
 from tests.integration.admin.cluster import Cluster
 from tests.support.echo import FRESH, SINK, echo_server
@@ -28,7 +28,7 @@ ALONE_SECONDS = 360.0
 
 def test_each_side_pings_less_often_than_the_other_allows() -> None:
     assert admin_client.PING_SECONDS >= 2 * app.PING_SECONDS
-    assert 1.5 * Limits().ping_min_interval_s <= pushes.PING_SECONDS
+    assert 1.5 * Limits().ping_min_interval_s <= proxy_client.PING_SECONDS
 
 
 @pytest.mark.timeout(2 * ALONE_SECONDS)
@@ -51,7 +51,7 @@ async def test_an_admin_keeps_its_connection_to_a_proxy() -> None:
 
 
 async def sent_after_a_pause(port: int) -> bytes:
-    options = (*FRESH, ("grpc.keepalive_time_ms", int(pushes.PING_SECONDS * 1000 / FASTER)),
+    options = (*FRESH, ("grpc.keepalive_time_ms", int(proxy_client.PING_SECONDS * 1000 / FASTER)),
                ("grpc.http2.max_pings_without_data", 0))
     async with grpc.aio.insecure_channel(f"127.0.0.1:{port}", options=options) as channel:
         call = channel.stream_unary(SINK)()

@@ -14,12 +14,12 @@ from sqlalchemy import Connection, inspect, text
 from sqlalchemy.exc import IntegrityError
 
 from prism_admin.storage.audit import Audit, Entry
+from prism_admin.storage.database_url import parse
 from prism_admin.storage.engine import LATEST, make_engine, migrate, version
 from prism_admin.storage.errors import AlreadyExistsError, ConflictError, NotFoundError, StorageError
 from prism_admin.storage.namespaces import Namespace
 from prism_admin.storage.proxies import Proxy
 from prism_admin.storage.store import Store, open_store
-from prism_admin.storage.urn import parse
 
 ORDERS = Namespace("orders", 238, {"backends": {"store": {"backendType": "memstore"}}}, description="all orders")
 

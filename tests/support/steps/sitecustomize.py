@@ -19,14 +19,14 @@ from typing import Any
 
 # name -> module, class, method, and whether it has run by then
 STEPS = {
-    "begin": ("prism_proxy.moving.carrier", "Carrier", "copy", False),
-    "snapshot": ("prism_proxy.moving.carrier", "Carrier", "put", False),
-    "tail": ("prism_proxy.moving.departing", "Departing", "catch_up", False),
-    "hold": ("prism_proxy.moving.departing", "Departing", "_end_calls", True),
-    "verified": ("prism_proxy.moving.departing", "Departing", "finish", True),
+    "begin": ("prism_proxy.membership.migration.worker", "MigrationWorker", "copy", False),
+    "snapshot": ("prism_proxy.membership.migration.worker", "MigrationWorker", "put", False),
+    "tail": ("prism_proxy.membership.migration.source", "MigrationSource", "catch_up", False),
+    "hold": ("prism_proxy.membership.migration.source", "MigrationSource", "_end_calls", True),
+    "verified": ("prism_proxy.membership.migration.source", "MigrationSource", "finish", True),
     "in doubt": ("prism_admin.data_moves", "DataMoves", "_store", False),
     "committed": ("prism_admin.storage.proxies", "Proxies", "save_map", True),
-    "released": ("prism_proxy.moving.moves", "Moves", "dropped", False),
+    "released": ("prism_proxy.membership.migration.coordinator", "MigrationCoordinator", "dropped", False),
 }
 
 

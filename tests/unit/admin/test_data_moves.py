@@ -13,7 +13,7 @@ from prism import transfer_pb2
 from prism_admin.data_moves import DataMoves
 from prism_admin.layout import NOBODY, Layout, Move
 from prism_admin.placement import Map, Placement
-from prism_admin.pushes import PushError, Pushes
+from prism_admin.proxy_client import ProxyClient, PushError
 from prism_admin.storage.namespaces import Namespace, Namespaces
 
 PARTITION = 7
@@ -95,9 +95,9 @@ def owned_by(proxy: str) -> Layout:
 
 class World:
     def __init__(self) -> None:
-        self.placement, self.pushes, self.namespaces = FakePlacement(), FakePushes(), FakeNamespaces()
+        self.placement, self.proxy_client, self.namespaces = FakePlacement(), FakePushes(), FakeNamespaces()
         self.moves = DataMoves(
-            cast(Placement, self.placement), cast(Namespaces, self.namespaces), cast(Pushes, self.pushes),
+            cast(Placement, self.placement), cast(Namespaces, self.namespaces), cast(ProxyClient, self.proxy_client),
             lambda proxy: f"{proxy}:1", lambda found: found.config == MEMORY, retry_s=0)
         self.moves.start()
 
@@ -122,42 +122,42 @@ async def world() -> AsyncIterator[World]:
 
 async def test_the_map_is_stored_when_the_target_has_the_same(world: World) -> None:
     assert await world.move() == "b"
-    assert world.pushes.said == [("send", "a:1"), ("assign", "b:1"), ("finish", "a:1")]
+    assert world.proxy_client.said == [("send", "a:1"), ("assign", "b:1"), ("finish", "a:1")]
 
 
 @pytest.mark.parametrize("step", ["send", "assign", "finish"])
 async def test_a_failed_step_is_tried_again_and_then_given_up(world: World, step: str) -> None:
-    world.pushes.fails = step
+    world.proxy_client.fails = step
     assert await world.move() == "a"
-    assert world.pushes.said.count((step, "b:1" if step == "assign" else "a:1")) == 3
+    assert world.proxy_client.said.count((step, "b:1" if step == "assign" else "a:1")) == 3
     for address in ("a:1", "b:1"):
-        assert world.pushes.said.count(("abandon", address)) == 3
+        assert world.proxy_client.said.count(("abandon", address)) == 3
 
 
 async def test_a_failing_storage_decides_by_what_it_has_stored(world: World) -> None:
     world.placement.breaks = "after"
     assert await world.move() == "b"
-    assert "abandon" not in dict(world.pushes.said)
+    assert "abandon" not in dict(world.proxy_client.said)
     assert world.placement.map.owner(PARTITION) == "b"
 
 
 async def test_what_was_not_stored_is_abandoned(world: World) -> None:
     world.placement.breaks = "before"
     assert await world.move() == "a"
-    assert ("abandon", "a:1") in world.pushes.said
+    assert ("abandon", "a:1") in world.proxy_client.said
 
 
 @pytest.mark.parametrize("proxy", ["a", "b"])
 async def test_a_registration_of_either_proxy_ends_the_move(world: World, proxy: str) -> None:
-    world.pushes.waits = "send"
+    world.proxy_client.waits = "send"
     world.moves.want([Move(PARTITION, "a", "b")])
-    await world.pushes.waiting.wait()
-    world.pushes.waits = ""
+    await world.proxy_client.waiting.wait()
+    world.proxy_client.waits = ""
     async with world.placement.changing():
         world.moves.forget(proxy=proxy)
         world.placement.map = world.placement.stored = Map(5, owned_by("a"))
     await world.ended()
-    assert {("abandon", "a:1"), ("abandon", "b:1")} <= set(world.pushes.said)
+    assert {("abandon", "a:1"), ("abandon", "b:1")} <= set(world.proxy_client.said)
     # The source's registration leaves the wish, which is then made anew; the target's takes it away.
     assert world.placement.stored.owner(PARTITION) == ("b" if proxy == "a" else "a")
 
@@ -167,29 +167,29 @@ async def test_proxies_that_have_nothing_to_do_with_each_other_move_data_at_the_
     layout = list(owned_by("a"))
     layout[PARTITION + 2] = "c"
     world.placement.map = world.placement.stored = Map(1, tuple(layout))
-    world.pushes.waits = "send"
+    world.proxy_client.waits = "send"
     world.moves.want([Move(PARTITION, "a", "b"), Move(PARTITION + 1, "a", "e"), Move(PARTITION + 2, "c", "d")])
-    while len(world.pushes.said) < 2:
+    while len(world.proxy_client.said) < 2:
         await asyncio.sleep(0)
     for _ in range(20):
         await asyncio.sleep(0)
-    assert world.pushes.said == [("send", "a:1"), ("send", "c:1")]
-    world.pushes.waits = ""
+    assert world.proxy_client.said == [("send", "a:1"), ("send", "c:1")]
+    world.proxy_client.waits = ""
     async with world.placement.changing():
         world.moves.forget(proxy="b")
     while world.moves.wanted.keys() != {PARTITION + 2}:
         await asyncio.sleep(0)
-    assert world.pushes.said.count(("finish", "a:1")) == 1, "the other one of this proxy was made then"
-    assert ("finish", "c:1") not in world.pushes.said
+    assert world.proxy_client.said.count(("finish", "a:1")) == 1, "the other one of this proxy was made then"
+    assert ("finish", "c:1") not in world.proxy_client.said
 
 
 async def test_a_namespace_that_comes_meanwhile_is_not_left_behind(world: World) -> None:
     before = world.namespaces.found
-    world.pushes.waits = "send"
+    world.proxy_client.waits = "send"
     world.moves.want([Move(PARTITION, "a", "b")])
-    await world.pushes.waiting.wait()
+    await world.proxy_client.waiting.wait()
     world.namespaces.found = [*before, Namespace("newer", PARTITION, SHARED, version=1)]
-    world.pushes.waits = ""
+    world.proxy_client.waits = ""
     async with world.placement.changing():
         world.moves.forget(partition=PARTITION)
     await world.ended()

@@ -23,11 +23,11 @@ from prism import control_plane_pb2 as pb
 from prism_admin import layout
 from prism_admin.coordinator import Coordinator, UnknownProxyError
 from prism_admin.membership import STALE_SECONDS, Membership, Status
-from prism_admin.pushes import PushError
+from prism_admin.proxy_client import PushError
 from prism_admin.storage.namespaces import Namespace
 from prism_admin.storage.proxies import Proxy
 from prism_proxy.backends.memstore.config import MemstoreConfig
-from prism_proxy.joining.assignments import Assignment, Assignments
+from prism_proxy.membership.assignments import Assignment, Assignments
 from prism_proxy.namespaces.model import NamespaceConfig
 
 HISTORIES = 4000 if os.environ.get("PRISM_SOAK") == "1" else 100
@@ -94,7 +94,7 @@ class Member:
 
     def take(self, item: pb.NamespaceAssignment) -> None:
         """ValueError when it was overtaken."""
-        if self.assigned.news(item.namespace, item.version, item.revision):
+        if self.assigned.is_newer(item.namespace, item.version, item.revision):
             config = NamespaceConfig.of_store(item.namespace, "memstore", MemstoreConfig())
             self.assigned.put([Assignment(config, item.version, item.revision)])
         else:

@@ -1,0 +1,118 @@
+"""Brings namespaces to the proxies that own them, and remembers which have not confirmed theirs.
+
+    push --confirmed--> in force
+      |
+      +--silent or refused--> pending --its owner is heard from--> push
+
+A pending namespace is stored and has an owner: it only waits to be in force. Nothing here changes who owns what.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Coroutine, Iterable, Mapping
+from typing import Any
+
+from prism_admin.assignments import assignment
+from prism_admin.placement import Placement
+from prism_admin.proxy_client import ProxyClient, PushError
+from prism_admin.storage.errors import NotFoundError, StorageError
+from prism_admin.storage.namespaces import Namespace, Namespaces
+from prism_proxy.telemetry import log
+
+CONCURRENT_PUSHES = 64
+_log = log.get("prism.admin.pusher")
+
+
+class AssignmentPusher:
+    """`address_of` names where a proxy can be dialled, or None while it is not alive; `confirmed(proxy, name,
+    version, revision)` hears of each success."""
+
+    def __init__(self, placement: Placement, namespaces: Namespaces, proxy_client: ProxyClient,
+                 address_of: Callable[[str], str | None], confirmed: Callable[[str, str, int, int], None]) -> None:
+        self._placement = placement
+        self._namespaces = namespaces
+        self._proxy_client = proxy_client
+        self._address_of = address_of
+        self._confirmed = confirmed
+        self._pending: dict[str, str] = {}
+        self._retrying: set[str] = set()
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    @property
+    def pending(self) -> Mapping[str, str]:
+        """Namespaces that are not in force yet, each with the reason."""
+        return self._pending
+
+    def missing(self, proxy: str, names: Iterable[str]) -> None:
+        """The answer to its registration brought them, and it does not serve them."""
+        for name in names:
+            self._pending[name] = f"{proxy} did not put it in force when it registered"
+
+    def forget(self, name: str) -> None:
+        """The namespace is deleted."""
+        self._pending.pop(name, None)
+
+    async def push(self, namespace: Namespace, target: str | None = None) -> None:
+        """Tell `target`, or else the owner. Never raises: what fails is pending."""
+        current = self._placement.map
+        proxy = target or current.owner(namespace.partition)
+        address = self._address_of(proxy) if proxy is not None else None
+        if proxy is None or address is None:
+            self._pending[namespace.name] = f"{proxy or 'its proxy'} is not alive"
+            return
+        # Of the map that makes it the owner.
+        revision = current.revision + (current.owner(namespace.partition) != proxy)
+        try:
+            await self._proxy_client.assign(address, assignment(namespace, revision))
+        except PushError as error:
+            self._pending[namespace.name] = str(error)
+            _log.warning("a namespace is not in force yet",
+                         namespace=namespace.name, proxy=proxy, reason=str(error))
+        else:
+            self._pending.pop(namespace.name, None)
+            self._confirmed(proxy, namespace.name, namespace.version, revision)
+
+    def push_soon(self, namespaces: Iterable[Namespace], target: str) -> None:
+        """Tell `target` of all of them, in the background, CONCURRENT_PUSHES at a time."""
+        waiting = iter(list(namespaces))
+
+        async def lane() -> None:
+            for namespace in waiting:
+                await self.push(namespace, target)
+
+        async def run() -> None:
+            await asyncio.gather(*(lane() for _ in range(CONCURRENT_PUSHES)))
+
+        self._spawn(run())
+
+    def retry_soon(self, proxy: str) -> None:
+        """The proxy has been heard from: tell it again what it has not confirmed."""
+        if self._pending and proxy not in self._retrying:
+            self._retrying.add(proxy)
+            self._spawn(self._retry(proxy))
+
+    async def close(self) -> None:
+        for task in list(self._tasks):
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    async def _retry(self, proxy: str) -> None:
+        try:
+            for name in list(self._pending):
+                try:
+                    found = await self._namespaces.get(name)
+                except NotFoundError:
+                    self.forget(name)
+                    continue
+                if self._placement.map.owner(found.partition) == proxy:
+                    await self.push(found)
+        except StorageError as error:
+            _log.warning("pending namespaces wait for the database", reason=str(error))
+        finally:
+            self._retrying.discard(proxy)
+
+    def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.get_running_loop().create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)

@@ -1,0 +1,53 @@
+"""Who may tell a proxy what to serve: callers that hold the shared token, or a certificate, or are on this machine."""
+
+from __future__ import annotations
+
+import hmac
+from pathlib import Path
+from typing import Any
+
+from prism_proxy._native.connection import is_local
+from prism_proxy.errors import PrismError, StatusCode
+from prism_proxy.server.lifecycle import StartError
+
+LOCAL = "local"
+
+
+def read_token(path: Path | None) -> str:
+    """The token of a file; empty without one. StartError when the file cannot be read or is empty."""
+    if path is None:
+        return ""
+    try:
+        token = path.read_text(encoding="utf-8").strip()
+    except (OSError, UnicodeDecodeError) as error:
+        raise StartError(f"--admin-token-file {path}: {error}") from error
+    if not token:
+        raise StartError(f"--admin-token-file {path} is empty: write the token that the admin has")
+    return token
+
+
+class PeerAuthenticator:
+    """With a token, only who shows it passes. Without one: verified certificates, and callers of this machine."""
+
+    def __init__(self, token: str) -> None:
+        self._token = token.encode()
+
+    def principal(self, context: Any, claimed: str = "") -> str:
+        """Who the caller is; what it claims to be counts only when nothing better is known. PrismError
+        UNAUTHENTICATED."""
+        certified: list[str] = [name.decode(errors="replace") for name in context.peer_identities() or ()]
+        if self._token:
+            metadata = {key: value for key, value in context.invocation_metadata() or () if isinstance(value, str)}
+            scheme, _, shown = metadata.get("authorization", "").partition(" ")
+            if scheme.lower() != "bearer" or not hmac.compare_digest(shown.strip().encode(), self._token):
+                raise PrismError(StatusCode.UNAUTHENTICATED, "UNAUTHENTICATED",
+                                 "send authorization: Bearer TOKEN, with the token of --admin-token-file")
+            return certified[0] if certified else claimed or "token"
+        if certified:
+            return certified[0]
+        if not is_local(context.peer()):
+            raise PrismError(StatusCode.UNAUTHENTICATED, "UNAUTHENTICATED",
+                             "the proxy has no token: callers from other machines are not believed; give it "
+                             "--admin-token-file, or a client CA")
+        return claimed or LOCAL
+
