@@ -1,4 +1,4 @@
-"""The part of turns at a backend, and of the clock that times them, that native handlers share with slots."""
+"""The part of the concurrency limiter, and of its clock, that native handlers share with slots."""
 from prism_proxy._native.clock cimport thread_ns
 
 cdef enum:
@@ -63,7 +63,7 @@ cdef class ConcurrencyCore:
         self.clock.busy -= 1
 
     cdef inline void leave(self) noexcept:
-        """A call ended: the next ones take their turns."""
+        """A call ended: waiting calls get its permit."""
         self.permit_returned()
         if self.queues:
             self.serve()

@@ -1,8 +1,8 @@
-"""What native handlers need of turns: places at the backend to take and give back, and a window that times their calls.
+"""The native part of the concurrency limiter: permits to take and give back, and a window that times their calls.
 
-Who waits in the queue, and what the limit is, belongs to `prism_proxy.slots.concurrency_limiter.ConcurrencyLimiter`, which extends this; what the
-process's stalls are to `prism_proxy.slots.stall_clock.StallCompensatedClock`. Calls of native handlers and of servicers are counted
-and timed here together. A call costs no object: its times go to an array, of which a window leaves two medians.
+The queue and the limit belong to `prism_proxy.slots.concurrency_limiter.ConcurrencyLimiter`, which extends this; stalls
+of the process to `prism_proxy.slots.stall_clock.StallCompensatedClock`. Calls of native handlers and of servicers are
+counted and timed here together. A call costs no object: its times go to an array, of which a window leaves two medians.
 """
 from libc.math cimport INFINITY
 from libc.stdlib cimport free, realloc
@@ -69,8 +69,8 @@ cdef class ConcurrencyCore:
         self.queues = queues
 
     def join(self, permit, *, bint bulk=False) -> bool:
-        """Stand in the queue: `permit.set_result` gets True when it is the call's permit, False when there will be none. False:
-        there is none at all."""
+        """Wait in the queue: `permit.set_result` gets True with the permit, False when the call is shed. False: the
+        queue is full."""
         raise NotImplementedError
 
     def serve(self) -> None:

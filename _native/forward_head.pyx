@@ -55,8 +55,8 @@ cdef int write_timeout(int64_t ns, char* out) noexcept:
 cdef int request_fields(ServerStream caller, nghttp2_nv* nva, written_t* written, bytes peer_token) noexcept:
     """The head of the caller's request as the owner gets it: the number of fields, or -1 when there are too many.
 
-    `peer_token` shows the owner that this is a process of ours. Where calls are traced, our span replaces the caller's, and
-    a tracestate goes on only with the trace it belongs to.
+    `peer_token` proves to the owner that this is one of our processes. Where calls are traced, our span replaces the
+    caller's, and a tracestate goes on only with the trace it belongs to.
     """
     cdef CallWatch watch = caller.core.watch
     cdef bint traced = watch is not None and watch.traces

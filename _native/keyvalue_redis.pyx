@@ -4,7 +4,7 @@ The ordinary case makes no Python object. Everything else is the servicer's, whi
 does not decode, no usable connection, an error of Redis, and what a lost connection surely did not execute. A write
 that may have been executed is answered here, because it must not be tried again.
 
-Calls take turns with those of servicers, and wait in the same line. They wait here, because a servicer costs ten times
+Calls share permits with those of servicers, and wait in the same queue: here, because a servicer costs ten times
 as much: a moment with more calls than the backend may have would become one in which the proxy is too slow for them.
 """
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
@@ -18,8 +18,8 @@ from prism_proxy._native.clock cimport monotonic_ns
 from prism_proxy._native.keyvalue cimport KeyValueHandler, read_request
 from prism_proxy._native.protowire cimport proto_bytes_t, proto_put_varint, proto_varint_size
 from prism_proxy._native.resp cimport (
-    ANSWERED, EXPECT_INTEGER, EXPECT_OK, EXPECT_VALUE, EXPIRED, LOST_SENT, SEND_OK, RespConnection, FairShare, argument_t,
-    read_command, reply_fn, resp_reply_t, too_large,
+    ANSWERED, EXPECT_INTEGER, EXPECT_OK, EXPECT_VALUE, EXPIRED, LOST_SENT, SEND_OK, FairShare, RespConnection,
+    argument_t, read_command, reply_fn, resp_reply_t, too_large,
 )
 from prism_proxy._native.routing cimport NativeRoute
 from prism_proxy._native.concurrency_limiter cimport ConcurrencyCore

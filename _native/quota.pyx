@@ -1,7 +1,7 @@
 """Rate and load limits of namespaces: who uses which slot of the shared page, and what a refused call is told.
 
-Admission itself is in quota.h. A flood of refused calls must cost no more than served ones, so the trailers of a refusal
-are encoded once for many calls: what they say is up to `FRESH_NS` old.
+Admission itself is in quota.h. A flood of refused calls must cost no more than served ones, so the trailers of a
+refusal are encoded once for many calls: what they say is up to `FRESH_NS` old.
 """
 import fcntl
 import logging

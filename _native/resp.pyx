@@ -2,7 +2,7 @@
 
 Native callers (`send`) pay no Future, task or message object: a ring remembers who waits for the next reply, and a
 function of theirs takes it. Python callers use `execute`. A connection never reconnects: it owns its ring and dies with
-it, so that no reply can reach the caller of another connection. `prism_proxy.backends.redis.connection_pool` makes the next one.
+it, so that no reply can reach the caller of another connection. `backends.redis.connection_pool` makes the next one.
 
     connected --handshake sent and answered--> ready --loss, bad protocol, silence, stale server--> closed
 
@@ -150,8 +150,8 @@ cdef class RespConnection:
                   const argument_t* arguments, FairShare share, ConcurrencyCore limiter) noexcept:
         """Queue a command; SEND_OK, or why not. `done` is called exactly once when it is SEND_OK. A reply that is
         neither what it `expects` nor an error ends the connection. `share` is None for what is no namespace's, and
-        `limiter` for what has no place at the backend; a place is given back when the command leaves the ring, which may
-        be after its caller has gone: until then the backend is busy with it."""
+        `limiter` for what takes no permit; a permit is given back when the command leaves the ring, which may be after
+        its caller has gone: until then the backend is busy with it."""
         cdef size_t size = 16, start = self.out.length, n
         cdef pending_t* entry
         cdef uint8_t* at

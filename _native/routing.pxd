@@ -12,8 +12,8 @@ cdef class NativeRoute:
     cdef readonly object forward    # the Handler of a namespace that is served elsewhere, or None
     cdef readonly bytes owner       # what replies name as x-prism-owner, or None
     cdef readonly CircuitCore circuit   # of the slot that calls the backend, or None where nothing breaks
-    cdef readonly ConcurrencyCore limiter       # of the same slot, or None where as many calls as come go to the backend
-    cdef readonly NamespaceQuota quota         # its limits, or None
+    cdef readonly ConcurrencyCore limiter   # of the same slot, or None where calls are not limited
+    cdef readonly NamespaceQuota quota      # its limits, or None
     cdef readonly frozenset repeated    # paths of forwarded methods that may run again when the owner is lost
     cdef list methods               # RoutedMethod by the index of its method
 

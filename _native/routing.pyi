@@ -16,7 +16,8 @@ class NativeRoute:
     repeated: frozenset[bytes]
     def __init__(
         self, route: Any, name: str, native_store: Any, forward: Any = None, owner: str | None = None,
-        circuit: CircuitCore | None = None, quota: NamespaceQuota | None = None, repeated: frozenset[bytes] = frozenset(),
+        circuit: CircuitCore | None = None, quota: NamespaceQuota | None = None,
+        repeated: frozenset[bytes] = frozenset(),
         limiter: ConcurrencyCore | None = None,
     ) -> None: ...
 

@@ -49,7 +49,8 @@ class Change:
 class Coordinator:
     """One per admin. `open` reads what storage has; `start` begins to watch for silence."""
 
-    def __init__(self, store: Store, membership: Membership, proxy_client: ProxyClient, *, sweep_s: float = SWEEP_SECONDS) -> None:
+    def __init__(self, store: Store, membership: Membership, proxy_client: ProxyClient, *,
+                 sweep_s: float = SWEEP_SECONDS) -> None:
         self._sweep_s = sweep_s
         self._store = store
         self._membership = membership

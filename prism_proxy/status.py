@@ -64,7 +64,8 @@ class ProcessStatus:
         yield from slot_status.metrics(slot for route in here for slot in route.slots.values())
         for route in here:
             yield from route.pattern.metrics()
-        quotas = {name: route.quota for name, route in self._namespaces.current.routes.items() if route.quota is not None}
+        routes = self._namespaces.current.routes
+        quotas = {name: route.quota for name, route in routes.items() if route.quota is not None}
         yield gauges("prism_namespace_limit_usage", "What counts towards a limit: calls a second, calls, bytes.", {
             (("namespace", name), ("dimension", dimension)): value
             for name, quota in quotas.items() for dimension, value in quota.usage().items()})  # its own share

@@ -24,8 +24,8 @@ class Database:
 
 
 def parse(urn: str, home: Path | None = None) -> Database:
-    """DatabaseUrlError for anything but the schemes above. Empty is `~/.prism/admin.db`, or `./prism-admin.db` when the home
-    directory cannot be written."""
+    """DatabaseUrlError for anything but the schemes above. Empty is `~/.prism/admin.db`, or `./prism-admin.db` when the
+    home directory cannot be written."""
     if not urn:
         return _sqlite(_default(home))
     scheme, separator, rest = urn.partition("://")

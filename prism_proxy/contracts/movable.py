@@ -6,8 +6,8 @@ the same data. Both sides run the same driver: only it knows what an expiry's nu
 
 The proof goes on while calls do, so that its end does not depend on the size of a store. Keys are the same on both
 sides when the digests or hashes are, at the moments they were made. From then on each side remembers what changes: the
-source tells it by `changes`, the target by `unexpected_keys`, but for what it put and read again (`put_proven`). When nobody
-writes, and both have nothing more to tell, and all of it was the same too, then everything is.
+source tells it by `changes`, the target by `unexpected_keys`, except for what it put and read again (`put_proven`).
+When nobody writes, both sides have nothing more to tell, and all that they told was the same, everything is the same.
 """
 
 from __future__ import annotations

@@ -61,7 +61,8 @@ class Member:
 
     def __init__(
         self, options: AdminOptions, token: str, address: str, file: tuple[NamespaceConfig, ...], apply: Apply,
-        end_calls: EndCalls, heartbeat: Heartbeat, moves: MigrationCoordinator, map_changed: MapChanged = lambda found: None,
+        end_calls: EndCalls, heartbeat: Heartbeat, moves: MigrationCoordinator,
+        map_changed: MapChanged = lambda found: None,
     ) -> None:
         self._log = log.get("prism.membership")
         self._options = options
@@ -191,7 +192,8 @@ class Member:
                 self._map, arriving=self._initial_sync.expected, unsettled=frozenset(+self._unsettled)))
 
     def _sync_changed(self) -> None:
-        self._log.info("namespaces are on their way" if self._initial_sync.expected else "no more namespaces are expected",
+        expected = self._initial_sync.expected
+        self._log.info("namespaces are on their way" if expected else "no more namespaces are expected",
                        namespaces=len(self._assignments))
         self._tell_map()
 
@@ -357,7 +359,8 @@ class Member:
 def make_member(
     config: ProxyConfig, ports: Sequence[int], file: tuple[NamespaceConfig, ...], apply: Apply,
     end_calls: EndCalls, families: Callable[[], Iterable[Metric | None]],
-    namespaces: Callable[[], Mapping[str, NamespaceStatus]], moves: MigrationCoordinator, map_changed: MapChanged = lambda found: None,
+    namespaces: Callable[[], Mapping[str, NamespaceStatus]], moves: MigrationCoordinator,
+    map_changed: MapChanged = lambda found: None,
 ) -> Member:
     """The member that settings describe; `ports` are those of `config.listen`. StartError when a file cannot be read.
     """

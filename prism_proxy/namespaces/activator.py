@@ -166,8 +166,8 @@ class Activator:
         return after, pending
 
     async def _open_patterns(self, after: Snapshot, pending: Collection[Driver]) -> None:
-        """Open those that are new; those that need one of `pending` are opened when it has taken over. When one does not
-        open, nothing of `after` stays open."""
+        """Open those that are new; those that need one of `pending` open when it is active. When one does not open,
+        nothing of `after` stays open."""
         current = self._namespaces.current
         new = [route for route in after.here().values() if route.pattern not in _patterns(current)]
         opening = [route.pattern for route in new if set(pending).isdisjoint(route.drivers)]
@@ -308,7 +308,7 @@ class Activator:
                 waiting.activate(_counterpart(waiting, refused.routes[name], route))  # calls that waited go on
             else:
                 waiting.reject(PrismError(StatusCode.UNAVAILABLE, "NAMESPACE_REFUSED",
-                                     f"namespace {name!r} could not be put in force", {"outcome": "not_executed"}))
+                                          f"namespace {name!r} could not be activated", {"outcome": "not_executed"}))
         self._swap(restored, refused, pending)
 
 

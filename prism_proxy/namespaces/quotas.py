@@ -1,4 +1,4 @@
-"""The limits of a namespace in force: the quota that `_native.quota` holds every call to, and the error of a refusal."""
+"""The active limits of a namespace: the quota that native code applies to every call, and the error of a refusal."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
-"""Calls take turns at a backend: as many at once as its limit allows, the others in the queue.
+"""Limits the calls at a backend: each takes a permit, and calls beyond the limit wait in an admission queue.
 
-Native handlers take part without asking here, as long as nobody waits and a place is free: `ConcurrencyCore` counts and times
-the calls of both. Bulk work (scans, batches) may fill nine tenths of the limit, and has a queue of its own, behind the
-other: it is shed first. All times are those in which this process stood ready.
+Native handlers take permits without asking here as long as nobody waits and one is free: `ConcurrencyCore` counts and
+times the calls of both. Bulk work (scans, batches) may fill nine tenths of the limit and has its own queue, behind the
+other, so it is shed first. All times are those of the stall-compensated clock.
 """
 
 from __future__ import annotations
@@ -23,7 +23,8 @@ BULK_SHARE = 0.9
 class ConcurrencyLimiter(ConcurrencyCore):
     """`enter` or `wait`, then `leave`. `shed` counts calls that got no permit; `refusal(operation)` is their error."""
 
-    def __init__(self, options: ConcurrencyOptions, clock: StallCompensatedClock, refusal: Callable[[str], PrismError]) -> None:
+    def __init__(self, options: ConcurrencyOptions, clock: StallCompensatedClock,
+                 refusal: Callable[[str], PrismError]) -> None:
         now = clock.now().running
         super().__init__(clock, now)
         self.limit = AdaptiveLimit(options, now)
@@ -70,7 +71,7 @@ class ConcurrencyLimiter(ConcurrencyCore):
         return waits
 
     def leave(self, began: Moment | None = None) -> None:
-        """A call ended: the next ones take their turns. `began` is when it did, if its time tells of the backend."""
+        """A call ended: waiting calls get its permit. `began` is given when its time says something of the backend."""
         if began is not None:
             now = self._clock.now()
             self.observe(began.running, now.running, now.wall - began.wall)
@@ -103,7 +104,8 @@ class ConcurrencyLimiter(ConcurrencyCore):
 
     def _expire(self, now: float) -> None:
         slack, settled = self.limit.slack, self.limit.settled
-        self.shed += self._queue.expire(now, slack, settled=settled) + self._bulk_queue.expire(now, slack, settled=settled)
+        self.shed += self._queue.expire(now, slack, settled=settled)
+        self.shed += self._bulk_queue.expire(now, slack, settled=settled)
 
     def _publish_queues(self) -> None:
         queue = bool(self._queue)

@@ -1,7 +1,7 @@
-"""What stands between a slot and a shared backend: the circuit, the turns, the retry budget, waiting for a lost link.
+"""Guards a shared backend: circuit breaker, concurrency limiter, retry budget, and waiting for a lost connection.
 
-A call is admitted, made, and reported; after a failure `should_retry` says whether it is made once more, when its time has
-come. This module knows no command and no result.
+A call is admitted, made, and reported. After a failure `should_retry` waits for the backoff and says whether to make
+the call again. This module knows no command and no result.
 """
 
 from __future__ import annotations
@@ -39,7 +39,8 @@ class Resilience:
         self.now = running.now
         self.circuit = Circuit(options.circuit, clock, self._circuit_changed)
         self.reconnection = Reconnection(health, self.circuit, options.reconnect, clock)
-        self.limiter = ConcurrencyLimiter(options.concurrency, running, self._refusal) if options.concurrency.adaptive else None
+        self.limiter = (ConcurrencyLimiter(options.concurrency, running, self._refusal)
+                        if options.concurrency.adaptive else None)
         self.budget = RetryBudget(options.retries.budget_ratio, options.retries.budget_floor_per_s, clock)
         self.retried = 0
 
@@ -51,7 +52,8 @@ class Resilience:
                 if not self.reconnection.expected() or not await self.reconnection.wait(_remaining(caller)):
                     raise self._circuit_open()
                 continue
-            if limiter is not None and not limiter.enter(bulk=operation.bulk) and not await limiter.wait(bulk=operation.bulk):
+            if (limiter is not None and not limiter.enter(bulk=operation.bulk)
+                    and not await limiter.wait(bulk=operation.bulk)):
                 raise self._shed()
             permit = circuit.admit()
             if permit is not None:

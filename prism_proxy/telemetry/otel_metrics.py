@@ -37,7 +37,9 @@ BOUNDS_MS = tuple(bound / 1e6 for bound in BUCKET_BOUNDS_NS)
 Figures = Callable[[], Iterable[MethodFigures]]
 
 
-def meter_provider(options: TraceOptions, resource: Any, figures: Figures, dropped_exports: DroppedExports) -> MeterProvider:
+def meter_provider(
+    options: TraceOptions, resource: Any, figures: Figures, dropped_exports: DroppedExports
+) -> MeterProvider:
     """Sends every 15 s, and once more at `shutdown`; what does not arrive is counted in `dropped_exports`."""
     if options.exporter == "stdout":
         exporter: Any = ConsoleMetricExporter()

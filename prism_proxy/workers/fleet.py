@@ -188,8 +188,8 @@ class Fleet:
                 process.send(MergedStatus(self._known))
                 if self._partitions is not None:
                     process.send(Partitions(self._partitions))
-                worker_slot = self.worker_slots[process.worker].start  # which may be newer than what this process started with
-                process.send(SetOverrides(worker_slot.unlisted, worker_slot.paused))
+                start = self.worker_slots[process.worker].start  # may be newer than what this process started with
+                process.send(SetOverrides(start.unlisted, start.paused))
                 if not self._began.done() and all(worker_slot.serving for worker_slot in self.worker_slots):
                     self._began.set_result(None)
             case Failed(text):
@@ -278,7 +278,8 @@ class Fleet:
             raise ValueError(problems[0])
         for worker_slot in self.worker_slots:
             # What only a new start of the proxy changes stays as it is, so that all workers are alike.
-            kept = dataclasses.replace(worker_slot.start.config, log_level=config.log_level, log_format=config.log_format)
+            kept = dataclasses.replace(
+                worker_slot.start.config, log_level=config.log_level, log_format=config.log_format)
             worker_slot.start = dataclasses.replace(worker_slot.start, config=kept, namespaces=namespaces)
         self.aggregator.keep({namespace.name for namespace in namespaces})
         problems, silent = await self._broadcast.ask(Commit, everyone, CONCLUDE_SECONDS)

@@ -66,7 +66,8 @@ class WorkerMigration:
     def __init__(self, migration_worker: MigrationWorker) -> None:
         self._migration_worker = migration_worker
         self._steps: dict[str, Callable[[str, int], Awaitable[None]]] = {
-            "catch_up": migration_worker.catch_up, "finish": migration_worker.finish, "resume": migration_worker.resume, "gone": migration_worker.gone}
+            "catch_up": migration_worker.catch_up, "finish": migration_worker.finish,
+            "resume": migration_worker.resume, "gone": migration_worker.gone}
 
     async def answer(self, request: ControlCall) -> ControlReply:
         """The reply to one step, for `FleetMigrationWorkers`."""

@@ -193,6 +193,7 @@ class Supervisor:
         yield gauges("prism_namespace_health", "1 healthy, 2 degraded, 3 unhealthy.", {
             (("namespace", name), ("backend", status.backend)): float(status.health)
             for name, status in self._fleet.aggregator.states().items()}, merge="max")
-        yield gauges("prism_workers", "Workers that serve calls.", {(): sum(worker_slot.serving for worker_slot in worker_slots)})
+        yield gauges("prism_workers", "Workers that serve calls.", {
+            (): sum(worker_slot.serving for worker_slot in worker_slots)})
         yield counters("prism_worker_restarts_total", "Workers that ended and were started again.", "worker",
                        {str(worker_slot.start.worker): worker_slot.restarts.total for worker_slot in worker_slots})

@@ -265,7 +265,7 @@ async def test_calls_of_a_namespace_that_failed_to_take_over_are_told(world: Wor
     world.namespaces.on_swap(lambda now: waiting.append(world.get("b")) if "b" in now.routes else None)
     with pytest.raises(PrismError, match="it is broken"):
         await world.apply(b=Config("b", file="f", broken=True))
-    with pytest.raises(PrismError, match="could not be put in force") as caught:
+    with pytest.raises(PrismError, match="could not be activated") as caught:
         await waiting[0]
     assert caught.value.metadata["outcome"] == "not_executed"
     assert await world.get("a") == b"a"

@@ -97,7 +97,8 @@ class Cluster(Commands):
         ready = max(1, sum(len(node._connections) for node in useful)) if useful and not shared.failure else 0
         return report(shared.info, self._config, Connections(
             ready, ready + len(shared.down), sum(len(node._free) for node in useful), sum(self._at.values()),
-            sum(self._room(shared, node.name) for node in nodes) or 1, shared.failure or shared.troubles, self._shared_pool))
+            sum(self._room(shared, node.name) for node in nodes) or 1, shared.failure or shared.troubles,
+            self._shared_pool))
 
     # --- commands ---------------------------------------------------------------------------------------------------
 

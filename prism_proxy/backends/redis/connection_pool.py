@@ -4,7 +4,7 @@ A place is one connection; places 0 to n-1 carry the commands of callers, chosen
 hold them up: scans, batches, scripts, large values. Namespaces share a pool: it knows none of them. Each place lives by
 itself:
 
-    resolve --> connect --> shake_hands (HELLO or AUTH, SELECT, name) --> ready --lost--> wait, longer each time --> resolve
+    resolve --> connect --> handshake (HELLO or AUTH, SELECT, name) --> ready --lost--> back off --> resolve
 """
 
 from __future__ import annotations

@@ -48,7 +48,9 @@ class PipelinedCommands(Commands):
             raise
         return await asyncio.gather(*sent, return_exceptions=True)
 
-    async def _sent(self, connection: RespConnection, share: FairShare | None, command: Command) -> asyncio.Future[Reply]:
+    async def _sent(
+        self, connection: RespConnection, share: FairShare | None, command: Command
+    ) -> asyncio.Future[Reply]:
         """The reply to come, also where the connection took the command no more."""
         try:
             return await when_there_is_room(lambda: connection.execute(*command, share=share), self._wait_s)

@@ -22,7 +22,8 @@ from prism_proxy.membership.migration.worker import MigrationWorker
 class TransferServicer(transfer_pb2_grpc.TransferServicer):
     """Thin: who calls, and what went wrong, in the wire's form."""
 
-    def __init__(self, authenticator: PeerAuthenticator, ask: ControlCallHandler, migration_worker: MigrationWorker, relay: Relay) -> None:
+    def __init__(self, authenticator: PeerAuthenticator, ask: ControlCallHandler, migration_worker: MigrationWorker,
+                 relay: Relay) -> None:
         self._authenticator = authenticator
         self._ask = ask
         self._migration_worker = migration_worker
@@ -74,7 +75,9 @@ class TransferServicer(transfer_pb2_grpc.TransferServicer):
         return pb.MoveReply.FromString(reply.message)
 
 
-def add_transfer(server: Any, token: str, ask: ControlCallHandler, migration_worker: MigrationWorker, relay: Relay) -> None:
+def add_transfer(
+    server: Any, token: str, ask: ControlCallHandler, migration_worker: MigrationWorker, relay: Relay
+) -> None:
     """Register the service."""
     servicer = TransferServicer(PeerAuthenticator(token), ask, migration_worker, relay)
     transfer_pb2_grpc.add_TransferServicer_to_server(servicer, server)  # type: ignore[no-untyped-call]

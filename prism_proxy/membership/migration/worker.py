@@ -1,6 +1,6 @@
-"""The process that has the data of a move: it copies them out, or takes them in. It decides nothing: `MigrationCoordinator` does.
+"""Copies the data of a move out of this process, or takes them in. `MigrationCoordinator` makes all decisions.
 
-A proxy with several workers has one migration_worker in each; a move concerns one partition, so one worker on each side.
+A proxy with several workers has a MigrationWorker in each. A move concerns one partition, so one worker on each side.
 """
 
 from __future__ import annotations
@@ -23,10 +23,11 @@ IDLE_SECONDS = 60.0  # after which a copy is given up whose source or whose admi
 
 
 class MigrationWorker:
-    """Implements `migration.coordinator.MigrationWorkers` for a proxy of one process. `connect(move_id, address)` makes the way to a
-    target, `ask` the way to whoever decides on moves of this proxy."""
+    """Implements `coordinator.MigrationWorkers` for a proxy of one process. `connect(move_id, address)` opens the
+    client of a target; `ask` sends a control call to the coordinator of this proxy."""
 
-    def __init__(self, activator: Activator, routes: Namespaces, connect: Callable[[str, str], TargetClient], ask: ControlCallHandler) -> None:
+    def __init__(self, activator: Activator, routes: Namespaces, connect: Callable[[str, str], TargetClient],
+                 ask: ControlCallHandler) -> None:
         self._log = log.get("prism.migration")
         self._activator = activator
         self._routes = routes

@@ -32,7 +32,8 @@ class Side:
     def __init__(self) -> None:
         self.namespaces = Namespaces()
         self.activator = Activator(self.namespaces, make_driver)
-        self.migration_worker = MigrationWorker(self.activator, self.namespaces, lambda move_id, address: self.target, self.ask)
+        self.migration_worker = MigrationWorker(
+            self.activator, self.namespaces, lambda move_id, address: self.target, self.ask)
         self.moves = MigrationCoordinator(self.migration_worker)
         self.moves.host = self
         self.target: Way
