@@ -19,6 +19,10 @@ def main(arguments: list[str] | None = None) -> None:
         from prism_proxy.configuration import commands
 
         sys.exit(commands.main(given[1:], dict(os.environ)))
+    if given[:1] == ["keys"]:
+        from prism_proxy.configuration import key_commands
+
+        sys.exit(key_commands.main(given[1:], dict(os.environ)))
     if given[:1] == ["verify"]:
         from prism_proxy.backends.sqlite import verify
 

@@ -37,6 +37,9 @@ configuration file:
   prism-proxy config explain        show each setting in force and where it comes from
   prism-proxy config schema         the JSON Schema of the file, for editors
 
+encryption keys:
+  prism-proxy keys --help           make, rotate, list and verify keys of file providers
+
 files of SQLite namespaces:
   prism-proxy verify FILE           report every damage to a file
 

@@ -45,13 +45,18 @@ def decode(data: bytes, reference: str, key_type: str) -> KeyRing:
     return KeyRing(reference, [KeyVersion("1", Key(key_type, {SECRET: secret}, private=True))])
 
 
-def _document(text: bytes, reference: str, key_type: str) -> KeyRing:
+def decode_any(data: bytes, reference: str) -> KeyRing:
+    """The ring of a document of whatever type. ValueError as `decode`."""
+    return _document(data.strip(), reference, None)
+
+
+def _document(text: bytes, reference: str, key_type: str | None) -> KeyRing:
     try:
         found: Any = json.loads(text)
         if found["prism_key"] != FORMAT:
             raise ValueError(f"it is a key document of format {found['prism_key']!r}, and this program reads {FORMAT}")
         kind, private = str(found["type"]), bool(found["private"])
-        if kind != key_type:
+        if key_type is not None and kind != key_type:
             raise ValueError(f"it is of type {kind!r}, and the algorithm needs {key_type}")
         return KeyRing(reference, [
             KeyVersion(str(each["version"]), Key(kind, {
