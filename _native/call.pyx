@@ -515,8 +515,8 @@ cdef class ServerStream(QuotaRequest):
 
     cdef void end_with(self, int code, list trailers) noexcept:
         """As `finish`, with the trailers as they go out; None stands for status 0 alone."""
+        self.trailers = trailers    # before the watch looks at them
         self.answer(code)
-        self.trailers = trailers
         if not self.head_sent and self.out_bytes == 0:
             if self.trailers is None:
                 self.trailers = [(b"grpc-status", b"0")]
@@ -582,7 +582,7 @@ cdef class ServerStream(QuotaRequest):
             self.recorded = True
             self.stats.record(code, now - self.opened_ns)
             if self.core.watch is not None:
-                self.core.watch.ended(self, self.stats, self.call, code, now - self.opened_ns, now)
+                self.core.watch.ended(self, self.stats, self.call, self.trailers, code, now - self.opened_ns, now)
 
     cdef void on_close(self, uint32_t code) noexcept:
         self.core.streams -= 1

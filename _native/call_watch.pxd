@@ -17,8 +17,8 @@ cdef class CallWatch:
     cdef readonly uint64_t unheard
     cdef uint64_t draw(self) noexcept
     cdef void trace(self, RequestHead head) noexcept
-    cdef void ended(self, RequestHead head, MethodStats stats, object call, int code, int64_t elapsed_ns,
-                    int64_t now_ns) noexcept
+    cdef void ended(self, RequestHead head, MethodStats stats, object call, list trailers, int code,
+                    int64_t elapsed_ns, int64_t now_ns) noexcept
 
 
 cdef object trace_ids(RequestHead head)

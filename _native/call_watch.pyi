@@ -17,9 +17,11 @@ class EndedCall:
     spans: list[Span] | tuple[()]
     trace: TraceIds | None
     streaming: bool
+    trailers: tuple[tuple[bytes, bytes], ...]
     def __init__(
         self, stats: Any, code: int, elapsed_ns: int, metadata: tuple[tuple[str, str | bytes], ...], peer: str,
         spans: list[Span] | tuple[()], trace: TraceIds | None = None, streaming: bool = False,
+        trailers: tuple[tuple[bytes, bytes], ...] = (),
     ) -> None: ...
 
 class CallWatch:

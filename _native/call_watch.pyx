@@ -62,8 +62,8 @@ cdef class CallWatch:
         if self.draws and head.trace.low <= self.highest:
             head.trace.flags |= SAMPLED
 
-    cdef void ended(self, RequestHead head, MethodStats stats, object call, int code, int64_t elapsed_ns,
-                    int64_t now_ns) noexcept:
+    cdef void ended(self, RequestHead head, MethodStats stats, object call, list trailers, int code,
+                    int64_t elapsed_ns, int64_t now_ns) noexcept:
         if self.traces:
             self.trace(head)
         if not (self.statuses >> code & 1 or elapsed_ns > self.slow_ns or head.trace.flags & SAMPLED):
@@ -77,7 +77,7 @@ cdef class CallWatch:
         try:
             self.report(EndedCall(stats, code, elapsed_ns, head.metadata(), getattr(head.session, "peer", ""),
                                   getattr(call, "spans", None) or (), trace_ids(head),
-                                  getattr(call, "streaming", False)))
+                                  getattr(call, "streaming", False), tuple(trailers or ())))
         except Exception as error:
             head.session.loop.call_exception_handler({"message": "a call could not be reported", "exception": error})
 
@@ -91,12 +91,14 @@ cdef object trace_ids(RequestHead head):
 
 class EndedCall:
     """What is told of a call. `ended_ns` is Unix time; `spans` are (name, began_ns, ended_ns, attributes, error) tuples
-    on the same clock; `trace` as of `trace_ids`; `streaming` is known of servicers' calls only."""
+    on the same clock; `trace` as of `trace_ids`; `streaming` is known of servicers' calls only; `trailers` are the
+    (name, value) pairs of the reply as they go out, whose `-bin` values are base64."""
 
     __slots__ = ("backend", "code", "elapsed_ns", "ended_ns", "metadata", "namespace", "operation", "peer", "service",
-                 "spans", "streaming", "trace")
+                 "spans", "streaming", "trace", "trailers")
 
-    def __init__(self, stats, code, elapsed_ns, metadata, peer, spans, trace=None, streaming=False):
+    def __init__(self, stats, code, elapsed_ns, metadata, peer, spans, trace=None, streaming=False,
+                 trailers=()):
         self.namespace = stats.namespace
         self.service = stats.service
         self.operation = stats.operation
@@ -109,3 +111,4 @@ class EndedCall:
         self.spans = spans
         self.trace = trace
         self.streaming = streaming
+        self.trailers = trailers

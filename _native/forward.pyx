@@ -19,7 +19,8 @@ from prism_proxy._native.buffers cimport buffer_append, buffer_free, chunk_bytes
 from prism_proxy._native.call cimport Handler, ServerStream, choose
 from prism_proxy._native.clock cimport monotonic_ns
 from prism_proxy._native.forward_head cimport (
-    MAX_FIELDS, http_status_code, next_field, reply_fields, request_fields, reset_status, trailer_pairs, written_t,
+    MAX_FIELDS, field_pairs, http_status_code, next_field, reply_fields, request_fields, reset_status, trailer_pairs,
+    written_t,
 )
 from prism_proxy._native.forward_queue cimport ForwardQueue
 from prism_proxy._native.forward_request cimport ForwardRequest
@@ -119,6 +120,8 @@ cdef class ForwardCall(ForwardRequest):
         caller = self.caller
         if self.remote_ended:
             self.leave()
+            if code:
+                caller.trailers = field_pairs(nva, n)   # the reason, for who watches calls
             caller.answer(code)
         caller.head_sent = True
         if caller.session.submit_headers(caller, nva, n, self.remote_ended) != 0:

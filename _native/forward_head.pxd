@@ -17,5 +17,6 @@ cdef struct written_t:      # values of fields that are ours, until the head is 
 cdef int request_fields(ServerStream caller, nghttp2_nv* nva, written_t* written, bytes peer_token) noexcept
 cdef int reply_fields(const buffer_t* head, nghttp2_nv* nva, int* code, bint* not_owner) noexcept
 cdef list trailer_pairs(const buffer_t* head, int* code)
+cdef list field_pairs(const nghttp2_nv* nva, int n)
 cdef int http_status_code(const nghttp2_nv* status) noexcept
 cdef int reset_status(uint32_t code) noexcept

@@ -176,3 +176,8 @@ cdef list trailer_pairs(const buffer_t* head, int* code):
             code[0] = status_number(&nv)
         pairs.append(((<char*>nv.name)[:nv.namelen], (<char*>nv.value)[:nv.valuelen]))
     return pairs
+
+
+cdef list field_pairs(const nghttp2_nv* nva, int n):
+    """The same of a head that is the whole reply."""
+    return [((<char*>nva[at].name)[:nva[at].namelen], (<char*>nva[at].value)[:nva[at].valuelen]) for at in range(n)]

@@ -7,7 +7,7 @@
 set -eu
 
 have_header() { # header, extra include path
-    printf '#include <%s>\n' "$1" | "${CC:-cc}" ${2:+"-I$2"} -E - >/dev/null 2>&1
+    printf '#include <%s>\n' "$1" | ${CC:-cc} ${2:+"-I$2"} -E - >/dev/null 2>&1
 }
 
 missing_for_venv() {
@@ -15,7 +15,8 @@ missing_for_venv() {
 }
 
 missing_for_build() {
-    command -v "${CC:-cc}" >/dev/null || { echo build-essential python3-dev libnghttp2-dev libssl-dev zlib1g-dev; return; }
+    cc=${CC:-cc}  # may have arguments, as in CC="ccache gcc"
+    command -v "${cc%% *}" >/dev/null || { echo build-essential python3-dev libnghttp2-dev libssl-dev zlib1g-dev; return; }
     have_header nghttp2/nghttp2.h || echo libnghttp2-dev
     have_header openssl/evp.h || echo libssl-dev
     have_header zlib.h || echo zlib1g-dev

@@ -6,8 +6,11 @@ The native watch picks them when they end; what it does not pick is never seen h
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from base64 import b64decode
+from collections.abc import Callable, Sequence
 from typing import Any
+
+from google.protobuf.message import DecodeError
 
 from prism_proxy._native.call_watch import CallWatch, EndedCall
 from prism_proxy.errors import StatusCode
@@ -67,15 +70,38 @@ class CallReports:
                 self._suppressed += 1
                 return
             self._tokens -= 1
+        reason, made_up = _told(call.trailers)
         fields: dict[str, Any] = {
-            "request_id": next((value for name, value in call.metadata if name == "x-request-id"), None),
+            "request_id": next((value for name, value in call.metadata if name == "x-request-id"), made_up),
             "namespace": call.namespace, "operation": f"{call.service}/{call.operation}", "backend": call.backend,
-            "status": _NAMES[call.code], "latency_ms": round(call.elapsed_ns / 1e6, 3),
+            "status": _NAMES[call.code], **({"reason": reason} if reason else {}), "latency_ms": round(call.elapsed_ns / 1e6, 3),
             **trace.log_fields(call.trace, call.metadata)}
         if self._suppressed:
             fields["suppressed"], self._suppressed = self._suppressed, 0
         event = "a call failed" if failed else "a call was slow" if slow else "a call ended"
         (self._log.warning if failed or slow else self._log.info)(event, **fields)
+
+
+def _told(trailers: Sequence[tuple[bytes, bytes]]) -> tuple[str | None, str | None]:
+    """(reason, request id) that the caller was given; the id is ours where it sent none."""
+    fields = dict(trailers)
+    request_id = fields.get(b"x-request-id")
+    return _reason(fields.get(b"grpc-status-details-bin")), request_id.decode("latin-1") if request_id else None
+
+
+def _reason(details: bytes | None) -> str | None:
+    """The reason in the details of an error; None where a servicer of somebody else made something else of them."""
+    if details is None:
+        return None
+    from google.rpc import error_details_pb2, status_pb2  # here: most processes start without ever failing a call
+
+    info = error_details_pb2.ErrorInfo()
+    try:
+        status = status_pb2.Status.FromString(b64decode(details + b"=" * (-len(details) % 4)))
+        found = next((packed for packed in status.details if packed.Unpack(info)), None)
+    except (ValueError, DecodeError):
+        return None
+    return None if found is None else info.reason
 
 
 _OURS_NUMBERS = frozenset(code.value[0] for code in _OURS)
