@@ -6,7 +6,7 @@ import asyncio
 import os
 import secrets
 import signal
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -20,7 +20,7 @@ from prism_admin.admin_api import AdminService
 from prism_admin.control_plane import ControlPlane
 from prism_admin.coordinator import Coordinator
 from prism_admin.membership import STALE_SECONDS, SWEEP_SECONDS, Membership
-from prism_admin.metrics import Metrics
+from prism_admin.metrics import Metrics, standby_page
 from prism_admin.proxy_client import ProxyClient
 from prism_admin.rbac import RateLimiter, Rates
 from prism_admin.registry import Registry
@@ -28,8 +28,10 @@ from prism_admin.request_log import Observer
 from prism_admin.security import Authentication, Security
 from prism_admin.storage.audit import Audit
 from prism_admin.storage.database_url import Database
+from prism_admin.storage.errors import StorageError
 from prism_admin.storage.exclusive import FileLock
-from prism_admin.storage.store import open_store
+from prism_admin.storage.lease import TERM_SECONDS, Lease
+from prism_admin.storage.store import Store, open_store
 from prism_proxy.telemetry import log
 from prism_proxy.telemetry.http import TelemetryServer
 
@@ -46,7 +48,8 @@ class StartError(RuntimeError):
 @dataclass(frozen=True, slots=True)
 class AdminConfig:
     """`push_ca` lets the admin trust the proxies it pushes to over TLS; None pushes in cleartext. A caller that pings
-    an idle connection more often than every `ping_s` is cut off."""
+    an idle connection more often than every `ping_s` is cut off. `standby` False refuses to start beside another admin
+    of the same PostgreSQL database; else this one waits for its end."""
 
     database: Database
     listen: str = "127.0.0.1:8981"
@@ -59,6 +62,8 @@ class AdminConfig:
     metrics_listen: str = "off"
     rates: Rates = field(default_factory=Rates)
     ping_s: float = PING_SECONDS
+    standby: bool | None = None
+    lease_s: float = TERM_SECONDS
 
 
 class App:
@@ -71,17 +76,34 @@ class App:
         self.port = 0
         self.metrics_port = 0
         self._serving = False
+        self._metrics: Metrics | None = None
+        self._holder = ""  # of the lease that we wait for
+        self._ended_by: StorageError | None = None
 
     async def run(self) -> None:
-        """Serve until SIGTERM or SIGINT. StartError, StorageError, OSError."""
+        """Serve until SIGTERM or SIGINT. StartError, StorageError (also when another admin took over), OSError."""
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._stop.set)
         try:
-            await self.start()
+            await self._start_unless_stopped()
             await self._stop.wait()
         finally:
             await self.stop()
+        if self._ended_by is not None:
+            raise self._ended_by
+
+    async def _start_unless_stopped(self) -> None:
+        """A start may wait for another admin for days."""
+        starting = asyncio.ensure_future(self.start())
+        stopping = asyncio.ensure_future(self._stop.wait())
+        await asyncio.wait((starting, stopping), return_when=asyncio.FIRST_COMPLETED)
+        stopping.cancel()
+        if not starting.done():
+            starting.cancel()
+        await asyncio.gather(starting, return_exceptions=True)
+        if not starting.cancelled():
+            starting.result()
 
     async def start(self) -> None:
         """Serve; `port` is known afterwards. Call `stop` also when this fails."""
@@ -91,6 +113,8 @@ class App:
         self._hold_database()
         store = await open_store(config.database)
         self._closing.append(store.close)
+        await self._serve_metrics()
+        store = await self._lease(store)
         audit = Audit(store.engine, _audit_key(config))
         audit.start()
         self._closing.append(audit.close)
@@ -111,7 +135,7 @@ class App:
         admin_pb2_grpc.add_AdminServiceServicer_to_server(  # type: ignore[no-untyped-call]
             AdminService(store, coordinator, registry, audit), server)
         self.port = self._bind(server)
-        await self._serve_metrics(Metrics(store, coordinator, observer, audit))
+        self._metrics = Metrics(store, coordinator, observer, audit)
         await server.start()
         self._closing.append(partial(server.stop, STOP_GRACE_SECONDS))
         self._closing.append(coordinator.placement.close)  # whoever watches goes elsewhere, and is not waited for
@@ -125,6 +149,27 @@ class App:
         self._serving = False
         while self._closing:
             await self._closing.pop()()
+
+    async def _lease(self, store: Store) -> Store:
+        """The store, while no other admin writes it. A file has one process at a time: see `_hold_database`."""
+        if self._config.database.path is not None:
+            return store
+        lease = Lease(store.engine, self._config.lease_s)
+        self._closing.append(lease.close)
+        await lease.take(wait=self._config.standby is not False, waiting=self._wait_for)
+        lease.start(self._lost)
+        self._holder = ""
+        return store.leased(lease)
+
+    def _wait_for(self, holder: str) -> None:
+        self._holder = holder
+        _log.info("waiting: another admin serves the database", holder=holder, database=self._config.database.shown,
+                  metrics_port=self.metrics_port)
+
+    def _lost(self, error: StorageError) -> None:
+        _log.error("this admin ends", reason=str(error))
+        self._ended_by = error
+        self._stop.set()
 
     def _hold_database(self) -> None:
         path = self._config.database.path
@@ -154,7 +199,21 @@ class App:
             raise StartError(f"--listen {config.listen}: the port is taken, or the address is not of this machine; "
                              "choose another") from error
 
-    async def _serve_metrics(self, metrics: Metrics) -> None:
+    def _page(self) -> Iterator[str]:
+        yield standby_page(self._metrics is None)
+        if self._metrics is not None:
+            yield from self._metrics.render()
+
+    def _readiness(self) -> tuple[bool, dict[str, object]]:
+        if self._metrics is not None:
+            return self._serving, self._metrics.readiness()
+        return False, {"database": self._config.database.shown, "standby": self._holder}
+
+    async def _refresh(self) -> None:
+        if self._metrics is not None:
+            await self._metrics.refresh()
+
+    async def _serve_metrics(self) -> None:
         """`/metrics`, `/health` and `/ready`, until all calls have ended."""
         where = self._config.metrics_listen
         if where == "off":
@@ -162,8 +221,7 @@ class App:
         host, _, port = where.rpartition(":")
         if not port.isdecimal():
             raise StartError(f"--metrics-listen {where!r}: write HOST:PORT, or off")
-        server = TelemetryServer(
-            metrics.render, lambda: (self._serving, metrics.readiness()), refresh=metrics.refresh)
+        server = TelemetryServer(self._page, self._readiness, refresh=self._refresh)
         try:
             self.metrics_port = await server.start(host.strip("[]") or "127.0.0.1", int(port))
         except OSError as error:

@@ -9,7 +9,7 @@ from google.rpc import error_details_pb2, status_pb2
 
 from prism_admin.coordinator import UnknownProxyError
 from prism_admin.registry import InvalidNamespaceError, NoOwnerError
-from prism_admin.storage.errors import AlreadyExistsError, ConflictError, NotFoundError, StorageError
+from prism_admin.storage.errors import AlreadyExistsError, ConflictError, LeaseLostError, NotFoundError, StorageError
 
 DOMAIN = "admin.prism"
 _ANSWERS: dict[type[Exception], tuple[grpc.StatusCode, str]] = {  # the first that fits
@@ -19,6 +19,7 @@ _ANSWERS: dict[type[Exception], tuple[grpc.StatusCode, str]] = {  # the first th
     NotFoundError: (grpc.StatusCode.NOT_FOUND, "NOT_FOUND"),
     AlreadyExistsError: (grpc.StatusCode.ALREADY_EXISTS, "ALREADY_EXISTS"),
     ConflictError: (grpc.StatusCode.ABORTED, "CONFLICT"),
+    LeaseLostError: (grpc.StatusCode.UNAVAILABLE, "LEASE_LOST"),
     StorageError: (grpc.StatusCode.INTERNAL, "STORAGE_FAILED"),
     ValueError: (grpc.StatusCode.INVALID_ARGUMENT, "INVALID_REQUEST"),
 }

@@ -90,6 +90,11 @@ class Metrics:
             yield _sample(f"{name}_count", {"operation": operation}, total)
 
 
+def standby_page(standby: bool) -> str:
+    """What is known before the database is ours."""
+    return _family("prism_admin_standby", "gauge", "1 while another admin serves the database", (({}, standby),))
+
+
 def _process() -> Iterator[str]:
     usage = resource.getrusage(resource.RUSAGE_SELF)
     yield _family("process_cpu_seconds_total", "counter", "user and system CPU time",

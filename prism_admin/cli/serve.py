@@ -35,6 +35,10 @@ def serve(
     metrics_listen: Annotated[str, typer.Option(
         envvar="PRISM_METRICS_LISTEN", metavar="HOST:PORT", help="/metrics, /health and /ready; off for none")
                               ] = "127.0.0.1:9091",
+    standby: Annotated[bool | None, typer.Option(
+        "--standby/--no-standby", show_default=False, help=(
+            "beside another admin of the same PostgreSQL database: wait for its end (the default), or refuse to start"))
+                       ] = None,
     stale_after: Annotated[float, typer.Option(
         min=0.1, metavar="SECONDS", help="silence after which a proxy counts as dead: 1.5 heartbeats")] = 45.0,
     log_level: Annotated[str, typer.Option(help="debug, info, warning or error")] = "info",
@@ -67,7 +71,8 @@ def serve(
         security = Security(token_of(token_file), tls_cert, tls_key, tls_client_ca, access)
         config = AdminConfig(
             parse(db), listen, security, insecure, push_ca, audit_key_file, stale_s=stale_after,
-            sweep_s=min(5.0, stale_after / 9), metrics_listen=metrics_listen, rates=_rates(rate_limits))
+            sweep_s=min(5.0, stale_after / 9), metrics_listen=metrics_listen, rates=_rates(rate_limits),
+            standby=standby)
         gc.freeze()
         gc.enable()
         asyncio.run(App(config).run())

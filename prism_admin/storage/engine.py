@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import Connection, event, inspect, text
+from sqlalchemy import URL, Connection, event, inspect, text
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 LATEST = 4  # of migrations/versions
 BUSY_MS = 5000
+MIGRATION_LOCK = 0x70726973  # a number of our own among the advisory locks of the database
 WAIT_SECONDS = 5  # for a connection, and for the answer to a statement
 
 
@@ -28,23 +29,37 @@ async def open_engine(database: Database) -> AsyncEngine:
         with translated(engine, f"database {database.shown}"):
             async with engine.connect() as connection:
                 current = await connection.run_sync(version)
-                if not current and not await connection.run_sync(_holds_tables):
-                    await connection.run_sync(_create)
-                elif current != LATEST:
-                    await connection.run_sync(migrate, "head")
+            if current != LATEST:
+                await _bring_up(engine)
     except StorageError:
         await engine.dispose()
         raise
     return engine
 
 
+async def _bring_up(engine: AsyncEngine) -> None:
+    """To the latest schema, while no other admin does the same."""
+    async with engine.connect() as guard, engine.connect() as connection:
+        if guard.dialect.name == "postgresql":
+            await guard.execute(text(f"SELECT pg_advisory_xact_lock({MIGRATION_LOCK})"))  # of the transaction
+        else:
+            await guard.close()  # one process has the file
+        current = await connection.run_sync(version)
+        if not current and not await connection.run_sync(_holds_tables):
+            await connection.run_sync(_create)
+        elif current != LATEST:
+            await connection.run_sync(migrate, "head")
+
+
 def make_engine(database: Database) -> AsyncEngine:
     if database.path is None:
+        from prism_admin.storage.postgres import arguments  # asyncpg is not loaded for SQLite
+
         return create_async_engine(
-            database.url, pool_size=8, max_overflow=8, pool_pre_ping=True, pool_timeout=WAIT_SECONDS,
-            connect_args={"timeout": WAIT_SECONDS, "command_timeout": WAIT_SECONDS})
+            "postgresql+asyncpg://", pool_size=8, max_overflow=8, pool_pre_ping=True, pool_timeout=WAIT_SECONDS,
+            connect_args=arguments(database, WAIT_SECONDS))
     database.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    engine = create_async_engine(database.url)
+    engine = create_async_engine(URL.create("sqlite+aiosqlite", database=str(database.path)))
     event.listen(engine.sync_engine, "connect", _prepare_sqlite)
     event.listen(engine.sync_engine, "begin", _begin_immediate)
     return engine

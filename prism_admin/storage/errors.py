@@ -12,6 +12,13 @@ class StorageError(RuntimeError):
         self.of_the_rows = of_the_rows
 
 
+class LeaseLostError(StorageError):
+    """Another admin writes this database now; nothing was written."""
+
+    def __init__(self, owner: str) -> None:
+        super().__init__(f"another prism-admin ({owner or 'unknown'}) serves this database now")
+
+
 class NotFoundError(LookupError):
     """`<kind> not found: <id>`."""
 

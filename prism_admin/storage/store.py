@@ -6,6 +6,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from prism_admin.storage.database_url import Database
 from prism_admin.storage.engine import open_engine
+from prism_admin.storage.lease import Lease
 from prism_admin.storage.namespaces import Namespaces
 from prism_admin.storage.proxies import Proxies
 
@@ -18,6 +19,10 @@ class Store:
         self.database = database
         self.namespaces = Namespaces(engine)
         self.proxies = Proxies(engine)
+
+    def leased(self, lease: Lease) -> Store:
+        """The same, where nothing is written once another admin has the lease."""
+        return Store(lease.engine, self.database)
 
     async def close(self) -> None:
         await self.engine.dispose()

@@ -42,7 +42,8 @@ async def test_heartbeats_add_to_what_a_proxy_registered_and_take_nothing_away(t
                     not later.resources.uptime_seconds):
                 await asyncio.sleep(0.05)
         assert (later.address, later.region, later.version) == (proxies.proxies[1].address, "north", __version__)
-        assert (list(later.capabilities), later.metadata["moves_data"]) == (["keyvalue"], "1")
+        assert (list(later.capabilities), later.metadata["moves_data"]) == (
+            ["keyvalue", "primitives"], "1")
         assert (later.status, later.namespaces) == ("healthy", 1)
         assert 10 < later.resources.memory_mb < 1000
         client = proxies.client(1)

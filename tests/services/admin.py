@@ -27,21 +27,39 @@ class AdminProcess:
     async def start(self) -> AdminProcess:
         """Wait until it serves. AssertionError with what it said when it ends instead."""
         began = time.monotonic()
+        await self._spawn()
+        await self.serving()
+        self.started_s = time.monotonic() - began
+        return self
+
+    async def spawn_until(self, said: str) -> AdminProcess:
+        """Wait for a line of its log; `serving` is for later."""
+        await self._spawn()
+        await self._line(said.encode())
+        return self
+
+    async def serving(self, seconds: float = 60.0) -> None:
+        """Wait until it serves."""
+        async with asyncio.timeout(seconds):
+            line = await self._line(rb"serving on port (\d+)")
+        self.port = int(line[1])
+        assert self.process.stderr is not None
+        self._rest = asyncio.create_task(self.process.stderr.read())
+
+    async def _spawn(self) -> None:
+        self._first = b""
         self.process = await asyncio.create_subprocess_exec(
             *self._command, env=self._environment, stderr=asyncio.subprocess.PIPE)
+
+    async def _line(self, pattern: bytes) -> re.Match[bytes]:
         assert self.process.stderr is not None
-        said = b""
         while line := await self.process.stderr.readline():
-            said += line
-            if found := re.search(rb"serving on port (\d+)", line):
-                self.port = int(found[1])
+            self._first += line
+            if found := re.search(pattern, line):
                 shown = re.search(rb"metrics_port\D+(\d+)", line)
                 self.metrics_port = int(shown[1]) if shown else 0
-                self.started_s = time.monotonic() - began
-                self._rest = asyncio.create_task(self.process.stderr.read())
-                self._first = said
-                return self
-        raise AssertionError(f"the admin never served but said:\n{said.decode()}")
+                return found
+        raise AssertionError(f"the admin never said {pattern.decode()!r} but:\n{self._first.decode()}")
 
     def resident_bytes(self) -> int:
         pages = Path(f"/proc/{self.process.pid}/statm").read_text().split()[1]
