@@ -13,6 +13,7 @@ import asyncio
 import socket
 import time
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from prism_proxy import __version__
@@ -30,6 +31,7 @@ from prism_proxy.namespaces.placement import Placement
 from prism_proxy.namespaces.snapshot import Namespaces, Snapshot
 from prism_proxy.namespaces.status import NamespaceStatus
 from prism_proxy.process_config import ProxyConfig
+from prism_proxy.server.descriptors import within_descriptors
 from prism_proxy.server.health import HealthServicer, add_health
 from prism_proxy.server.lifecycle import (
     EXIT_CLEAN,
@@ -89,6 +91,7 @@ class App:
         report: Report | None = None, ask: ControlCallHandler | None = None,
     ) -> None:
         self._log = log.get("prism.proxy")
+        config = replace(config, limits=within_descriptors(config.limits))
         self._config = config
         self._token = ""
         self._report = report or self.show_health

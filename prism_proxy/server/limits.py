@@ -77,7 +77,9 @@ class Limits:
         1024 * 1024, "bytes", "flow-control window of a stream", least=65535, most=2**31 - 1)
     connection_window_bytes: int = _limit(
         16 * 1024 * 1024, "bytes", "flow-control window of a connection", least=65535, most=2**31 - 1)
-    connections: int = _limit(20_000, "connections", "connections open at once; more are closed on accept", least=1)
+    connections: int = _limit(
+        20_000, "connections", "connections open at once, at most what the process has file descriptors for; more are "
+        "closed on accept", least=1)
     inflate_offload_bytes: int = _limit(
         64 * 1024, "bytes", "messages that inflate beyond this are inflated off the loop", least=1024)
     servicer_backlog: int = _limit(

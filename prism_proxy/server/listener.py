@@ -21,8 +21,10 @@ from dataclasses import dataclass, replace
 from prism_proxy._native.limits import NativeLimits
 from prism_proxy.server.limits import Limits
 from prism_proxy.server.tls import TlsContexts
+from prism_proxy.telemetry import log
 
 BACKLOG = 4096
+REFUSALS_LOGGED_EVERY_S = 10.0
 ACCEPTS_PER_WAKE = 64  # keeps one wake-up of the loop short when thousands connect at once
 
 
@@ -161,6 +163,8 @@ class Listener:
         self._loop = asyncio.get_running_loop()
         self._setups: set[asyncio.Task[None]] = set()
         self._paused = False
+        self._silent_until = 0.0
+        self._spare = open(os.devnull, "rb")  # noqa: SIM115 - gives its descriptor when there is no other
 
     @property
     def port(self) -> int:
@@ -184,17 +188,40 @@ class Listener:
             except (BlockingIOError, InterruptedError, ConnectionAbortedError):
                 return
             except OSError as error:
+                if error.errno in (errno.EMFILE, errno.ENFILE) and self._refuse_next():
+                    continue
                 if error.errno in (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM):
-                    self._counters.count_hit("connections")
+                    self._refused("the process has no file descriptor or memory left")
                     self._pause()
                     self._loop.call_later(0.1, self._resume)
                     return
                 raise
             self._set_up(sock)
 
+    def _refuse_next(self) -> bool:
+        """Accept one client, by the descriptor that was kept for this, and close it: it need not wait to learn."""
+        self._spare.close()
+        try:
+            self._sock.accept()[0].close()
+        except OSError:
+            return False
+        finally:
+            with contextlib.suppress(OSError):
+                self._spare = open(os.devnull, "rb")  # noqa: SIM115 - it is kept
+        self._refused("the process has no file descriptor left")
+        return True
+
+    def _refused(self, why: str) -> None:
+        self._counters.count_hit("connections")
+        now = self._loop.time()
+        if now >= self._silent_until:
+            self._silent_until = now + REFUSALS_LOGGED_EVERY_S
+            log.get("prism.server").warning("connections are refused", reason=why, open=self._connection_count(),
+                                            limit=self._limits.connections)
+
     def _set_up(self, sock: socket.socket) -> None:
         if self._connection_count() + len(self._setups) >= self._limits.connections:
-            self._counters.count_hit("connections")
+            self._refused("as many are open as the limit connections allows")
             sock.close()
             return
         sock.setblocking(False)
@@ -241,6 +268,7 @@ class Listener:
         self._accept(BACKLOG)
         name = self._sock.getsockname()
         self._sock.close()
+        self._spare.close()
         if self._owned and isinstance(name, str) and name:
             with contextlib.suppress(FileNotFoundError):
                 os.unlink(name)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import socket
+import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
@@ -28,6 +29,7 @@ from prism_proxy._native.wire import percent_encode
 from prism_proxy.errors import PrismError, StatusCode, describe
 from prism_proxy.server.limits import Limits
 from prism_proxy.server.listener import Address, Listener, bind_all
+from prism_proxy.server.memory import Trimmer
 from prism_proxy.server.sync_servicer import adapt
 from prism_proxy.server.tls import TlsConfig, TlsContexts, TlsError
 
@@ -190,8 +192,10 @@ class Server:
                        limits.zero_window_timeout_s, limits.keepalive_time_s, limits.keepalive_timeout_s)
         period = max(0.01, min(1.0, shortest / 4))
         checked_tls = 0.0
+        trimmer = Trimmer(self._offload)
         while True:
             self._counters.watch()
+            trimmer.tick(time.monotonic())
             await asyncio.sleep(period)
             for count, connection in enumerate(list(core.connections)):
                 connection.tick()
