@@ -527,7 +527,7 @@ cdef class ServerStream(QuotaRequest):
             self.session.resume(self)
 
     cdef void answer(self, int code) noexcept:
-        """The call has its status, which whoever calls this sends."""
+        """The call has its status, which the caller of this sends."""
         self.answered = self.out_ended = True
         self.status = code
         if self.deadline_timer is not None:

@@ -90,7 +90,7 @@ cdef object trace_ids(RequestHead head):
 
 
 class EndedCall:
-    """What is told of a call. `ended_ns` is Unix time; `spans` are (name, began_ns, ended_ns, attributes, error) tuples
+    """The report of a call. `ended_ns` is Unix time; `spans` are (name, began_ns, ended_ns, attributes, error) tuples
     on the same clock; `trace` as of `trace_ids`; `streaming` is known of servicers' calls only; `trailers` are the
     (name, value) pairs of the reply as they go out, whose `-bin` values are base64."""
 

@@ -41,7 +41,7 @@ cdef class ConcurrencyCore:
     cdef bint queue, queues           # calls wait that go before others; calls wait, bulk work included
     # the window
     cdef double opened, length
-    cdef double* took               # seconds in which this process stood ready
+    cdef double* took               # seconds of the stall-compensated clock
     cdef double* passed             # seconds on the wall
     cdef int capacity, count, peak
 

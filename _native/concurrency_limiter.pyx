@@ -34,7 +34,7 @@ cdef class StallClockCore:
 
 
 cdef class ConcurrencyCore:
-    """`now`: seconds in which this process stood ready, as all times here but those that `passed` on the wall."""
+    """`now`: seconds of the stall-compensated clock, as all times here but those that `passed` on the wall."""
 
     def __init__(self, StallClockCore clock not None, double now):
         self.clock = clock

@@ -1,4 +1,4 @@
-"""What all calls of a server share: the method table, the routes in force, the gauges. Knows no single call."""
+"""What all calls of a server share: the method table, the active routes, the gauges. Knows no single call."""
 from libc.stdint cimport int64_t
 
 from prism_proxy._native.call_watch cimport CallWatch

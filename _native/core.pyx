@@ -1,4 +1,4 @@
-"""What all calls of a server share: the method table, the routes in force, the gauges.
+"""What all calls of a server share: the method table, the active routes, the gauges.
 
 A connection remembers the method and the route of its last call, so that repeated calls cost comparisons only; a swap
 of the routing table is noticed by its identity.
@@ -69,7 +69,7 @@ cdef class ServerCore:
         return Method(path, -1, namespaced, [], servicer, True)
 
     def set_routes(self, RouteTable table not None) -> None:
-        """Swap the routing table. A route that is out of force is then held by the calls in progress on it alone."""
+        """Swap the routing table. An inactive route is then held only by the calls in progress on it."""
         cdef GrpcSession session
         self.routes = table
         for session in self.connections:

@@ -239,7 +239,7 @@ cdef class ForwardCall(ForwardRequest):
             self.follow(True)
 
     cdef bint follow(self, bint again) noexcept:
-        """Give the call to whoever the table names now; False: that has not changed, and `again` does not matter."""
+        """Reroute the call by the current table; False: that has not changed, and `again` does not matter."""
         cdef ServerStream caller = self.caller
         cdef NativeRoute route = caller.core.lookup(caller)
         cdef Handler handler
@@ -360,7 +360,7 @@ cdef class ForwardHandler(ForwardQueue):
     """Forwards every call of the namespaces of one peer. Made by `prism_proxy.server.peer.Peer`.
 
     `want()` is called when a connection is missing; `failure(phase, executed, message)` makes the error of a call that
-    could not be forwarded; `moved(namespace)` hears that the peer does not own a namespace any more. `peer_token`
+    could not be forwarded; `moved(namespace)` is called when the peer no longer owns a namespace. `peer_token`
     proves to the peer who we are; `worker` peers are of this proxy, and take calls that other proxies forwarded to it.
     """
 
@@ -521,7 +521,7 @@ cdef class ForwardHandler(ForwardQueue):
             self.dispatch(call)
 
     def release(self) -> None:
-        """Give the calls that wait to whoever the routing table names by now, in order."""
+        """Reroute the waiting calls by the current table, in order."""
         cdef ForwardCall call
         cdef int64_t left = self.waiting
         while self.first_waiting != NULL and left > 0:

@@ -111,7 +111,7 @@ cdef class QueuedCall:
         if not permit:
             handler.fail_shed(stream)
         elif handler.call(stream, data, n):
-            stream.route.limiter.permit_returned()      # whoever gave the permit has an eye on what is free
+            stream.route.limiter.permit_returned()      # the limiter that gave the permit looks for free ones itself
             stream.handler_finished()
             handler.fall_back(stream, data, n)
             stream.handler.on_end(stream)

@@ -44,7 +44,7 @@ void ms_stats(const memstore_t *s, ms_stats_t *out);
 /* Is the smallest write of a new key refused, or another size about to be? Never in a store that evicts. */
 int ms_is_full(const memstore_t *s);
 
-/* Have `changed` told of every key written, expired, evicted or deleted from now on, and of every new expiry; NULL ends
+/* Call `changed` for every key written, expired, evicted or deleted from now on, and for every new expiry; NULL ends
  * it. It must not call the store. */
 typedef void (*ms_changed_t)(void *watcher, const uint8_t *key, size_t klen);
 void ms_watch(memstore_t *s, ms_changed_t changed, void *watcher);

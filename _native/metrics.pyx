@@ -39,7 +39,7 @@ cdef class Histogram:
 cdef class MethodStats:
     """Calls of one operation of one namespace: counted by gRPC status, timed from the request head to the status.
 
-    Whoever begins one adds it to `running`, which `record` takes it from.
+    The code that starts one adds it to `running`, which `record` takes it from.
     """
 
     def __cinit__(self, str namespace not None, str service not None, str operation not None, str backend not None):

@@ -1,6 +1,6 @@
 /* RESP, the protocol of Redis: finds the end of a reply in bytes that arrive in pieces, without copying or looking twice.
  *
- * Versions 2 and 3. A scalar is handed out decoded; an aggregate as its raw bytes, for whoever wants its elements. */
+ * Versions 2 and 3. A scalar is handed out decoded; an aggregate as its raw bytes, for callers that want its elements. */
 #ifndef PRISM_RESP_H
 #define PRISM_RESP_H
 #include <stddef.h>

@@ -1,4 +1,4 @@
-"""A pipelined connection to Redis. Whoever sends a command says by which function its reply is taken."""
+"""A pipelined connection to Redis. The sender of a command names the function that takes its reply."""
 from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
 
 from prism_proxy._native.buffers cimport buffer_t

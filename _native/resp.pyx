@@ -393,7 +393,7 @@ cdef class RespConnection:
         return used
 
     cdef void deliver(self, const resp_reply_t* reply) noexcept:
-        """Give a reply to whoever is first in line."""
+        """Give a reply to the first command in the ring."""
         cdef pending_t entry = self.ring[self.head & (self.capacity - 1)]
         cdef const uint8_t* command = NULL
         self.head += 1

@@ -1,4 +1,4 @@
-"""Answers every call of a route with an error: what is known of its namespace is that nobody can serve it now."""
+"""Answers every call of a route with an error: no process can serve its namespace now."""
 from prism_proxy._native.call cimport Handler, ServerStream
 
 
@@ -7,8 +7,8 @@ cdef class StaticErrorHandler(Handler):
     cdef bint ours
 
     def __init__(self, make not None, bint ours=False):
-        """`make()` gives the PrismError of a call. `ours`: nobody else has the partition, so whoever passed the call on
-        is told so too, and need not look again."""
+        """`make()` gives the PrismError of a call. `ours`: no other process has the partition, so a proxy that
+        forwarded the call gets the same answer and need not look for the owner again."""
         self.make = make
         self.ours = ours
         self.passthrough = self.request_streaming = True
@@ -20,7 +20,7 @@ cdef class StaticErrorHandler(Handler):
         try:
             stream.fail_with(self.make())
         except Exception as error:
-            stream.core.loop.call_exception_handler({"message": "a refusal could not be told", "exception": error})
+            stream.core.loop.call_exception_handler({"message": "a static error could not be made", "exception": error})
             stream.fail(14, "INTERNAL", "the call cannot be served")
 
     cdef void on_bytes(self, ServerStream stream, const unsigned char* data, size_t n, bint last) noexcept:

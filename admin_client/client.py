@@ -42,7 +42,7 @@ class AdminError(Exception):
 class AdminClient:
     """`endpoint` is HOST:PORT. Made within the loop that uses it; every call raises AdminError.
 
-    `refused` is told of changed files that cannot be used; `ping_s` is how often a connection without traffic is tried.
+    `refused` gets the error of changed files that cannot be used; `ping_s` is how often an idle connection is tried.
     """
 
     def __init__(self, endpoint: str, credentials: Credentials | None = None,
@@ -62,7 +62,7 @@ class AdminClient:
         self._stub: Any = control_plane_pb2_grpc.ControlPlaneStub(self.channel)  # type: ignore[no-untyped-call]
 
     async def reload(self) -> None:
-        """Connect anew by the certificates of now, if they changed. Those that cannot be used change nothing."""
+        """Reconnect with the current certificates if they changed. Those that cannot be used change nothing."""
         fingerprint = self._credentials.fingerprint()
         if fingerprint == self._seen:
             return

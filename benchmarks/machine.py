@@ -125,7 +125,7 @@ class Process:
 
 
 def describe() -> dict[str, str]:
-    """The machine, for whoever reads the figures later."""
+    """The machine, for readers of the figures."""
     model = next((line.split(":")[1].strip() for line in Path("/proc/cpuinfo").read_text().splitlines()
                   if line.startswith("model name")), platform.machine())
     return {"cpu": model, "cores": str(os.cpu_count()), "kernel": platform.release(), "python": sys.version.split()[0],

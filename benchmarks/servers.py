@@ -125,7 +125,7 @@ SERVERS: Mapping[str, Server] = {
 
 
 def self_signed() -> tuple[Path, Path]:
-    """A certificate for 127.0.0.1 and its key, made anew; an ECDSA key, as is usual for gRPC servers."""
+    """A certificate for 127.0.0.1 and its key, made for each run; an ECDSA key, as is usual for gRPC servers."""
     from cryptography import x509
     from cryptography.hazmat.primitives import hashes, serialization
     from cryptography.hazmat.primitives.asymmetric import ec

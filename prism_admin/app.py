@@ -138,7 +138,7 @@ class App:
         self._metrics = Metrics(store, coordinator, observer, audit)
         await server.start()
         self._closing.append(partial(server.stop, STOP_GRACE_SECONDS))
-        self._closing.append(coordinator.placement.close)  # whoever watches goes elsewhere, and is not waited for
+        self._closing.append(coordinator.placement.close)  # watchers go elsewhere; nothing waits for them
         coordinator.start()
         self._serving = True
         _log.info(f"serving on port {self.port}", database=config.database.shown, metrics_port=self.metrics_port)

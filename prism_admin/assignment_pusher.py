@@ -1,10 +1,10 @@
 """Brings namespaces to the proxies that own them, and remembers which have not confirmed theirs.
 
-    push --confirmed--> in force
+    push --confirmed--> active
       |
       +--silent or refused--> pending --its owner is heard from--> push
 
-A pending namespace is stored and has an owner: it only waits to be in force. Nothing here changes who owns what.
+A pending namespace is stored and has an owner: it only waits to become active. Nothing here changes who owns what.
 """
 
 from __future__ import annotations
@@ -41,13 +41,13 @@ class AssignmentPusher:
 
     @property
     def pending(self) -> Mapping[str, str]:
-        """Namespaces that are not in force yet, each with the reason."""
+        """Namespaces that are not active yet, each with the reason."""
         return self._pending
 
     def missing(self, proxy: str, names: Iterable[str]) -> None:
         """The answer to its registration brought them, and it does not serve them."""
         for name in names:
-            self._pending[name] = f"{proxy} did not put it in force when it registered"
+            self._pending[name] = f"{proxy} did not activate it when it registered"
 
     def forget(self, name: str) -> None:
         """The namespace is deleted."""
@@ -67,7 +67,7 @@ class AssignmentPusher:
             await self._proxy_client.assign(address, assignment(namespace, revision))
         except PushError as error:
             self._pending[namespace.name] = str(error)
-            _log.warning("a namespace is not in force yet",
+            _log.warning("a namespace is not active yet",
                          namespace=namespace.name, proxy=proxy, reason=str(error))
         else:
             self._pending.pop(namespace.name, None)

@@ -28,7 +28,7 @@ class Certificates:
             self._read(), self._changed, self._client_ca is not None)  # type: ignore[arg-type]  # None is allowed
 
     def _changed(self) -> grpc.ServerCertificateConfiguration | None:
-        """Asked for every new connection, by a thread of gRPC's. None keeps what is in force: so do files that cannot
+        """gRPC calls this for every new connection, on its own thread. None keeps the old ones: so do files that cannot
         be used, such as a certificate whose key is still to come."""
         fingerprint = self._fingerprint()
         if fingerprint == self._seen:

@@ -109,7 +109,7 @@ class Coordinator:
             self._membership.heard(proxy.proxy_id)
             self._lost.discard(proxy.proxy_id)
             self._left.discard(proxy.proxy_id)
-            self.handoff.forget(proxy.proxy_id)  # what it had in force before may be gone
+            self.handoff.forget(proxy.proxy_id)  # what it served before may be gone
             self.data_moves.forget(proxy=proxy.proxy_id)
             namespaces = await self._store.namespaces.page()
             change = self._plan(current.layout, namespaces, joining=proxy.proxy_id)
@@ -234,7 +234,7 @@ class Coordinator:
         return found.lost
 
     async def _give_away(self) -> None:
-        """What the lost had; whoever is left in `_lost` when this fails is for the next sweep."""
+        """Hand over what lost proxies had; those left in `_lost` when this fails wait for the next sweep."""
         async with self.placement.changing():
             await self._store.proxies.set_status(self._lost, Status.UNHEALTHY.value)
             namespaces = await self._store.namespaces.page()

@@ -40,7 +40,7 @@ class MoveFailedError(RuntimeError):
 
 @dataclass(eq=False)
 class _Running:
-    """A move that the source has been told of. `abandoned` says why it must not be made."""
+    """A move that the source knows. `abandoned` says why it must not be made."""
 
     move: Move
     move_id: str
@@ -87,7 +87,7 @@ class DataMoves:
         self._desired.forget(proxy=proxy, partition=partition)
         for running in self._running:
             if running.move.partition == partition or proxy in (running.move.source, running.move.target):
-                running.abandoned = f"{proxy} registered anew, or is gone" if proxy else "the partition was given away"
+                running.abandoned = f"{proxy} registered again, or is gone" if proxy else "the partition was given away"
                 if running.task is not None:
                     running.task.cancel()
 

@@ -1,7 +1,7 @@
 """Which partitions are to go where, until they have arrived or are given up.
 
-Nothing of it is stored: an admin that starts again leaves partitions where the map has them, and whoever wanted them
-elsewhere asks again.
+Nothing of it is stored: an admin that starts again leaves partitions where the map has them, and the operator who
+wanted them elsewhere asks again.
 """
 
 from __future__ import annotations

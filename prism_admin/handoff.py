@@ -68,7 +68,7 @@ class Handoff:
         self._desired.want(moves)
 
     def confirm(self, proxy: str, namespaces: Mapping[str, Confirmed]) -> None:
-        """The proxy has these namespaces in force."""
+        """The proxy has activated these namespaces."""
         self._confirmed[proxy].update(namespaces)
 
     def forget(self, proxy: str) -> None:

@@ -68,7 +68,7 @@ class Metrics:
                  coordinator.placement.map.layout.count(None)),
                 ("prism_admin_partitions_moving", "partitions on their way to another proxy",
                  len(coordinator.moving)),
-                ("prism_admin_partition_map_revision", "of the map in force", coordinator.placement.map.revision),
+                ("prism_admin_partition_map_revision", "of the active map", coordinator.placement.map.revision),
                 ("prism_admin_stale_alarm", "1 while most proxies are silent and nothing is moved", coordinator.alarm),
                 ("prism_admin_storage_up", "1 when the database answered this scrape", not self.storage_problem),
                 ("prism_admin_audit_waiting", "audit entries that are not written yet", self._audit.waiting)):

@@ -1,4 +1,4 @@
-"""The partition map in force: loaded once, changed under a lock, written before it is told.
+"""The active partition map: loaded once, changed under a lock, written before it is told.
 
 Who wants to know of changes watches: a watcher gets the map now, and each later one; a slow one misses maps in between,
 never the last.
@@ -58,7 +58,7 @@ class Placement:
         return self.map
 
     async def reload(self) -> None:
-        """Take what storage has for the map in force, after an error that does not tell. Within `changing()` only."""
+        """Take what storage has for the active map, after an error that does not tell. Within `changing()` only."""
         await self.open()
         async with self._changed:
             self._changed.notify_all()

@@ -45,7 +45,7 @@ class ProxyClient:
         self._retired: set[asyncio.Task[None]] = set()
 
     async def assign(self, address: str, assignment: pb.NamespaceAssignment) -> None:
-        """PushError unless the proxy has put the namespace in force."""
+        """PushError unless the proxy has activated the namespace."""
         try:
             ack = await self._stub(address).AssignNamespace(
                 assignment, timeout=ASSIGN_SECONDS, metadata=self._metadata)
@@ -115,7 +115,7 @@ class ProxyClient:
         return channel
 
     def _reload(self) -> None:
-        """Connect anew by the certificates of now, if they changed. Calls in progress, such as moves, keep theirs."""
+        """Reconnect with the current certificates if they changed. Calls in progress, such as moves, keep theirs."""
         fingerprint = self._credentials.fingerprint()
         if fingerprint == self._seen:
             return

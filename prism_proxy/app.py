@@ -173,7 +173,7 @@ class App:
             owner.address, name=owner.proxy_id, tls=context, limits=self._config.limits, peer_token=peer_token))
 
     def _route(self, current: Snapshot) -> None:
-        """Let both servers follow the namespaces and the partitions in force."""
+        """Let both servers follow the active namespaces and partitions."""
         owner = self._ownership.proxy_id if self._ownership is not None else None
         paused, unlisted = self.namespaces.paused, self.namespaces.unlisted
         self._internal.set_routes(current.table(owner=owner, paused=paused, unlisted=unlisted))

@@ -2,7 +2,7 @@
 
     PROCESS.EPOCH.SECRET        local-3.1f2e3d4c.00112233445566778899aabbccddeeff
 
-Whoever gets a call with a handle can tell which worker has the state, and a handle from before a restart from nonsense.
+The receiver of a handle can tell which worker has the state, and a handle from before a restart from nonsense.
 """
 
 from __future__ import annotations

@@ -49,7 +49,7 @@ def show_proxy(
 
 @partitions.command("show")
 def show_partitions(context: typer.Context, output: Output = Form.AUTO) -> None:
-    """The partition map in force."""
+    """The active partition map."""
     answer = context.obj.call(lambda stub, options: stub.GetPartitionMap(pb.GetPartitionMapRequest(), **options))
     show(output, answer, ("PARTITIONS", "PROXY", "ADDRESS", "NAMESPACES"), (
         (f"{owner.start}-{owner.end}", owner.proxy_id, owner.address,

@@ -1,4 +1,4 @@
-"""The door to storage."""
+"""The entry point to storage."""
 
 from __future__ import annotations
 

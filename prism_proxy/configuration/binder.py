@@ -23,7 +23,7 @@ DEFAULT_ORIGIN = Origin(Source.DEFAULT, "")
 
 @dataclass(frozen=True, slots=True)
 class Bound:
-    """One value in force: its dotted key, the value in the form for people, and where it comes from."""
+    """One effective value: its dotted key, the value in the form for people, and where it comes from."""
 
     key: str
     value: Any
@@ -32,7 +32,7 @@ class Bound:
 
 @dataclass
 class Binder:
-    """`bound` lists the values in force, in the order of their declaration; secrets in it are masked."""
+    """`bound` lists the effective values, in the order of their declaration; secrets in it are masked."""
 
     problems: Problems
     environment: Mapping[str, str]

@@ -47,8 +47,8 @@ def _parser() -> CommandParser:
     check.add_argument("file", metavar="FILE")
     add_settings(check, config=False)
     explained = commands.add_parser(
-        "explain", help="show each setting in force and where it comes from", allow_abbrev=False,
-        description="Show each setting in force and where it comes from: a flag, a variable, a line of the file, or "
+        "explain", help="show each setting's effective value and where it comes from", allow_abbrev=False,
+        description="Show each setting's value and where it comes from: a flag, a variable, a line of the file, or "
                     "the default.")
     explained.add_argument("-o", "--output", choices=FORMS, metavar="FORM",
                            help=f"{', '.join(FORMS)} (table on a terminal, yaml elsewhere)")

@@ -1,4 +1,4 @@
-"""Every setting in force and where it comes from, for people and programs. Secrets are masked before they get here."""
+"""Every setting's effective value and its source, for people and programs. Secrets are masked before they get here."""
 
 from __future__ import annotations
 

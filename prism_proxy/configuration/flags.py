@@ -34,7 +34,7 @@ first call (another terminal):
 
 configuration file:
   prism-proxy config check FILE     show every mistake of a file
-  prism-proxy config explain        show each setting in force and where it comes from
+  prism-proxy config explain        show each setting's effective value and where it comes from
   prism-proxy config schema         the JSON Schema of the file, for editors
 
 encryption keys:

@@ -30,7 +30,7 @@ PROXY, NAMESPACES = "proxy", "namespaces"
 
 @dataclass(frozen=True, slots=True)
 class Configuration:
-    """`values` are the settings in force with their sources, secrets masked. Can be pickled."""
+    """`values` are the effective settings with their sources, secrets masked. Can be pickled."""
 
     proxy: ProxyConfig
     namespaces: tuple[NamespaceConfig, ...]

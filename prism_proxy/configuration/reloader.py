@@ -1,6 +1,6 @@
-"""Reads the configuration file again when asked to (SIGHUP), and puts it in force: whole, or not at all.
+"""Reads the configuration file again when asked to (SIGHUP), and activates it: whole, or not at all.
 
-It hands the namespaces to whoever serves them, one process or many. What a running process cannot change is named.
+It hands the namespaces to the process or the workers that serve them. What a running process cannot change is named.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ Apply = Callable[[Configuration], Awaitable[None]]
 
 
 class Reloader:
-    """`apply` puts a configuration in force or raises, and then nothing has changed; one reload runs at a time."""
+    """`apply` activates a configuration or raises, and then nothing has changed; one reload runs at a time."""
 
     def __init__(self, source: ConfigurationSource, current: Configuration, apply: Apply) -> None:
         self._log = log.get("prism.configuration")
@@ -43,7 +43,7 @@ class Reloader:
             asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, self._asked.set)
 
     def start(self) -> None:
-        """Do what was asked for, and will be: the first configuration is in force."""
+        """Do what was asked for, and will be: the first configuration is active."""
         self._task = asyncio.get_running_loop().create_task(self._follow())
 
     async def close(self) -> None:
@@ -88,7 +88,7 @@ class Reloader:
         """The metrics of reloading."""
         yield counters("prism_config_reloads_total", "Times the configuration was read again, by result.", "result",
                        self._results)
-        yield gauges("prism_config_revision", "Configurations put in force since the start.",
+        yield gauges("prism_config_revision", "Configurations activated since the start.",
                      {(): float(self.revision)}, merge="max")
 
     async def _follow(self) -> None:
@@ -100,7 +100,7 @@ class Reloader:
     def _refused(self, problems: list[str]) -> bool:
         self._results["failed"] += 1
         self._problems = tuple(problems)
-        self._log.error("configuration refused, the old one stays in force", file=str(self._source.file),
+        self._log.error("configuration refused, the old one stays active", file=str(self._source.file),
                         problems=problems)
         return False
 

@@ -1,7 +1,7 @@
-"""Changes of what is served, gathered while one is put in force, and then put in force together.
+"""Changes of what is served, gathered while one is activated, and then activated together.
 
 Each change costs a new snapshot of all namespaces, so a thousand assignments one by one would build a thousand. When
-the whole is refused it is halved until those to blame are found: they are told, and the others are in force.
+the whole is refused it is halved until those to blame are found: they are told, and the others are active.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ Apply = Callable[[tuple[NamespaceConfig, ...]], Awaitable[None]]
 
 
 class RefusedError(ValueError):
-    """A change cannot be put in force; nothing of it is."""
+    """A change cannot be activated; nothing of it is."""
 
 
 @dataclass(eq=False)
@@ -50,7 +50,7 @@ class ActivationQueue:
         return any(config.name == name for config in (*self._file, *self._assignments.configs()))
 
     async def make(self, changes: Sequence[Change]) -> list[str | None]:
-        """Put them in force, together with what others ask for; for each what is wrong with it, or None."""
+        """Activate them, together with what others ask for; for each what is wrong with it, or None."""
         self._waiting += changes
         if self._task is None or self._task.done():
             self._task = asyncio.get_running_loop().create_task(self._work())
@@ -93,7 +93,7 @@ class ActivationQueue:
                 change.done.set_result(None)
 
     def _merged(self, batch: Sequence[Change]) -> tuple[NamespaceConfig, ...]:
-        """All namespaces, once the changes are in force."""
+        """All namespaces, once the changes are active."""
         file = self._file
         assigned = {config.name: config for config in self._assignments.configs()}
         for change in batch:

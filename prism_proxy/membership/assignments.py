@@ -25,7 +25,7 @@ class Assignment:
 
 
 class Assignments:
-    """`decide` before a change, `put` and `drop` once it is in force."""
+    """`decide` before a change, `put` and `drop` once it is active."""
 
     def __init__(self) -> None:
         self._current: dict[str, Assignment] = {}
@@ -63,18 +63,18 @@ class Assignments:
         return current is not None
 
     def put(self, assigned: Iterable[Assignment]) -> None:
-        """These are in force now."""
+        """These are active now."""
         for found in assigned:
             self._current[found.config.name] = found
             self._revoked.pop(found.config.name, None)
 
     def confirm(self, name: str, revision: int) -> None:
-        """What is in force was assigned again, by a newer map."""
+        """An active assignment was assigned again, by a newer map."""
         current = self._current[name]
         self._current[name] = replace(current, revision=max(current.revision, revision))
 
     def drop(self, names: Iterable[str], revision: int) -> None:
-        """These were taken away, and are not in force any more."""
+        """These were revoked and are not active any more."""
         for name in names:
             gone = self._current.pop(name, None)
             if gone is not None:

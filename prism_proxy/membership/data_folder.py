@@ -1,6 +1,6 @@
 """The one folder in which files of assigned namespaces are, whatever path their configuration names.
 
-Whoever may create a namespace chooses its paths, from any machine: without a bound, a path would open and make files
+A user who may create a namespace chooses its paths, from any machine: without a bound, a path would open and make files
 wherever this process can. Files of the proxy's own configuration are no business of this module.
 """
 

@@ -1,6 +1,6 @@
 """What a registration says of this proxy's backends, so that the admin need not know any product.
 
-A backend that says nothing without an instance is told of as local and not movable: its data stay where they are.
+A backend that says nothing without an instance counts as local and not movable: its data stay where they are.
 """
 
 from __future__ import annotations

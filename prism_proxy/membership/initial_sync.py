@@ -45,7 +45,7 @@ class InitialSync:
             self._quiet = asyncio.get_running_loop().call_later(self._quiet_s, self._set, False)
 
     def pause(self) -> None:
-        """The admin is away: nothing comes, and its next answer begins anew."""
+        """The admin is away: nothing comes, and its next answer starts over."""
         for timer in (self._quiet, self._most):
             if timer is not None:
                 timer.cancel()

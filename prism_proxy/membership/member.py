@@ -1,6 +1,6 @@
 """This proxy as a member of the admin's cluster: it registers, takes assignments, and tells how it is.
 
-    admin --acknowledged registration, pushes, maps--> Member --changes--> whoever serves (one process, or workers)
+    admin --acknowledged registration, pushes, maps--> Member --changes--> what serves (one process, or workers)
           <---------------- heartbeats ---------------
 
 The admin being away changes nothing of what is served. What it says when it is back is merged: namespaces of the file
@@ -56,8 +56,8 @@ EndCalls = Callable[[Collection[str]], None]
 
 
 class Member:
-    """`address` is where others dial us; `apply` puts namespaces in force, `end_calls` fails calls of those that are no
-    longer; `map_changed` is told of every newer map."""
+    """`address` is where others dial us; `apply` activates namespaces, `end_calls` fails calls of those that are no
+    longer; `map_changed` gets every newer map."""
 
     def __init__(
         self, options: AdminOptions, token: str, address: str, file: tuple[NamespaceConfig, ...], apply: Apply,
@@ -95,7 +95,7 @@ class Member:
     # --- life -------------------------------------------------------------------------------------------------------
 
     async def start(self) -> None:
-        """Begin, and return when the first assignments are in force, and the map too if there is one; or when the admin
+        """Begin, and return when the first assignments are active, and the map too if there is one; or when the admin
         proved to be away."""
         self._task = asyncio.get_running_loop().create_task(self._stay())
         try:
@@ -246,7 +246,7 @@ class Member:
         except ValueError as error:
             return pb.NamespaceAssignmentAck(success=False, message=self._refused(item.namespace, str(error)))
         if change is None:
-            return pb.NamespaceAssignmentAck(success=True, message="in force already")
+            return pb.NamespaceAssignmentAck(success=True, message="already active")
         problem, = await self._activation_queue.make([change])
         if problem:
             return pb.NamespaceAssignmentAck(success=False, message=self._refused(item.namespace, problem))
@@ -254,7 +254,7 @@ class Member:
         self._counts["assigned"] += 1
         self._log.info("namespace assigned", namespace=item.namespace, version=item.version, revision=item.revision)
         self._session.beat_now()
-        return pb.NamespaceAssignmentAck(success=True, message="in force")
+        return pb.NamespaceAssignmentAck(success=True, message="active")
 
     async def _revoke(self, item: pb.NamespaceRevocation) -> pb.NamespaceRevocationAck:
         try:
@@ -297,7 +297,7 @@ class Member:
         return self._activation_queue.serves(name)
 
     async def take_in(self, item: pb.NamespaceAssignment) -> None:
-        """Put a namespace in force whose data are to come. Whether it was ours before, and revoked, does not matter."""
+        """Activate a namespace whose data will arrive. Whether it was ours before, and revoked, does not matter."""
         problem, = await self._activation_queue.make([Change(put=self._assignment(item))])
         if problem:
             raise RefusedError(problem)
@@ -349,7 +349,7 @@ class Member:
     def collect(self) -> Iterable[Metric]:
         yield gauges("prism_admin_joined", "1 while the admin knows this proxy and hears it.",
                      {(): float(self._session.joined)}, merge="max")
-        yield gauges("prism_admin_map_revision", "Revision of the partition map in force here.",
+        yield gauges("prism_admin_map_revision", "Revision of the partition map that is active here.",
                      {(): float(self._map.revision)}, merge="max")
         yield gauges("prism_admin_namespaces", "Namespaces assigned to this proxy.",
                      {(): float(len(self._assignments))}, merge="max")

@@ -1,10 +1,10 @@
-"""The one door for every change of the namespaces that this process serves.
+"""The one entry point for every change of the namespaces that this process serves.
 
-    build a snapshot beside the one in force ---> refused: nothing has changed
+    build a snapshot beside the active one ---> refused: nothing has changed
       open its new drivers ---------------------> refused: those that were opened are closed again
         (prepared: the other workers, if there are any, get this far as well, or all of them discard it)
         swap
-          hand over what only one driver can have --> refused: the old configuration is put back in force
+          hand over what only one driver can have --> refused: the old configuration is activated again
             drain and close, in the background, the drivers that only the old snapshot used
 
 Who calls it (a file that was read again, a supervisor, a control plane) makes no difference here. No call fails of a
@@ -40,7 +40,7 @@ MakeDriver = Callable[[str, Any], Any]
 
 @dataclass(frozen=True, slots=True)
 class Prepared:
-    """A change that only needs to be put in force: `commit` it or `discard` it, once.
+    """A prepared change: `commit` it or `discard` it, once.
 
     `pending` are drivers that must wait for another one to close, and that one.
     """
@@ -60,7 +60,7 @@ class Prepared:
 class Activator:
     """Changes come one at a time; `close` belongs to the end of the process. `page` holds the counts of limits.
 
-    No frame that waits may hold a route that is out of force: see `drain`.
+    No frame that waits may hold an inactive route: see `call_drain`.
     """
 
     def __init__(
@@ -75,7 +75,7 @@ class Activator:
         self._running = StallCompensatedClock()
         self._one = asyncio.Lock()
         self._draining: set[DriverDrain] = set()
-        self._replaced: dict[Driver, list[weakref.ref[Route]]] = {}  # routes out of force, by drivers that are in force
+        self._replaced: dict[Driver, list[weakref.ref[Route]]] = {}  # inactive routes, by active drivers
 
     async def apply(self, configs: Sequence[NamespaceConfig]) -> None:
         """Serve these namespaces and no others.
@@ -130,7 +130,7 @@ class Activator:
             self._one.release()
 
     def end_calls(self, namespaces: Collection[str]) -> None:
-        """Calls fail that are still in progress on what is out of force of these namespaces."""
+        """Fail the calls that are still in progress on inactive routes of these namespaces."""
         for driver_drain in self._draining:
             if driver_drain.serves(namespaces):
                 driver_drain.hurry()
@@ -180,14 +180,14 @@ class Activator:
             raise
 
     def _swap(self, after: Snapshot, before: Snapshot, spared: Collection[Driver] = ()) -> None:
-        """Put `after` in force and retire what it does not use of `before`."""
+        """Activate `after` and retire what it does not use of `before`."""
         retire = self._retirements(before, after, spared)
         if after is not self._namespaces.current:
             self._put(after)
         retire()
 
     def _put(self, after: Snapshot) -> None:
-        """Put `after` in force; drivers that stay learn their new settings."""
+        """Activate `after`; drivers that stay learn their new settings."""
         current = self._namespaces.current.here()
         for name, route in after.here().items():
             before = current.get(name)
@@ -284,7 +284,7 @@ class Activator:
     async def _restore(
         self, configs: Sequence[NamespaceConfig], staying: Snapshot, pending: Collection[PendingDriver]
     ) -> None:
-        """Put the old configuration back in force: drivers that stayed are used again, those that closed made anew."""
+        """Activate the old configuration again: drivers that stayed are reused, those that closed are made again."""
         refused = self._namespaces.current
         names = {waiting: _name_of(waiting, refused) for waiting in pending}
         remade: list[PendingDriver] = []

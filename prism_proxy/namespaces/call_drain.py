@@ -1,4 +1,4 @@
-"""Waits for the calls in progress on routes that are no longer in force.
+"""Waits for the calls in progress on routes that are no longer active.
 
 A call holds its route from its first byte to its end, and once a table is swapped nothing else does: the route's own
 end says that no call needs its driver any more. Costs the path of a call nothing.

@@ -1,4 +1,4 @@
-"""The rate and load limits a namespace can be configured with. `quotas` puts them in force."""
+"""The rate and load limits a namespace can be configured with. `quotas` activates them."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class LoadLimits:
 
     @property
     def burst_size(self) -> int:
-        """The burst in force, in calls."""
+        """The effective burst, in calls."""
         return self.burst or max(LEAST_BURST, round(self.requests_per_second * BURST_SECONDS))
 
     @property

@@ -50,7 +50,7 @@ class Ownership:
         return (*self._peers.values(), *self._leaving)
 
     def set(self, found: PartitionMap) -> bool:
-        """Put a newer map in force, or news of the same one; False for an older one."""
+        """Activate a newer map, or newer addresses of the same one; False for an older one."""
         known = self.map
         if known is not None and found.revision <= known.revision and (
                 found == known or found != replace(known, arriving=found.arriving, unsettled=found.unsettled)):
@@ -118,8 +118,8 @@ def _arriving() -> PrismError:
 
 
 def _unsettled() -> PrismError:
-    return _unavailable("NAMESPACE_UNSETTLED", "the namespace is not in force here, but may be soon, or elsewhere: one "
-                                               "of its partition was just revoked, or could not be put in force")
+    return _unavailable("NAMESPACE_UNSETTLED", "the namespace is not active here, but may be soon, or elsewhere: one "
+                                               "of its partition was just revoked, or could not be activated")
 
 
 def _nobody() -> PrismError:

@@ -20,7 +20,7 @@ class PartitionMap:
     """The owner of each partition; None where there is none.
 
     `arriving`: in the partitions of this proxy are namespaces that it does not know yet. `unsettled` are
-    partitions of this proxy of which a namespace was just revoked, or could not be put in force.
+    partitions of this proxy of which a namespace was just revoked, or could not be activated.
     """
 
     revision: int

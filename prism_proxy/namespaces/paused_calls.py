@@ -1,6 +1,6 @@
 """Calls of a namespace wait here for a moment while its data go over to another proxy.
 
-    hold --> calls queue, within their deadlines --release--> whoever the routing table names by then
+    pause --> calls queue, within their deadlines --release--> the owner in the routing table
 
 Reads wait too: the time is short, and a read after a write that waits must see it.
 """

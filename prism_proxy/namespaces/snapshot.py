@@ -1,7 +1,7 @@
 """The routing table: an immutable snapshot of every namespace served here, swapped whole.
 
 A call resolves its route once and keeps it, so a swap never changes a call in progress. `Namespaces` holds the snapshot
-in force and tells listeners (the native server's own table) of a swap.
+active and tells listeners (the native server's own table) of a swap.
 """
 
 from __future__ import annotations
@@ -129,7 +129,7 @@ class Snapshot:
 
 
 class Namespaces:
-    """The snapshot in force."""
+    """The active snapshot."""
 
     def __init__(self) -> None:
         self.current = Snapshot(0, MappingProxyType({}))
@@ -143,7 +143,7 @@ class Namespaces:
         listener(self.current)
 
     def swap(self, snapshot: Snapshot) -> None:
-        """Put a snapshot in force. Revisions only grow."""
+        """Activate a snapshot. Revisions only grow."""
         if snapshot.revision <= self.current.revision:
             raise ValueError(f"revision {snapshot.revision} is not after {self.current.revision}")
         self.current = snapshot
@@ -165,7 +165,7 @@ class Namespaces:
 
     def set_overrides(self, unlisted: Collection[str], paused: Collection[str]) -> None:
         """These namespaces get no call from now on, and calls of those wait; they need not be here yet. Calls that
-        waited and need not any more go to whoever serves their namespace now."""
+        waited and need not any more go to the process that serves their namespace now."""
         from prism_proxy.namespaces.paused_calls import PausedCalls  # most proxies never move data
 
         released = [self._paused.pop(name) for name in self._paused.keys() - set(paused)]

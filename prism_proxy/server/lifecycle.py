@@ -53,7 +53,7 @@ def spare_collector() -> None:
 
 
 class Lifecycle:
-    """Holds the state; `on_change(old, new)` is told of every transition."""
+    """Holds the state; `on_change(old, new)` gets every transition."""
 
     def __init__(self, on_change: Callable[[State, State], None] = lambda old, new: None) -> None:
         self.state = State.STARTING

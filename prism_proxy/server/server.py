@@ -129,7 +129,7 @@ class Server:
         return int(name[1]) if isinstance(name, tuple) else 0
 
     def set_routes(self, table: RouteTable) -> None:
-        """Put a routing table in force, at any time."""
+        """Activate a routing table, at any time."""
         self._routes = table
         if self._core is not None:
             self._core.set_routes(table)

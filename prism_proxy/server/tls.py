@@ -1,6 +1,6 @@
 """TLS of listeners and towards other proxies: 1.3 only, ALPN h2, reloaded when the files change.
 
-A new set of files is validated as a whole before it replaces the old one; a bad set keeps the old one in force.
+A new set of files is validated as a whole before it replaces the old one; a bad set keeps the old one active.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ class TlsError(ValueError):
 
 
 class Reloaded(ABC):
-    """The context in force, and its reload. Connections that are there keep the one that they were made with."""
+    """The active context, and its reload. Connections that are there keep the one that they were made with."""
 
     def __init__(self, *paths: Path | None) -> None:
         self._paths = [path for path in paths if path is not None]
@@ -35,7 +35,7 @@ class Reloaded(ABC):
         self.current = self._load()
 
     def reload_if_changed(self) -> bool:
-        """Load the files again when one of them changed. True when a new set is in force; TlsError keeps the old."""
+        """Load the files again when one of them changed. True when a new set is active; TlsError keeps the old."""
         fingerprint = self._fingerprint()
         if fingerprint == self._seen:
             return False

@@ -11,14 +11,14 @@ The slack is half the baseline, and no less than 5 ms: some queue must stand or 
 slow call says nothing; delay rather than errors, because errors come when it is too late. A limit that is not in use is
 left alone.
 
-What speaks against a backend is timed by the seconds in which this process stood ready, and the baseline, which speaks
+What speaks against a backend is timed by the seconds of the stall-compensated clock, and the baseline, which speaks
 for it, by the wall's: a call answered while nothing ran here must not pass for a fast one.
 
 It begins small, as TCP does, and doubles until calls become slower, by windows of 20 ms: what is first measured is then
 near the truth even when the process starts into an overload, and honest callers wait no longer than for a burst.
 
 The baseline must be able to rise, or a backend that became slower for good would be throttled for ever: after 1 s, 2 s,
-4 s and at last every 30 s one window runs at half the limit, where there is no queue of ours, and measures it anew. And
+4 s and at last every 30 s one window runs at half the limit, where the proxy causes no queue, and measures it. And
 where half the limit did not make calls faster, the time is the backend's own, and is taken as the baseline at once.
 """
 
@@ -34,7 +34,7 @@ SLACK_S = 0.005
 
 
 class AdaptiveLimit:
-    """`opened` is when it begins: seconds in which this process stood ready, as all times but `at_most`. Windows are
+    """`opened` is when it begins: seconds of the stall-compensated clock, as all times but `at_most`. Windows are
     kept by `ConcurrencyCore`: they last `window_s`, and end before with 1,000 calls, and not before there are 10."""
 
     def __init__(self, options: ConcurrencyOptions, opened: float) -> None:

@@ -1,12 +1,12 @@
-"""Calls that wait for their permit: a queue that absorbs bursts and never stands.
+"""Calls that wait for a permit: a queue that absorbs bursts and never stands.
 
-After CoDel and Facebook's adaptive LIFO: calls are served in order and may wait 100 ms, which covers a burst. When some
-have been waiting for 100 ms without a break, more arrive than the backend takes, and waiting makes all of them late.
-Until none has waited for 100 ms, the newest is then served first, and nobody waits longer than `patience`: few are
-late, and those who lose hear of it at once.
+After CoDel and Facebook's adaptive LIFO: calls are served in order and may wait 100 ms, which covers a burst. When the
+queue has not been empty for 100 ms, more calls arrive than the backend takes, and waiting makes all of them late. From
+then until the queue is empty the newest call is served first, and none waits longer than `patience`: few calls are
+late, and those that are shed learn it at once.
 
-While it is not known yet how many calls the backend takes at once, a queue says nothing of the backend: whoever stands
-in it is served in order, and waits up to a second for the limit to grow.
+While the limit is not settled yet, a queue says nothing about the backend: calls are served in order and wait up to a
+second for the limit to grow.
 """
 
 from __future__ import annotations

@@ -27,7 +27,7 @@ RETRY_SHED_S = 1.0
 
 class Resilience:
     """`where` names namespace, backend and slot. `clock` is monotonic seconds, of which `running` knows those in which
-    this process stood ready; `jitter(low, high)` draws a number between."""
+    this process ran; `jitter(low, high)` draws a number between."""
 
     def __init__(self, where: Mapping[str, str], health: Callable[[], HealthReport], options: SlotOptions,
                  clock: Callable[[], float], running: StallCompensatedClock,

@@ -1,12 +1,12 @@
-"""Time in which this process stood ready.
+"""Monotonic time minus the time this process was descheduled or busy, so that latency samples blame only the backend.
 
-On a busy machine a process may not run for a while, and a busy process does other things before it looks at a reply.
-Then every call of a backend was slow and every wait long, by no fault of the backend; whoever judges it by the clock on
-the wall sheds calls that it would have taken, and shedding is more work. So what bears on backends is timed by a clock
-that stands still while nothing runs, which a timer tells by firing late, and while the thread of the loop works.
+On a busy machine a process may not run for a while, and a busy process does other things before it reads a reply. Every
+call then looks slow although the backend is not. Judging the backend by wall time would shed calls that it could take,
+and shedding is more work. So all that judges backends uses a clock that stands still while the process does not run,
+which a late timer shows, and while the loop's thread works.
 
-It knows a stall up to one tick, and may count as ours some time in which the backend was slow: a `Moment` has both
-times, and who uses it decides which error does no harm.
+The clock misses stalls shorter than one tick, and may count slowness of the backend as a stall. A `Moment` has both
+times; its user chooses the one whose error does no harm.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ class Moment(NamedTuple):
 
 class StallCompensatedClock(StallClockCore):
     """One for all who live on an event loop. It watches, by one timer, while a call is timed or somebody asked to be
-    told of ticks.
+    get ticks.
 
     `clock` is monotonic seconds; the loop's thread is known to work only by the usual one.
     """

@@ -68,7 +68,7 @@ def metrics(slots: Iterable[Slot[Any]]) -> Iterator[Metric]:
                 lambda it: it.limiter.limit.current if it.limiter else 0)
     yield gauge("prism_concurrency_in_use", "Calls at the backend now.",
                 lambda it: it.limiter.in_flight if it.limiter else 0)
-    yield gauge("prism_concurrency_queued", "Calls that wait for their permit.",
+    yield gauge("prism_concurrency_queued", "Calls that wait for a permit.",
                 lambda it: it.limiter.queued if it.limiter else 0)
     yield gauge("prism_reconnect_waiting", "Calls waiting for a lost connection.", lambda it: it.reconnection.waiting)
 

@@ -28,7 +28,7 @@ def derived(figures: Iterable[MethodFigures]) -> Iterator[Metric]:
             known, spent = times.get(backend, ([0] * len(counts), 0.0))
             times[backend] = [low + high for low, high in zip(known, counts, strict=True)], spent + seconds
     yield _counter("prism_namespace_requests_total", "Calls by namespace.", calls)
-    yield _counter("prism_errors_total", "Calls that did not end OK, by what callers are told of the error.", errors)
+    yield _counter("prism_errors_total", "Calls that did not end OK, by the reason that callers get.", errors)
     yield _counter("prism_errors_by_severity", "Calls that did not end OK, by how bad that is.", severities)
     yield Metric("backend_driver_request_duration_seconds", "histogram", "Calls routed to a driver.", [
         Distribution((("name", name),), counts, seconds) for name, (counts, seconds) in times.items()])

@@ -1,4 +1,4 @@
-"""Spans and metrics that were made and not delivered: counted, and told of once a minute at most.
+"""Spans and metrics that were made and not delivered: counted, and logged at most once a minute.
 
 The exporters of OpenTelemetry log every attempt that failed; while a collector is away that would be all there is in
 the log, so the last of it becomes a field of our one line.

@@ -1,7 +1,7 @@
 """Where log lines go: a file descriptor that is written without ever waiting for who reads it.
 
 A line is written where it is logged, so that it is out before anything else can happen to the process. What the reader
-does not take waits in a bounded queue, which a thread writes later; what does not fit is dropped, counted, and told of
+does not take waits in a bounded queue, which a thread writes later; what does not fit is dropped, counted, and reported
 in a line of its own. This module must not log.
 """
 

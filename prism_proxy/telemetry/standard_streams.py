@@ -1,4 +1,4 @@
-"""Descriptors 0, 1 and 2 of a process, when whoever started it gave it none.
+"""Descriptors 0, 1 and 2 of a process, when its parent gave it none.
 
 The next file or socket that such a process opens would get one of these numbers, and a library that writes a message to
 standard error would write into it. This must run before anything else opens a descriptor.

@@ -10,7 +10,7 @@ from prism_proxy.workers.worker_process import WorkerProcess
 
 
 class Broadcast:
-    """`answered` and `gone` must be told of what workers say, and of their ends."""
+    """`answered` and `gone` must be called for each answer and each end of a worker."""
 
     def __init__(self) -> None:
         self._asked: dict[tuple[int, int], asyncio.Future[str | None]] = {}

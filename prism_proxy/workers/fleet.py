@@ -56,7 +56,7 @@ COLLECT_EVERY_SECONDS = 5.0  # so that little is lost of what a worker counted b
 
 
 class _HalfwayError(ValueError):
-    """A change is in force in some workers and could not be put in force in another."""
+    """A change is active in some workers and could not be activated in another."""
 
 
 class WorkerSlot:
@@ -244,7 +244,7 @@ class Fleet:
         self._tell(SetOverrides(unlisted, paused))
 
     def end_calls(self, namespaces: Collection[str]) -> None:
-        """Calls fail that are still in progress of namespaces that are out of force."""
+        """Fail the calls that are still in progress on inactive routes of these namespaces."""
         self._tell(EndCalls(frozenset(namespaces)))
 
     async def ask(self, worker: int, request: ControlCall, limit_s: float) -> ControlReply:

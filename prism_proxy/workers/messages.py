@@ -5,7 +5,7 @@
        | <------------------------------ Ready -- |   or Failed
        | -- Prepare(n) -------------------------> |   namespaces to serve: open what is new
        | <--------------------------- Answer(n) - |
-       | -- Commit(n) --------------------------> |   or Discard: all workers put it in force, or none
+       | -- Commit(n) --------------------------> |   or Discard: all workers activate it, or none
        | <--------------------------- Answer(n) - |
        | -- Collect(n) -------------------------> |
        | <-------------------------- MetricsSnapshot(n) - |
@@ -64,7 +64,7 @@ class Prepare:
 
 @dataclass(frozen=True, slots=True)
 class Commit:
-    """Put in force what was prepared last."""
+    """Activate what was prepared last."""
 
     number: int
 

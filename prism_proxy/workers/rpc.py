@@ -14,7 +14,7 @@ class WorkerGoneError(RuntimeError):
 
 
 class Rpc:
-    """`replied` and `gone` must be told of what workers say, and of their ends."""
+    """`replied` and `gone` must be called for each answer and each end of a worker."""
 
     def __init__(self) -> None:
         self._open: dict[tuple[int, int], asyncio.Future[ControlReply]] = {}

@@ -190,7 +190,7 @@ class Worker:
         self._channel.send(Answer(number, problem))
 
     async def _commit(self, change: Prepared) -> str | None:
-        """What kept the change from being put in force, if anything."""
+        """What kept the change from being activated, if anything."""
         try:
             await change.commit()
         except PrismError as error:

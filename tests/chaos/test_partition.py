@@ -1,6 +1,6 @@
 """Networks that fall apart between an admin and its proxies, while callers on every machine keep account.
 
-Nobody is told of a cut: what is sent is lost. Shared state is in a Redis that every machine reaches all the same.
+No process learns of a cut: what is sent is lost. Shared state is in a Redis that every machine reaches all the same.
 """
 
 from __future__ import annotations

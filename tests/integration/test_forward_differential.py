@@ -16,7 +16,7 @@ from tests.support.scripted import Scripted, generate, on_the_wire, perform
 
 # Response metadata that may differ, and why. Nothing else may.
 PERMITTED = {
-    "x-request-id": "made up anew for each failure of a call that was sent without one",
+    "x-request-id": "made up for each failure of a call that was sent without one",
     "grpc-status-details-bin": "holds that id, and the time",
 }
 

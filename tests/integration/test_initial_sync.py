@@ -24,7 +24,7 @@ QUICK = ("--admin-heartbeat-s", "0.2", "--admin-reconnect-s", "0.3")
 
 
 class SlowAdmin(control_plane_pb2_grpc.ControlPlaneServicer):
-    """Gives every partition to whoever registers, and says that more namespaces follow."""
+    """Gives every partition to each proxy that registers, and says that more namespaces follow."""
 
     async def RegisterProxy(self, request: pb.ProxyRegistration, context: Any) -> pb.ProxyRegistrationAck:  # noqa: N802
         return pb.ProxyRegistrationAck(

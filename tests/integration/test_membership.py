@@ -199,7 +199,7 @@ async def test_what_a_proxy_could_not_serve_when_it_registered_is_unavailable_an
             with pytest.raises(grpc.aio.AioRpcError) as error:
                 await store.Get(kv.GetRequest(key="a"), metadata=in_namespace("orders"))
             assert error.value.code() is grpc.StatusCode.UNAVAILABLE
-            assert "could not be put in force" in error.value.details()
+            assert "could not be activated" in error.value.details()
         found = None
         async with asyncio.timeout(10):
             while found is None:

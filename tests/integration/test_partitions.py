@@ -36,7 +36,7 @@ async def bind(found: Cluster, urn: str, config: pb.NamespaceConfig) -> None:
 
 
 async def served(found: Cluster) -> dict[str, int]:
-    """How many namespaces each proxy has in force."""
+    """How many namespaces each proxy serves."""
     return {f"proxy-{number:02}": (await found.status(number))["namespaces"] for number in sorted(found.proxies)}
 
 

@@ -1,4 +1,4 @@
-"""Calls of a namespace that is paused wait, and are served by whoever has it afterwards: none fails, none is lost."""
+"""Calls of a namespace that is paused wait, and are served by its next owner: none fails, none is lost."""
 
 from __future__ import annotations
 

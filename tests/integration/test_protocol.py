@@ -141,7 +141,7 @@ async def test_an_older_version_changes_nothing_and_the_same_is_activated_once(t
         await store.Set(kv.SetRequest(key="a", value=b"1"), metadata=ORDERS)
         activations = await assigned(found)
         assert (await assign(1, "5")).success
-        assert (await assign(2, "9")).message == "in force already"
+        assert (await assign(2, "9")).message == "already active"
         assert await assigned(found) == activations
         refused = await assign(3, "-1")
         assert not refused.success
@@ -151,7 +151,7 @@ async def test_an_older_version_changes_nothing_and_the_same_is_activated_once(t
             await store.Set(kv.SetRequest(key=f"more {number}", value=b"1"), metadata=ORDERS)
         with pytest.raises(grpc.aio.AioRpcError) as error:
             await store.Set(kv.SetRequest(key="one too many", value=b"1"), metadata=ORDERS)
-        assert error.value.code() is grpc.StatusCode.RESOURCE_EXHAUSTED, "version 2, of 9 keys, is in force"
+        assert error.value.code() is grpc.StatusCode.RESOURCE_EXHAUSTED, "version 2, of 9 keys, is active"
 
 
 def limited(most: str) -> pb.NamespaceConfig:
@@ -159,7 +159,7 @@ def limited(most: str) -> pb.NamespaceConfig:
 
 
 async def assigned(found: Cluster) -> str:
-    """How often the first proxy put a namespace in force that was pushed."""
+    """How often the first proxy activated a pushed namespace."""
     _, text = await found.proxies[1].get("/metrics")
     return next(line for line in text.splitlines() if line.startswith('prism_admin_events_total{event="assigned"}'))
 

@@ -143,7 +143,7 @@ async def test_sighup_adds_changes_and_removes_namespaces(configured: Configured
 
 async def test_a_bad_file_changes_nothing_and_is_shown_everywhere(configured: Configured) -> None:
     configured.file.write_text("namespaces:\n  a: {backend: x}\n  b: {backends: {store: {driver: memstor}}}\n")
-    line = await configured.reload("configuration refused, the old one stays in force")
+    line = await configured.reload("configuration refused, the old one stays active")
     assert [problem.split(" ")[0] for problem in line["problems"]] == [
         f"{configured.file}:2:6:", f"{configured.file}:2:7:", f"{configured.file}:3:34:"]
     status, body = await configured.process.get("/ready")
@@ -155,7 +155,7 @@ async def test_a_bad_file_changes_nothing_and_is_shown_everywhere(configured: Co
     with sqlite3.connect(alien) as connection:
         connection.execute("CREATE TABLE other (x)")
     configured.write(a="memstore", b={"path": str(alien)})
-    line = await configured.reload("configuration refused, the old one stays in force")
+    line = await configured.reload("configuration refused, the old one stays active")
     assert "STORE_FORMAT" in line["problems"][0]
     async with grpc.aio.insecure_channel(configured.process.address) as channel:
         await stub(channel).Set(pb.SetRequest(key="k", value=b"v"), metadata=of("b"))

@@ -365,5 +365,5 @@ async def test_a_reload_is_in_force_in_all_workers_or_in_none(tmp_path: Path) ->
             assert set((await process.ready())["namespaces"]) == {"two", "three", "four"}
         await process.kill(0)
         body = await process.until_serving(restarts=1)
-        assert set(body["namespaces"]) == {"two", "three", "four"}, "a new worker starts with what is in force"
+        assert set(body["namespaces"]) == {"two", "three", "four"}, "a new worker starts with what is active"
         assert await process.process.stop() == 0

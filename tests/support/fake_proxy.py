@@ -18,7 +18,7 @@ QUICK = Timing(heartbeat_s=0.2, reconnect_s=0.3)
 
 
 class FakeProxy(control_plane_pb2_grpc.ControlPlaneServicer):
-    """`serving` is what it has in force: version by namespace."""
+    """`serving` is what it serves: version by namespace."""
 
     def __init__(self, proxy_id: str, admin_port: int, *, timing: Timing = QUICK, token: str = "",
                  metadata: dict[str, str] | None = None, backends: Sequence[pb.BackendDeclaration] = (),

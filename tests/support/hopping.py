@@ -55,7 +55,7 @@ class Node:
                     options=self._options, peer_token=proof_of(self._token))
 
     def route(self) -> None:
-        """Let the server follow `serves` and the map in force."""
+        """Let the server follow `serves` and the active map."""
         self._swaps += 1
         routes = [NativeRoute(None, name, None, owner=self.name) for name in self.serves]
         self.server.set_routes(RouteTable(self._swaps, routes, "default", self.ownership.routes))

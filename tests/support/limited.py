@@ -38,7 +38,7 @@ class LimitedKeyValue:
         self.port = 0
 
     def configure(self, limits: LoadLimits) -> Snapshot:
-        """Put a configuration in force, as a reload does."""
+        """Activate a configuration, as a reload does."""
         before, memory = self.namespaces.current, MemstoreConfig()
         configs = [NamespaceConfig.of_store("native", "memstore", memory, limits=limits),
                    NamespaceConfig.of_store("servicer", "memstore", memory, limits=limits,

@@ -42,7 +42,7 @@ class RedisStandIn:
         return len(self._held)
 
     def release(self, reply: bytes | None = None) -> None:
-        """Answer all that is held, with these bytes, or as ever; or end its connections, with b""."""
+        """Answer all that is held, with these bytes, or the usual ones; or end its connections, with b""."""
         held, self._held, self.holding = self._held, [], False
         for transport, command in held:
             if reply == b"":

@@ -1,4 +1,4 @@
-"""Reading the file again: in force whole or not at all, and nothing ends the readiness to try again."""
+"""Reading the file again: active whole or not at all, and nothing ends the readiness to try again."""
 
 from __future__ import annotations
 

@@ -386,7 +386,7 @@ async def test_a_write_that_finds_no_room_leaves_its_batch_alone(path: Path) -> 
 
 @contextlib.contextmanager
 def failing_writes(limit: int) -> Iterator[None]:
-    """Every write beyond `limit` bytes of a file fails, whoever writes."""
+    """Every write beyond `limit` bytes of a file fails, by any writer."""
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (limit, before[1]))
     try:

@@ -140,7 +140,7 @@ class Cluster(Commands):
                 await self._follow(shared, command, command.result)
 
     async def _follow(self, shared: SharedCluster, command: PipelineCommand, refusal: Exception | None) -> None:
-        """Get the result of whichever node has the slot, after a node's refusal. It was executed once, or never."""
+        """Get the result from the node that has the slot, after a node's refusal. It was executed once, or never."""
         for _ in range(REDIRECTIONS):
             asking: list[PipelineCommand] = []
             if isinstance(refusal, exceptions.MovedError):

@@ -168,7 +168,7 @@ class RedisConfig:
 
     @property
     def server(self) -> str:
-        """The server, as operators are told of it."""
+        """The server, as operators see it."""
         if self.mode == "standalone":
             return self.address.path or f"{self.address.host}:{self.address.port}"
         nodes = ",".join(self.nodes)

@@ -22,7 +22,7 @@ ShareableT = TypeVar("ShareableT", bound=Shareable)
 
 
 class SharedPool(Generic[ShareableT]):
-    """`make` makes what is shared, anew for each time that the first of its users comes. `number` names the pool."""
+    """`make` makes what is shared, each time a first user joins. `number` names the pool."""
 
     def __init__(self, number: int, make: Callable[[], ShareableT]) -> None:
         self.number = number

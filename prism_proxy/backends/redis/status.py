@@ -1,4 +1,4 @@
-"""What operators are told of a Redis: its health, and what becomes of acknowledged writes when it dies."""
+"""What operators see of a Redis: its health, and what becomes of acknowledged writes when it dies."""
 
 from __future__ import annotations
 

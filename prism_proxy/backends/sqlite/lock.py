@@ -36,7 +36,7 @@ class FileLock:
 
     @property
     def descriptor(self) -> int:
-        """Of the database file, for looking at it; whoever closes it breaks SQLite's locks."""
+        """Of the database file, for looking at it; closing it breaks SQLite's locks."""
         assert self._descriptor is not None
         return self._descriptor
 

@@ -173,7 +173,7 @@ def _rows(connection: sqlite3.Connection, span: Span, later: int, limit: int, mo
 
 def _page(connection: sqlite3.Connection, span: Span, now_ms: int) -> tuple[list[Record], bytes | None]:
     """The first records of a span, and the last key of them, or that of the span where these were all. A damaged record
-    is told of rather than moved."""
+    is reported rather than moved."""
     rows = _rows(connection, span, now_ms, PAGE_RECORDS, ", version, sum")
     records: list[Record] = []
     size = 0
@@ -218,7 +218,7 @@ def _put(session: Session, records: Sequence[Record]) -> None:
 def _put_noted(session: Session, records: Sequence[Record]) -> None:
     """As `_put`, and by that these keys have not changed."""
     _put(session, records)
-    if _is_watched(session.connection):  # else what changed is lost, which whoever asks for it is told
+    if _is_watched(session.connection):  # else what changed is lost, and callers that ask for it get an error
         _forget_keys(session.connection, records)
 
 

@@ -26,7 +26,7 @@ class Outage:
         self.reason = reason
         if self._began is None:
             self._began = time.monotonic()
-            if self._served:  # whoever opens a file tells of it himself, with the namespace
+            if self._served:  # the code that opens a file reports it itself, with the namespace
                 _LOG.error("a store's file was lost", path=str(self._path()), reason=reason.message)
 
     def end(self) -> None:

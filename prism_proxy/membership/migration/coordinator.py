@@ -35,7 +35,7 @@ METHODS = frozenset({"Send", "Finish", "Abandon", "Open"})  # of prism.Transfer,
 
 
 class Host(Protocol):
-    """The member of the cluster, who puts namespaces in force; it raises ValueError with the reason when it cannot."""
+    """The member of the cluster, who activates namespaces; it raises ValueError with the reason when it cannot."""
 
     def has(self, name: str) -> bool: ...
 
@@ -269,7 +269,7 @@ class MigrationCoordinator:
                          for name in move.names)
 
     async def dropped(self, names: Iterable[str]) -> None:
-        """These are not served here any more: whoever has them gets the calls that waited."""
+        """These are not served here any more: their new owner gets the calls that waited."""
         gone = set(names)
         over = [move for move in self._departing.values() if gone.intersection(move.names)]
         if not over and not gone & self._arriving.keys():

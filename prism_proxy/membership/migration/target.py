@@ -1,4 +1,4 @@
-"""The target's end of a move: the store of one namespace, which is in force here and unlisted, takes the records in."""
+"""The target of a move: the store of one namespace, active here but unlisted, takes the records in."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from prism_proxy.namespaces.snapshot import Namespaces
 
 
 class MigrationTarget:
-    """One namespace. `begin` once its route is in force, unlisted."""
+    """One namespace. `begin` once its route is active, unlisted."""
 
     def __init__(self, move_id: str, name: str, routes: Namespaces) -> None:
         self.move_id = move_id

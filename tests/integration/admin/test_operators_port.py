@@ -59,7 +59,7 @@ async def test_figures_readiness_and_json_logs(tmp_path: Path) -> None:
     assert await admin.stop() == 0
     assert admin.stopped_s < STOP_GRACE_SECONDS  # proxies that watch the map are not waited for
     assert [json.loads(line)["event"] for line in admin.said.splitlines()][:1] == [f"serving on port {admin.port}"]
-    assert "a namespace is not in force yet" in admin.said
+    assert "a namespace is not active yet" in admin.said
     await proxy.stop()
 
 

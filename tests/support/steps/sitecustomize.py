@@ -1,7 +1,7 @@
 """Lets a test stop a process at a named step of a move. The product knows nothing of it.
 
 Python imports this module by itself at the start of a process whose PYTHONPATH has this folder. It wraps functions as
-their modules are imported: whoever comes to a step for which the folder STEPS_FOLDER has a file takes that file away,
+their modules are imported: a process at a step for which the folder STEPS_FOLDER has a file takes that file away,
 and waits there until the test removes what it left: a file that ends with its process id.
 """
 

@@ -158,7 +158,7 @@ async def test_a_registration_of_either_proxy_ends_the_move(world: World, proxy:
         world.placement.map = world.placement.stored = Map(5, owned_by("a"))
     await world.ended()
     assert {("abandon", "a:1"), ("abandon", "b:1")} <= set(world.proxy_client.said)
-    # The source's registration leaves the wish, which is then made anew; the target's takes it away.
+    # The source's registration leaves the wish, which is then made again; the target's takes it away.
     assert world.placement.stored.owner(PARTITION) == ("b" if proxy == "a" else "a")
 
 

@@ -3,8 +3,8 @@
 The real coordinator, membership, placement and hand-off of the admin meet the real `Assignments` of proxies; storage
 and network are dicts. After every step, and at every switch of the map, the promises are checked:
 
-- a partition of shared namespaces is given only to a proxy that has all of them in force
-- a namespace of local data is in force on one proxy at most, and moves only when an operator abandons its data
+- a partition of shared namespaces is given only to a proxy that has all of them active
+- a namespace of local data is active on one proxy at most, and moves only when an operator abandons its data
 - revisions only grow; who was declared dead serves nothing it lost once it has registered again
 """
 
@@ -304,7 +304,7 @@ class World:
             if name.startswith("memstore") and namespace.partition not in self.abandoned:
                 holders = [member.name for member in self.members.values()
                            if member.running and name in member.assigned]
-                assert len(holders) <= 1, f"{name} is in force on {holders}"
+                assert len(holders) <= 1, f"{name} is active on {holders}"
 
 
 @pytest.mark.timeout(3600 if HISTORIES > 1000 else 60)
@@ -327,10 +327,10 @@ async def test_no_history_breaks_a_promise(first: int) -> None:
 
 
 def settled(world: World) -> None:
-    """With everybody there and some time gone by, each namespace is in force where the map says."""
+    """With everybody there and some time gone by, each namespace is active where the map says."""
     for name, namespace in world.store.bound.items():
         owner = world.store.owners[namespace.partition]
-        assert name in world.members[owner].assigned or name in world.unborn, f"{name} is not in force on {owner}"
+        assert name in world.members[owner].assigned or name in world.unborn, f"{name} is not active on {owner}"
         if namespace.partition not in world.abandoned:
             holders = {member.name for member in world.members.values() if (found := member.assigned.get(name))
                        and found.revision <= member.map}  # else a hand-over that has not come to its map
