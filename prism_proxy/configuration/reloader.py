@@ -8,16 +8,20 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 import signal
-from collections.abc import Awaitable, Callable, Iterable, Iterator
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
 from typing import Any
 
+from prism_proxy import standard
 from prism_proxy.configuration.loader import Configuration, ConfigurationSource
 from prism_proxy.configuration.problems import ConfigurationError
+from prism_proxy.contracts.driver import VOLATILE
+from prism_proxy.namespaces.model import NamespaceConfig
 from prism_proxy.process_config import ProxyConfig
 from prism_proxy.settings import setting_of
 from prism_proxy.telemetry import log
 from prism_proxy.telemetry.metrics import Metric, counters, gauges
 
+NAMES_LOGGED = 50
 Apply = Callable[[Configuration], Awaitable[None]]
 
 
@@ -35,6 +39,7 @@ class Reloader:
         self._problems: tuple[str, ...] = ()
         self._started = current.proxy
         self._later: list[str] = []
+        self._namespaces = {one.name: one for one in current.namespaces}
         self.revision = 1
 
     def on_signal(self) -> None:
@@ -75,9 +80,22 @@ class Reloader:
         self._problems = ()
         self._later = restart_needed(self._started, found.proxy)
         self._log.info("configuration reloaded", file=str(self._source.file), revision=self.revision,
-                       namespaces=len(found.namespaces))
+                       namespaces=len(found.namespaces), **self._changes(found.namespaces))
         if self._later:
             self._log.warning("these settings changed, and take effect at the next start only", settings=self._later)
+
+    def _changes(self, found: Sequence[NamespaceConfig]) -> dict[str, Any]:
+        """What differs from the configuration before, for the log. Of what was removed, data in memory are gone."""
+        before, self._namespaces = self._namespaces, {one.name: one for one in found}
+        after = self._namespaces
+        removed = [name for name in before if name not in after]
+        told = {"added": [name for name in after if name not in before],
+                "changed": [name for name in after if name in before and before[name] != after[name]],
+                "removed": removed, "data_lost": [name for name in removed if _volatile(before[name])]}
+        changes = {
+            what: [*names[:NAMES_LOGGED], *([f"and {len(names) - NAMES_LOGGED} more"] * (len(names) > NAMES_LOGGED))]
+            for what, names in told.items() if names}
+        return changes or {"changed": []}
 
     def status(self) -> dict[str, Any]:
         """For `/ready`."""
@@ -103,6 +121,12 @@ class Reloader:
         self._log.error("configuration refused, the old one stays active", file=str(self._source.file),
                         problems=problems)
         return False
+
+
+def _volatile(namespace: NamespaceConfig) -> bool:
+    """Whether some data of it are kept by its driver alone, in memory."""
+    return any(standard.declaration(slot.driver, slot.config).durability == VOLATILE
+               for slot in namespace.slots.values())
 
 
 def restart_needed(before: ProxyConfig, after: ProxyConfig) -> list[str]:

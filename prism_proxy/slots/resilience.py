@@ -13,13 +13,15 @@ from collections.abc import Callable, Mapping
 from prism_proxy.contracts.driver import HealthReport
 from prism_proxy.errors import PrismError, StatusCode
 from prism_proxy.slots.budget import RetryBudget
-from prism_proxy.slots.circuit import Circuit
+from prism_proxy.slots.circuit import Circuit, State
 from prism_proxy.slots.concurrency_limiter import ConcurrencyLimiter
 from prism_proxy.slots.operation import Caller, Operation
 from prism_proxy.slots.options import SlotOptions
 from prism_proxy.slots.outcome import NOT_EXECUTED, backend_failed, repeatable, transient, with_context
 from prism_proxy.slots.reconnection import Reconnection
 from prism_proxy.slots.stall_clock import Moment, StallCompensatedClock
+from prism_proxy.telemetry import log
+from prism_proxy.telemetry.outage import Outage
 
 RETRY_SOON_S = 0.1
 RETRY_SHED_S = 1.0
@@ -37,6 +39,7 @@ class Resilience:
         self._retries = options.retries
         self._jitter = jitter
         self.now = running.now
+        self._outage = Outage(log.get("prism.slots"), "circuit opened", "circuit closed", clock, **where)
         self.circuit = Circuit(options.circuit, clock, self._circuit_changed)
         self.reconnection = Reconnection(health, self.circuit, options.reconnect, clock)
         self.limiter = (ConcurrencyLimiter(options.concurrency, running, self._refusal)
@@ -111,8 +114,12 @@ class Resilience:
         if self.limiter is not None:
             self.limiter.leave(began)
 
-    def _circuit_changed(self, state: object) -> None:
-        self.reconnection.circuit_changed(self.circuit.state)
+    def _circuit_changed(self, state: State) -> None:
+        self.reconnection.circuit_changed(state)
+        if state is State.OPEN:
+            self._outage.begin(reason=self.circuit.last_failure, failures=self.circuit.max_failures)
+        elif state is State.CLOSED:
+            self._outage.end()
 
     def _circuit_open(self) -> PrismError:
         after = max(RETRY_SOON_S, self.circuit.retry_after())

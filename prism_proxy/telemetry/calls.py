@@ -74,7 +74,8 @@ class CallReports:
         fields: dict[str, Any] = {
             "request_id": next((value for name, value in call.metadata if name == "x-request-id"), made_up),
             "namespace": call.namespace, "operation": f"{call.service}/{call.operation}", "backend": call.backend,
-            "status": _NAMES[call.code], **({"reason": reason} if reason else {}), "latency_ms": round(call.elapsed_ns / 1e6, 3),
+            "status": _NAMES[call.code], **({"reason": reason} if reason else {}),
+            "latency_ms": round(call.elapsed_ns / 1e6, 3),
             **trace.log_fields(call.trace, call.metadata)}
         if self._suppressed:
             fields["suppressed"], self._suppressed = self._suppressed, 0

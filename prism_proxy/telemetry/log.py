@@ -118,7 +118,7 @@ class TextFormatter(logging.Formatter):
     """The same for people."""
 
     def format(self, record: logging.LogRecord) -> str:
-        fields = " ".join(f"{key}={_printable(value)}" for key, value in getattr(record, _FIELDS, {}).items())
+        fields = " ".join(f"{key}={_value(value)}" for key, value in getattr(record, _FIELDS, {}).items())
         line = f"{time.strftime('%H:%M:%S', time.localtime(record.created))} {record.levelname:<7} "
         line += _printable(record.getMessage())
         if fields:
@@ -126,6 +126,14 @@ class TextFormatter(logging.Formatter):
         if record.exc_info:
             line += "\n" + self.formatException(record.exc_info)
         return line
+
+
+def _value(value: object) -> str:
+    """A field's value: quoted where it would not end with the next space, or might pass for another field."""
+    text = str(value)
+    if not text or not text.isprintable() or any(sign in text for sign in ' ="'):
+        return json.dumps(text, ensure_ascii=not text.isprintable())
+    return text
 
 
 def _printable(value: object) -> str:

@@ -98,6 +98,7 @@ async def test_buf2_a_long_outage_is_refused_at_once_and_its_end_is_noticed_at_o
         async with grpc.aio.insecure_channel(process.address) as channel:
             stub = rpc.KeyValueBasicInterfaceStub(channel)
             await stub.Set(pb.SetRequest(key="k", value=b"v"), timeout=20)
+            killed = time.monotonic()
             await server.kill()
             seen = set()
             for _ in range(20):
@@ -113,6 +114,7 @@ async def test_buf2_a_long_outage_is_refused_at_once_and_its_end_is_noticed_at_o
                     await stub.Get(pb.GetRequest(key="k"), timeout=20)
             assert time.monotonic() - began < 2
             assert await circuit(process) == (200, "open"), "readiness is not a matter of the backend"
+            gone = time.monotonic() - killed
             await server.start()
             began = time.monotonic()
             async with asyncio.timeout(15):
@@ -125,6 +127,16 @@ async def test_buf2_a_long_outage_is_refused_at_once_and_its_end_is_noticed_at_o
             assert time.monotonic() - began < 10, "the circuit sat out its 30 s"
         assert await circuit(process) == (200, "closed")
         assert await counter(process, "prism_circuit_opened_total") >= 1
+        await process.stop()
+    lines = [line for line in process.lines if line["logger"] in ("prism.redis", "prism.slots")]
+    assert [line["event"] for line in lines if line["logger"] == "prism.redis"] == [
+        "no connection to Redis", "Redis is back"]
+    assert [line["event"] for line in lines if line["logger"] == "prism.slots"] == ["circuit opened", "circuit closed"]
+    for line in lines:
+        if line["event"] in ("Redis is back", "circuit closed"):
+            assert gone * 0.5 < line["seconds"] < time.monotonic() - killed
+    (opened,) = [line for line in lines if line["event"] == "circuit opened"]
+    assert (opened["namespace"], opened["backend"], opened["reason"]) == ("default", "redis", "BACKEND_UNAVAILABLE")
 
 
 async def test_connections_count_as_active_while_commands_wait_for_their_replies(tmp_path: Path) -> None:

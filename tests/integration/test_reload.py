@@ -124,7 +124,9 @@ async def test_sighup_adds_changes_and_removes_namespaces(configured: Configured
         for namespace in "ab":
             await keyvalue.Set(pb.SetRequest(key="k", value=namespace.encode()), metadata=of(namespace))
         configured.write(a="memstore", b={"path": path, "durability": "checkpointed"}, c="memstore")
-        assert (await configured.reload())["revision"] == 2
+        line = await configured.reload()
+        assert (line["revision"], line["added"], line["changed"]) == (2, ["c"], ["b"])
+        assert not {"removed", "data_lost"} & line.keys()
         for namespace, value in (("a", b"a"), ("b", b"b"), ("c", b"")):
             assert (await keyvalue.Get(pb.GetRequest(key="k"), metadata=of(namespace))).value == value
         body = await configured.ready()
@@ -134,7 +136,8 @@ async def test_sighup_adds_changes_and_removes_namespaces(configured: Configured
             "file": str(configured.file), "revision": 2, "reloads": {"ok": 1, "failed": 0}, "problems": [],
             "restart_needed": []}
         configured.write(renamed={"path": path}, a="memstore")
-        await configured.reload()
+        line = await configured.reload()
+        assert (line["added"], line["removed"], line["data_lost"]) == (["renamed"], ["b", "c"], ["c"])
         assert (await keyvalue.Get(pb.GetRequest(key="k"), metadata=of("renamed"))).value == b"b"
         with pytest.raises(grpc.aio.AioRpcError) as caught:
             await keyvalue.Get(pb.GetRequest(key="k"), metadata=of("b"))

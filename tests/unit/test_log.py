@@ -79,3 +79,10 @@ def test_auto_is_json_where_nobody_watches(logged) -> None:
     buffer = logged(form="auto")
     log.get("prism.x").info("x")
     assert json.loads(buffer.getvalue())["event"] == "x"
+
+
+def test_a_field_of_text_ends_where_its_value_ends(logged) -> None:
+    buffer = logged(form="text")
+    log.get("prism.x").info("refused", reason="it is full", path="a=b", plain="x-1", empty="", said='"', name="größe é")
+    assert buffer.getvalue().endswith(
+        'refused  reason="it is full" path="a=b" plain=x-1 empty="" said="\\"" name="größe é"\n')

@@ -19,6 +19,7 @@ from redis.backoff import NoBackoff
 
 from prism_proxy.backends.redis.config import RedisConfig
 from prism_proxy.telemetry import log
+from prism_proxy.telemetry.outage import Outage
 
 LOOK_S, LOOK_DOWN_S = 5.0, 0.5  # between two looks whether every primary is of use
 # connections to a node, as a multiple of the setting: 1 + 1/2 + ... + 1/1000, for namespaces that want their equal part
@@ -36,7 +37,7 @@ class SharedCluster:
     def __init__(self, config: RedisConfig) -> None:
         self._config = config
         self._task: asyncio.Task[None] | None = None
-        self._log = log.get("prism.redis")
+        self._outage = Outage(log.get("prism.redis"), "no connection to the Redis cluster", "the Redis cluster is back")
         self._client: Any = None
         self._stale = asyncio.Event()
         self._closed = False
@@ -108,6 +109,7 @@ class SharedCluster:
                 self._failed(str(error) or type(error).__name__)
             else:
                 self.failure = None
+                self._outage.end()
             self.looked.set()
             await self._pause(random.uniform(0.8, 1.2) * (LOOK_DOWN_S if self.down or self.failure else LOOK_S))
 
@@ -119,8 +121,7 @@ class SharedCluster:
                 await self._stale.wait()
 
     def _failed(self, reason: str) -> None:
-        if self.failure is None or not self.looked.is_set():
-            self._log.warning("no connection to the Redis cluster", reason=reason)
+        self._outage.begin(reason=reason)
         self.failure = reason
 
     async def _look(self, stale: bool) -> None:

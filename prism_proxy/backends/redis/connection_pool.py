@@ -21,6 +21,7 @@ from prism_proxy._native.keyvalue_redis import PoolSlots
 from prism_proxy._native.resp import ConnectionLost, RespConnection, RespError
 from prism_proxy.backends.redis.handshake import Session, fence, shake_hands
 from prism_proxy.telemetry import log
+from prism_proxy.telemetry.outage import Outage
 
 FIRST_BACKOFF_SECONDS = 0.05
 MAX_BACKOFF_SECONDS = 5.0
@@ -85,6 +86,7 @@ class ConnectionPool:
         self._options = options
         self._resolve = resolve
         self._log = log.get("prism.redis")
+        self._outage = Outage(self._log, "no connection to Redis", "Redis is back")
         self.places = PoolSlots(options.connections)
         self._tasks: list[asyncio.Task[None]] = []
         self._returned = asyncio.Event()
@@ -140,6 +142,7 @@ class ConnectionPool:
             else:
                 failures = 0
                 self.places.connections[place] = connection
+                self._outage.end()
                 self._returned.set()
                 self._returned.clear()
                 while (other := await self._watch(place, connection, ends)) is not None:
@@ -159,8 +162,10 @@ class ConnectionPool:
     def _failed(self, place: int, reason: str, before: int) -> None:
         where = f"{self.endpoint}: " if self.endpoint is not None else ""
         self.failure = where + reason
-        if before == 0:
-            self._log.warning("no connection to Redis", place=place, reason=self.failure)
+        if self.ready == 0:
+            self._outage.begin(reason=self.failure)
+        elif before == 1:  # a single loss is mended at once
+            self._log.warning("fewer connections to Redis than configured", ready=self.ready, reason=self.failure)
 
     async def _connect(self, place: int) -> _Connected:
         """A connection that has been greeted, and what becomes of it. In the last place a reply may hold many of the
