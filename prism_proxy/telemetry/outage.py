@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from typing import Any
 
 from prism_proxy.telemetry.log import Log
 
@@ -13,14 +14,14 @@ class Outage:
     """`gone` and `back` are the events of the two lines; `fields` stand in both."""
 
     def __init__(self, log: Log, gone: str, back: str, clock: Callable[[], float] = time.monotonic,
-                 **fields: object) -> None:
+                 **fields: Any) -> None:
         self._log = log
         self._gone, self._back = gone, back
         self._clock = clock
         self._fields = fields
         self._since: float | None = None
 
-    def begin(self, **why: object) -> None:
+    def begin(self, **why: Any) -> None:
         """It is gone. Nothing, when that is known."""
         if self._since is None:
             self._since = self._clock()
