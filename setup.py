@@ -4,7 +4,8 @@ Everything else about the package is in pyproject.toml. Two steps run before set
 
 * `_native/` is mirrored to `prism_proxy/_native/`, because Cython resolves `cimport` by package path and the
   installed name is `prism_proxy._native`. The mirror is ignored by git; edit `_native/` only.
-* `proto/` is compiled to the top-level package `prism`, whose module names follow the file names of the contract.
+* `proto/` is compiled to the top-level package `prism`, whose module names follow the file names of the contract; the
+  thin interfaces in it become data in `prism.interfaces.catalogue`.
 """
 
 import os
@@ -88,9 +89,12 @@ def generate_stubs() -> None:
     stage = ROOT / "build" / "stubs"
     stage.mkdir(parents=True, exist_ok=True)
     outputs = [f"--{kind}_out={stage}" for kind in ("python", "pyi", "grpc_python")]
+    described = ROOT / "build" / "descriptors.bin"
+    outputs += [f"--descriptor_set_out={described}", "--include_imports", "--include_source_info"]
     includes = [f"-I{ROOT / 'proto'}", f"-I{Path(grpc_tools.__file__).parent / '_proto'}"]
     if protoc.main(["protoc", *includes, *outputs, *protos]) != 0:
         sys.exit("prism: the files of proto/ do not compile; see the message of protoc above")
+    (stage / "prism" / "interfaces" / "catalogue.py").write_text(catalogue(described))
     for source in stage.rglob("*.py*"):
         if source.suffix in SOURCE_SUFFIXES:
             copy_if_changed(source, ROOT / source.relative_to(stage))
@@ -98,6 +102,26 @@ def generate_stubs() -> None:
         while folder != ROOT:
             (folder / "__init__.py").touch()
             folder = folder.parent
+
+
+def catalogue(described: Path) -> str:
+    """The thin interfaces of a descriptor set as the source of a module of plain data."""
+    from google.protobuf import descriptor_pb2, descriptor_pool
+
+    sys.path.insert(0, str(ROOT))
+    from prism_proxy.interfaces.descriptors import interfaces_of
+
+    pool, found = descriptor_pool.DescriptorPool(), []
+    for file in descriptor_pb2.FileDescriptorSet.FromString(described.read_bytes()).file:
+        pool.Add(file)
+        comments = [place.leading_comments for place in file.source_code_info.location if list(place.path) == [2]]
+        doc = " ".join("".join(comments).split()).partition(". ")[0].rstrip(".") + "."
+        found += interfaces_of(pool.FindFileByName(file.name), doc)
+    rows = [(item.name, item.model, item.service, item.proto, item.doc, tuple(
+        (method.name, method.request, method.effect, method.request_streams, method.reply_streams)
+        for method in item.methods)) for item in sorted(found, key=lambda item: (item.model, item.name))]
+    lines = "".join(f"    {row!r},\n" for row in rows)
+    return f'"""Made by the build from proto/."""\n\nINTERFACES = (\n{lines})\n'
 
 
 def extensions() -> list[Extension]:

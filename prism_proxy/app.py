@@ -177,9 +177,9 @@ class App:
         owner = self._ownership.proxy_id if self._ownership is not None else None
         paused, unlisted = self.namespaces.paused, self.namespaces.unlisted
         self._internal.set_routes(current.table(owner=owner, paused=paused, unlisted=unlisted))
+        by_partition = self._ownership.routes if self._ownership is not None else None
         self._server.set_routes(current.table(
-            self._forward, reads(), owner, self._ownership.routes if self._ownership is not None else None, paused,
-            unlisted))
+            self._forward, reads(current.interfaces()), owner, by_partition, paused, unlisted))
 
     def set_overrides(self, unlisted: Collection[str], paused: Collection[str]) -> None:
         """While data move: these namespaces get no call, and calls of those wait."""

@@ -14,7 +14,7 @@ from prism_proxy.configuration.problems import Problems
 from prism_proxy.configuration.tree import Node, Origin, Scalar, Table
 from prism_proxy.contracts.driver import Declaration
 from prism_proxy.contracts.pattern import PatternDeclaration, SlotDeclaration
-from prism_proxy.interfaces.catalogue import catalogue
+from prism_proxy.interfaces.catalogue import interface
 from prism_proxy.namespaces.limits import LoadLimits
 from prism_proxy.namespaces.model import DEFAULT_PATTERN, NAME_RULE, NamespaceConfig, SlotConfig, usable_name
 from prism_proxy.slots.options import SlotOptions
@@ -31,7 +31,7 @@ def option_groups(pattern: str | None = None, *, third_party: bool = True) -> di
     namespace. Without a pattern those of all of them."""
     declared = [standard.pattern(name) for name in ([pattern] if pattern is not None else standard.patterns())]
     offered = frozenset[str]().union(*(found.interfaces or () for found in declared))
-    models = {interface.model for name, interface in catalogue().items() if name in offered}
+    models = {found.model for name in offered if (found := interface(name)) is not None}
     everything = any(found.interfaces is None for found in declared)
     names = standard.models() if third_party else list(standard.MODELS)
     groups = {name: standard.model(name).options for name in names if everything or name in models}

@@ -54,13 +54,15 @@ class PatternDeclaration:
 @dataclass(frozen=True, slots=True)
 class ModelDeclaration:
     """Made once, in the model's folder. `factory` is MODULE:CLASS of a `slots.composition.ModelFactory`, `options` the
-    settings class of the group with the model's name; `servicers` has MODULE:CLASS by interface."""
+    settings class of the group with the model's name; `servicers` has MODULE:CLASS by interface. `stubs` are the
+    modules with the messages of a third party's interfaces; those of our contract are known."""
 
     name: str
     doc: str
     factory: str
     options: type[Any]
     servicers: Mapping[str, str] = field(default_factory=dict)
+    stubs: tuple[str, ...] = ()
 
 
 def _listed(names: Collection[str], separator: str = ", ") -> str:

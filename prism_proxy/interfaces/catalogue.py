@@ -1,91 +1,77 @@
-"""The thin interfaces as data: name, data model, gRPC service, methods.
+"""The catalogue of the thin interfaces: those of our contract, and those of third parties' data models.
 
-A backend declares the names it implements, once, in its driver; presence means the capability works. Servicers, suites,
-registry files and errors take services and methods from here and nowhere else.
+A backend declares the names it implements, once, in its driver; presence means the capability works. Servicers,
+operations, suites, registry files and errors take services and methods from here and nowhere else. Ours are made from
+the `.proto` files by the build, so that a start imports no stubs.
 """
 
 from __future__ import annotations
 
 import functools
 from collections.abc import Mapping
-from dataclasses import dataclass
+from importlib import import_module
 
-_KEYVALUE = "prism.interfaces.keyvalue.KeyValue"
-
-
-@dataclass(frozen=True, slots=True)
-class Method:
-    """`effect` says what running it twice would do; `streams` is for one whose reply is a stream. `request` is the full
-    name of its request's message."""
-
-    name: str
-    request: str
-    effect: str
-    streams: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class Interface:
-    """One thin interface of a data model. `service` is the full name of its gRPC service, `stubs` the module with its
-    messages."""
-
-    name: str
-    model: str
-    service: str
-    stubs: str
-    methods: tuple[Method, ...]
-
-    def path(self, method: str) -> str:
-        return f"/{self.service}/{method}"
-
-
-def _keyvalue(name: str, service: str, *methods: Method) -> Interface:
-    return Interface(
-        name, "keyvalue", f"{_KEYVALUE}{service}Interface", f"prism.interfaces.keyvalue.{name}_pb2", methods)
-
-
-BUILT_IN = (
-    _keyvalue("keyvalue_basic", "Basic", Method("Set", "SetRequest", "IDEMPOTENT"), Method("Get", "GetRequest", "READ"),
-              Method("Delete", "DeleteRequest", "IDEMPOTENT"), Method("Exists", "ExistsRequest", "READ")),
-    _keyvalue("keyvalue_scan", "Scan", Method("Scan", "ScanRequest", "READ", True),
-              Method("ScanKeys", "ScanKeysRequest", "READ", True), Method("Count", "CountRequest", "READ")),
-    _keyvalue("keyvalue_ttl", "TTL", Method("Expire", "ExpireRequest", "IDEMPOTENT"),
-              Method("GetTTL", "GetTTLRequest", "READ"), Method("Persist", "PersistRequest", "ONCE")),
-    _keyvalue("keyvalue_transactional", "Transactional", Method("BeginTransaction", "BeginTransactionRequest", "ONCE"),
-              Method("SetInTransaction", "SetInTransactionRequest", "ONCE"),
-              Method("GetInTransaction", "GetInTransactionRequest", "ONCE"), Method("Commit", "CommitRequest", "ONCE"),
-              Method("Rollback", "RollbackRequest", "ONCE")),
-    _keyvalue("keyvalue_batch", "Batch", Method("BatchSet", "BatchSetRequest", "IDEMPOTENT"),
-              Method("BatchGet", "BatchGetRequest", "READ"), Method("BatchDelete", "BatchDeleteRequest", "IDEMPOTENT")),
-    _keyvalue("keyvalue_cas", "CAS", Method("CompareAndSwap", "CompareAndSwapRequest", "ONCE"),
-              Method("CompareAndDelete", "CompareAndDeleteRequest", "ONCE")),
-)
+from prism.interfaces.catalogue import INTERFACES
+from prism_proxy import standard
+from prism_proxy.interfaces.interface import READ, Interface, Method
 
 
 @functools.cache
 def catalogue() -> Mapping[str, Interface]:
-    """Every interface by name."""
-    return {interface.name: interface for interface in BUILT_IN}
+    """The interfaces of our contract by name."""
+    return {name: Interface(name, model, service, proto, doc, tuple(Method(*method) for method in methods))
+            for name, model, service, proto, doc, methods in INTERFACES}
+
+
+def interface(name: str) -> Interface | None:
+    """An interface that this proxy can serve: of the contract, if there is a model for it, or of a third party."""
+    found = catalogue().get(name)
+    if found is None:
+        return third_party().get(name)
+    return found if found.model in standard.MODELS else None
 
 
 @functools.cache
-def services() -> Mapping[str, Interface]:
-    """Every interface by the full name of its service."""
-    return {interface.service: interface for interface in catalogue().values()}
+def third_party() -> Mapping[str, Interface]:
+    """The interfaces of the data models that others installed, by name."""
+    from prism_proxy.interfaces.descriptors import interfaces_of
+
+    return {found.name: found for name in standard.models() if name not in standard.MODELS
+            for stubs in standard.model(name).stubs for found in interfaces_of(import_module(stubs).DESCRIPTOR)}
 
 
 def of_model(model: str) -> tuple[Interface, ...]:
-    """The interfaces of a data model."""
-    return tuple(interface for interface in catalogue().values() if interface.model == model)
+    """The interfaces of a data model of the contract."""
+    return tuple(found for found in catalogue().values() if found.model == model)
+
+
+def served() -> tuple[Interface, ...]:
+    """The interfaces of the contract that have a data model here."""
+    return tuple(found for found in catalogue().values() if found.model in standard.MODELS)
 
 
 @functools.cache
-def reads() -> frozenset[bytes]:
-    """Paths of methods that change nothing, and need nothing of the process that serves them but the data."""
-    return frozenset(interface.path(method.name).encode() for interface in catalogue().values()
-                     for method in interface.methods if method.effect == "READ")
+def _services() -> frozenset[str]:
+    return frozenset(found.service for found in served())
 
 
 def namespaced(path: str) -> bool:
     """Whether the method at `path` belongs to a service whose calls name a namespace."""
-    return path.lstrip("/").rpartition("/")[0] in services()
+    service = path.lstrip("/").rpartition("/")[0]
+    return service in _services() or of_third_party(service) is not None
+
+
+def of_third_party(service: str) -> Interface | None:
+    """The interface of a third party that a service is."""
+    if service.startswith(("prism.", "grpc.")):  # ours, and nobody need be asked
+        return None
+    return next((found for found in third_party().values() if found.service == service), None)
+
+
+@functools.lru_cache(maxsize=16)
+def reads(interfaces: frozenset[str]) -> frozenset[bytes]:
+    """Paths of those of their methods that change nothing, and need nothing of the process that serves them but the
+    data."""
+    known = [found for name in interfaces if (found := interface(name)) is not None]
+    return frozenset(found.path(method.name).encode() for found in known for method in found.methods
+                     if method.effect == READ)

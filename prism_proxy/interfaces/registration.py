@@ -1,4 +1,4 @@
-"""Registers the services of the thin interfaces at a server: those in use now, the others when a call needs them.
+"""Registers the services of the thin interfaces at a server: those in use at once, the others when a call needs them.
 
 Servicers and their messages are imported at the first namespace that offers an interface: a process pays for no data
 model that nobody uses. Calls of the others still find the errors that say so.
@@ -14,30 +14,50 @@ from typing import Any
 import grpc
 
 from prism_proxy import standard
-from prism_proxy.interfaces.catalogue import Interface, Method, catalogue
+from prism_proxy.interfaces.catalogue import interface, of_third_party, served
+from prism_proxy.interfaces.interface import Interface, Method
 from prism_proxy.interfaces.servicer import Relay, Resolve
 
 
-class Services:
-    """The services of one server. `resolve(name)` finds the route of a namespace, `relay` leads to other workers."""
+class Services(grpc.GenericRpcHandler):  # type: ignore[type-arg]
+    """The services of one server. `resolve(name)` finds the route of a namespace, `relay` leads to other workers.
+
+    Those of third parties, which a namespace may bring at any time, are found call by call.
+    """
 
     def __init__(self, server: Any, resolve: Resolve, relay: Relay | None = None) -> None:
-        self._services = {name: _Service(found, resolve, relay) for name, found in catalogue().items()}
-        for name, interface in catalogue().items():
-            server.add_registered_method_handlers(interface.service, self._services[name].handlers())
+        self._arguments = (resolve, relay)
+        self._services = {found.name: _Service(found, resolve, relay) for found in served()}
+        self._others: dict[str, dict[str, grpc.RpcMethodHandler[Any, Any]]] = {}
+        for service in self._services.values():
+            server.add_registered_method_handlers(service.interface.service, service.handlers)
             if not hasattr(server, "add_native_handler"):  # grpc.aio looks in generic handlers only
-                server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(
-                    interface.service, self._services[name].handlers()),))
+                server.add_generic_rpc_handlers((
+                    grpc.method_handlers_generic_handler(service.interface.service, service.handlers),))
+        server.add_generic_rpc_handlers((self,))
 
     def load(self, interfaces: Collection[str]) -> None:
         """Import what calls of these interfaces need, before there are any."""
-        for name in interfaces:
+        for name in sorted(interfaces):
+            found = interface(name)
+            if found is not None and name not in self._services:
+                self._services[name] = _Service(found, *self._arguments)
             if name in self._services:
                 self._services[name].load()
 
+    def service(self, handler_call_details: grpc.HandlerCallDetails) -> grpc.RpcMethodHandler[Any, Any] | None:
+        """The handler of a third party's method."""
+        service, _, method = str(handler_call_details.method).lstrip("/").rpartition("/")
+        found = of_third_party(service)
+        if found is None:
+            return None
+        self.load([found.name])
+        return self._services[found.name].handlers.get(method)
+
     @property
     def names(self) -> list[str]:
-        return [interface.service for interface in catalogue().values()]
+        """Full names of the services, of third parties too."""
+        return [service.interface.service for service in self._services.values()]
 
 
 def add_interfaces(server: Any, resolve: Resolve, relay: Relay | None = None) -> list[str]:
@@ -48,40 +68,62 @@ def add_interfaces(server: Any, resolve: Resolve, relay: Relay | None = None) ->
 class _Service:
     """One service, imported when it is needed first."""
 
-    def __init__(self, interface: Interface, resolve: Resolve, relay: Relay | None) -> None:
-        self._interface = interface
+    def __init__(self, found: Interface, resolve: Resolve, relay: Relay | None) -> None:
+        self.interface = found
         self._arguments = (resolve, relay)
 
     @functools.cached_property
     def _servicer(self) -> Any:
-        name = self._interface.name
-        return standard.load(standard.model(self._interface.model).servicers[name])(*self._arguments)
+        reference = standard.model(self.interface.model).servicers[self.interface.name]
+        return standard.load(reference)(*self._arguments)
 
     @functools.cached_property
     def _stubs(self) -> Any:
-        return import_module(self._interface.stubs)
+        return import_module(self.interface.stubs)
 
     def load(self) -> None:
         assert self._servicer is not None
         assert self._stubs is not None
 
+    @functools.cached_property
     def handlers(self) -> dict[str, grpc.RpcMethodHandler[Any, Any]]:
-        return {method.name: self._handler(method) for method in self._interface.methods}
+        return {method.name: self._handler(method) for method in self.interface.methods}
 
     def _handler(self, method: Method) -> grpc.RpcMethodHandler[Any, Any]:
+        @functools.cache
+        def message() -> Any:
+            return _message(self._stubs, method.request)
+
         def parse(data: bytes) -> Any:
-            return getattr(self._stubs, method.request).FromString(data)
+            return message().FromString(data)
+
+        @functools.cache
+        def behaviour() -> Any:
+            return getattr(self._servicer, method.name)
 
         async def unary(request: Any, context: Any) -> Any:
-            return await getattr(self._servicer, method.name)(request, context)
+            return await behaviour()(request, context)
 
         async def stream(request: Any, context: Any) -> AsyncIterator[Any]:
-            async for item in getattr(self._servicer, method.name)(request, context):
+            async for item in behaviour()(request, context):
                 yield item
 
-        if method.streams:
-            return grpc.unary_stream_rpc_method_handler(stream, parse, _serialize)
-        return grpc.unary_unary_rpc_method_handler(unary, parse, _serialize)
+        make = _HANDLERS[method.request_streams, method.reply_streams]
+        made: grpc.RpcMethodHandler[Any, Any] = make(stream if method.reply_streams else unary, parse, _serialize)
+        return made
+
+
+_HANDLERS: dict[tuple[bool, bool], Any] = {
+    (False, False): grpc.unary_unary_rpc_method_handler, (False, True): grpc.unary_stream_rpc_method_handler,
+    (True, False): grpc.stream_unary_rpc_method_handler, (True, True): grpc.stream_stream_rpc_method_handler,
+}
+
+
+def _message(stubs: Any, name: str) -> Any:
+    """The class of a message that a module declares, or imports from another file of its package."""
+    from google.protobuf.message_factory import GetMessageClass
+
+    return GetMessageClass(stubs.DESCRIPTOR.pool.FindMessageTypeByName(name))
 
 
 def _serialize(reply: Any) -> bytes:

@@ -75,7 +75,7 @@ class KeyValueModel(Part):
         """Elements with `prefix`, at most `limit` (0 = all), fetched a page ahead of the reader."""
         validation.limit(limit)
         encoded = validation.prefix(prefix)
-        operation = operations.SCAN
+        operation = operations.SCAN_FIRST
 
         async def fetch(after: bytes | None, count: int) -> ScanPage:
             nonlocal operation

@@ -1,28 +1,31 @@
-"""The operations of the pattern as its slot sees them: what repeating one would do, and which are bulk work."""
+"""The operations of the model as its slot sees them: which are bulk work, and where the effect on the backend is not
+that of the whole method."""
 
 from __future__ import annotations
 
-from prism_proxy.slots.operation import Effect, Operation
+from prism_proxy.interfaces.operations import operation
+from prism_proxy.models.keyvalue.contract import BASIC, BATCH, CAS, SCAN, TRANSACTIONAL, TTL
+from prism_proxy.slots.operation import Effect
 
-SET = Operation("Set", Effect.IDEMPOTENT)
-GET = Operation("Get", Effect.READ)
-DELETE = Operation("Delete", Effect.IDEMPOTENT)  # whether the key existed is not told to callers
-EXISTS = Operation("Exists", Effect.READ)
+SET = operation(BASIC, "Set")
+GET = operation(BASIC, "Get")
+DELETE = operation(BASIC, "Delete")
+EXISTS = operation(BASIC, "Exists")
 
-SCAN = Operation("Scan", Effect.READ, bulk=True)
-SCAN_ON = Operation("Scan", Effect.READ, bulk=True, repeated=False)  # from its first element on
-COUNT = Operation("Count", Effect.READ, bulk=True)
+SCAN_FIRST = operation(SCAN, "Scan", bulk=True)
+SCAN_ON = operation(SCAN, "Scan", bulk=True, repeated=False)  # from its first element on
+COUNT = operation(SCAN, "Count", bulk=True)
 
-EXPIRE = Operation("Expire", Effect.IDEMPOTENT)
-GET_TTL = Operation("GetTTL", Effect.READ)
-PERSIST = Operation("Persist", Effect.NON_IDEMPOTENT)  # tells whether there was an expiry
+EXPIRE = operation(TTL, "Expire")
+GET_TTL = operation(TTL, "GetTTL")
+PERSIST = operation(TTL, "Persist")
 
-BATCH_SET = Operation("BatchSet", Effect.IDEMPOTENT, bulk=True)
-BATCH_GET = Operation("BatchGet", Effect.READ, bulk=True)
-BATCH_DELETE = Operation("BatchDelete", Effect.IDEMPOTENT, bulk=True)
+BATCH_SET = operation(BATCH, "BatchSet", bulk=True)
+BATCH_GET = operation(BATCH, "BatchGet", bulk=True)
+BATCH_DELETE = operation(BATCH, "BatchDelete", bulk=True)
 
-COMPARE_AND_SWAP = Operation("CompareAndSwap", Effect.NON_IDEMPOTENT)
-COMPARE_AND_DELETE = Operation("CompareAndDelete", Effect.NON_IDEMPOTENT)
+COMPARE_AND_SWAP = operation(CAS, "CompareAndSwap")
+COMPARE_AND_DELETE = operation(CAS, "CompareAndDelete")
 
-GET_IN_TRANSACTION = Operation("GetInTransaction", Effect.READ)
-COMMIT = Operation("Commit", Effect.NON_IDEMPOTENT)
+GET_IN_TRANSACTION = operation(TRANSACTIONAL, "GetInTransaction", effect=Effect.READ)
+COMMIT = operation(TRANSACTIONAL, "Commit")

@@ -11,7 +11,7 @@ from typing import Any
 
 from prism_proxy import standard
 from prism_proxy.contracts.driver import HealthReport
-from prism_proxy.interfaces.catalogue import catalogue
+from prism_proxy.interfaces.catalogue import interface
 from prism_proxy.patterns.primitives.declaration import STORE
 from prism_proxy.slots.composition import Composition, Part
 from prism_proxy.slots.slot import Slot
@@ -26,9 +26,8 @@ class Primitives(Part):
     def __init__(self, composition: Composition, previous: Primitives | None = None) -> None:
         self._slot = composition.slots[STORE]
         declared = self._slot.driver.declaration.interfaces
-        known = catalogue()
-        offered = [known[name] for name in sorted(declared) if name in known
-                   and (self.only is None or name in self.only)]
+        offered = [found for name in sorted(declared) if self.only is None or name in self.only
+                   if (found := interface(name)) is not None]
         self._models: dict[str, Any] = {
             model: _model(model, self._slot, composition, previous) for model in {found.model for found in offered}}
         self._implementations = {found.name: self._models[found.model] for found in offered}
