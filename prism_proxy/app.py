@@ -142,11 +142,12 @@ class App:
         self.namespaces.on_swap(self._route)
         self._add_methods(self._internal, None)
         services = self._add_methods(self._server, self._relay)
-        services.append(add_health(self._server, self._health))
+        others = [add_health(self._server, self._health)]
         if self._ask is not None:
-            services.append(self._add_control_plane(self._ask))
+            others.append(self._add_control_plane(self._ask))
             self._add_transfer(self._ask)
-        self._reflection = add_reflection(self._server, services)
+        self._reflection = add_reflection(
+            self._server, lambda: [*services.names, *others], services.load_messages)
 
     def _meet_workers(self) -> None:
         """Be ready to pass calls on to other workers."""
@@ -211,14 +212,14 @@ class App:
         self._peers[worker].start()
         return self._peers[worker].handler
 
-    def _add_methods(self, server: Server, relay: HandleRelay | None) -> list[str]:
-        """Register everything that calls of a namespace need; the names of the services."""
+    def _add_methods(self, server: Server, relay: HandleRelay | None) -> Services:
+        """Register everything that calls of a namespace need."""
         for handlers in (keyvalue.handlers(), keyvalue_redis.handlers()):
             for path, handler in handlers.items():
                 server.add_native_handler(path, handler)
         services = Services(server, self.namespaces.resolve, relay)
-        self.namespaces.on_swap(lambda current: services.load(current.interfaces()))
-        return services.names
+        self.namespaces.on_swap(lambda current: services.add(current.interfaces()))
+        return services
 
     def _add_control_plane(self, ask: ControlCallHandler) -> str:
         from prism_proxy.membership.servicer import add_control_plane  # a proxy of its own needs none

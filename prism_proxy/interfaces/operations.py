@@ -6,7 +6,7 @@ from prism_proxy.interfaces.catalogue import interface
 from prism_proxy.interfaces.interface import IDEMPOTENT, READ
 from prism_proxy.slots.operation import Effect, Operation
 
-_EFFECTS = {READ: Effect.READ, IDEMPOTENT: Effect.OVERWRITE}
+_EFFECTS = {READ: Effect.READ, IDEMPOTENT: Effect.IDEMPOTENT}
 
 
 def operation(
@@ -16,4 +16,4 @@ def operation(
     method's part at the backend. KeyError for a method that the interface does not have."""
     found = interface(interface_name)
     effects = {item.name: item.effect for item in found.methods} if found is not None else {}
-    return Operation(method, effect or _EFFECTS.get(effects[method], Effect.ONCE), bulk, repeated)
+    return Operation(method, effect or _EFFECTS.get(effects[method], Effect.NON_IDEMPOTENT), bulk, repeated)

@@ -1,13 +1,13 @@
-"""Registers the services of the thin interfaces at a server: those in use at once, the others when a call needs them.
+"""Registers the services of the thin interfaces at a server, whose code is imported when the first call needs it.
 
-Servicers and their messages are imported at the first namespace that offers an interface: a process pays for no data
-model that nobody uses. Calls of the others still find the errors that say so.
+A namespace over a store that can do everything offers every interface, and most processes use a few: an idle process
+pays for none of them, and native handlers serve without them.
 """
 
 from __future__ import annotations
 
 import functools
-from collections.abc import AsyncIterator, Collection
+from collections.abc import AsyncIterator
 from importlib import import_module
 from typing import Any
 
@@ -28,7 +28,6 @@ class Services(grpc.GenericRpcHandler):  # type: ignore[type-arg]
     def __init__(self, server: Any, resolve: Resolve, relay: Relay | None = None) -> None:
         self._arguments = (resolve, relay)
         self._services = {found.name: _Service(found, resolve, relay) for found in served()}
-        self._others: dict[str, dict[str, grpc.RpcMethodHandler[Any, Any]]] = {}
         for service in self._services.values():
             server.add_registered_method_handlers(service.interface.service, service.handlers)
             if not hasattr(server, "add_native_handler"):  # grpc.aio looks in generic handlers only
@@ -36,14 +35,17 @@ class Services(grpc.GenericRpcHandler):  # type: ignore[type-arg]
                     grpc.method_handlers_generic_handler(service.interface.service, service.handlers),))
         server.add_generic_rpc_handlers((self,))
 
-    def load(self, interfaces: Collection[str]) -> None:
-        """Import what calls of these interfaces need, before there are any."""
-        for name in sorted(interfaces):
+    def add(self, interfaces: frozenset[str]) -> None:
+        """Know these interfaces too, which namespaces offer: those of third parties."""
+        for name in sorted(interfaces - self._services.keys()):
             found = interface(name)
-            if found is not None and name not in self._services:
+            if found is not None:
                 self._services[name] = _Service(found, *self._arguments)
-            if name in self._services:
-                self._services[name].load()
+
+    def load_messages(self) -> None:
+        """Import the messages of all services, for a caller who asks what there is."""
+        for service in self._services.values():
+            service.load_messages()
 
     def service(self, handler_call_details: grpc.HandlerCallDetails) -> grpc.RpcMethodHandler[Any, Any] | None:
         """The handler of a third party's method."""
@@ -51,7 +53,7 @@ class Services(grpc.GenericRpcHandler):  # type: ignore[type-arg]
         found = of_third_party(service)
         if found is None:
             return None
-        self.load([found.name])
+        self.add(frozenset({found.name}))
         return self._services[found.name].handlers.get(method)
 
     @property
@@ -81,8 +83,7 @@ class _Service:
     def _stubs(self) -> Any:
         return import_module(self.interface.stubs)
 
-    def load(self) -> None:
-        assert self._servicer is not None
+    def load_messages(self) -> None:
         assert self._stubs is not None
 
     @functools.cached_property

@@ -20,9 +20,12 @@ V1ALPHA = "grpc.reflection.v1alpha.ServerReflection"
 METHOD = "ServerReflectionInfo"
 
 
-def add_reflection(server: Any, services: Iterable[str]) -> Reflection:
-    """Offer reflection of `services` (full names) and of itself on `server`, a grpc.aio.Server or ours."""
-    reflection = Reflection([*services, V1, V1ALPHA])
+def add_reflection(
+    server: Any, services: Callable[[], Iterable[str]], load: Callable[[], None] = lambda: None
+) -> Reflection:
+    """Offer reflection of `services` (full names) and of itself on `server`, a grpc.aio.Server or ours. `load` imports
+    their contracts, once somebody asks."""
+    reflection = Reflection(lambda: {*services(), V1, V1ALPHA}, load)
     handler = grpc.stream_stream_rpc_method_handler(
         reflection.stream, messages.ServerReflectionRequest.FromString,
         messages.ServerReflectionResponse.SerializeToString)
@@ -34,8 +37,9 @@ def add_reflection(server: Any, services: Iterable[str]) -> Reflection:
 class Reflection:
     """Answers from the default descriptor pool, which holds every imported contract."""
 
-    def __init__(self, services: Iterable[str]) -> None:
-        self._services = sorted(set(services))
+    def __init__(self, services: Callable[[], Iterable[str]], load: Callable[[], None]) -> None:
+        self._services = services
+        self._load = load
         self._pools = (descriptor_pool.Default(), _v1_pool())
         self._draining = asyncio.Event()
 
@@ -64,10 +68,11 @@ class Reflection:
             draining.cancel()
 
     def _answer(self, request: Any) -> Any:
+        self._load()
         kind = request.WhichOneof("message_request")
         if kind == "list_services":
             return messages.ServerReflectionResponse(list_services_response=messages.ListServiceResponse(
-                service=[messages.ServiceResponse(name=name) for name in self._services]))
+                service=[messages.ServiceResponse(name=name) for name in sorted(self._services())]))
         finders: dict[str, Callable[[Any], Any]] = {
             "file_by_filename": lambda r: self._files(self._find("FindFileByName", r.file_by_filename)),
             "file_containing_symbol": lambda r: self._files(self._file_of(r.file_containing_symbol)),

@@ -29,7 +29,8 @@ async def peer(request: pytest.FixtureRequest) -> AsyncIterator[SimpleNamespace]
     """A running server with both services, and a channel to it."""
     server = Server() if request.param == "prism" else grpc.aio.server()
     health = HealthServicer()
-    reflection = add_reflection(server, [add_health(server, health)])
+    service = add_health(server, health)
+    reflection = add_reflection(server, lambda: [service])
     port = server.add_insecure_port("127.0.0.1:0")
     await server.start()
     async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
