@@ -43,5 +43,5 @@ def test_values_that_could_be_sent_and_not_be_read_are_refused(mistakes: Mistake
     assert found.startswith("1:41: proxy.limits.max_message_bytes is 33554432, and "
                             "namespaces.a.backends.store.config.max_value_bytes is 16777216: raise it too")
     (found,) = mistakes({"a": {"max_value_bytes": 100_000}})
-    assert found.startswith("3:69: namespaces.a.backends.store.config.max_value_bytes is 100000, less than "
+    assert found.startswith("3:71: namespaces.a.backends.store.config.max_value_bytes is 100000, less than "
                             "proxy.limits.max_message_bytes, which is 16777216")
