@@ -1,10 +1,11 @@
 from collections.abc import Callable
 
 from prism_proxy._native.call import Handler
-from prism_proxy._native.resp import FairShare, RespConnection
+from prism_proxy._native.resp import RespConnection, FairShare, Writes
 
 class PoolSlots:
     connections: list[RespConnection | None]
+    writes: list[Writes]
     def __init__(self, connections: int) -> None: ...
 
 class RedisStore:
@@ -21,8 +22,8 @@ class RedisStore:
     def detach(self) -> None: ...
     @property
     def pending(self) -> int: ...
-    def pick(
-        self, key: bytes, value_bytes: int = 0, bulk: bool = False
-    ) -> tuple[RespConnection | None, FairShare | None]: ...
+    def pick(self, key: bytes, bulk: bool = False) -> tuple[RespConnection | None, FairShare | None]: ...
+    def route(self, keys: list[bytes], size: int, bulk: bool) -> tuple[
+        RespConnection | None, FairShare | None, bytes | None, tuple[RespConnection | None, ...]]: ...
 
 def handlers() -> dict[str, Handler]: ...

@@ -18,8 +18,8 @@ from prism_proxy._native.clock cimport monotonic_ns
 from prism_proxy._native.keyvalue cimport KeyValueHandler, read_request
 from prism_proxy._native.protowire cimport proto_bytes_t, proto_put_varint, proto_varint_size
 from prism_proxy._native.resp cimport (
-    ANSWERED, EXPECT_INTEGER, EXPECT_OK, EXPECT_VALUE, EXPIRED, LOST_SENT, SEND_OK, FairShare, RespConnection,
-    argument_t, read_command, reply_fn, resp_reply_t, too_large,
+    ANSWERED, BUCKETS, EXPECT_INTEGER, EXPECT_OK, EXPECT_VALUE, EXPIRED, LOST_SENT, NO_BUCKET, SEND_OK, RespConnection,
+    FairShare, Writes, argument_t, read_command, reply_fn, resp_reply_t, too_large,
 )
 from prism_proxy._native.routing cimport NativeRoute
 from prism_proxy._native.concurrency_limiter cimport ConcurrencyCore
@@ -29,12 +29,20 @@ cdef enum:
     VALUE_TAG = 0x12
 
 
+cdef uint32_t hash_of(const uint8_t* data, size_t n, uint32_t seed) noexcept:
+    cdef size_t i
+    for i in range(n):
+        seed = (seed ^ data[i]) * 16777619
+    return seed ^ (seed >> 15)
+
+
 cdef class PoolSlots:
     """The connections to one server, which namespaces share: `connections` for commands, and one for large values.
     The link fills and empties them as connections come and go."""
 
     def __init__(self, int connections):
         self.connections = [None] * (connections + 1)
+        self.writes = [Writes() for _ in self.connections]
 
 
 cdef class RedisStore:
@@ -48,6 +56,7 @@ cdef class RedisStore:
         self.max_pending = max_pending
         self.describe = describe
         self.shares = []
+        self.seed = hash_of(<const uint8_t*>PyBytes_AS_STRING(prefix), PyBytes_GET_SIZE(prefix), 2166136261)
 
     def attach(self, PoolSlots places not None) -> None:
         self.shares = [FairShare(self.max_pending) for _ in places.connections]
@@ -62,26 +71,71 @@ cdef class RedisStore:
         """Commands of the namespace without a reply."""
         return sum([share.pending for share in self.shares])
 
-    def pick(self, bytes key not None, size_t value_bytes=0, bint bulk=False):
-        """(connection, share) for a command about a key; the connection is None when it is not usable."""
+    def pick(self, bytes key not None, bint bulk=False):
+        """(connection, share) for a command that reads a key; the connection is None when it is not usable."""
         cdef Py_ssize_t place
         if self.places is None:
             return None, None
         place = len(self.shares) - 1
         if not bulk:
-            place = self.place_of(<const uint8_t*>PyBytes_AS_STRING(key), PyBytes_GET_SIZE(key), value_bytes)
+            place = self.place_of(<const uint8_t*>PyBytes_AS_STRING(key), PyBytes_GET_SIZE(key))
         return self.usable(place), self.shares[place]
 
-    cdef Py_ssize_t place_of(self, const uint8_t* key, size_t n, size_t value_bytes) noexcept:
-        """By key, so that the commands of one key are executed in the order they were sent."""
+    cdef Py_ssize_t place_of(self, const uint8_t* key, size_t n) noexcept:
+        """By key, so that its commands are executed in the order they were sent, but for those that are large."""
         cdef Py_ssize_t last = len(self.shares) - 1
         cdef uint32_t hash = 0
         cdef size_t i
-        if value_bytes > self.bulk_bytes:
-            return last
         for i in range(n - 8 if n > 8 else 0, n):
             hash = hash * 31 + key[i]
         return (hash ^ (hash >> 15)) % <uint32_t>last
+
+    def route(self, list keys not None, size_t size, bint bulk):
+        """How a write of some keys goes so that it overtakes none that was sent before: (connection, share, buckets,
+        behind). `behind` are connections on which commands must first be answered that are there now; a connection is
+        None when it is not usable.
+
+        A write of one key follows those that are still on their way over the same connection, wherever they went. It
+        waits for them instead where it is large, or its keys were sent different ways.
+        """
+        cdef Py_ssize_t last, own, wanted, place
+        cdef bytes key
+        cdef uint32_t bucket
+        cdef bint large = size > self.bulk_bytes
+        if self.places is None:
+            return None, None, None, ()
+        last = wanted = len(self.shares) - 1
+        busy = set()
+        buckets = bytearray()
+        for key in keys:
+            own = self.place_of(<const uint8_t*>PyBytes_AS_STRING(key), PyBytes_GET_SIZE(key))
+            bucket = self.bucket_of(<const uint8_t*>PyBytes_AS_STRING(key), PyBytes_GET_SIZE(key))
+            buckets += (<const char*>&bucket)[:sizeof(bucket)]
+            for place in (own, last):
+                if (<Writes>self.places.writes[place]).counts[bucket]:
+                    busy.add(place)
+            if not bulk and not large and len(keys) == 1:
+                wanted = own
+        if len(busy) == 1 and not large:
+            wanted = busy.pop()
+        busy.discard(wanted)
+        return (self.usable(wanted), self.shares[wanted], bytes(buckets), tuple([self.usable(place) for place in busy]))
+
+    cdef uint32_t bucket_of(self, const uint8_t* key, size_t n) noexcept:
+        cdef size_t skipped = n - 32 if n > 32 else 0
+        return hash_of(key + skipped, n - skipped, self.seed) % BUCKETS
+
+    cdef Py_ssize_t place_of_write(self, const uint8_t* key, size_t n, size_t value_bytes, uint32_t* bucket) noexcept:
+        """As `route`, for one key; -1 where the write must wait."""
+        cdef Py_ssize_t last = len(self.shares) - 1, own = self.place_of(key, n)
+        bucket[0] = self.bucket_of(key, n)
+        if (<Writes>self.places.writes[own]).counts[bucket[0]]:
+            if value_bytes > self.bulk_bytes or (<Writes>self.places.writes[last]).counts[bucket[0]]:
+                return -1
+            return own
+        if value_bytes > self.bulk_bytes or (<Writes>self.places.writes[last]).counts[bucket[0]]:
+            return last
+        return own
 
     cdef RespConnection usable(self, Py_ssize_t place):
         found = self.places.connections[place]
@@ -162,6 +216,7 @@ cdef class RedisHandler(KeyValueHandler):
         cdef CircuitCore circuit = stream.route.circuit
         cdef argument_t arguments[3]
         cdef Py_ssize_t place
+        cdef uint32_t bucket = NO_BUCKET
         cdef bint has_value = self.has_value()
         value.data = data
         value.length = 0
@@ -169,7 +224,12 @@ cdef class RedisHandler(KeyValueHandler):
             return -1
         if value.length > store.max_value_bytes or store.places is None or (circuit is not None and not circuit.closed):
             return -1
-        place = store.place_of(key.data, key.length, value.length)
+        if self.writes:
+            place = store.place_of_write(key.data, key.length, value.length, &bucket)
+            if place < 0:
+                return -1
+        else:
+            place = store.place_of(key.data, key.length)
         connection = store.usable(place)
         if connection is None:
             return -1
@@ -184,7 +244,7 @@ cdef class RedisHandler(KeyValueHandler):
         arguments[2].data = value.data
         arguments[2].length = value.length
         if connection.send(self.done, self.expects, stream, stream.deadline_ns, 3 if has_value else 2,
-                           arguments, <FairShare>store.shares[place], stream.route.limiter) != SEND_OK:
+                           arguments, <FairShare>store.shares[place], stream.route.limiter, bucket, None) != SEND_OK:
             return -1
         if not stream.handler_active:
             stream.handler_started()

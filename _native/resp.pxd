@@ -69,7 +69,19 @@ cdef class FairShare:
     cdef uint64_t piece                 # where that piece begins
 
 
+cdef enum:
+    BUCKETS = 16384
+    NO_BUCKET = 0xFFFF
+
+
+cdef class Writes:
+    # how many writes of each bucket of keys have been sent on a connection, and may be executed yet
+    cdef uint32_t counts[BUCKETS]
+    cdef void add(self, uint32_t bucket, bytes more, int by) noexcept
+
+
 cdef struct pending_t:
+    void* more          # a reference is held to further buckets, or NULL
     void* owner         # a reference is held; NULL once the owner wants no reply any more
     void* share         # a reference is held; NULL for what is no namespace's
     void* limiter         # a reference is held, and a place at the backend; NULL for what has none
@@ -78,11 +90,14 @@ cdef struct pending_t:
     uint32_t length
     int expects
     int64_t sent_ns, deadline_ns
-    double began        # when it was sent, as its limiter time it
+    uint32_t bucket     # of the key it writes, or NO_BUCKET
+    double began        # when it was sent, as its limiter times it
 
 
 cdef class RespConnection:
     cdef object loop, transport, on_closed, sweeper, log, on_read_only
+    cdef readonly Writes writes
+    cdef list doubtful                  # (bucket, more) of writes that may be executed, though the connection is lost
     cdef readonly str closed_reason
     cdef readonly bint ready            # past its handshake: commands of callers may be sent
     cdef readonly bint silent           # closed because a reply was overdue
@@ -109,9 +124,9 @@ cdef class RespConnection:
     cdef int64_t queued_ns, read_ns     # when the piece that is to leave next was begun, and the last one came
     cdef readonly int64_t last_reply_ns    # monotonic; 0 before the first
     cdef int send(self, reply_fn done, int expects, object owner, int64_t deadline_ns, int count,
-                  const argument_t* arguments, FairShare share, ConcurrencyCore limiter) noexcept
+                  const argument_t* arguments, FairShare share, ConcurrencyCore limiter, uint32_t bucket, bytes more) noexcept
     cdef bint has_room(self, FairShare share, size_t size) noexcept
-    cdef void leave(self, void* share) noexcept
+    cdef void leave(self, const pending_t* entry, bint over) noexcept
     cdef void end_turn(self, const pending_t* entry, bint answered) noexcept
     cdef void schedule_flush(self) noexcept
     cdef int leave_out(self, const uint8_t* data, size_t n, size_t used) noexcept

@@ -64,6 +64,24 @@ cdef class FairShare:
         self.max_pending = max_pending
 
 
+cdef class Writes:
+    """Writes on their way, over one connection or, where one follows another in its place, over both. Keys are counted
+    by buckets: that two share one costs a little time, and nothing else."""
+
+    def count(self, uint32_t bucket) -> int:
+        return self.counts[bucket]
+
+    cdef void add(self, uint32_t bucket, bytes more, int by) noexcept:
+        cdef const uint32_t* buckets
+        cdef Py_ssize_t i
+        if bucket != NO_BUCKET:
+            self.counts[bucket] += by
+        if more is not None:
+            buckets = <const uint32_t*>PyBytes_AS_STRING(more)
+            for i in range(PyBytes_GET_SIZE(more) // <Py_ssize_t>sizeof(uint32_t)):
+                self.counts[buckets[i]] += by
+
+
 cdef class RespConnection:
     """An asyncio protocol. `closed(connection, reason)` is called once, when it takes no more commands."""
 
@@ -74,7 +92,8 @@ cdef class RespConnection:
             raise MemoryError
 
     def __init__(self, loop, closed, *, uint32_t max_pending=10_000, size_t max_queued_bytes=16 << 20,
-                 size_t max_reply_bytes=512 << 20, size_t max_value_bytes=512 << 20, double read_timeout_s=3.0):
+                 size_t max_reply_bytes=512 << 20, size_t max_value_bytes=512 << 20, double read_timeout_s=3.0,
+                 Writes writes=None):
         self.loop = loop
         self.on_closed = closed
         self.max_pending = max_pending
@@ -83,6 +102,8 @@ cdef class RespConnection:
         self.max_value_bytes = max_value_bytes
         self.read_timeout_ns = <int64_t>(read_timeout_s * 1e9)
         self.log = deque()
+        self.writes = writes if writes is not None else Writes()
+        self.doubtful = []
 
     def __dealloc__(self):
         buffer_free(&self.out)
@@ -114,8 +135,25 @@ cdef class RespConnection:
         if self.head == self.tail:
             self.abort("another connection takes its place")
 
-    def execute(self, *arguments, FairShare share=None):
+    def settle(self) -> None:
+        """The connection is lost, and nothing of it is executed any more."""
+        for bucket, more in self.doubtful:
+            self.writes.add(bucket, more, -1)
+        self.doubtful = []
+
+    @property
+    def sent(self) -> int:
+        """Commands so far, with or without a reply."""
+        return self.tail
+
+    @property
+    def answered(self) -> int:
+        """Commands so far that have left, in the order in which they were sent."""
+        return self.head
+
+    def execute(self, *arguments, FairShare share=None, bytes buckets=None):
         """Send a command of bytes; a Future of its reply. ConnectionLost, PipelineFull; the Future may hold RespError.
+        `buckets` are those of the keys that it writes, 4 bytes each in the order of this machine.
 
         Replies are bytes, int, bool, float, None, list (aggregates of any kind; maps as key, value, key, value), and
         RespError within a list.
@@ -135,7 +173,8 @@ cdef class RespConnection:
                 encoded[count].length = PyBytes_GET_SIZE(item)
                 count += 1
             future = self.loop.create_future()
-            rc = self.send(future_done, expected_of(encoded, count), future, 0, count, encoded, share, None)
+            rc = self.send(future_done, expected_of(encoded, count), future, 0, count, encoded, share, None,
+                           NO_BUCKET, buckets)
         finally:
             if encoded != few:
                 free(encoded)
@@ -147,7 +186,7 @@ cdef class RespConnection:
         return future
 
     cdef int send(self, reply_fn done, int expects, object owner, int64_t deadline_ns, int count,
-                  const argument_t* arguments, FairShare share, ConcurrencyCore limiter) noexcept:
+                  const argument_t* arguments, FairShare share, ConcurrencyCore limiter, uint32_t bucket, bytes more) noexcept:
         """Queue a command; SEND_OK, or why not. `done` is called exactly once when it is SEND_OK. A reply that is
         neither what it `expects` nor an error ends the connection. `share` is None for what is no namespace's, and
         `limiter` for what takes no permit; a permit is given back when the command leaves the ring, which may be after
@@ -201,6 +240,12 @@ cdef class RespConnection:
         if not self.flush_scheduled:
             self.queued_ns = monotonic_ns()     # read once for all that leaves together
         entry.sent_ns = self.queued_ns
+        entry.bucket = bucket
+        entry.more = NULL
+        if more is not None:
+            entry.more = <void*>more
+            Py_INCREF(more)
+        self.writes.add(bucket, more, 1)
         entry.limiter = NULL
         if limiter is not None:
             entry.limiter = <void*>limiter
@@ -228,8 +273,17 @@ cdef class RespConnection:
         queued = share.queued if share.piece == self.handed else 0
         return share.pending * users < share.max_pending and (queued == 0 or (queued + size) * users <= bytes_allowed)
 
-    cdef void leave(self, void* share) noexcept:
-        """A command has left the ring."""
+    cdef void leave(self, const pending_t* entry, bint over) noexcept:
+        """A command has left the ring; `over`: it is not executed any more."""
+        cdef void* share = entry.share
+        if entry.bucket != NO_BUCKET or entry.more != NULL:
+            more = <object>entry.more if entry.more != NULL else None
+            if over:
+                self.writes.add(entry.bucket, more, -1)
+            else:
+                self.doubtful.append((entry.bucket, more))
+            if entry.more != NULL:
+                Py_DECREF(more)
         if share == NULL:
             return
         (<FairShare>share).pending -= 1
@@ -397,7 +451,7 @@ cdef class RespConnection:
         cdef pending_t entry = self.ring[self.head & (self.capacity - 1)]
         cdef const uint8_t* command = NULL
         self.head += 1
-        self.leave(entry.share)
+        self.leave(&entry, True)
         self.last_reply_ns = self.read_ns
         if reply.type == c"-":
             self.locate(&entry, &command)
@@ -507,10 +561,11 @@ cdef class RespConnection:
         while self.head != self.tail:
             entry = self.ring[self.head & (self.capacity - 1)]
             self.head += 1
-            self.leave(entry.share)
+            sent = entry.start < self.handed
+            self.leave(&entry, not sent)
             if entry.owner != NULL:
                 command = NULL
-                sent = self.locate(&entry, &command)
+                self.locate(&entry, &command)
                 entry.done(entry.owner, LOST_SENT if sent else LOST_UNSENT, NULL, command, entry.length)
                 Py_DECREF(<object>entry.owner)
             self.end_turn(&entry, False)

@@ -129,7 +129,7 @@ async def test_a_reply_that_will_be_too_large_is_not_waited_for() -> None:
     setup = Setup(max_reply_bytes=1000)
     future = setup.connection.execute(b"GET", b"a")
     await asyncio.sleep(0)
-    setup.connection.data_received(b"$5000\r\nthe first of it")
+    setup.connection.data_received(b"$600000000\r\nthe first of it")
     with pytest.raises(ConnectionLost):
         await future
     assert setup.reasons == ["a reply is larger than 1000 bytes"]

@@ -31,6 +31,7 @@ class Shim:
         self._writers: set[asyncio.StreamWriter] = set()
         self._tasks: set[asyncio.Task[None]] = set()
         self._free: list[asyncio.Event] = []  # one for each connection
+        self._held_by: bytes | None = None
         self.fault = Fault.NONE
         self.connections = 0
 
@@ -56,7 +57,17 @@ class Shim:
         for free in self._free:
             free.clear()
 
+    def hold_at(self, word: bytes) -> None:
+        """The next connection on which these bytes come waits with them, and with what follows, until `release`."""
+        self._held_by = word
+
+    @property
+    def holding(self) -> bool:
+        """Whether a connection waits."""
+        return not all(free.is_set() for free in self._free)
+
     def release(self) -> None:
+        self._held_by = None
         for free in self._free:
             free.set()
 
@@ -85,6 +96,9 @@ class Shim:
         with contextlib.suppress(OSError):
             while data := await reader.read(65536):
                 await self._stalled()
+                if self._held_by is not None and self._held_by in data:
+                    self._held_by = None
+                    free.clear()
                 await free.wait()
                 writer.write(data)
                 await writer.drain()

@@ -90,8 +90,8 @@ class ConnectionPool:
         self.places = PoolSlots(options.connections)
         self._tasks: list[asyncio.Task[None]] = []
         self._returned = asyncio.Event()
-        self._sessions: dict[RespConnection, Session] = {}
-        self._unfenced: set[Session] = set()  # of connections that were lost
+        self._sessions: dict[RespConnection, Session | None] = {}  # None where the server does not tell
+        self._unfenced: dict[RespConnection, Session | None] = {}  # that were lost, and may do something yet
         self.endpoint: Endpoint | None = None
         self.info: dict[str, str] = {}
         self.failure = NOT_YET
@@ -177,7 +177,8 @@ class ConnectionPool:
 
         def protocol() -> RespConnection:
             return RespConnection(
-                loop, ended, max_queued_bytes=options.max_queued_bytes, read_timeout_s=options.read_timeout_s,
+                loop, ended, writes=self.places.writes[place], max_queued_bytes=options.max_queued_bytes,
+                read_timeout_s=options.read_timeout_s,
                 max_value_bytes=options.max_value_bytes,
                 max_reply_bytes=values * (options.max_value_bytes + REPLY_HEAD_BYTES))
 
@@ -207,20 +208,21 @@ class ConnectionPool:
     async def _greet(self, connection: RespConnection) -> None:
         """All that must be through before the first command of a caller."""
         session, info = await shake_hands(connection, self._options)
-        lost = [old for old in self._unfenced if session is not None and old.run == session.run]
-        if not await fence(connection, lost):
+        over = dict(self._unfenced)
+        again = [known for known in over.values() if known is not None and session is not None and
+                 known.run == session.run]
+        if not await fence(connection, again):
             info["fence"] = "refused"
-        self._unfenced.difference_update(lost)
-        if session is not None:
-            self._unfenced = {old for old in self._unfenced if old.run == session.run}
-            self._sessions[connection] = session
+        for old in over:  # of another run, or of one that does not tell, nothing is executed, or nothing can be done
+            self._unfenced.pop(old, None)
+            old.settle()
+        self._sessions[connection] = session
         self.info = info
 
     def _lost(self, connection: RespConnection, reason: str) -> None:
         """A connection takes no more commands. Its silence is that of the server: others are not better."""
-        session = self._sessions.pop(connection, None)
-        if session is not None:
-            self._unfenced.add(session)
+        if connection in self._sessions:  # or it never carried a command of a caller
+            self._unfenced[connection] = self._sessions.pop(connection)
         if not connection.silent:
             return
         for other in self.places.connections:
