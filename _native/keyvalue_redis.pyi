@@ -1,7 +1,7 @@
 from collections.abc import Callable
 
 from prism_proxy._native.call import Handler
-from prism_proxy._native.resp import RespConnection, FairShare, Writes
+from prism_proxy._native.resp import FairShare, RespConnection, Writes
 
 class PoolSlots:
     connections: list[RespConnection | None]

@@ -124,7 +124,8 @@ cdef class RespConnection:
     cdef int64_t queued_ns, read_ns     # when the piece that is to leave next was begun, and the last one came
     cdef readonly int64_t last_reply_ns    # monotonic; 0 before the first
     cdef int send(self, reply_fn done, int expects, object owner, int64_t deadline_ns, int count,
-                  const argument_t* arguments, FairShare share, ConcurrencyCore limiter, uint32_t bucket, bytes more) noexcept
+                  const argument_t* arguments, FairShare share, ConcurrencyCore limiter, uint32_t bucket,
+                  bytes more) noexcept
     cdef bint has_room(self, FairShare share, size_t size) noexcept
     cdef void leave(self, const pending_t* entry, bint over) noexcept
     cdef void end_turn(self, const pending_t* entry, bint answered) noexcept

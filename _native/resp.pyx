@@ -186,7 +186,8 @@ cdef class RespConnection:
         return future
 
     cdef int send(self, reply_fn done, int expects, object owner, int64_t deadline_ns, int count,
-                  const argument_t* arguments, FairShare share, ConcurrencyCore limiter, uint32_t bucket, bytes more) noexcept:
+                  const argument_t* arguments, FairShare share, ConcurrencyCore limiter, uint32_t bucket,
+                  bytes more) noexcept:
         """Queue a command; SEND_OK, or why not. `done` is called exactly once when it is SEND_OK. A reply that is
         neither what it `expects` nor an error ends the connection. `share` is None for what is no namespace's, and
         `limiter` for what takes no permit; a permit is given back when the command leaves the ring, which may be after

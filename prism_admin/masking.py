@@ -7,7 +7,7 @@ from typing import Any
 
 MASK = "***"
 _SECRET_KEYS = re.compile(r"pass(word|wd|phrase)?|secret|token|credential|api_?key|private_?key|authorization", re.I)
-_IN_URL = re.compile(r"(?P<scheme>[a-z][a-z0-9+.-]*://[^\s/:@]*):[^\s/@]+@", re.I)
+_IN_URL = re.compile(r"(?P<scheme>[a-z][a-z0-9+.-]*://[^\s/:@]*):\S+@", re.I)
 
 
 def masked(value: Any, key: str = "") -> Any:

@@ -13,7 +13,7 @@ from typing import Any
 
 MASK = "********"
 _KEY = "prism.setting"
-_CREDENTIALS = re.compile(r"(\w://[^/@:\s]*:)[^@\s]*@")
+_PASSWORD = re.compile(r"(\w://[^/@:\s]*:)\S*@")  # to the last @: it may hold any character where it is malformed
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -87,4 +87,4 @@ def shown_value(declared: Setting, value: Any) -> Any:
         return MASK if value not in ("", ()) else value
     if isinstance(value, (tuple, frozenset)):
         return [shown_value(declared, item) for item in value]
-    return _CREDENTIALS.sub(rf"\1{MASK}@", str(value))
+    return _PASSWORD.sub(rf"\1{MASK}@", str(value))

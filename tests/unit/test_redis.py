@@ -12,13 +12,51 @@ import pytest
 from prism_proxy.backends.redis import scan, scripts, status
 from prism_proxy.backends.redis.config import Address, RedisConfig, RedisTls
 from prism_proxy.backends.redis.shared_pools import SharedPool
+from prism_proxy.backends.redis.url import parse_url
 from prism_proxy.configuration.shapes import fields_of
 from prism_proxy.contracts.driver import Health
 from prism_proxy.settings import MASK, shown_value
 
+SECRET = "Pa55word"
+
+
+@pytest.mark.parametrize(("url", "problem"), [
+    (f"redis://:{SECRET}#x@host", "percent-encoded: # as %23"), (f"redis://:{SECRET}/x@host", "percent-encoded"),
+    (f"redis://:{SECRET}?x@host", "percent-encoded"), (f"redis://:x@{SECRET}@host", "percent-encoded"),
+    (f"redis://user:x:{SECRET}@host", "percent-encoded"), (f"redis://user:{SECRET}%zz@host", "percent-encoded"),
+    (f"redis://user:{SECRET}%ff@host", "no UTF-8"), (f"redis://user:{SECRET} x@host", "percent-encoded"),
+    (f"redis://user:{SECRET}", "port from 1 to 65535"), (f"redis://:{SECRET}/0", "port from 1 to 65535"),
+    (f"{SECRET}", "must begin with"), (f"redis:{SECRET}@host", "must begin with"),
+    (f"{SECRET}://host", "must begin with"), (f"redis://u:{SECRET}@host:0", "port from 1 to 65535"),
+    (f"redis://user:{SECRET}@host:99999", "port from 1 to 65535"),
+    (f"redis://u:{SECRET}@host:port", "port from 1 to 65535"), (f"redis://u:{SECRET}@host/one", "must be a number"),
+    (f"redis://u:{SECRET}@host?timeout=3", "take none"), (f"redis://u:{SECRET}@host/0#x", "no URL of Redis has"),
+    (f"unix://u:{SECRET}@/path?db=0&x=1", "the only one"), (f"unix://u:{SECRET}@/path?x=1", "the only one"),
+    (f"unix://u:{SECRET}@/path?db={SECRET}", "must be a number"), (f"unix://u:{SECRET}@host/path", "three slashes"),
+    (f"unix://u:{SECRET}@", "no path"), (f"redis://u:{SECRET}@ho$t", "port from 1 to 65535"),
+    (f"redis://u:{SECRET}@[::1", "port from 1 to 65535"),
+])
+def test_a_url_that_is_none_is_refused_and_never_quoted(url: str, problem: str) -> None:
+    with pytest.raises(ValueError, match=problem) as caught:
+        RedisConfig(url)
+    assert str(caught.value).startswith("url ")
+    assert SECRET not in str(caught.value)
+    assert "u:" not in str(caught.value).replace("unix:", "")
+    assert caught.value.__cause__ is None
+    with pytest.raises(ValueError, match="number 2") as caught:
+        RedisConfig(mode="sentinel", nodes=("host:1", url.partition("//")[2].partition("/")[0] + ":x"))
+    assert SECRET not in str(caught.value)
+
+
+@pytest.mark.parametrize("url", ["redis://host", "rediss://u:p%23%2F%3F%40%3A@[::1]:7000/3", "unix:///run/redis.sock",
+                                 "unix://u:p@/run/redis.sock?db=2", "redis://"])
+def test_urls_are_written_as_they_are_read(url: str) -> None:
+    parsed = parse_url(url)
+    assert parse_url(parsed.text()) == parsed
+
 
 @pytest.mark.parametrize(("settings", "problem"), [
-    ({"url": "http://host"}, "must be one of redis, rediss, unix"),
+    ({"url": "http://host"}, "must begin with redis://, rediss:// or unix://"),
     ({"url": "redis://host/orders"}, "must be a number"),
     ({"mode": "sentinel"}, "needs nodes"),
     ({"mode": "cluster", "nodes": ("host:1",), "url": "redis://host/1"}, "database 0 only"),
@@ -50,6 +88,7 @@ def test_what_a_url_says() -> None:
 
 def test_secrets_are_never_shown() -> None:
     config = RedisConfig("redis://user:hidden@host", sentinel_password="hidden")
+    assert "hidden" not in repr(config)
     shown = {field.name: shown_value(field.declared, getattr(config, field.name)) for field in fields_of(RedisConfig)}
     assert "hidden" not in str(shown)
     assert shown["sentinel_password"] == MASK

@@ -45,3 +45,10 @@ def test_values_that_could_be_sent_and_not_be_read_are_refused(mistakes: Mistake
     (found,) = mistakes({"a": {"max_value_bytes": 100_000}})
     assert found.startswith("3:71: namespaces.a.backends.store.config.max_value_bytes is 100000, less than "
                             "proxy.limits.max_message_bytes, which is 16777216")
+
+
+@pytest.mark.parametrize("url", ["redis://:Secret#x@host", "redis://:Secret@host:99999", "redis://u:Secret@host?x=1"])
+def test_a_url_is_refused_at_its_line_without_a_word_of_it(mistakes: Mistakes, url: str) -> None:
+    (found,) = mistakes({"a": {}, "b": {"url": url}})
+    assert found.startswith("4:59: namespaces.b.backends.store.config.url ")
+    assert "Secret" not in found

@@ -5,18 +5,16 @@ from __future__ import annotations
 import copy
 import dataclasses
 import ssl
-import urllib.parse
 from collections.abc import Callable, Hashable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar, Literal, NamedTuple
 
+from prism_proxy.backends.redis.url import PORT, RedisUrl, parse_place, parse_url
 from prism_proxy.contracts.driver import Declaration
 from prism_proxy.models.keyvalue import contract as keyvalue
 from prism_proxy.settings import check, setting
 
-_SCHEMES = ("redis", "rediss", "unix")
-_PORT = 6379
 _ESCAPED = str.maketrans({char: f"%{ord(char):02X}" for char in "%:{}"})
 
 
@@ -58,7 +56,7 @@ class RedisConfig:
 
     DECLARES: ClassVar[Declaration] = Declaration("redis", keyvalue.ALL, state="shared", durability="asynchronous")
     url: str = setting("The server: redis://HOST:PORT/DATABASE, rediss: for TLS, or unix:///PATH?db=DATABASE. Behind "
-                       "sentinels and in a cluster it gives scheme and database only.", f"redis://127.0.0.1:{_PORT}/0")
+                       "sentinels and in a cluster it gives scheme and database only.", f"redis://127.0.0.1:{PORT}/0")
     mode: Literal["standalone", "sentinel", "cluster"] = setting(
         "What is connected to: one server, the primary that sentinels name, or a cluster.", "standalone",
         choices=("standalone", "sentinel", "cluster"))
@@ -90,22 +88,30 @@ class RedisConfig:
                                        unit="connections")
     # the namespace whose keys these settings lead to: no setting, see `within`
     namespace: str = dataclasses.field(default="", init=False)
+    parsed: RedisUrl = dataclasses.field(init=False, compare=False)
 
     def __post_init__(self) -> None:
         check(self)
-        parts = urllib.parse.urlsplit(self.url)
-        if parts.scheme not in _SCHEMES:
-            raise ValueError(f"url begins with {parts.scheme!r}: it must be one of {', '.join(_SCHEMES)}")
-        if self.mode != "standalone" and (not self.nodes or parts.scheme == "unix"):
+        try:
+            parsed = parse_url(self.url)
+        except ValueError as error:
+            raise ValueError(f"url {error}") from None  # it holds the text
+        object.__setattr__(self, "parsed", parsed)
+        if self.mode != "standalone" and (not self.nodes or parsed.scheme == "unix"):
             raise ValueError(f"mode {self.mode} needs nodes, a list of HOST:PORT, and no unix socket")
-        database = self.database
-        if self.mode == "cluster" and (database or self.tls.server_name):
+        if self.mode == "cluster" and (parsed.database or self.tls.server_name):
             raise ValueError("a cluster has database 0 only, and nodes are recognised by their own names: leave out "
                              "the database of url, and tls.server_name")
-        if parts.password and self.password:
+        if parsed.password and self.password:
             raise ValueError("password is given twice: within url and by itself")
-        for node in self.nodes:
-            _address(node)
+        for number, node in enumerate(self.nodes, 1):
+            try:
+                parse_place(node)
+            except ValueError as error:
+                raise ValueError(f"nodes: number {number} {error}") from None
+
+    def __repr__(self) -> str:
+        return f"RedisConfig({self.mode}, {self.server}, {self.key_prefix!r})"
 
     def within(self, namespace: str) -> RedisConfig:
         """These settings for the keys of one namespace."""
@@ -115,10 +121,10 @@ class RedisConfig:
 
     def relocated(self, place: Callable[[Path], Path]) -> RedisConfig:
         """These settings with the Unix socket elsewhere; paths that stand by themselves are the caller's business."""
-        parts = urllib.parse.urlsplit(self.url)
-        if parts.scheme != "unix":
+        if self.parsed.scheme != "unix":
             return self
-        return dataclasses.replace(self, url=parts._replace(path=str(place(Path(parts.path)))).geturl())
+        moved = dataclasses.replace(self.parsed, path=str(place(Path(self.parsed.path))))
+        return dataclasses.replace(self, url=moved.text())
 
     @property
     def declaration(self) -> Declaration:
@@ -131,30 +137,23 @@ class RedisConfig:
 
     @property
     def address(self) -> Address:
-        parts = urllib.parse.urlsplit(self.url)
-        if parts.scheme == "unix":
-            return Address(path=parts.path)
-        return Address(parts.hostname or "127.0.0.1", parts.port or _PORT)
+        if self.parsed.scheme == "unix":
+            return Address(path=self.parsed.path)
+        return Address(self.parsed.host or "127.0.0.1", self.parsed.port)
 
     @property
     def addresses(self) -> list[Address]:
         """Of the sentinels, or of the cluster's nodes."""
-        return [_address(node) for node in self.nodes]
+        return [Address(*parse_place(node)) for node in self.nodes]
 
     @property
     def database(self) -> int:
-        parts = urllib.parse.urlsplit(self.url)
-        text = urllib.parse.parse_qs(parts.query).get("db", ["0"])[0] if parts.scheme == "unix" else parts.path[1:]
-        if not (text or "0").isdigit():
-            raise ValueError(f"url names database {text!r}: it must be a number")
-        return int(text or "0")
+        return self.parsed.database
 
     @property
     def credentials(self) -> tuple[str, str]:
         """(user, password), either may be empty."""
-        parts = urllib.parse.urlsplit(self.url)
-        return (self.username or urllib.parse.unquote(parts.username or ""),
-                self.password or urllib.parse.unquote(parts.password or ""))
+        return self.username or self.parsed.username, self.password or self.parsed.password
 
     @property
     def shared_pool_key(self) -> Hashable:
@@ -176,16 +175,8 @@ class RedisConfig:
 
     @property
     def secure(self) -> bool:
-        return self.url.startswith("rediss:")
+        return self.parsed.secure
 
     def tls_context(self) -> ssl.SSLContext | None:
         return self.tls.context() if self.secure else None
 
-
-def _address(text: str) -> Address:
-    host, separator, port = text.rpartition(":")
-    if not separator:
-        host, port = text, str(_PORT)
-    if not host or not port.isdigit():
-        raise ValueError(f"nodes has {text!r}: write HOST:PORT")
-    return Address(host.strip("[]"), int(port))

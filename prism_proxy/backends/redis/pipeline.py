@@ -10,7 +10,7 @@ import asyncio
 from collections.abc import Callable, Sequence
 
 from prism_proxy._native.keyvalue_redis import RedisStore
-from prism_proxy._native.resp import ConnectionLost, PipelineFull, RespConnection, FairShare
+from prism_proxy._native.resp import ConnectionLost, FairShare, PipelineFull, RespConnection
 from prism_proxy.backends.redis.commands import ROOM_S, Command, Commands, Reply, when_there_is_room
 
 ORDER_S = 0.001  # between two looks whether an earlier write has been answered

@@ -84,6 +84,20 @@ def test_others_are_refused_without_showing_a_password(urn: str) -> None:
     assert "postgresql://" in str(caught.value)
 
 
+@pytest.mark.parametrize("urn", [
+    "postgresql://ada:s3cret#x@db/prism", "postgresql://ada:s3cret/x@db/prism", "postgresql://ada:s3cret?x@db/prism",
+    "postgresql://ada:x@s3cret@db/prism", "postgresql://ada:s3cret", "postgresql://ada:s3cret/prism",
+    "postgresql://ada:s3cret@db:99999/prism", "postgresql://ada:s3cret@[::1/prism", "postgres:ada:s3cret@db",
+    "postgrsql://ada:s3cret",
+])
+def test_no_message_quotes_a_part_of_user_or_password(urn: str) -> None:
+    with pytest.raises(DatabaseUrlError) as caught:
+        parse(urn)
+    assert "s3cret" not in str(caught.value)
+    assert "ada" not in str(caught.value)
+    assert caught.value.__cause__ is None
+
+
 @pytest.mark.parametrize("urn", ["postgresql://", "postgresql://db", "postgresql://db:port/prism"])
 def test_half_a_postgresql_urn_is_refused(urn: str) -> None:
     with pytest.raises(DatabaseUrlError, match="database URN"):
