@@ -14,6 +14,7 @@ typedef struct blob_owner {
 
 typedef struct blob {
     uint32_t refs;
+    uint32_t orphan; /* the owner's: nothing but readers holds it */
     size_t length;
     blob_owner_t *owner;
     uint8_t data[];

@@ -1,11 +1,12 @@
 """The gRPC layer: what a handler sees of a call. Built on the frame layer in h2.pxd."""
-from libc.stdint cimport int64_t, uint8_t
+from libc.stdint cimport int64_t, uint8_t, uint64_t
 
 from prism_proxy._native.buffers cimport chunk_t
 from prism_proxy._native.core cimport GrpcSession, Method, RoutedMethod, ServerCore
 from prism_proxy._native.quota_request cimport QuotaRequest
 from prism_proxy._native.messages cimport assembler_t
 from prism_proxy._native.metrics cimport MethodStats
+from prism_proxy._native.pace cimport pace_t
 from prism_proxy._native.request_head cimport slice_t
 from prism_proxy._native.routing cimport NativeRoute
 
@@ -42,6 +43,8 @@ cdef class ServerStream(QuotaRequest):
     cdef size_t borrowed_length
     cdef assembler_t input
     cdef size_t queued_bytes
+    cdef pace_t input_pace, output_pace
+    cdef uint64_t received_bytes
     cdef int64_t accounted
     cdef bint message_complete, inflating, end_pending, compressed
     cdef object pending

@@ -76,8 +76,7 @@ cdef class Handler:
 
 
 cdef Handler choose(NativeRoute route, Method method, RoutedMethod routed):
-    """Who serves a method on a route, remembered in `routed`: where the namespace lives, a native handler, or the
-    servicer. None: nobody."""
+    """Who serves a method on a route: the namespace's owner, a native handler, the servicer, or None: nobody."""
     cdef Handler native
     if method.transient:
         return <Handler>(route.forward if route is not None and route.forward is not None else method.servicer)
@@ -354,13 +353,14 @@ cdef class ServerStream(QuotaRequest):
         """Account for memory that keeps request bytes."""
         if self.session is not None:
             self.accounted += change
-            self.core.bytes_held += change
+            self.connection.account(change)
 
     cdef void credit_received(self, size_t n) noexcept:
-        """Return stream credit, unless the handler is behind or the process holds too much already."""
+        """Return stream credit, unless the handler is behind or too much is held already."""
+        self.received_bytes += n
         if self.queued_bytes > <size_t>self.core.limits.stream_window // 2:
             self.withheld_credit += n
-        elif self.core.bytes_held > self.core.limits.receive_budget_bytes:
+        elif self.connection.over_share():
             self.core.limits.hits[RECEIVE_BUDGET] += 1
             self.withheld_credit += n
         else:

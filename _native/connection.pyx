@@ -10,8 +10,11 @@ from prism_proxy._native.flood cimport FloodGuard
 from prism_proxy._native.h2 cimport H2_CANCEL, H2_ENHANCE_YOUR_CALM, H2Stream
 from prism_proxy._native.clock cimport monotonic_ns
 from prism_proxy._native.limits cimport (
-    AGE, HANDSHAKE, HEADER_TIMEOUT, IDLE, KEEPALIVE, ZERO_WINDOW, NativeLimits,
+    AGE, HANDSHAKE, HEADER_TIMEOUT, IDLE, KEEPALIVE, REPLY_BUDGET, REPLY_DRAIN, REQUEST_AGE, REQUEST_RATE, ZERO_WINDOW,
+    NativeLimits,
 )
+from prism_proxy._native.messages cimport assembler_in_message
+from prism_proxy._native.pace cimport too_slow
 from prism_proxy._native.request_head cimport BY_PROXY, BY_WORKER, peer_trust_t
 
 cdef enum:
@@ -20,6 +23,10 @@ cdef enum:
     DRAIN_PING = 0x505249534D       # our payloads, told apart from a peer's on the acknowledgement
     KEEPALIVE_PING = 0x4B454550
     TRUSTED_STREAMS = 10_000
+    REQUEST_WINDOW_NS = 10_000_000_000
+    PRESSED_WINDOW_NS = 2_000_000_000   # while more is held than the budgets allow
+    PRESSED_DRAIN_NS = 10_000_000_000
+    PRESSED_RATE = 64
     LINGER_NS = 1_000_000_000       # how long a peer may take to end its side after we ended ours
 
 
@@ -216,14 +223,59 @@ cdef class ServerConnection(GrpcSession):
             elif stream.out_bytes and now - stream.blocked_since_ns > limits.zero_window_ns:
                 limits.hits[ZERO_WINDOW] += 1
                 stream.reset(H2_CANCEL)
+            elif self.reads_too_slowly(stream, now):
+                stream.reset(H2_CANCEL)
+            elif self.request_lags(stream, now):
+                pass
             elif stream.withheld_credit and stream.queued_bytes == 0 and (
-                    self.core.bytes_held <= limits.receive_budget_bytes):
+                    not self.over_share()):
                 stream.consume(stream.withheld_credit)
                 stream.withheld_credit = 0
             elif stream.withheld_credit and stream.queued_bytes == 0 and (
                     now - stream.opened_ns > limits.zero_window_ns):
                 stream.fail(RESOURCE_EXHAUSTED, "RECEIVE_BUDGET",
                             "the proxy holds as many request bytes as receive_budget_bytes allows: try again later")
+
+    cdef bint reads_too_slowly(self, ServerStream stream, int64_t now) noexcept:
+        """Whether a peer takes its reply at a pace that would hold it, and values that are stored no longer, for too
+        long. While readers hold too much in all they have 10 s."""
+        cdef NativeLimits limits = self.limits
+        cdef bint short = self.scheduler.waiting_bytes > limits.reply_budget_bytes
+        cdef int64_t window = PRESSED_WINDOW_NS if short else limits.zero_window_ns
+        cdef int64_t drain = PRESSED_DRAIN_NS if short else limits.reply_drain_ns
+        if stream.out_bytes == 0:
+            stream.output_pace.since_ns = 0
+            return False
+        if not too_slow(&stream.output_pace, now, stream.sent_bytes, window,
+                        1 + <int64_t>(<double>stream.out_bytes * min(window, drain) / drain)):
+            return False
+        limits.hits[REPLY_BUDGET if short else REPLY_DRAIN] += 1
+        return True
+
+    cdef bint request_lags(self, ServerStream stream, int64_t now) noexcept:
+        """Refuse a request that is not complete in time, or comes too slowly. Waiting for credit counts for nothing."""
+        cdef NativeLimits limits = self.limits
+        cdef bint short = self.core.bytes_held > limits.receive_budget_bytes
+        cdef int64_t window = PRESSED_WINDOW_NS if short else min(REQUEST_WINDOW_NS, limits.request_age_ns)
+        cdef int64_t rate = limits.request_rate * (PRESSED_RATE if short else 1)
+        if stream.answered or stream.remote_ended or stream.handler is None or stream.handler.passthrough:
+            return False
+        if not stream.handler.request_streaming and now - stream.opened_ns > limits.request_age_ns:
+            limits.hits[REQUEST_AGE] += 1
+            stream.fail(RESOURCE_EXHAUSTED, "REQUEST_TOO_SLOW", "the request was not complete after request_age_s")
+            return True
+        if stream.withheld_credit or not assembler_in_message(&stream.input):
+            stream.input_pace.since_ns = 0
+            return False
+        if not too_slow(&stream.input_pace, now, stream.received_bytes, window,
+                        <int64_t>(<double>rate * window / 1e9)):
+            return False
+        limits.hits[REQUEST_RATE] += 1
+        stream.fail(RESOURCE_EXHAUSTED, "REQUEST_TOO_SLOW",
+                    "the request arrives more slowly than request_min_bytes_per_s allows")
+        if stream.handler_active:
+            stream.handler.on_cancel(stream, RESOURCE_EXHAUSTED)
+        return True
 
     cdef void cut(self, int limit, bytes reason) noexcept:
         self.limits.hits[limit] += 1

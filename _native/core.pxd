@@ -41,6 +41,7 @@ cdef class ServerCore:
     cdef readonly int streams, handlers_running
     cdef readonly int servicer_backlog  # calls given to the loop that it has not begun
     cdef readonly int64_t bytes_held
+    cdef int connections_holding        # request bytes
     cdef readonly bint draining
     cdef public bint echoes_ids         # replies carry the caller's x-request-id
     cdef public bytes peer_token        # what other proxies show; empty believes this machine, None nobody
@@ -61,3 +62,6 @@ cdef class GrpcSession(H2Session):
     cdef NativeRoute last_route
     cdef RouteTable last_table
     cdef int handlers_running
+    cdef int64_t bytes_held
+    cdef void account(self, int64_t change) noexcept
+    cdef bint over_share(self) noexcept

@@ -143,4 +143,15 @@ cdef class ServerCore:
 
 
 cdef class GrpcSession(H2Session):
-    pass
+    cdef void account(self, int64_t change) noexcept:
+        """Request bytes are held for this connection, or no longer."""
+        if change:
+            self.core.bytes_held += change
+            self.core.connections_holding += (self.bytes_held + change > 0) - (self.bytes_held > 0)
+            self.bytes_held += change
+
+    cdef bint over_share(self) noexcept:
+        """Whether too many request bytes are held, and this connection has more than its part of the budget: one that
+        leaves it to others may go on, so that whoever fills the budget stops himself."""
+        cdef int64_t budget = self.core.limits.receive_budget_bytes
+        return self.core.bytes_held > budget and self.bytes_held * max(1, self.core.connections_holding) > budget

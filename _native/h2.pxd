@@ -28,6 +28,7 @@ cdef class H2Stream:
     cdef bint out_ended, out_deferred, remote_ended, local_ended, head_framed   # the last one on client streams only
     cdef int64_t opened_ns, blocked_since_ns
     cdef size_t withheld_credit
+    cdef uint64_t sent_bytes
 
     cdef void enqueue(self, chunk_t* chunk) noexcept
     cdef void discard_output(self) noexcept
@@ -99,4 +100,5 @@ cdef class OutputScheduler:
     cdef list dirty
     cdef bint scheduled
     cdef buffer_t out
+    cdef int64_t waiting_bytes      # of all streams, queued to be sent
     cdef void add(self, H2Session session) noexcept

@@ -48,6 +48,7 @@ cdef class H2Stream:
             self.out_tail.next = chunk
         self.out_tail = chunk
         self.out_bytes += chunk.length
+        self.session.scheduler.waiting_bytes += chunk.length
 
     cdef void discard_output(self) noexcept:
         cdef chunk_t* chunk = self.out_head
@@ -57,6 +58,8 @@ cdef class H2Stream:
             chunk_free(chunk)
             chunk = following
         self.out_head = self.out_tail = NULL
+        if self.session is not None:
+            self.session.scheduler.waiting_bytes -= self.out_bytes
         self.out_bytes = 0
 
     cdef void reset(self, uint32_t code) noexcept:
@@ -574,6 +577,8 @@ cdef int send_output(nghttp2_session* h2, nghttp2_frame* frame, const uint8_t* h
                 stream.out_tail = NULL
             chunk_free(chunk)
     stream.out_bytes -= length
+    stream.sent_bytes += length
+    session.scheduler.waiting_bytes -= length
     stream.blocked_since_ns = session.now_ns
     if not stream.local_ended:
         stream.on_output_drained()

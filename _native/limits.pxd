@@ -5,7 +5,7 @@ cdef enum:
     CONCURRENT_STREAMS, RESETS, HEADER_LIST, HEADER_FIELDS, CONTINUATIONS, SETTINGS_ENTRIES, CONTROL_QUEUE_PAUSE
     CONTROL_QUEUE_CLOSE, EMPTY_FRAMES, PRIORITY_FRAMES, WINDOW_UPDATES, ZERO_WINDOW, HANDSHAKE
     HEADER_TIMEOUT, IDLE, AGE, PINGS, KEEPALIVE, MESSAGE_SIZE, RECEIVE_BUDGET, CONNECTIONS, HANDSHAKES, SERVICER_BACKLOG
-    STANDSTILL, REPLY_SIZE
+    STANDSTILL, REPLY_SIZE, REQUEST_RATE, REQUEST_AGE, REPLY_DRAIN, REPLY_BUDGET
     LIMIT_COUNT
 
 
@@ -22,6 +22,7 @@ cdef class NativeLimits:
     cdef double max_age_jitter
     cdef int64_t ping_min_interval_ns, ping_strikes, keepalive_ns, keepalive_timeout_ns
     cdef int64_t max_message_bytes, max_reply_bytes, receive_budget_bytes, stream_window, connection_window
+    cdef int64_t request_rate, request_age_ns, reply_drain_ns, reply_budget_bytes
     cdef int64_t inflate_offload_bytes, servicer_backlog
     cdef int64_t standstill_ns, alive_ns, resumed_ns
     cdef uint64_t hits[LIMIT_COUNT]

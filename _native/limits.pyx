@@ -7,7 +7,7 @@ NAMES = (
     "zero_window_timeout_s", "handshake_timeout_s", "header_timeout_s", "idle_timeout_s",
     "max_age_s", "ping_min_interval_s", "keepalive_timeout_s", "max_message_bytes", "receive_budget_bytes",
     "connections", "handshakes_in_progress", "servicer_backlog", "standstill_s",
-    "max_reply_bytes",
+    "max_reply_bytes", "request_min_bytes_per_s", "request_age_s", "reply_drain_s", "reply_budget_bytes",
 )
 assert len(NAMES) == LIMIT_COUNT
 
@@ -50,6 +50,10 @@ cdef class NativeLimits:
         self.max_message_bytes = limits.max_message_bytes
         self.max_reply_bytes = limits.max_reply_bytes or limits.max_message_bytes
         self.receive_budget_bytes = limits.receive_budget_bytes
+        self.request_rate = limits.request_min_bytes_per_s
+        self.request_age_ns = nanoseconds(limits.request_age_s)
+        self.reply_drain_ns = nanoseconds(limits.reply_drain_s)
+        self.reply_budget_bytes = limits.reply_budget_bytes
         self.stream_window = limits.stream_window_bytes
         self.connection_window = limits.connection_window_bytes
         self.inflate_offload_bytes = limits.inflate_offload_bytes

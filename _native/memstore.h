@@ -3,11 +3,11 @@
  * copying its own value. Time is monotonic nanoseconds given by the caller: the store reads no clock.
  *
  * Expired keys are invisible at once and freed by ms_tick. `max_bytes` is charged what keys, values, indexes and the
- * hash table really occupy, values still held by replies included; index nodes and hash segments may carry the sum a
- * few KiB over it once. At the bound a write that needs more is refused, or evicts the least recently used keys: at
+ * hash table really occupy, but not values that only replies hold, which their readers answer for; index nodes and
+ * hash segments may carry the sum a few KiB over it once. At the bound a write that needs more is refused, or evicts the least recently used keys: at
  * most MS_EVICT_PER_WRITE at once, beyond which it may run a sixteenth of max_bytes over, until ms_tick catches up.
  * Keys that were deleted around survivors leave holes: what is mapped never exceeds twice max_bytes and 32 MiB, room for
- * one whole change of value sizes; a write that would need more is refused. */
+ * one whole change of value sizes, beside what replies hold; a write that would need more is refused. */
 #ifndef PRISM_MEMSTORE_H
 #define PRISM_MEMSTORE_H
 #include <stddef.h>
@@ -30,6 +30,7 @@ typedef struct {
     uint64_t evicted, expired, refused;
     uint64_t timers; /* keys with an expiry */
     uint64_t blobs;  /* values alive, stored or held by replies */
+    uint64_t pinned; /* bytes of values that only replies hold; not in `bytes` */
 } ms_stats_t;
 
 /* max_bytes and max_keys: 0 = no bound. NULL without memory. */

@@ -12,7 +12,7 @@ from prism_proxy._native.clock cimport monotonic_ns
 
 cdef extern from "memstore.h":
     ctypedef struct ms_stats_t:
-        uint64_t keys, bytes, reserved, evicted, expired, refused, timers, blobs
+        uint64_t keys, bytes, reserved, evicted, expired, refused, timers, blobs, pinned
 
     ctypedef struct ms_read_t:
         const uint8_t* key
@@ -355,11 +355,12 @@ cdef class MemStore:
         return ms_is_full(self.store) != 0
 
     def counters(self):
-        """keys, bytes (overhead included), reserved (bytes mapped), expired, evicted, refused."""
+        """keys, bytes (overhead included), reserved (bytes mapped), expired, evicted, refused, pinned (bytes of values
+        that only replies hold)."""
         cdef ms_stats_t stats
         ms_stats(self.store, &stats)
         return {"keys": stats.keys, "bytes": stats.bytes, "reserved": stats.reserved, "expired": stats.expired,
-                "evicted": stats.evicted, "refused": stats.refused}
+                "evicted": stats.evicted, "refused": stats.refused, "pinned": stats.pinned}
 
 
 cdef class Page:

@@ -27,6 +27,7 @@ struct memstore {
     uint64_t seed[2];
     uint64_t max_bytes, max_keys;
     uint64_t version, evicted, expired, refused, blobs;
+    uint64_t pinned; /* bytes of values that only replies hold: their readers' burden, not that of the store's bound */
     int evict_lru, closed;
     ms_changed_t changed; /* NULL while nobody watches */
     void *watcher;
@@ -41,8 +42,14 @@ static void destroy(memstore_t *s) {
     munmap(s, sizeof(*s));
 }
 
+static void pin(memstore_t *s, int64_t change) {
+    s->pinned += (uint64_t)change;
+    if (s->slabs.limit) s->slabs.limit += (uint64_t)change;
+}
+
 static void blob_release(blob_t *b) {
     memstore_t *s = (memstore_t *)b->owner;
+    if (b->orphan) pin(s, -(int64_t)slab_rounded(blob_size(b->length)));
     slab_free(&s->slabs, b, blob_size(b->length));
     if (--s->blobs == 0 && s->closed) destroy(s);
 }
@@ -51,6 +58,7 @@ static blob_t *blob_new(memstore_t *s, const uint8_t *bytes, size_t n) {
     blob_t *b = n > SIZE_MAX / 2 ? NULL : slab_alloc(&s->slabs, blob_size(n));
     if (!b) return NULL;
     b->refs = 1;
+    b->orphan = 0;
     b->length = n;
     b->owner = &s->owner;
     if (n) memcpy(b->data, bytes, n);
@@ -88,6 +96,15 @@ static void set_expiry(memstore_t *s, entry_t *e, int64_t expires_ns) {
     if (expires_ns != NEVER) wheel_add(&s->wheel, e);
 }
 
+/* The store gives up a value. Replies may hold it for as long as their readers take. */
+static void value_drop(memstore_t *s, blob_t *b) {
+    if (b->refs > 1) {
+        b->orphan = 1;
+        pin(s, (int64_t)slab_rounded(blob_size(b->length)));
+    }
+    blob_unref(b);
+}
+
 /* A key that is not yet linked anywhere; takes over the blob. */
 static entry_t *entry_new(memstore_t *s, uint32_t hash, const uint8_t *key, size_t klen, blob_t *value) {
     entry_t *e = slab_alloc(&s->slabs, entry_size(klen));
@@ -102,7 +119,7 @@ static entry_t *entry_new(memstore_t *s, uint32_t hash, const uint8_t *key, size
 }
 
 static void entry_free(memstore_t *s, entry_t *e) {
-    blob_unref(e->value);
+    value_drop(s, e->value);
     slab_free(&s->slabs, e, entry_size(e->key.length));
 }
 
@@ -144,7 +161,7 @@ static inline entry_t *look_up(memstore_t *s, const uint8_t *key, size_t klen, i
 
 /* ---- room ---- */
 
-static inline uint64_t bytes_used(const memstore_t *s) { return s->slabs.used + sizeof(*s); }
+static inline uint64_t bytes_used(const memstore_t *s) { return s->slabs.used - s->pinned + sizeof(*s); }
 
 static inline int over(const memstore_t *s, int64_t grow, size_t keys, uint64_t allowance) {
     return (s->max_bytes && grow > 0 && bytes_used(s) + (uint64_t)grow > s->max_bytes + allowance) ||
@@ -214,7 +231,7 @@ memstore_t *ms_new(uint64_t max_bytes, uint64_t max_keys, int evict_lru) {
 }
 
 void ms_resize(memstore_t *s, uint64_t max_bytes, uint64_t max_keys) {
-    s->slabs.limit = max_bytes ? 2 * (max_bytes + HEADROOM) - sizeof(*s) : 0;
+    s->slabs.limit = max_bytes ? 2 * (max_bytes + HEADROOM) - sizeof(*s) + s->pinned : 0;
     s->max_bytes = max_bytes;
     s->max_keys = max_keys;
 }
@@ -245,7 +262,7 @@ void ms_free(memstore_t *s) {
 void ms_stats(const memstore_t *s, ms_stats_t *out) {
     *out = (ms_stats_t){.keys = s->table.count, .bytes = bytes_used(s), .reserved = s->slabs.reserved + sizeof(*s),
                         .evicted = s->evicted, .expired = s->expired, .refused = s->refused,
-                        .timers = s->wheel.count, .blobs = s->blobs};
+                        .timers = s->wheel.count, .blobs = s->blobs, .pinned = s->pinned};
 }
 
 int ms_is_full(const memstore_t *s) {
@@ -293,10 +310,9 @@ static int add(memstore_t *s, uint32_t hash, const uint8_t *key, size_t klen, co
     return MS_OK;
 }
 
-/* Bytes an overwrite adds; a value that a reply still holds keeps its own. */
+/* Bytes an overwrite adds to what is counted. */
 static int64_t growth(const entry_t *e, size_t vlen) {
-    size_t freed = e->value->refs == 1 ? slab_rounded(blob_size(e->value->length)) : 0;
-    return (int64_t)slab_rounded(blob_size(vlen)) - (int64_t)freed;
+    return (int64_t)slab_rounded(blob_size(vlen)) - (int64_t)slab_rounded(blob_size(e->value->length));
 }
 
 static int replace(memstore_t *s, entry_t *e, const uint8_t *value, size_t vlen, int64_t now_ns) {
@@ -314,7 +330,7 @@ static int replace(memstore_t *s, entry_t *e, const uint8_t *value, size_t vlen,
         s->refused++;
         return MS_FULL;
     }
-    blob_unref(e->value);
+    value_drop(s, e->value);
     e->value = blob;
     return MS_OK;
 }
@@ -428,7 +444,7 @@ int ms_commit(memstore_t *s, const ms_read_t *reads, size_t nreads, ms_write_t *
     for (size_t i = 0; i < nwrites; i++) {
         entry_t *e = writes[i].entry;
         if (!writes[i].added) {
-            blob_unref(e->value);
+            value_drop(s, e->value);
             e->value = writes[i].blob;
             set_expiry(s, e, NEVER);
         }

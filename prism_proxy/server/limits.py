@@ -73,6 +73,16 @@ class Limits:
         0, "bytes", "one reply message, before compression; 0: as max_message_bytes", most=2**31 - 1)
     receive_budget_bytes: int = _limit(
         256 * 1024 * 1024, "bytes", "request bytes held by the process before windows stop growing", least=65536)
+    request_min_bytes_per_s: int = _limit(
+        16 * 1024, "bytes", "a request message that arrives more slowly than this, over 10 s, is refused; 64 times as "
+        "much, over 2 s, while more than receive_budget_bytes are held")
+    request_age_s: float = _limit(300, "s", "a request that is not complete after this is refused", least=0.01)
+    reply_drain_s: float = _limit(
+        600, "s", "a stream is cut whose peer takes what waits for it at a pace that would take longer than this, "
+        "measured over zero_window_timeout_s", least=0.01)
+    reply_budget_bytes: int = _limit(
+        256 * 1024 * 1024, "bytes", "reply bytes that wait for slow readers, overwritten values included, before those "
+        "are cut that need more than 10 s", least=65536)
     stream_window_bytes: int = _limit(
         1024 * 1024, "bytes", "flow-control window of a stream", least=65535, most=2**31 - 1)
     connection_window_bytes: int = _limit(

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import struct
 
 import pytest
 
 from prism.interfaces.keyvalue import keyvalue_basic_pb2 as pb
+from prism_proxy._native.memstore import StoreFull
 from prism_proxy.backends.memstore.config import MemstoreConfig
 from prism_proxy.backends.memstore.driver import MemstoreDriver
 from tests.support.h2peer import DATA, END_STREAM, WINDOW_SETTING, WINDOW_UPDATE, H2Peer, frame, grpc_headers, message
@@ -52,11 +54,28 @@ async def test_overwritten_and_deleted_while_replies_hold_it(driver: MemstoreDri
         await driver.set(b"key", second)  # of equal size: would fit into the place of the first
         held_by_two = await begin_get(two)
         assert await driver.delete(b"key")
-        assert used(driver) - empty > 2 * SIZE, "values in replies count"
+        assert used(driver) == empty, "what only readers hold is not counted to the namespace"
+        assert driver.native_store.counters()["pinned"] > 2 * SIZE
         assert await finish(one, held_by_one) == first
         assert await finish(two, held_by_two) == second
         await driver.set(b"key", first)
         assert used(driver) == alone
+        assert driver.native_store.counters()["pinned"] == 0
+
+
+async def test_readers_that_take_no_byte_make_no_namespace_full() -> None:
+    """Three overwritten values wait in replies, and a fourth is stored: more than the namespace may hold."""
+    driver = MemstoreDriver(MemstoreConfig(max_bytes=2 * SIZE))
+    async with served(driver) as port, contextlib.AsyncExitStack() as peers:
+        for number in range(3):
+            await driver.set(b"key", bytes([number]) * SIZE)
+            await begin_get(await peers.enter_async_context(H2Peer(port, initial=NARROW)))
+        for number in range(3, 9):
+            await driver.set(b"key", bytes([number]) * SIZE)
+        assert await driver.get(b"key") == b"\x08" * SIZE
+        assert used(driver) < 2 * SIZE
+        with pytest.raises(StoreFull):
+            await driver.set(b"another", bytes(SIZE))
 
 
 async def test_a_caller_that_goes_away_releases_what_it_held(driver: MemstoreDriver) -> None:
@@ -65,9 +84,9 @@ async def test_a_caller_that_goes_away_releases_what_it_held(driver: MemstoreDri
         async with H2Peer(port, initial=NARROW) as peer:
             await begin_get(peer)
             await driver.delete(b"key")
-            assert used(driver) > SIZE
+            assert driver.native_store.counters()["pinned"] > SIZE
         async with asyncio.timeout(5):
-            while used(driver) > SIZE:
+            while driver.native_store.counters()["pinned"]:
                 await asyncio.sleep(0)
 
 
