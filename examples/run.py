@@ -9,6 +9,7 @@ import grpc
 
 from examples.first_call import created_namespace, durable_call, first_call
 from examples.processes import Processes, StartError
+from prism_proxy.telemetry.standard_streams import run_command
 
 ADDRESS = "127.0.0.1:8980"
 METRICS = "127.0.0.1:9090"
@@ -36,7 +37,7 @@ def main(address: str = ADDRESS, metrics: str = METRICS, admin: str = ADMIN) -> 
         except StartError as error:
             return _fail(str(error))
         except grpc.RpcError as error:
-            return _fail(f"a first call failed: {error}")
+            return _fail(f"a first call failed: {error.code().name}: {error.details()}")
 
 
 def _fail(message: str) -> int:
@@ -45,4 +46,4 @@ def _fail(message: str) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    run_command("make run", main)

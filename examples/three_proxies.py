@@ -15,13 +15,14 @@ import time
 
 import grpc
 
-from examples.processes import Processes
+from examples.processes import Processes, StartError
 from prism import control_plane_pb2 as control
 from prism import control_plane_pb2_grpc
 from prism.admin.v1 import admin_pb2 as admin
 from prism.admin.v1 import admin_pb2_grpc
 from prism.interfaces.keyvalue import keyvalue_basic_pb2 as pb
 from prism.interfaces.keyvalue import keyvalue_basic_pb2_grpc as rpc
+from prism_proxy.telemetry.standard_streams import run_command
 
 HOST = "127.0.0.1"
 NAMESPACES = ("orders", "default", "analytics", "user-profiles", "tenant-a", "tenant-b")
@@ -92,7 +93,22 @@ def show(example: Example, proxies: range) -> None:
         print(f"  {namespace:15} {value:25} served by {owner}, read through {len(proxies)} proxies")
 
 
-def main(first_port: int = 8981) -> None:
+def main(first_port: int = 8981) -> int:
+    """Show it; the exit code."""
+    try:
+        _show_all(first_port)
+    except StartError as error:
+        print(f"three_proxies: {error}", file=sys.stderr)
+        return 1
+    except grpc.RpcError as error:
+        print(f"three_proxies: a call failed: {error.code().name}: {error.details()}", file=sys.stderr)
+        return 1
+    except subprocess.CalledProcessError as error:
+        return int(error.returncode)  # the command has said why
+    return 0
+
+
+def _show_all(first_port: int) -> None:
     with tempfile.TemporaryDirectory() as folder, Processes() as processes:
         example = Example(processes, folder, first_port)
         example.start_admin()
@@ -116,4 +132,4 @@ def main(first_port: int = 8981) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run_command("three_proxies", main)

@@ -1,39 +1,46 @@
-"""Entry point of `prism-proxy`."""
+"""Entry point of `prism-proxy`. What it needs is imported where it is used, so that Ctrl-C finds `run_command`."""
 
 from __future__ import annotations
 
 import os
 import sys
+from typing import TYPE_CHECKING
 
-from prism_proxy.configuration.loader import Configuration, ConfigurationSource, source
-from prism_proxy.configuration.problems import ConfigurationError
-from prism_proxy.server.lifecycle import StartError
-from prism_proxy.telemetry.standard_streams import open_standard_streams
+from prism_proxy.telemetry.standard_streams import complain, open_standard_streams, run_command
+
+if TYPE_CHECKING:
+    from prism_proxy.configuration.loader import Configuration, ConfigurationSource
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """Run the proxy until it is told to stop, or one command, such as `verify`; ends with exit code 0, 1 or 2."""
+    """Run the proxy until it is told to stop, or one command, such as `verify`; ends with exit code 0, 1, 2 or 130."""
     open_standard_streams()
     given = sys.argv[1:] if arguments is None else arguments
+    run_command("prism-proxy", lambda: _chosen(given))
+
+
+def _chosen(given: list[str]) -> int:
     if given[:1] == ["config"]:
         from prism_proxy.configuration import commands
 
-        sys.exit(commands.main(given[1:], dict(os.environ)))
+        return commands.main(given[1:], dict(os.environ))
     if given[:1] == ["keys"]:
         from prism_proxy.configuration import key_commands
 
-        sys.exit(key_commands.main(given[1:], dict(os.environ)))
+        return key_commands.main(given[1:], dict(os.environ))
     if given[:1] == ["verify"]:
         from prism_proxy.backends.sqlite import verify
 
-        sys.exit(verify.main(given[1:]))
+        return verify.main(given[1:])
+    from prism_proxy.configuration.loader import source
+    from prism_proxy.configuration.problems import ConfigurationError
+    from prism_proxy.server.lifecycle import StartError
+
     try:
         read = source(given)
-        sys.exit(_run(read, read.load()))
-    except ConfigurationError as error:
-        sys.exit(_complain(error))
-    except StartError as error:
-        sys.exit(_complain(error))
+        return _run(read, read.load())
+    except (ConfigurationError, StartError) as error:
+        return _complain(error)
 
 
 def _run(read: ConfigurationSource, configuration: Configuration) -> int:
@@ -51,7 +58,7 @@ def _run(read: ConfigurationSource, configuration: Configuration) -> int:
 def _complain(error: Exception) -> int:
     mistakes = str(error).splitlines()
     head = "" if len(mistakes) == 1 else f"{len(mistakes)} mistakes in the configuration\n"
-    sys.stderr.write(f"prism-proxy: {head}" + "\n".join(mistakes) + "\n")
+    complain(f"prism-proxy: {head}" + "\n".join(mistakes))
     return 1
 
 

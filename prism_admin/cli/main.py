@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from prism_admin.cli.connection import Endpoint, fail
-from prism_proxy.telemetry.standard_streams import open_standard_streams
+from prism_proxy.telemetry.standard_streams import open_standard_streams, run_command
 
 app = typer.Typer(
     name="prism-admin", help="The control plane of Prism: its server, and its tools.", no_args_is_help=True,
@@ -47,11 +47,16 @@ def main(arguments: list[str] | None = None) -> None:
     """Ends the process: 0 when done, 1 for any error."""
     open_standard_streams()
     given = sys.argv[1:] if arguments is None else arguments
+    run_command("prism-admin", lambda: _run(given))
+
+
+def _run(given: list[str]) -> int:
     _add_commands(given)
     try:
         app(given, standalone_mode=True)
     except SystemExit as end:
-        raise SystemExit(1 if end.code else 0) from None
+        return 1 if end.code else 0
+    return 0
 
 
 def _add_commands(arguments: list[str]) -> None:

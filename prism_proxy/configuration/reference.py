@@ -17,6 +17,7 @@ from prism_proxy.configuration.shapes import ByName, Field, Group, Kind, Leaf, M
 from prism_proxy.contracts.pattern import SlotDeclaration
 from prism_proxy.namespaces.model import DEFAULT_PATTERN, NAME_RULE
 from prism_proxy.settings import shown_value
+from prism_proxy.telemetry.standard_streams import run_command
 
 PAGE = "docs/reference/configuration.md"
 _HEAD = """\
@@ -165,5 +166,9 @@ def _form(shape: Shape) -> str:
     return shape.kind.value if isinstance(shape, Leaf) else "settings"
 
 
-if __name__ == "__main__":
+def main() -> None:
     sys.stdout.write(page())
+
+
+if __name__ == "__main__":
+    run_command("prism-proxy", main)

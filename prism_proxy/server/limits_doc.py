@@ -8,6 +8,7 @@ from dataclasses import fields
 from prism_proxy._native.limits import NAMES
 from prism_proxy.server.limits import Limits
 from prism_proxy.settings import setting_of
+from prism_proxy.telemetry.standard_streams import run_command
 
 PAGE = "docs/reference/limits.md"
 _HEAD = """\
@@ -53,5 +54,9 @@ def _plain(number: object) -> str:
     return f"{number:,}".replace(",", " ") if isinstance(number, int) else str(number)
 
 
-if __name__ == "__main__":
+def main() -> None:
     sys.stdout.write(page())
+
+
+if __name__ == "__main__":
+    run_command("prism-proxy", main)
