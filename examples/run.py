@@ -9,7 +9,7 @@ import grpc
 
 from examples.first_call import created_namespace, durable_call, first_call
 from examples.processes import Processes, StartError
-from prism_proxy.telemetry.standard_streams import run_command
+from prism_runtime.standard_streams import run_command
 
 ADDRESS = "127.0.0.1:8980"
 METRICS = "127.0.0.1:9090"

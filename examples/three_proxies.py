@@ -22,7 +22,7 @@ from prism.admin.v1 import admin_pb2 as admin
 from prism.admin.v1 import admin_pb2_grpc
 from prism.interfaces.keyvalue import keyvalue_basic_pb2 as pb
 from prism.interfaces.keyvalue import keyvalue_basic_pb2_grpc as rpc
-from prism_proxy.telemetry.standard_streams import run_command
+from prism_runtime.standard_streams import run_command
 
 HOST = "127.0.0.1"
 NAMESPACES = ("orders", "default", "analytics", "user-profiles", "tenant-a", "tenant-b")

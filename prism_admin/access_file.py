@@ -13,11 +13,11 @@ from pathlib import Path
 from typing import Literal
 
 from prism_admin.rbac import Access
-from prism_proxy.configuration.binder import Binder
-from prism_proxy.configuration.document import parse
-from prism_proxy.configuration.problems import ConfigurationError, Problems
-from prism_proxy.configuration.tree import Origin
-from prism_proxy.settings import setting
+from prism_runtime.configuration.binder import Binder
+from prism_runtime.configuration.document import parse
+from prism_runtime.configuration.problems import ConfigurationError, Problems
+from prism_runtime.configuration.tree import Origin
+from prism_runtime.settings import setting
 
 Role = Literal["admin", "operator", "viewer", "proxy"]
 _DIGEST = re.compile(r"[0-9a-fA-F]{64}")

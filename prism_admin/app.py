@@ -32,8 +32,8 @@ from prism_admin.storage.errors import StorageError
 from prism_admin.storage.exclusive import FileLock
 from prism_admin.storage.lease import TERM_SECONDS, Lease
 from prism_admin.storage.store import Store, open_store
-from prism_proxy.telemetry import log
-from prism_proxy.telemetry.http import TelemetryServer
+from prism_runtime import log
+from prism_runtime.http_port import TelemetryServer
 
 STOP_GRACE_SECONDS = 5.0
 MAX_MESSAGE_BYTES = 16 * 1024 * 1024

@@ -18,7 +18,7 @@ from prism_admin.placement import Placement
 from prism_admin.proxy_client import ProxyClient, PushError
 from prism_admin.storage.errors import NotFoundError, StorageError
 from prism_admin.storage.namespaces import Namespace, Namespaces
-from prism_proxy.telemetry import log
+from prism_runtime import log
 
 CONCURRENT_PUSHES = 64
 _log = log.get("prism.admin.pusher")

@@ -8,7 +8,7 @@ from pathlib import Path
 import grpc
 
 from admin_client import fingerprint
-from prism_proxy.telemetry import log
+from prism_runtime import log
 
 _log = log.get("prism.admin")
 

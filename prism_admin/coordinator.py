@@ -23,7 +23,7 @@ from prism_admin.storage.errors import ConflictError, StorageError
 from prism_admin.storage.namespaces import Namespace
 from prism_admin.storage.proxies import Proxy
 from prism_admin.storage.store import Store
-from prism_proxy.telemetry import log
+from prism_runtime import log
 
 ACK_BYTES = 3 * 1024 * 1024  # below the 4 MiB a stock client takes
 _log = log.get("prism.admin.coordinator")

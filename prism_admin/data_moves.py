@@ -26,7 +26,7 @@ from prism_admin.placement import Placement
 from prism_admin.proxy_client import ProxyClient, PushError
 from prism_admin.storage.errors import StorageError
 from prism_admin.storage.namespaces import Namespace, Namespaces
-from prism_proxy.telemetry import log
+from prism_runtime import log
 
 ATTEMPTS = 3
 RETRY_SECONDS = 1.0

@@ -10,7 +10,7 @@ import grpc
 from admin_client import Credentials
 from prism import control_plane_pb2 as pb
 from prism import control_plane_pb2_grpc, transfer_pb2, transfer_pb2_grpc
-from prism_proxy.telemetry import log
+from prism_runtime import log
 
 ASSIGN_SECONDS = 5.0
 REVOKE_EXTRA_SECONDS = 5.0

@@ -13,7 +13,7 @@ from prism_admin.proxy_client import ProxyClient, PushError
 from prism_admin.storage.errors import AlreadyExistsError
 from prism_admin.storage.namespaces import Namespace
 from prism_admin.storage.store import Store
-from prism_proxy.telemetry import log
+from prism_runtime import log
 
 _log = log.get("prism.admin.registry")
 

@@ -6,7 +6,7 @@ import os
 import sys
 from typing import TYPE_CHECKING
 
-from prism_proxy.telemetry.standard_streams import complain, open_standard_streams, run_command
+from prism_runtime.standard_streams import complain, open_standard_streams, run_command
 
 if TYPE_CHECKING:
     from prism_proxy.configuration.loader import Configuration, ConfigurationSource
@@ -33,8 +33,8 @@ def _chosen(given: list[str]) -> int:
 
         return verify.main(given[1:])
     from prism_proxy.configuration.loader import source
-    from prism_proxy.configuration.problems import ConfigurationError
-    from prism_proxy.server.lifecycle import StartError
+    from prism_runtime.configuration.problems import ConfigurationError
+    from prism_runtime.lifecycle import StartError
 
     try:
         read = source(given)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from prism_proxy.settings import check, setting
+from prism_runtime.settings import check, setting
 
 
 @dataclass(frozen=True, slots=True)

@@ -33,7 +33,16 @@ from prism_proxy.namespaces.status import NamespaceStatus
 from prism_proxy.process_config import ProxyConfig
 from prism_proxy.server.descriptors import within_descriptors
 from prism_proxy.server.health import HealthServicer, add_health
-from prism_proxy.server.lifecycle import (
+from prism_proxy.server.reflection import Reflection, add_reflection
+from prism_proxy.server.server import Server
+from prism_proxy.standard import DriverFactory
+from prism_proxy.status import ProcessStatus
+from prism_proxy.telemetry.calls import make_watch
+from prism_proxy.telemetry.derived import derived
+from prism_proxy.telemetry.loop_monitor import LoopMonitor
+from prism_proxy.telemetry.metrics import Metric, Metrics, gauges
+from prism_runtime import log
+from prism_runtime.lifecycle import (
     EXIT_CLEAN,
     EXIT_ERROR,
     EXIT_FORCED,
@@ -43,16 +52,7 @@ from prism_proxy.server.lifecycle import (
     close_all,
     end_after,
 )
-from prism_proxy.server.reflection import Reflection, add_reflection
-from prism_proxy.server.server import Server
-from prism_proxy.server.tls import PeerContexts, TlsError
-from prism_proxy.standard import DriverFactory
-from prism_proxy.status import ProcessStatus
-from prism_proxy.telemetry import log
-from prism_proxy.telemetry.calls import make_watch
-from prism_proxy.telemetry.derived import derived
-from prism_proxy.telemetry.loop_monitor import LoopMonitor
-from prism_proxy.telemetry.metrics import Metric, Metrics, gauges
+from prism_runtime.tls import PeerContexts, TlsError
 
 if TYPE_CHECKING:  # what a proxy without workers and without an admin has no use for is imported where it is used
     from prism_proxy.membership.control_call import ControlCallHandler

@@ -11,10 +11,10 @@ from dataclasses import dataclass
 from prism_proxy.admin_options import AdminOptions
 from prism_proxy.secrets.options import SecretsOptions
 from prism_proxy.server.limits import Limits
-from prism_proxy.server.listener import Address
-from prism_proxy.server.tls import TlsConfig
-from prism_proxy.settings import check, setting
 from prism_proxy.telemetry.tracing_options import TraceOptions
+from prism_runtime.address import Address
+from prism_runtime.settings import check, setting
+from prism_runtime.tls import TlsConfig
 
 DEFAULT_LISTEN = Address("127.0.0.1", 8980)
 DEFAULT_METRICS = Address("127.0.0.1", 9090)

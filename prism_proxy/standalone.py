@@ -9,10 +9,10 @@ from prism_proxy import __version__
 from prism_proxy.app import App
 from prism_proxy.configuration.loader import Configuration, ConfigurationSource
 from prism_proxy.configuration.reloader import Reloader
-from prism_proxy.server.lifecycle import StopRequest, spare_collector
 from prism_proxy.server.ports import open_ports, open_telemetry, port_of
-from prism_proxy.telemetry import log
-from prism_proxy.telemetry.http import TelemetryServer
+from prism_runtime import log
+from prism_runtime.http_port import TelemetryServer
+from prism_runtime.lifecycle import StopRequest, spare_collector
 
 if TYPE_CHECKING:
     from prism_proxy.membership.control_call import ControlCall, ControlReply

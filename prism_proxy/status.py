@@ -12,11 +12,11 @@ from collections.abc import Iterable, Iterator
 from prism_proxy import __version__
 from prism_proxy.namespaces.snapshot import Namespaces
 from prism_proxy.namespaces.status import NamespaceStatus, readiness
-from prism_proxy.server.lifecycle import Lifecycle
 from prism_proxy.server.server import Server
 from prism_proxy.slots import status as slot_status
 from prism_proxy.telemetry.loop_monitor import LoopMonitor
 from prism_proxy.telemetry.metrics import Metric, Sample, counters, gauges
+from prism_runtime.lifecycle import Lifecycle
 
 LIMITING_NS = 10_000_000_000  # a namespace is shown as limiting for this long after its last refusal
 

@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from prism_admin.cli.connection import Endpoint, fail
-from prism_proxy.telemetry.standard_streams import open_standard_streams, run_command
+from prism_runtime.standard_streams import open_standard_streams, run_command
 
 app = typer.Typer(
     name="prism-admin", help="The control plane of Prism: its server, and its tools.", no_args_is_help=True,

@@ -54,7 +54,7 @@ def serve(
     from prism_admin.security import Security
     from prism_admin.storage.database_url import DatabaseUrlError, parse
     from prism_admin.storage.errors import StorageError
-    from prism_proxy.telemetry import log
+    from prism_runtime import log
 
     if log_level not in log.LEVELS:
         raise fail(f"--log-level {log_level!r}: use {', '.join(log.LEVELS)}")

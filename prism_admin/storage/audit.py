@@ -23,7 +23,7 @@ from prism_admin.storage.clock import now
 from prism_admin.storage.errors import StorageError
 from prism_admin.storage.transactions import reading, writing
 from prism_admin.texts import indexable, storable
-from prism_proxy.telemetry import log
+from prism_runtime import log
 
 RETENTION = timedelta(days=90)
 MAX_WAITING = 10_000

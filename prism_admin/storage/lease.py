@@ -25,7 +25,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from prism_admin.storage.errors import LeaseLostError, StorageError
 from prism_admin.storage.transactions import FENCE, reading, unfenced
-from prism_proxy.telemetry import log
+from prism_runtime import log
 
 TERM_SECONDS = 10.0
 POLL_SECONDS = 0.5  # between two tries to take it

@@ -10,8 +10,8 @@ from typing import Any
 from prism_proxy.configuration.explain import FORMS, explain
 from prism_proxy.configuration.flags import CommandParser, add_settings
 from prism_proxy.configuration.loader import ConfigurationSource
-from prism_proxy.configuration.problems import ConfigurationError
 from prism_proxy.configuration.schema import schema
+from prism_runtime.configuration.problems import ConfigurationError
 
 
 def main(arguments: Sequence[str], environment: Mapping[str, str]) -> int:

@@ -13,10 +13,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from prism_proxy import __version__
-from prism_proxy.configuration.problems import Problems
-from prism_proxy.configuration.shapes import Field, Group, Kind, Leaf, Many, fields_of
-from prism_proxy.configuration.tree import Listing, Node, Origin, Scalar, Source, Table, overlay, table
 from prism_proxy.process_config import ProxyConfig
+from prism_runtime.configuration.problems import Problems
+from prism_runtime.configuration.shapes import Field, Group, Kind, Leaf, Many, fields_of
+from prism_runtime.configuration.tree import Listing, Node, Origin, Scalar, Source, Table, overlay, table
 
 LIMITS = "limits"
 WIDTH = 80  # of a terminal that does not tell

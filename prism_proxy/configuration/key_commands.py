@@ -14,10 +14,8 @@ import time
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from prism_proxy.configuration import units
 from prism_proxy.configuration.flags import CommandParser
 from prism_proxy.configuration.loader import ConfigurationSource
-from prism_proxy.configuration.problems import ConfigurationError
 from prism_proxy.crypto.keyring import KeyRing
 from prism_proxy.crypto.keys import KEY_TYPES
 from prism_proxy.secrets import key_document
@@ -27,6 +25,8 @@ from prism_proxy.secrets.options import SecretsOptions
 from prism_proxy.secrets.providers.file import FileProvider
 from prism_proxy.secrets.providers.registry import make_providers
 from prism_proxy.secrets.reference import KeyReference
+from prism_runtime.configuration import units
+from prism_runtime.configuration.problems import ConfigurationError
 
 ACTIVATE_AFTER = "10m"
 

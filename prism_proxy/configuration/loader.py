@@ -17,12 +17,12 @@ from pathlib import Path
 
 from prism_proxy.backends.memstore.config import MemstoreConfig
 from prism_proxy.configuration import flags
-from prism_proxy.configuration.binder import Binder, Bound
-from prism_proxy.configuration.document import parse as parse_document
-from prism_proxy.configuration.problems import ConfigurationError, Problem, Problems
-from prism_proxy.configuration.tree import Origin, Source, Table, overlay, table
 from prism_proxy.namespaces.model import DEFAULT, NamespaceConfig
 from prism_proxy.process_config import ProxyConfig
+from prism_runtime.configuration.binder import Binder, Bound
+from prism_runtime.configuration.document import parse as parse_document
+from prism_runtime.configuration.problems import ConfigurationError, Problem, Problems
+from prism_runtime.configuration.tree import Origin, Source, Table, overlay, table
 
 MAX_FILE_BYTES = 64 * 1024 * 1024
 PROXY, NAMESPACES = "proxy", "namespaces"

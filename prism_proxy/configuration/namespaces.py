@@ -9,15 +9,15 @@ from collections.abc import Mapping
 from typing import Any
 
 from prism_proxy import standard
-from prism_proxy.configuration.binder import DEFAULT_ORIGIN, Binder, Bound
-from prism_proxy.configuration.problems import Problems
-from prism_proxy.configuration.tree import Node, Origin, Scalar, Table
 from prism_proxy.contracts.driver import Declaration
 from prism_proxy.contracts.pattern import PatternDeclaration, SlotDeclaration
 from prism_proxy.interfaces.catalogue import interface
 from prism_proxy.namespaces.limits import LoadLimits
 from prism_proxy.namespaces.model import DEFAULT_PATTERN, NAME_RULE, NamespaceConfig, SlotConfig, usable_name
 from prism_proxy.slots.options import SlotOptions
+from prism_runtime.configuration.binder import DEFAULT_ORIGIN, Binder, Bound
+from prism_runtime.configuration.problems import Problems
+from prism_runtime.configuration.tree import Node, Origin, Scalar, Table
 
 _Filled = tuple[str, Any, SlotOptions | None]  # driver, its settings, and resilience where the slot has its own
 

@@ -13,11 +13,11 @@ from typing import Any
 from prism_proxy import standard
 from prism_proxy.configuration.flags import LIMITS, flag_of, flags, variable_of
 from prism_proxy.configuration.namespaces import option_groups
-from prism_proxy.configuration.shapes import ByName, Field, Group, Kind, Leaf, Many, Shape, fields_of
 from prism_proxy.contracts.pattern import SlotDeclaration
 from prism_proxy.namespaces.model import DEFAULT_PATTERN, NAME_RULE
-from prism_proxy.settings import shown_value
-from prism_proxy.telemetry.standard_streams import run_command
+from prism_runtime.configuration.shapes import ByName, Field, Group, Kind, Leaf, Many, Shape, fields_of
+from prism_runtime.settings import shown_value
+from prism_runtime.standard_streams import run_command
 
 PAGE = "docs/reference/configuration.md"
 _HEAD = """\

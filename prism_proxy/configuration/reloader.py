@@ -13,13 +13,13 @@ from typing import Any
 
 from prism_proxy import standard
 from prism_proxy.configuration.loader import Configuration, ConfigurationSource
-from prism_proxy.configuration.problems import ConfigurationError
 from prism_proxy.contracts.driver import VOLATILE
 from prism_proxy.namespaces.model import NamespaceConfig
 from prism_proxy.process_config import ProxyConfig
-from prism_proxy.settings import setting_of
-from prism_proxy.telemetry import log
 from prism_proxy.telemetry.metrics import Metric, counters, gauges
+from prism_runtime import log
+from prism_runtime.configuration.problems import ConfigurationError
+from prism_runtime.settings import setting_of
 
 NAMES_LOGGED = 50
 Apply = Callable[[Configuration], Awaitable[None]]

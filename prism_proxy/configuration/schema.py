@@ -9,14 +9,14 @@ import dataclasses
 from typing import Any
 
 from prism_proxy import standard
-from prism_proxy.configuration import units
 from prism_proxy.configuration.namespaces import RESILIENCE, option_groups
-from prism_proxy.configuration.shapes import ByName, Field, Group, Kind, Leaf, Many, Shape, fields_of
 from prism_proxy.contracts.pattern import PatternDeclaration
 from prism_proxy.namespaces.model import DEFAULT_PATTERN
 from prism_proxy.process_config import ProxyConfig
-from prism_proxy.settings import Setting, shown_value
 from prism_proxy.slots.options import SlotOptions
+from prism_runtime.configuration import units
+from prism_runtime.configuration.shapes import ByName, Field, Group, Kind, Leaf, Many, Shape, fields_of
+from prism_runtime.settings import Setting, shown_value
 
 _TYPES = {Kind.BOOLEAN: "boolean", Kind.WHOLE: "integer", Kind.NUMBER: "number"}
 _REFERENCE = {"$ref": "#/$defs/reference"}

@@ -13,7 +13,8 @@ from typing import Any, ClassVar, Protocol
 import grpc
 
 from prism_proxy.errors import PrismError, StatusCode, interface_not_supported, status_of
-from prism_proxy.telemetry import log, trace
+from prism_proxy.telemetry import trace
+from prism_runtime import log
 
 NAMESPACE_HEADER = "x-namespace"
 DEFAULT_NAMESPACE = "default"

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from prism_proxy.errors import PrismError
 from prism_proxy.membership.assignments import Assignment, Assignments
 from prism_proxy.namespaces.model import NamespaceConfig
-from prism_proxy.telemetry import log
+from prism_runtime import log
 
 Apply = Callable[[tuple[NamespaceConfig, ...]], Awaitable[None]]
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from prism import control_plane_pb2 as pb
 from prism_proxy import standard
-from prism_proxy.telemetry import log
+from prism_runtime import log
 
 
 def declared_backends() -> list[pb.BackendDeclaration]:

@@ -8,7 +8,7 @@ from typing import Any
 
 from prism_proxy._native.connection import is_local
 from prism_proxy.errors import PrismError, StatusCode
-from prism_proxy.server.lifecycle import StartError
+from prism_runtime.lifecycle import StartError
 
 LOCAL = "local"
 

@@ -38,9 +38,9 @@ from prism_proxy.namespaces.model import NamespaceConfig
 from prism_proxy.namespaces.partitions import PartitionMap
 from prism_proxy.namespaces.status import NamespaceStatus
 from prism_proxy.process_config import ProxyConfig
-from prism_proxy.server.lifecycle import StartError
-from prism_proxy.telemetry import log
 from prism_proxy.telemetry.metrics import Metric, counters, gauges
+from prism_runtime import log
+from prism_runtime.lifecycle import StartError
 
 FIRST_SECONDS = 10.0  # that a start waits for the admin: the deadline of a registration
 FIRST_MAP_SECONDS = 0.5  # and after it for the map, which follows within milliseconds

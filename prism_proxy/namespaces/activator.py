@@ -31,7 +31,7 @@ from prism_proxy.namespaces.placement import Placement
 from prism_proxy.namespaces.snapshot import LOCAL, Namespaces, Route, Snapshot, build
 from prism_proxy.slots.composition import Pattern
 from prism_proxy.slots.stall_clock import StallCompensatedClock
-from prism_proxy.telemetry import log
+from prism_runtime import log
 
 HAND_OVER_SECONDS = 2.0  # for calls in progress on a driver whose successor waits for it
 

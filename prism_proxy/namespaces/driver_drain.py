@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable, Collection, Sequence
 from prism_proxy.contracts.driver import Driver
 from prism_proxy.namespaces.call_drain import CallDrain
 from prism_proxy.slots.composition import Pattern
-from prism_proxy.telemetry import log
+from prism_runtime import log
 
 CALLS_SECONDS = 300.0  # for calls in progress; a scan may take as long
 DRAIN_SECONDS = 3.0  # for writes under way once the calls have ended

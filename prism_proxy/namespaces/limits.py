@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from prism_proxy.settings import check, setting
+from prism_runtime.settings import check, setting
 
 LEAST_BURST = 10  # clients send in parallel: a lower default would refuse callers who keep to a low rate
 BURST_SECONDS = 0.1

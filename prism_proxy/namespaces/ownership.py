@@ -19,7 +19,7 @@ from prism_proxy._native.static_error import StaticErrorHandler
 from prism_proxy.errors import PrismError, StatusCode
 from prism_proxy.namespaces.partitions import PARTITIONS, Owner, PartitionMap
 from prism_proxy.server.peer import Peer
-from prism_proxy.telemetry import log
+from prism_runtime import log
 
 RETRY_SECONDS = 1.0
 LEAVING_SECONDS = 300.0  # for calls in progress to a proxy that no map names any more

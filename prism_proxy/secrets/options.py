@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from prism_proxy.settings import check, setting
+from prism_runtime.settings import check, setting
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,7 +13,7 @@ from collections.abc import AsyncIterator, Awaitable, Iterable
 from prism_proxy._native.client import CallError, ClientCall, ClientConnection
 from prism_proxy._native.limits import NativeLimits
 from prism_proxy.server.limits import Limits
-from prism_proxy.server.listener import Address
+from prism_runtime.address import Address
 
 Metadata = Iterable[tuple[str, str | bytes]]
 DEADLINE_EXCEEDED = 4

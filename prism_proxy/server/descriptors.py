@@ -11,7 +11,7 @@ import resource
 from dataclasses import replace
 
 from prism_proxy.server.limits import Limits
-from prism_proxy.telemetry import log
+from prism_runtime import log
 
 RESERVE = 256  # for the operators' port, backends, files and other workers; a quarter of the limit where that is less
 

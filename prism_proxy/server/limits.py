@@ -10,7 +10,7 @@ import math
 from dataclasses import dataclass, fields
 from typing import Any
 
-from prism_proxy.settings import check, setting
+from prism_runtime.settings import check, setting
 
 # Upper bounds by unit, so that native code may multiply them in 64 bits.
 _MOST = {"bytes": 2**40, "s": 10**9, "times": 1024}

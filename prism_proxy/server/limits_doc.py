@@ -7,8 +7,8 @@ from dataclasses import fields
 
 from prism_proxy._native.limits import NAMES
 from prism_proxy.server.limits import Limits
-from prism_proxy.settings import setting_of
-from prism_proxy.telemetry.standard_streams import run_command
+from prism_runtime.settings import setting_of
+from prism_runtime.standard_streams import run_command
 
 PAGE = "docs/reference/limits.md"
 _HEAD = """\

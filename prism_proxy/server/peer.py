@@ -18,9 +18,9 @@ from prism_proxy._native.forward import ForwardConnection, ForwardHandler
 from prism_proxy._native.limits import NativeLimits
 from prism_proxy.errors import PrismError, StatusCode
 from prism_proxy.server.limits import Limits
-from prism_proxy.server.listener import Address
-from prism_proxy.settings import check, setting
-from prism_proxy.telemetry import log
+from prism_runtime import log
+from prism_runtime.address import Address
+from prism_runtime.settings import check, setting
 
 TICK_SECONDS = 1.0
 RETRY_SECONDS = 1.0  # what callers are told to wait when a call was not executed

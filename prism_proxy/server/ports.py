@@ -11,9 +11,9 @@ import os
 import socket
 from collections.abc import Iterator, Sequence
 
-from prism_proxy.server.lifecycle import StartError
-from prism_proxy.server.listener import Address, bind_all
-from prism_proxy.telemetry.http import TelemetryServer
+from prism_runtime.address import Address, bind_all
+from prism_runtime.http_port import TelemetryServer
+from prism_runtime.lifecycle import StartError
 
 
 def open_ports(listen: Sequence[Address], *, workers: int = 1, share_port: bool) -> list[list[socket.socket]]:

@@ -28,10 +28,11 @@ from prism_proxy._native.servicer import ServicerHandler
 from prism_proxy._native.wire import percent_encode
 from prism_proxy.errors import PrismError, StatusCode, describe
 from prism_proxy.server.limits import Limits
-from prism_proxy.server.listener import Address, Listener, bind_all
+from prism_proxy.server.listener import Listener
 from prism_proxy.server.memory import Trimmer
 from prism_proxy.server.sync_servicer import adapt
-from prism_proxy.server.tls import TlsConfig, TlsContexts, TlsError
+from prism_runtime.address import Address, bind_all
+from prism_runtime.tls import TlsConfig, TlsContexts, TlsError
 
 TLS_RELOAD_SECONDS = 1.0
 MOST_ADAPTATIONS = 256

@@ -20,8 +20,8 @@ from prism_proxy.slots.options import SlotOptions
 from prism_proxy.slots.outcome import NOT_EXECUTED, backend_failed, repeatable, transient, with_context
 from prism_proxy.slots.reconnection import Reconnection
 from prism_proxy.slots.stall_clock import Moment, StallCompensatedClock
-from prism_proxy.telemetry import log
 from prism_proxy.telemetry.outage import Outage
+from prism_runtime import log
 
 RETRY_SOON_S = 0.1
 RETRY_SHED_S = 1.0

@@ -14,7 +14,8 @@ from google.protobuf.message import DecodeError
 
 from prism_proxy._native.call_watch import CallWatch, EndedCall
 from prism_proxy.errors import StatusCode
-from prism_proxy.telemetry import log, trace
+from prism_proxy.telemetry import trace
+from prism_runtime import log
 
 REPORTS_PER_S = 1000
 LINES_PER_S = 10.0

@@ -13,8 +13,8 @@ from collections import Counter
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from prism_proxy.telemetry import log
 from prism_proxy.telemetry.metrics import Metric, Sample
+from prism_runtime import log
 
 TELL_SECONDS = 60.0
 _EXPORTERS = "opentelemetry.exporter"

@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 
 from prism_proxy._native.metrics import BUCKET_BOUNDS_NS, Histogram, MethodStats
-from prism_proxy.telemetry import log
+from prism_runtime import log
 
 MAX_SERIES = 4096  # methods times namespaces; a scrape stays in the low megabytes
 UNKNOWN = "_unknown"

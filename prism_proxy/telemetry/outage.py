@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from prism_proxy.telemetry.log import Log
+from prism_runtime.log import Log
 
 
 class Outage:

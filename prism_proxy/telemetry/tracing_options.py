@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from prism_proxy.settings import check, setting
+from prism_runtime.settings import check, setting
 
 
 @dataclass(frozen=True, slots=True)

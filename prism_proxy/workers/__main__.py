@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 
-from prism_proxy.telemetry.standard_streams import open_standard_streams
+from prism_runtime.standard_streams import open_standard_streams
 
 
 def main(arguments: list[str]) -> int:

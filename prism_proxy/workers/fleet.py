@@ -16,8 +16,6 @@ from prism_proxy.namespaces.model import NamespaceConfig
 from prism_proxy.namespaces.partitions import PartitionMap
 from prism_proxy.namespaces.status import NamespaceStatus
 from prism_proxy.process_config import ProxyConfig
-from prism_proxy.server.lifecycle import EXIT_CLEAN, EXIT_ERROR, EXIT_FORCED, StartError
-from prism_proxy.telemetry import log
 from prism_proxy.telemetry.merge import MergedMetrics
 from prism_proxy.workers.broadcast import Broadcast
 from prism_proxy.workers.messages import (
@@ -46,6 +44,8 @@ from prism_proxy.workers.restarts import Restarts
 from prism_proxy.workers.rpc import Rpc
 from prism_proxy.workers.status_aggregator import StatusAggregator
 from prism_proxy.workers.worker_process import WorkerProcess
+from prism_runtime import log
+from prism_runtime.lifecycle import EXIT_CLEAN, EXIT_ERROR, EXIT_FORCED, StartError
 
 PREPARE_SECONDS = 30.0
 CONCLUDE_SECONDS = 10.0  # a file goes from driver to driver within about two

@@ -12,8 +12,8 @@ import socket
 import tempfile
 from pathlib import Path
 
-from prism_proxy.server.lifecycle import StartError
-from prism_proxy.server.listener import Address
+from prism_runtime.address import Address
+from prism_runtime.lifecycle import StartError
 
 
 class InternalSockets:

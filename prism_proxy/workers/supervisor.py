@@ -21,14 +21,14 @@ from prism_proxy.configuration.reloader import Reloader
 from prism_proxy.membership.control_call import ControlCall, ControlReply
 from prism_proxy.namespaces.model import NamespaceConfig
 from prism_proxy.namespaces.status import readiness
-from prism_proxy.server.lifecycle import EXIT_ERROR, EXIT_FORCED, Lifecycle, State, StopRequest, end_after
 from prism_proxy.server.ports import close_ports, open_ports, open_telemetry, port_of
-from prism_proxy.telemetry import log
-from prism_proxy.telemetry.http import TelemetryServer
 from prism_proxy.telemetry.metrics import Metric, counters, gauges, process_metrics, text_of
 from prism_proxy.workers.fleet import Fleet
 from prism_proxy.workers.internal_sockets import InternalSockets
 from prism_proxy.workers.messages import Start
+from prism_runtime import log
+from prism_runtime.http_port import TelemetryServer
+from prism_runtime.lifecycle import EXIT_ERROR, EXIT_FORCED, Lifecycle, State, StopRequest, end_after
 
 if TYPE_CHECKING:
     from prism_proxy.membership.member import Member

@@ -18,8 +18,6 @@ from prism_proxy.namespaces.activator import Prepared
 from prism_proxy.namespaces.placement import Placement
 from prism_proxy.namespaces.status import NamespaceStatus
 from prism_proxy.process_config import ProxyConfig
-from prism_proxy.server.lifecycle import EXIT_ERROR, StartError, spare_collector
-from prism_proxy.telemetry import log
 from prism_proxy.telemetry.merge import pack
 from prism_proxy.workers.channel import Channel
 from prism_proxy.workers.internal_sockets import remove
@@ -45,6 +43,8 @@ from prism_proxy.workers.messages import (
     StatusUpdate,
     Stop,
 )
+from prism_runtime import log
+from prism_runtime.lifecycle import EXIT_ERROR, StartError, spare_collector
 
 UNASKED = 0  # the number of figures that nobody asked for
 

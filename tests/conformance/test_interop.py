@@ -22,7 +22,7 @@ import pytest
 from prism_proxy._native.routing import NativeRoute, RouteTable
 from prism_proxy.server.peer import Peer
 from prism_proxy.server.server import Server
-from prism_proxy.server.tls import TlsConfig
+from prism_runtime.tls import TlsConfig
 from tests.conformance.interop_service import add_to_server, stubs
 from tests.services.certificates import Authority
 

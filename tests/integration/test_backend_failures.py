@@ -22,12 +22,12 @@ from prism_proxy._native.metrics import Histogram
 from prism_proxy.contracts.driver import Health
 from prism_proxy.namespaces.model import NamespaceConfig
 from prism_proxy.namespaces.snapshot import Namespaces, Snapshot, build
-from prism_proxy.server.lifecycle import Lifecycle, State
 from prism_proxy.server.server import Server
 from prism_proxy.slots.options import CircuitOptions, ReconnectOptions, RetryOptions, SlotOptions
 from prism_proxy.status import ProcessStatus
 from prism_proxy.telemetry.loop_monitor import LoopMonitor
 from prism_proxy.testing.contracts.serving import Way, serve
+from prism_runtime.lifecycle import Lifecycle, State
 from tests.support.scripted_driver import FullError, LostError, RefusedError, ScriptedDriver
 from tests.support.snapshot_server import served
 

@@ -15,7 +15,7 @@ import pytest
 from prism_proxy.namespaces.ownership import proof_of
 from prism_proxy.namespaces.partitions import Owner
 from prism_proxy.server.peer import PeerOptions
-from prism_proxy.server.tls import TlsConfig
+from prism_runtime.tls import TlsConfig
 from tests.services.certificates import Authority
 from tests.support.echo import CHAT, HANG, SINK, SOURCE, UNARY, Echo
 from tests.support.forwarding import until

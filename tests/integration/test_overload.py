@@ -21,7 +21,7 @@ from prism_proxy.backends.redis.config import RedisConfig
 from prism_proxy.backends.redis.driver import RedisDriver
 from prism_proxy.namespaces.model import NamespaceConfig
 from prism_proxy.namespaces.snapshot import build
-from prism_proxy.server.lifecycle import spare_collector
+from prism_runtime.lifecycle import spare_collector
 from tests.support.fixed_capacity import FixedCapacity
 from tests.support.redis_stand_in import RedisStandIn
 from tests.support.snapshot_server import served

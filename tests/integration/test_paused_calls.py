@@ -28,10 +28,10 @@ from prism_proxy.namespaces.activator import Activator
 from prism_proxy.namespaces.call_drain import CallDrain
 from prism_proxy.namespaces.model import NamespaceConfig
 from prism_proxy.namespaces.snapshot import Namespaces
-from prism_proxy.server.listener import Address
 from prism_proxy.server.peer import Peer
 from prism_proxy.server.server import Server
 from prism_proxy.standard import make_driver
+from prism_runtime.address import Address
 
 NAME = "default"
 CONFIG = NamespaceConfig.of_store(NAME, "memstore", MemstoreConfig())

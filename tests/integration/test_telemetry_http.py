@@ -7,8 +7,8 @@ from collections.abc import AsyncIterator, Callable
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from prism_proxy.telemetry.http import HEAD_BYTES, TelemetryServer, Timeouts
 from prism_proxy.telemetry.metrics import Metrics
+from prism_runtime.http_port import HEAD_BYTES, TelemetryServer, Timeouts
 
 GET_HEALTH = b"GET /health HTTP/1.1\r\nHost: x\r\n\r\n"
 Start = Callable[..., "asyncio.Future[int]"]

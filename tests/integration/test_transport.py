@@ -16,7 +16,7 @@ import uvloop
 
 from prism_proxy.server.limits import Limits
 from prism_proxy.server.server import Server
-from prism_proxy.server.tls import TlsConfig, TlsError
+from prism_runtime.tls import TlsConfig, TlsError
 from tests.services.certificates import Authority
 from tests.support.echo import FRESH, UNARY
 from tests.support.h2peer import H2Peer

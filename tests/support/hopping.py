@@ -14,7 +14,7 @@ from prism_proxy.namespaces.partitions import PARTITIONS, Owner, PartitionMap
 from prism_proxy.server.limits import Limits
 from prism_proxy.server.peer import Peer, PeerOptions
 from prism_proxy.server.server import Server
-from prism_proxy.server.tls import PeerContexts, TlsConfig
+from prism_runtime.tls import PeerContexts, TlsConfig
 from tests.support.echo import FRESH
 
 

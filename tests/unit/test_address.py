@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from prism_proxy.server.lifecycle import StartError
-from prism_proxy.server.listener import Address, bind_all
 from prism_proxy.server.ports import close_ports, open_ports, port_of
+from prism_runtime.address import Address, bind_all
+from prism_runtime.lifecycle import StartError
 
 
 @pytest.mark.parametrize(("text", "host", "port", "shown"), [

@@ -5,9 +5,9 @@ from collections.abc import Mapping, Sequence
 import pytest
 
 from prism_proxy.configuration.loader import load
-from prism_proxy.configuration.problems import ConfigurationError
 from prism_proxy.process_config import ProxyConfig
 from prism_proxy.server.limits import Limits
+from prism_runtime.configuration.problems import ConfigurationError
 
 
 def parse(flags: Sequence[str], environment: Mapping[str, str]) -> ProxyConfig:

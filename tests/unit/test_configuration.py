@@ -15,9 +15,9 @@ from hypothesis import strategies as st
 from prism_proxy.backends.memstore.config import MemstoreConfig
 from prism_proxy.backends.sqlite.config import SqliteConfig
 from prism_proxy.configuration.loader import Configuration, load
-from prism_proxy.configuration.problems import ConfigurationError
 from prism_proxy.models.keyvalue.options import KeyValueOptions
 from prism_proxy.namespaces.model import NamespaceConfig, SlotConfig
+from prism_runtime.configuration.problems import ConfigurationError
 
 Read = Callable[..., Configuration]
 

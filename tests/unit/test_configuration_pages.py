@@ -13,15 +13,15 @@ import pytest
 import yaml
 
 from prism_proxy.configuration import commands, flags
-from prism_proxy.configuration.binder import Binder
-from prism_proxy.configuration.document import parse
 from prism_proxy.configuration.loader import load
-from prism_proxy.configuration.problems import ConfigurationError, Problems
 from prism_proxy.configuration.reference import PAGE, page
 from prism_proxy.configuration.schema import schema
-from prism_proxy.configuration.tree import Listing, Node, Scalar
 from prism_proxy.server.limits import Limits
-from prism_proxy.settings import MASK, setting
+from prism_runtime.configuration.binder import Binder
+from prism_runtime.configuration.document import parse
+from prism_runtime.configuration.problems import ConfigurationError, Problems
+from prism_runtime.configuration.tree import Listing, Node, Scalar
+from prism_runtime.settings import MASK, setting
 
 ROOT = Path(__file__).parents[2]
 FULL = """

@@ -5,7 +5,7 @@ import itertools
 
 import pytest
 
-from prism_proxy.server.lifecycle import Lifecycle, State, close_all
+from prism_runtime.lifecycle import Lifecycle, State, close_all
 
 PATHS = {
     State.STARTING: [],

@@ -8,7 +8,7 @@ import pytest
 from prism_proxy._native.limits import NAMES, NativeLimits
 from prism_proxy.server.limits import Limits
 from prism_proxy.server.limits_doc import COUNTED_AS, PAGE, page
-from prism_proxy.settings import setting_of
+from prism_runtime.settings import setting_of
 
 ROOT = Path(__file__).parents[2]
 WHOLE = [item for item in fields(Limits) if "int" in str(item.type)]

@@ -6,7 +6,7 @@ import logging
 
 import pytest
 
-from prism_proxy.telemetry import log
+from prism_runtime import log
 
 
 @pytest.fixture

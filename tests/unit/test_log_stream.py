@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from prism_proxy.telemetry.log_stream import LogStream
+from prism_runtime.log_stream import LogStream
 
 PIPE_BYTES = 4096
 
@@ -61,7 +61,7 @@ def stream(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> I
     if "again" in request.param:
         def refuse(*arguments: object) -> int:
             raise PermissionError
-        monkeypatch.setattr("prism_proxy.telemetry.log_stream.os.open", refuse)
+        monkeypatch.setattr("prism_runtime.log_stream.os.open", refuse)
     with opened(request.param) as (fd, reader):
         yield LogStream(fd, told, queued_bytes=20_000), reader
 

@@ -2,8 +2,8 @@
 
 import pytest
 
-from prism_proxy.telemetry import log
 from prism_proxy.telemetry.outage import Outage
+from prism_runtime import log
 
 
 def test_each_is_said_once(caplog: pytest.LogCaptureFixture) -> None:

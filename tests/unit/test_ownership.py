@@ -11,7 +11,7 @@ from prism_proxy._native.routing import NativeRoute, RouteTable
 from prism_proxy.namespaces import ownership
 from prism_proxy.namespaces.ownership import Ownership, proof_of
 from prism_proxy.namespaces.partitions import PARTITIONS, Owner, PartitionMap
-from prism_proxy.server.listener import Address
+from prism_runtime.address import Address
 
 SELF, FIRST, SECOND = Owner("p0", "10.0.0.1:1"), Owner("p1", "10.0.0.2:1"), Owner("p2", "10.0.0.3:1")
 

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from prism_proxy.configuration.loader import load
-from prism_proxy.configuration.problems import ConfigurationError
+from prism_runtime.configuration.problems import ConfigurationError
 
 Mistakes = Callable[..., list[str]]
 

@@ -10,12 +10,12 @@ import pytest
 import yaml
 
 from prism_proxy import standard
-from prism_proxy.configuration.binder import Binder
-from prism_proxy.configuration.document import parse
-from prism_proxy.configuration.problems import Problems
-from prism_proxy.configuration.tree import Table
 from prism_proxy.interfaces.catalogue import catalogue, reads, served
 from prism_proxy.interfaces.descriptors import interfaces_of
+from prism_runtime.configuration.binder import Binder
+from prism_runtime.configuration.document import parse
+from prism_runtime.configuration.problems import Problems
+from prism_runtime.configuration.tree import Table
 from scripts import registry
 
 ROOT = Path(__file__).parents[2]

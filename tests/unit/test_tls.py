@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from prism_proxy.server.tls import PeerContexts, TlsConfig, TlsContexts, TlsError
+from prism_runtime.tls import PeerContexts, TlsConfig, TlsContexts, TlsError
 from tests.services.certificates import write_pair
 
 

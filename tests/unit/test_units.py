@@ -8,8 +8,8 @@ import jsonschema
 import pytest
 
 from prism_proxy.configuration.loader import ConfigurationSource, source
-from prism_proxy.configuration.problems import ConfigurationError
 from prism_proxy.configuration.schema import schema
+from prism_runtime.configuration.problems import ConfigurationError
 
 
 def read(tmp_path: Path, proxy: str) -> ConfigurationSource:

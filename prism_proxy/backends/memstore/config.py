@@ -7,7 +7,7 @@ from typing import ClassVar
 
 from prism_proxy.contracts.driver import Declaration
 from prism_proxy.models.keyvalue import contract as keyvalue
-from prism_proxy.settings import check, setting
+from prism_runtime.settings import check, setting
 
 DECLARATION = Declaration("memstore", keyvalue.ALL, state="local", durability="volatile", movable=True)
 

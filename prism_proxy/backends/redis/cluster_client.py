@@ -18,8 +18,8 @@ from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 
 from prism_proxy.backends.redis.config import RedisConfig
-from prism_proxy.telemetry import log
 from prism_proxy.telemetry.outage import Outage
+from prism_runtime import log
 
 LOOK_S, LOOK_DOWN_S = 5.0, 0.5  # between two looks whether every primary is of use
 # connections to a node, as a multiple of the setting: 1 + 1/2 + ... + 1/1000, for namespaces that want their equal part

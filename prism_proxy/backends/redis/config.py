@@ -13,7 +13,7 @@ from typing import ClassVar, Literal, NamedTuple
 from prism_proxy.backends.redis.url import PORT, RedisUrl, parse_place, parse_url
 from prism_proxy.contracts.driver import Declaration
 from prism_proxy.models.keyvalue import contract as keyvalue
-from prism_proxy.settings import check, setting
+from prism_runtime.settings import check, setting
 
 _ESCAPED = str.maketrans({char: f"%{ord(char):02X}" for char in "%:{}"})
 

@@ -20,8 +20,8 @@ from typing import Any, NamedTuple
 from prism_proxy._native.keyvalue_redis import PoolSlots
 from prism_proxy._native.resp import ConnectionLost, RespConnection, RespError
 from prism_proxy.backends.redis.handshake import Session, fence, shake_hands
-from prism_proxy.telemetry import log
 from prism_proxy.telemetry.outage import Outage
+from prism_runtime import log
 
 FIRST_BACKOFF_SECONDS = 0.05
 MAX_BACKOFF_SECONDS = 5.0

@@ -10,7 +10,7 @@ from typing import ClassVar, Literal
 
 from prism_proxy.contracts.driver import Declaration
 from prism_proxy.models.keyvalue import contract as keyvalue
-from prism_proxy.settings import check, setting
+from prism_runtime.settings import check, setting
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from prism_proxy.backends.sqlite.errors import closed
 from prism_proxy.errors import PrismError
-from prism_proxy.telemetry import log
+from prism_runtime import log
 
 _LOG = log.get("prism.sqlite")
 

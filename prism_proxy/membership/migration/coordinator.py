@@ -27,8 +27,8 @@ from prism import control_plane_pb2, transfer_pb2
 from prism_proxy._native.crc32 import partition_of
 from prism_proxy.membership.control_call import ControlCall, ControlReply
 from prism_proxy.membership.migration.target_client import MoveError
-from prism_proxy.telemetry import log
 from prism_proxy.telemetry.metrics import Metric, counters, gauges
+from prism_runtime import log
 
 IDLE_SECONDS = 60.0  # after which a copy is given up that the admin has forgotten
 METHODS = frozenset({"Send", "Finish", "Abandon", "Open"})  # of prism.Transfer, for `MigrationCoordinator.answer`

@@ -16,7 +16,7 @@ from prism_proxy.membership.migration.store import movable
 from prism_proxy.membership.migration.target_client import MoveError, TargetClient
 from prism_proxy.namespaces.activator import Activator
 from prism_proxy.namespaces.snapshot import Namespaces
-from prism_proxy.telemetry import log
+from prism_runtime import log
 
 HOLD_SECONDS = 1.5  # from the first call that waits to the proof; calls wait for 2 s
 CALLS_SECONDS = 0.5  # of these, for calls in progress; later their writes are refused

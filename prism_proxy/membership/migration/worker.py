@@ -17,7 +17,7 @@ from prism_proxy.membership.migration.target import MigrationTarget
 from prism_proxy.membership.migration.target_client import MoveError, TargetClient
 from prism_proxy.namespaces.activator import Activator
 from prism_proxy.namespaces.snapshot import Namespaces
-from prism_proxy.telemetry import log
+from prism_runtime import log
 
 IDLE_SECONDS = 60.0  # after which a copy is given up whose source or whose admin has forgotten it
 

@@ -1,4 +1,4 @@
-"""Changes are activated together, and only those to blame are refused."""
+"""ActivationQueue are activated together, and only those to blame are refused."""
 
 from __future__ import annotations
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from prism_proxy.configuration.tree import Origin, Source
+from prism_runtime.configuration.tree import Origin, Source
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterable
 from enum import Enum
 from typing import Protocol
 
-from prism_proxy.telemetry import log
+from prism_runtime import log
 
 EXIT_CLEAN, EXIT_ERROR, EXIT_FORCED = 0, 1, 2
 COLLECT_AFTER = 10_000  # objects that were made and not freed; Python's 700 are three moments of a busy servicer

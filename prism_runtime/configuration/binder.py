@@ -11,11 +11,11 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
-from prism_proxy.configuration.problems import Problems
-from prism_proxy.configuration.shapes import ByName, Field, Group, Leaf, Many, Shape, fields_of
-from prism_proxy.configuration.tree import Listing, Node, Origin, Scalar, Source, Table
-from prism_proxy.configuration.values import UnfitError, read, resolved
-from prism_proxy.settings import MASK, Setting, shown_value, violation
+from prism_runtime.configuration.problems import Problems
+from prism_runtime.configuration.shapes import ByName, Field, Group, Leaf, Many, Shape, fields_of
+from prism_runtime.configuration.tree import Listing, Node, Origin, Scalar, Source, Table
+from prism_runtime.configuration.values import UnfitError, read, resolved
+from prism_runtime.settings import MASK, Setting, shown_value, violation
 
 ClassT = TypeVar("ClassT")
 DEFAULT_ORIGIN = Origin(Source.DEFAULT, "")

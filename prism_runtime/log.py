@@ -13,7 +13,7 @@ import time
 from collections.abc import MutableMapping
 from typing import Any, TextIO
 
-from prism_proxy.telemetry.log_stream import LogStream
+from prism_runtime.log_stream import LogStream
 
 LEVELS = ("debug", "info", "warning", "error")
 END_SECONDS = 1.0

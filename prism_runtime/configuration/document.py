@@ -11,8 +11,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from prism_proxy.configuration.problems import ConfigurationError, Problem, Problems
-from prism_proxy.configuration.tree import Listing, Node, Origin, Scalar, Source, Table
+from prism_runtime.configuration.problems import ConfigurationError, Problem, Problems
+from prism_runtime.configuration.tree import Listing, Node, Origin, Scalar, Source, Table
 
 MAX_DEPTH = 32
 MAX_NODES = 1_000_000

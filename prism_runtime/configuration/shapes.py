@@ -16,7 +16,7 @@ from enum import Enum
 from pathlib import Path
 from typing import Any, Literal
 
-from prism_proxy.settings import Setting, setting_of
+from prism_runtime.settings import Setting, setting_of
 
 
 class Kind(Enum):

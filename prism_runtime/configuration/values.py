@@ -12,9 +12,9 @@ from collections.abc import Mapping
 from fractions import Fraction
 from typing import Any
 
-from prism_proxy.configuration import units
-from prism_proxy.configuration.shapes import Kind, Leaf
-from prism_proxy.configuration.tree import Scalar
+from prism_runtime.configuration import units
+from prism_runtime.configuration.shapes import Kind, Leaf
+from prism_runtime.configuration.tree import Scalar
 
 _WHOLE = re.compile(r"[-+]?[0-9]+|0o[0-7]+|0x[0-9a-fA-F]+")
 _NUMBER = re.compile(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?|[-+]?\.(inf|Inf|INF)|\.(nan|NaN|NAN)")

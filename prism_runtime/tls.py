@@ -10,7 +10,7 @@ from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from pathlib import Path
 
-from prism_proxy.settings import setting
+from prism_runtime.settings import setting
 
 
 @dataclass(frozen=True, slots=True)
