@@ -204,8 +204,9 @@ async def test_a_scan_goes_on_while_the_keyspace_grows_and_shrinks() -> None:
         assert found == stays
 
 
-async def test_a_failover_by_sentinels_is_followed() -> None:
-    async with Replicas() as replicas:
+@pytest.mark.parametrize("options", [(), ("--rename-command", "HELLO", "")], ids=["resp3", "resp2"])
+async def test_a_failover_by_sentinels_is_followed(options: tuple[str, ...]) -> None:
+    async with Replicas(*options) as replicas:
         config = RedisConfig(mode="sentinel", nodes=tuple(server.address for server in replicas.sentinels),
                              master_name=Replicas.NAME)
         async with opened(config) as driver:

@@ -171,3 +171,30 @@ async def test_a_namespace_has_no_more_than_its_part_of_the_connections_to_a_nod
             ended = await asyncio.gather(*greedy, return_exceptions=True)
             assert [type(end) for end in ended] == [type(None)] * 4 + [PipelineFull] * 6
             assert await modest is None
+
+
+@pytest.mark.parametrize("options", [
+    ("--cluster-preferred-endpoint-type", "unknown-endpoint"), ("--rename-command", "HELLO", "")],
+    ids=["no-host", "no-hello"])
+async def test_slots_move_in_a_cluster_that_tells_no_hosts_or_knows_no_hello(options: tuple[str, ...]) -> None:
+    """An address without a host is that of the host which answered, in MOVED, in ASK and in the list of slots."""
+    async with RedisCluster(*options) as cluster, drivers(cluster, 1) as (driver,):
+        assert driver.health().status is Health.HEALTHY, driver.health()
+        tag = cluster.tag(0)
+        slot = key_slot(tag)
+        items = [(b"{%b}%d" % (tag, number), b"%d" % number) for number in range(50)]
+        assert await driver.batch_set(items) == [None] * 50
+        async with cluster.nodes[0].client() as source, cluster.nodes[2].client() as target:
+            names = [await client.execute_command("CLUSTER MYID") for client in (source, target)]
+            await target.execute_command("CLUSTER SETSLOT", slot, "IMPORTING", names[0])
+            await source.execute_command("CLUSTER SETSLOT", slot, "MIGRATING", names[1])
+            await migrated(source, cluster.nodes[2], slot, 25)
+            assert [await driver.get(key) for key, _ in items] == [value for _, value in items], "ASK"
+            await migrated(source, cluster.nodes[2], slot, 1000)
+            for client in (target, source):
+                await client.execute_command("CLUSTER SETSLOT", slot, "NODE", names[1])
+            assert [await driver.get(key) for key, _ in items] == [value for _, value in items], "MOVED"
+        assert await driver.batch_get([key for key, _ in items]) == [value for _, value in items]
+        for number in range(100):
+            await driver.set(b"key%d" % number, b"x")
+        assert await driver.count(b"key") == 100

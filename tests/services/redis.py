@@ -118,7 +118,7 @@ class RedisServer:
     @contextlib.asynccontextmanager
     async def client(self, **options: Any) -> AsyncIterator[Redis]:
         """A client of its own for what a test looks at or changes behind the proxy's back."""
-        client = Redis(host=HOST, port=self.port, **options)
+        client = Redis(host=HOST, port=self.port, **{"protocol": 2, **options})
         try:
             yield client
         finally:
@@ -137,9 +137,9 @@ class Replicas:
 
     NAME = "prism"
 
-    def __init__(self) -> None:
-        self.primary = RedisServer("--repl-diskless-sync-delay", "0")
-        self.replica = RedisServer("--replicaof", HOST, str(self.primary.port))
+    def __init__(self, *options: str) -> None:
+        self.primary = RedisServer("--repl-diskless-sync-delay", "0", *options)
+        self.replica = RedisServer("--replicaof", HOST, str(self.primary.port), *options)
         watch = (f"sentinel monitor {self.NAME} {HOST} {self.primary.port} 2\n"
                  f"sentinel down-after-milliseconds {self.NAME} 1000\nsentinel failover-timeout {self.NAME} 5000\n")
         self.sentinels = [RedisServer(sentinel=watch) for _ in range(3)]
@@ -169,8 +169,8 @@ class Replicas:
 class RedisCluster:
     """Three primaries; `replica` is that of the first, where one is wanted."""
 
-    def __init__(self, *, replicated: bool = False) -> None:
-        options = ("--cluster-enabled", "yes", "--cluster-node-timeout", "1000" if replicated else "2000",
+    def __init__(self, *more: str, replicated: bool = False) -> None:
+        options = (*more, "--cluster-enabled", "yes", "--cluster-node-timeout", "1000" if replicated else "2000",
                    "--repl-diskless-sync-delay", "0")
         self.nodes = [RedisServer(*options) for _ in range(3)]
         self.replica = RedisServer(*options) if replicated else None

@@ -108,7 +108,7 @@ class Cluster(Commands):
 
     async def execute(self, *arguments: bytes, key: bytes, bulk: bool = False) -> Reply:
         shared, command = self._ready(), _command(arguments)
-        await self._follow(shared, command, None)
+        await self._follow(shared, command)
         return self._result(command)
 
     async def execute_many(self, commands: Sequence[Command]) -> list[Reply]:
@@ -137,16 +137,19 @@ class Cluster(Commands):
         await self._send(shared, node, part)
         for command in part:
             if isinstance(command.result, _REDIRECTED):
-                await self._follow(shared, command, command.result)
+                await self._follow(shared, command, command.result, node)
 
-    async def _follow(self, shared: SharedCluster, command: PipelineCommand, refusal: Exception | None) -> None:
-        """Get the result from the node that has the slot, after a node's refusal. It was executed once, or never."""
+    async def _follow(
+        self, shared: SharedCluster, command: PipelineCommand, refusal: Exception | None = None, by: Any = None
+    ) -> None:
+        """Get the result of the node that has the slot, after the refusal `by` a node. The command is executed once, or
+        never."""
         for _ in range(REDIRECTIONS):
             asking: list[PipelineCommand] = []
             if isinstance(refusal, exceptions.MovedError):
-                node = shared.moved(refusal)
+                node = shared.moved(refusal, by)
             elif isinstance(refusal, exceptions.AskError):
-                node = shared.named(refusal)
+                node = shared.named(refusal, by)
                 asking = [PipelineCommand(0, "ASKING")]
             else:
                 if refusal is not None:
@@ -159,7 +162,7 @@ class Cluster(Commands):
             await self._send(shared, node, [*asking, command])
             if not isinstance(command.result, _REDIRECTED):
                 return
-            refusal = command.result
+            refusal, by = command.result, node
 
     async def _send(self, shared: SharedCluster, node: Any, commands: list[PipelineCommand]) -> None:
         """Commands on one connection; what becomes of each is its result."""

@@ -10,6 +10,7 @@ import asyncio
 import contextlib
 import random
 from collections import Counter
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 from redis import exceptions
@@ -41,6 +42,7 @@ class SharedCluster:
         self._client: Any = None
         self._stale = asyncio.Event()
         self._closed = False
+        self._asked = ""  # the host of the node that is asked for the slots
         self.looked = asyncio.Event()
         self.users: Counter[str] = Counter()
         self.failure: str | None = "not connected yet"
@@ -70,18 +72,19 @@ class SharedCluster:
         """The primary that has a slot, as far as is known. SlotNotCoveredError when none has."""
         return self._client.nodes_manager.get_node_from_slot(slot)
 
-    def moved(self, error: exceptions.MovedError) -> Any:
-        """The node that has the slot now."""
-        node = self.named(error)
+    def moved(self, error: exceptions.MovedError, by: Any) -> Any:
+        """The node that has the slot now, as the node `by` says."""
+        node = self.named(error, by)
         self._client.nodes_manager.slots_cache[error.slot_id] = [node]
         return node
 
-    def named(self, error: exceptions.AskError) -> Any:
-        """The node that a redirection names."""
+    def named(self, error: exceptions.AskError, by: Any) -> Any:
+        """The node that a redirection names. Without a host it is the host of the node that answered."""
         nodes = self._client.nodes_manager
-        node = self._client.get_node(host=error.host, port=error.port)
+        host = error.host or by.host
+        node = self._client.get_node(host=host, port=error.port)
         if node is None:
-            node = ClusterNode(error.host, error.port, "primary", **nodes.connection_kwargs)
+            node = ClusterNode(host, error.port, "primary", **nodes.connection_kwargs)
             nodes.nodes_cache[node.name] = node
         node.server_type = "primary"
         return node
@@ -126,10 +129,11 @@ class SharedCluster:
 
     async def _look(self, stale: bool) -> None:
         if self._client is None:
-            self._client = self._make()
-            await self._client.initialize()
+            client = self._make()
+            await self._ask_for_slots(client, client.initialize)
+            self._client = client
         elif stale:
-            await self._client.nodes_manager.initialize()
+            await self._ask_for_slots(self._client, self._client.nodes_manager.initialize)
         nodes = self.primaries()
         troubles = await asyncio.gather(*(self._trouble(node) for node in nodes))
         self.down = {node.name: str(trouble) or type(trouble).__name__
@@ -139,6 +143,27 @@ class SharedCluster:
         if not answering:
             raise exceptions.ConnectionError(self.troubles or "the cluster has no primary")
         await self._learn(answering[0])
+
+    async def _ask_for_slots(self, client: Any, ask: Callable[[], Awaitable[Any]]) -> None:
+        """Ask the nodes who has which slot, one by one: addresses without a host are those of the host that answered."""
+        nodes = client.nodes_manager
+        known = dict(nodes.startup_nodes)
+        error: Exception = exceptions.ConnectionError("the cluster has no node")
+        for name in random.sample(sorted(known), len(known)):
+            nodes.startup_nodes = {name: known[name]}
+            self._asked = known[name].host
+            try:
+                await ask()
+            except FAILURES as failure:
+                error = failure
+            else:
+                return
+        nodes.startup_nodes = known
+        raise error
+
+    def _address(self, address: tuple[str | None, int]) -> tuple[str, int]:
+        """Of a node, as the cluster tells it."""
+        return address[0] or self._asked, address[1]
 
     async def _trouble(self, node: Any) -> Exception | None:
         """Why a node is of no use: ClusterDownError if it answers, but would refuse all keys."""
@@ -177,4 +202,4 @@ class SharedCluster:
             startup_nodes=[ClusterNode(address.host, address.port) for address in config.addresses],
             username=user or None, password=password or None, max_connections=OVERFLOW * config.cluster_connections,
             socket_connect_timeout=config.connect_timeout_s, socket_timeout=config.read_timeout_s,
-            require_full_coverage=False, retry=Retry(NoBackoff(), 0), client_name="prism-proxy", **files)
+            require_full_coverage=False, protocol=2, address_remap=self._address, retry=Retry(NoBackoff(), 0), client_name="prism-proxy", **files)

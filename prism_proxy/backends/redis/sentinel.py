@@ -28,6 +28,7 @@ class Sentinels:
             self._client = Sentinel(  # type: ignore[no-untyped-call]
                 [(address.host, address.port) for address in config.addresses],
                 sentinel_kwargs={
+                    "protocol": 2,  # HELLO may be forbidden, and nothing here needs it
                     "socket_timeout": ASK_SECONDS, "socket_connect_timeout": ASK_SECONDS,
                     "username": config.sentinel_username or None, "password": config.sentinel_password or None})
         try:
