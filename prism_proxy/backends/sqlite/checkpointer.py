@@ -23,17 +23,26 @@ class Checkpointer:
         self._requests: queue.SimpleQueue[bool] = queue.SimpleQueue()
         self._connection: sqlite3.Connection | None = None
         self._thread = threading.Thread(target=self._run, name="sqlite-checkpointer", daemon=True)
-        self.idle = True
+        self._idle = threading.Event()
+        self._idle.set()
         self.runs = 0
         self.longest_s = 0.0
         self.log_bytes = 0  # length of the log at the last checkpoint
         self.error = ""
 
+    @property
+    def idle(self) -> bool:
+        return self._idle.is_set()
+
+    def await_idle(self, seconds: float) -> bool:
+        """Whether it is idle by then."""
+        return self._idle.wait(seconds)
+
     def start(self) -> None:
         self._thread.start()
 
     def request(self) -> None:
-        self.idle = False
+        self._idle.clear()
         self._requests.put(True)
 
     def stop(self) -> None:
@@ -41,11 +50,11 @@ class Checkpointer:
         self._requests.put(False)
         self._thread.join()
 
-    def run_on(self, connection: sqlite3.Connection) -> None:
+    def run_on(self, connection: sqlite3.Connection, mode: str = "PASSIVE") -> None:
         """One checkpoint, on this thread. What fails is tried at the next one: nothing was promised."""
         began = time.monotonic()
         try:
-            _, frames, _ = connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()
+            _, frames, _ = connection.execute(f"PRAGMA wal_checkpoint({mode})").fetchone()
         except sqlite3.Error as error:
             self.error = str(error)
             return
@@ -66,6 +75,6 @@ class Checkpointer:
                 if self.error:
                     self._connection.close()
                     self._connection = None
-            self.idle = True
+            self._idle.set()
         if self._connection is not None:
             self._connection.close()

@@ -11,6 +11,7 @@ import sqlite3
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Protocol, TypeVar
 
 from prism_proxy.backends.sqlite.checkpointer import Checkpointer
@@ -24,6 +25,7 @@ from prism_proxy.backends.sqlite.errors import (
     closed,
     is_full,
     meaning,
+    store_full,
 )
 from prism_proxy.backends.sqlite.operations import Session, sweep
 from prism_proxy.backends.sqlite.outage import Outage
@@ -35,19 +37,33 @@ Operation = Callable[[Session], ResultT]
 SWEEP_SECONDS = 1.0
 SWEEP_KEYS = 500
 CHECKPOINT_BYTES = 4 * 1024 * 1024  # written since the last checkpoint
+MIN_CHECKPOINT_BYTES = 128 * 1024
+FREEING_PAGES = 16  # by which a full file may grow for what frees room
+IDLE_WAIT_S = 5.0  # for a checkpoint in progress
+CUT_WAIT_MS = 100  # for readers, before the log is cut
 LOG_BYTES = 64 * 1024 * 1024  # beyond this the writer itself catches up, which lets it start the log over
 # what a defect of an operation may raise; it fails its own request only
 _DEFECTS = (TypeError, ValueError, OverflowError, MemoryError, PrismError)
 
 
 class Request(Protocol):
-    """A write to be done; `size` is about how many bytes it writes."""
+    """A write to be done; `size` is about how many bytes it writes, `frees` whether it frees room in the file."""
 
     @property
     def operation(self) -> Operation[Any]: ...
 
     @property
     def size(self) -> int: ...
+
+    @property
+    def frees(self) -> bool: ...
+
+
+@dataclass(frozen=True, slots=True)
+class _Upkeep:
+    operation: Operation[Any]
+    size: int
+    frees: bool = True
 
 
 @dataclass(slots=True)
@@ -85,6 +101,7 @@ class Committer:
         self.damage = Damage()
         self.outage = Outage(lambda: database.path)
         self.full = False
+        self._room = database.headroom
 
     # --- the file ---------------------------------------------------------------------------------------------------
 
@@ -92,7 +109,7 @@ class Committer:
         """PrismError when the file is not for us; what may pass shows in `outage`."""
         self._retry_at = time.monotonic() + RETRY_AFTER_S
         try:
-            connection = self._database.open_writer()
+            connection = self._open_writer()
             stored = stored_version(connection)
             self.damage.look(connection, first=True)
         except sqlite3.Error as error:
@@ -108,6 +125,19 @@ class Committer:
             self._connection = connection
             self.counters.opened += 1
             self.outage.end()
+            if self._room.held:
+                self._room.take()
+            else:
+                self._regain_room(connection)
+
+    def _open_writer(self) -> sqlite3.Connection:
+        """On a full disk the reserve makes room for the files that SQLite needs."""
+        try:
+            return self._database.open_writer()
+        except (OSError, sqlite3.Error):
+            if not self._room.none_left() or not self._room.give():
+                raise
+            return self._database.open_writer()
 
     def close(self) -> None:
         self.outage.reason = closed()
@@ -125,6 +155,9 @@ class Committer:
             self._sweep_at = now + SWEEP_SECONDS
             self.damage.look(self._connection)
             if self._is_in_place(self._connection):
+                if self._uncopied >= self._checkpoint_bytes:
+                    self._catch_up(self._connection)  # the checkpointer was busy after the last writes of a burst
+                self._regain_room(self._connection)
                 self._sweep(self._connection)
 
     def _is_in_place(self, connection: sqlite3.Connection) -> bool:
@@ -145,7 +178,6 @@ class Committer:
     def _broke(self, connection: sqlite3.Connection, error: sqlite3.Error) -> None:
         """End the transaction; after an error of the disk the connection too. Readers keep theirs: they hold the index
         of the log, from which the next writer learns where the last good COMMIT ended."""
-        self.full = is_full(error)
         if not breaks_connection(error):
             with contextlib.suppress(sqlite3.Error):
                 if connection.in_transaction:
@@ -159,10 +191,24 @@ class Committer:
     # --- transactions -----------------------------------------------------------------------------------------------
 
     def write(self, requests: Sequence[Request]) -> list[object]:
-        """One transaction. The result of each request in order, or `Failed`."""
+        """The result of each request in order, or `Failed`; in one transaction, but for a full disk."""
         connection = self._connection
         if connection is None:
             return [Failed(self.outage.refusal()) for _ in requests]
+        results = self._transaction(connection, requests) if self._room.held else None
+        if results is None:
+            results = self._write_tightly(connection, requests)
+        else:
+            stuck = [index for index, result in enumerate(results) if requests[index].frees and _says_full(result)]
+            if stuck:  # by max_bytes: the transaction went on without them
+                retried = self._write_tightly(connection, [requests[index] for index in stuck])
+                for index, result in zip(stuck, retried, strict=True):
+                    results[index] = result
+        self.full = any(_says_full(result) for result in results)
+        return results
+
+    def _transaction(self, connection: sqlite3.Connection, requests: Sequence[Request]) -> list[object] | None:
+        """None when there was no room, and nothing has been done."""
         may_checkpoint = self._checkpointer.idle
         outcome: Outcome = "not_executed"
         began = time.monotonic()
@@ -175,21 +221,57 @@ class Committer:
             connection.execute("COMMIT")
         except sqlite3.Error as error:
             self._broke(connection, error)
-            if is_full(error) and self._checkpointer.idle:
-                self._checkpointer.run_on(connection)  # a log that is copied can start over: that frees its room
-            if is_full(error) and outcome == "not_executed" and len(requests) > 1:
-                # SQLite rolled back everything for want of room for one: what needs none, as deletions, goes alone
-                return [result for request in requests for result in self.write([request])]
+            if is_full(error):
+                return None  # also at COMMIT: the log lacks the frame that would make it count
             return [Failed(meaning(error, outcome) or error) for _ in requests]
-        self.full = any(isinstance(result, Failed) and _says_full(result.error) for result in results)
         self.counters.commits += 1
         self.counters.writes += len(requests)
         self.counters.longest_commit_s = max(self.counters.longest_commit_s, time.monotonic() - began)
         if changed:
             self._uncopied += sum(request.size + 2 * PAGE_BYTES for request in requests)
-            if may_checkpoint:
+            if self._uncopied >= self._checkpoint_bytes and self._room.scarce():
+                self._catch_up(connection)
+            elif may_checkpoint:
                 self._checkpoint(connection)
         return results
+
+    def _write_tightly(self, connection: sqlite3.Connection, requests: Sequence[Request]) -> list[object]:
+        """Each request alone, in a file that does not grow: what frees room, and what fits into what was freed."""
+        results: list[object] = []
+        for request in requests:
+            if self._connection is None:
+                results.append(Failed(self.outage.refusal()))
+                continue
+            (pages,) = connection.execute("PRAGMA page_count").fetchone()
+            grown = min(pages, self._database.pages) + (FREEING_PAGES if request.frees else 0)
+            connection.execute(f"PRAGMA max_page_count={grown}")
+            result = self._transaction(connection, [request])
+            if result is None and (request.frees or self._room.none_left()):
+                self._make_room(connection)
+                result = self._transaction(connection, [request])
+            results += [Failed(store_full())] if result is None else result
+        if self._connection is not None:
+            connection.execute(f"PRAGMA max_page_count={self._database.pages}")
+            self._regain_room(connection)
+        return results
+
+    def _make_room(self, connection: sqlite3.Connection) -> None:
+        """Give up the reserve, so that the log can be copied and start over; also when another program took it."""
+        self._room.give()
+        self._start_log_over(connection)
+
+    def _regain_room(self, connection: sqlite3.Connection) -> None:
+        if not self._room.held:
+            self._start_log_over(connection)
+            self._room.take()
+
+    def _start_log_over(self, connection: sqlite3.Connection) -> None:
+        """Copy the log and cut it, unless a reader needs it: that frees its room. On this thread and with an idle
+        checkpointer, for the reason the checkpointer's module gives."""
+        if self._checkpointer.await_idle(IDLE_WAIT_S):
+            connection.execute(f"PRAGMA busy_timeout={CUT_WAIT_MS}")
+            self._checkpointer.run_on(connection, "TRUNCATE")
+            connection.execute(f"PRAGMA busy_timeout={self._database.busy_timeout_ms}")
 
     def _one(self, session: Session, operation: Operation[Any]) -> object:
         """A request in its savepoint. What breaks the whole transaction is raised."""
@@ -219,14 +301,25 @@ class Committer:
         keep_version(connection, self._version)
         return True
 
+    @property
+    def _checkpoint_bytes(self) -> int:
+        """The log may be copied on a full disk, into the room of the reserve."""
+        kept = self._room.kept
+        return min(CHECKPOINT_BYTES, max(kept // 2, MIN_CHECKPOINT_BYTES)) if kept else CHECKPOINT_BYTES
+
     def _checkpoint(self, connection: sqlite3.Connection) -> None:
         """Called after a COMMIT that changed something, before which the checkpointer was idle (see there why)."""
         if self._checkpointer.log_bytes > LOG_BYTES:
-            self._checkpointer.run_on(connection)
-            self._checkpointer.log_bytes = self._uncopied = 0
-        elif self._uncopied >= CHECKPOINT_BYTES or self._checkpointer.error:
+            self._catch_up(connection)
+        elif self._uncopied >= self._checkpoint_bytes or self._checkpointer.error:
             self._uncopied = 0
             self._checkpointer.request()
+
+    def _catch_up(self, connection: sqlite3.Connection) -> None:
+        """Copy all of the log before the next transaction, which then starts it over."""
+        if self._checkpointer.await_idle(IDLE_WAIT_S):
+            self._checkpointer.run_on(connection)
+            self._checkpointer.log_bytes = self._uncopied = 0
 
     def _sweep(self, connection: sqlite3.Connection) -> None:
         """Delete a slice of what has expired; go on soon when it was not all."""
@@ -234,17 +327,16 @@ class Committer:
         try:
             if connection.execute("SELECT 1 FROM kv WHERE expires <= ? LIMIT 1", (now_ms,)).fetchone() is None:
                 return
-            connection.execute("BEGIN IMMEDIATE")
-            gone = sweep(Session(connection, now_ms, self._version), SWEEP_KEYS, self._unswept)
-            connection.execute("COMMIT")
         except sqlite3.Error as error:
             self._broke(connection, error)
             return
-        self.counters.swept += gone
-        self._uncopied += gone * PAGE_BYTES
-        if gone == SWEEP_KEYS:
-            self._sweep_at = 0.0
+        upkeep = _Upkeep(partial(sweep, limit=SWEEP_KEYS, damaged=self._unswept), SWEEP_KEYS * PAGE_BYTES)
+        (gone,) = self.write([upkeep])
+        if isinstance(gone, int):
+            self.counters.swept += gone
+            if gone == SWEEP_KEYS:
+                self._sweep_at = 0.0
 
 
-def _says_full(error: Exception) -> bool:
-    return isinstance(error, PrismError) and error.reason == "STORE_FULL"
+def _says_full(result: object) -> bool:
+    return isinstance(result, Failed) and isinstance(result.error, PrismError) and result.error.reason == "STORE_FULL"

@@ -24,6 +24,9 @@ class SqliteConfig:
         "Whether an acknowledged write survives a loss of power (synced), or only the death of the process, while a "
         "loss of power may take the latest ones (checkpointed).", "synced", choices=("synced", "checkpointed"))
     max_bytes: int = setting("Size of the file at most; 0 is as far as the disk goes.", 0, minimum=0, unit="bytes")
+    reserve_bytes: int = setting(
+        "Room kept in PATH.reserve for deletions and expiries on a full disk, at most a 16th of it; 0 is "
+        "none.", 8 * 1024 * 1024, minimum=0, unit="bytes")
     readers: int = setting("Threads that read.", 2, minimum=1, maximum=64, unit="threads")
     max_queued: int = setting("Calls waiting for the writer, and as many for a reader, before they are refused.",
                               10_000, minimum=1, unit="calls")

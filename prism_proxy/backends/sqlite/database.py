@@ -9,11 +9,13 @@ from pathlib import Path
 
 from prism_proxy.backends.sqlite.config import SqliteConfig
 from prism_proxy.backends.sqlite.header import HEADER_BYTES, parse
+from prism_proxy.backends.sqlite.headroom import Headroom
 from prism_proxy.backends.sqlite.lock import FileLock
 from prism_proxy.backends.sqlite.schema import header_damaged, prepare
 from prism_proxy.errors import PrismError, StatusCode
 
 PAGE_BYTES = 4096
+MAX_PAGES = 2**30 - 1  # that any SQLite takes
 # codes of SQLite for a header that it cannot read; ERROR is for a form that it does not know
 _UNREADABLE = frozenset({sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_ERROR})
 
@@ -25,6 +27,12 @@ class Database:
         self._config = config
         self._lock = FileLock(Path(config.path))
         self._damaged: PrismError | None = None
+        self.headroom = Headroom(lambda: self.path, config.reserve_bytes)
+        self.pages = max(config.max_bytes // PAGE_BYTES, 16) if config.max_bytes else MAX_PAGES
+
+    @property
+    def busy_timeout_ms(self) -> int:
+        return int(self._config.busy_timeout_s * 1000)
 
     @property
     def path(self) -> Path:
@@ -46,9 +54,9 @@ class Database:
             connection.execute(f"PRAGMA page_size={PAGE_BYTES}")
             connection.execute("PRAGMA journal_mode=WAL")
             connection.execute("PRAGMA wal_autocheckpoint=0")
+            connection.execute("PRAGMA secure_delete=FAST")  # else a deletion writes every page that it frees
             connection.execute(f"PRAGMA synchronous={'FULL' if self._config.durability == 'synced' else 'NORMAL'}")
-            if self._config.max_bytes:
-                connection.execute(f"PRAGMA max_page_count={max(self._config.max_bytes // PAGE_BYTES, 16)}")
+            connection.execute(f"PRAGMA max_page_count={self.pages}")
             prepare(connection, self.path)
         except sqlite3.Error as error:
             connection.close()

@@ -83,7 +83,7 @@ class SqliteDriver:
         if damage.rows:
             return HealthReport(Health.DEGRADED, f"{self._database.path} is damaged in places: prism-proxy verify "
                                                  f"{self._database.path} lists them", details)
-        if committer.full:
+        if committer.full or not self._database.headroom.held:
             return HealthReport(Health.DEGRADED, "full: free disk space, delete keys, or raise max_bytes", details)
         if checkpointer.error:
             return HealthReport(Health.DEGRADED, f"the log cannot be copied: {checkpointer.error}", details)
@@ -105,7 +105,7 @@ class SqliteDriver:
         return (await self.get_versioned(key))[0]
 
     async def delete(self, key: bytes) -> bool:
-        return await self._writer.submit(partial(operations.remove, key=key), _size((key,)))
+        return await self._writer.submit(partial(operations.remove, key=key), _size((key,)), frees=True)
 
     async def exists(self, key: bytes) -> bool:
         return await self._readers.run(partial(queries.exists, key=key, now_ms=self._now_ms()))
@@ -131,13 +131,13 @@ class SqliteDriver:
         await self._writer.submit(partial(operations.put, key=key, value=value, ttl=ttl), _size((key, value)))
 
     async def expire(self, key: bytes, ttl: float) -> bool:
-        return await self._writer.submit(partial(operations.expire, key=key, ttl=ttl), _size((key,)))
+        return await self._writer.submit(partial(operations.expire, key=key, ttl=ttl), _size((key,)), frees=True)
 
     async def ttl(self, key: bytes) -> float | None:
         return await self._readers.run(partial(queries.ttl, key=key, now_ms=self._now_ms()))
 
     async def persist(self, key: bytes) -> bool:
-        return await self._writer.submit(partial(operations.persist, key=key), _size((key,)))
+        return await self._writer.submit(partial(operations.persist, key=key), _size((key,)), frees=True)
 
     # --- keyvalue_batch ---------------------------------------------------------------------------------------------
 
@@ -150,7 +150,7 @@ class SqliteDriver:
         return await self._readers.run(partial(queries.get_all, keys=keys, now_ms=self._now_ms()))
 
     async def batch_delete(self, keys: Sequence[bytes]) -> list[bool]:
-        return await self._writer.submit(partial(operations.remove_all, keys=keys), _size(keys))
+        return await self._writer.submit(partial(operations.remove_all, keys=keys), _size(keys), frees=True)
 
     # --- keyvalue_cas -----------------------------------------------------------------------------------------------
 
@@ -161,7 +161,8 @@ class SqliteDriver:
 
     async def compare_and_delete(self, key: bytes, expected: bytes) -> CasResult:
         return await self._writer.submit(
-            partial(operations.compare_and_delete, key=key, expected=expected), _size((key, expected)))
+            partial(operations.compare_and_delete, key=key, expected=expected), _size((key, expected)),
+            frees=True)
 
     # --- keyvalue_transactional -------------------------------------------------------------------------------------
 

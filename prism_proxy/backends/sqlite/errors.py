@@ -80,6 +80,11 @@ def meaning(error: Exception, outcome: Outcome) -> PrismError | None:
     return result
 
 
+def store_full() -> PrismError:
+    found = _MEANINGS[sqlite3.SQLITE_FULL]
+    return PrismError(found.code, found.reason, found.message, {"outcome": "not_executed"})
+
+
 def cannot_open(error: Exception) -> PrismError:
     """For errors of the system rather than of SQLite: no such folder, no permission, a read-only disk."""
     text = getattr(error, "strerror", None) or type(error).__name__

@@ -69,7 +69,7 @@ class SqliteOutgoing:
 
     async def end(self) -> None:
         self._writer.sealed = False
-        await self._writer.submit(_forget, 0)
+        await self._writer.submit(_forget, 0, frees=True)
 
 
 class SqliteIncoming:
@@ -82,7 +82,7 @@ class SqliteIncoming:
 
     async def begin(self) -> None:
         """Empty the file, a slice at a time."""
-        while await self._writer.submit(_empty, PAGE_BYTES):
+        while await self._writer.submit(_empty, PAGE_BYTES, frees=True):
             pass
 
     async def put(self, records: Sequence[Record]) -> None:
@@ -107,7 +107,7 @@ class SqliteIncoming:
 
     async def end(self) -> None:
         if self._watching and not self._writer.closed:
-            await self._writer.submit(_forget, 0)
+            await self._writer.submit(_forget, 0, frees=True)
         self._watching = False
 
 

@@ -25,6 +25,7 @@ BATCH_BYTES = 16 * 1024 * 1024
 class _Request(NamedTuple):
     operation: Operation[Any]
     size: int
+    frees: bool
     answer: asyncio.Future[Any]
 
 
@@ -61,9 +62,11 @@ class Writer:
         self.checkpointer.start()
         self._thread.start()
 
-    async def submit(self, operation: Operation[ResultT], size: int, *, upkeep: bool = False) -> ResultT:
+    async def submit(
+        self, operation: Operation[ResultT], size: int, *, upkeep: bool = False, frees: bool = False,
+    ) -> ResultT:
         """The operation's result, after the COMMIT of its transaction. `size` is its share of the queue, in bytes;
-        `upkeep` is no write of a caller.
+        `upkeep` is no write of a caller; what `frees` room may use what is kept for that on a full disk.
 
         A caller that gives up changes nothing: the write is done, or not, as if it had waited.
         """
@@ -78,7 +81,7 @@ class Writer:
         self._unanswered += 1
         self._unanswered_bytes += size
         self._all_answered.clear()
-        self._queue.put(_Request(operation, size, answer))
+        self._queue.put(_Request(operation, size, frees, answer))
         return await answer
 
     async def drained(self) -> None:
