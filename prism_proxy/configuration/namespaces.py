@@ -5,19 +5,20 @@ It opens nothing: what drivers and patterns need of each other is known from the
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from prism_proxy import standard
 from prism_proxy.contracts.driver import Declaration
 from prism_proxy.contracts.pattern import PatternDeclaration, SlotDeclaration
 from prism_proxy.interfaces.catalogue import interface
+from prism_proxy.namespaces.areas import overlaps, reason
 from prism_proxy.namespaces.limits import LoadLimits
 from prism_proxy.namespaces.model import DEFAULT_PATTERN, NAME_RULE, NamespaceConfig, SlotConfig, usable_name
 from prism_proxy.slots.options import SlotOptions
 from prism_runtime.configuration.binder import DEFAULT_ORIGIN, Binder, Bound
 from prism_runtime.configuration.problems import Problems
-from prism_runtime.configuration.tree import Node, Origin, Scalar, Table
+from prism_runtime.configuration.tree import Node, Origin, Scalar, Source, Table
 
 _Filled = tuple[str, Any, SlotOptions | None]  # driver, its settings, and resilience where the slot has its own
 
@@ -65,7 +66,17 @@ class NamespacesReader:
             config = self._namespace(name, table, key) if table is not None else None
             if config is not None:
                 found.append(config)
+        self._refuse_overlaps(found, section)
         return tuple(found)
+
+    def _refuse_overlaps(self, configs: Sequence[NamespaceConfig], section: Table) -> None:
+        origins = {bound.key: bound.origin for bound in self._binder.bound}
+        for first, second in overlaps(configs):
+            key = f"{SECTION}.{second.namespace}.backends.{second.slot}.config"
+            origin = origins.get(f"{key}.prefix", DEFAULT_ORIGIN)
+            written = origin.source is not Source.DEFAULT
+            self._problems.add(origin if written else section.keys[second.namespace],
+                               f"{key}.prefix" if written else key, reason(first, second))
 
     def _namespace(self, name: str, node: Table, key: str) -> NamespaceConfig | None:
         before = len(self._problems.found)

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
 from enum import Enum
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 if TYPE_CHECKING:
     from prism_proxy.errors import PrismError
@@ -53,6 +53,23 @@ class Declaration:
     exclusive: str = ""
     parts: frozenset[str] = frozenset()
     movable: bool = False
+
+
+class Area(NamedTuple):
+    """Part of what a `server` keeps: all whose names begin with `prefix`."""
+
+    server: str
+    prefix: bytes
+
+
+class Sharing(Protocol):
+    """What settings may offer of a server that namespaces share: where their data are, once `within` has named the
+    namespace. Areas of two namespaces must not cover each other."""
+
+    def within(self, namespace: str) -> Sharing: ...
+
+    @property
+    def areas(self) -> Collection[Area]: ...
 
 
 class Adaptable(Protocol):

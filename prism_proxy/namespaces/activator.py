@@ -23,6 +23,7 @@ from typing import Any, cast
 from prism_proxy._native.quota import SharedQuotaTable
 from prism_proxy.contracts.driver import VOLATILE, Adaptable, Driver, Health
 from prism_proxy.errors import PrismError, StatusCode
+from prism_proxy.namespaces.areas import overlaps, reason
 from prism_proxy.namespaces.call_drain import CallDrain
 from prism_proxy.namespaces.driver_drain import DriverDrain
 from prism_proxy.namespaces.model import NamespaceConfig
@@ -141,6 +142,8 @@ class Activator:
 
     def _build(self, configs: Sequence[NamespaceConfig]) -> tuple[Snapshot, dict[PendingDriver, Driver]]:
         """The next snapshot, and those of its drivers that must wait for another one to close."""
+        for first, second in overlaps(configs):
+            raise ValueError(f"{second.owner} {reason(first, second)}")
         before = self._namespaces.current
         retiring = (driver for driver_drain in self._draining for driver in driver_drain.drivers)
         holders = {driver.declaration.exclusive: driver for driver in (*_drivers(before), *retiring)}

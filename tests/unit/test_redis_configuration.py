@@ -9,7 +9,11 @@ from typing import Any
 
 import pytest
 
+from prism_proxy.backends.redis.config import RedisConfig
 from prism_proxy.configuration.loader import load
+from prism_proxy.namespaces.activator import Activator
+from prism_proxy.namespaces.model import NamespaceConfig
+from prism_proxy.namespaces.snapshot import Namespaces
 from prism_runtime.configuration.problems import ConfigurationError
 
 Mistakes = Callable[..., list[str]]
@@ -52,3 +56,41 @@ def test_a_url_is_refused_at_its_line_without_a_word_of_it(mistakes: Mistakes, u
     (found,) = mistakes({"a": {}, "b": {"url": url}})
     assert found.startswith("4:59: namespaces.b.backends.store.config.url ")
     assert "Secret" not in found
+
+
+@pytest.mark.parametrize(("one", "two"), [
+    ({"prefix": ""}, {}), ({"prefix": "pri"}, {"prefix": "prism:"}),
+    ({"prefix": "", "url": "redis://localhost"}, {"url": "redis://127.0.0.1:6379/0"}),
+    ({"prefix": "", "mode": "sentinel", "nodes": ["a:1", "b:1"]}, {"mode": "sentinel", "nodes": ["b:1", "c:1"]}),
+    ({"prefix": "", "mode": "cluster", "nodes": ["A:1", "b:1"]}, {"mode": "cluster", "nodes": ["a:1"]}),
+], ids=str)
+def test_prefixes_that_cover_each_other_are_refused(
+    mistakes: Mistakes, one: dict[str, Any], two: dict[str, Any]
+) -> None:
+    """Else a namespace scans and deletes the keys of the other."""
+    name = "sm" if one["prefix"] == "pri" else "prism"
+    for first, second in (((name, one), ("orders", two)), (("orders", two), (name, one))):
+        (found,) = mistakes(dict((first, second)))
+        assert found.startswith(f"4:{3 if 'prefix' not in second[1] else ''}")
+        assert f"namespaces.{second[0]}.backends.store.config" in found
+        assert f"and namespace {first[0]!r} those that begin with" in found
+
+
+@pytest.mark.parametrize(("one", "two"), [
+    ({"prefix": ""}, {"url": "redis://127.0.0.1/1"}), ({"prefix": ""}, {"url": "redis://127.0.0.1:6380"}),
+    ({"prefix": "a:"}, {"prefix": "b:"}), ({}, {}),
+    ({"prefix": "", "mode": "sentinel", "nodes": ["a:1"]}, {"mode": "sentinel", "nodes": ["a:1"], "master_name": "x"}),
+], ids=str)
+def test_those_that_do_not_meet_are_taken(mistakes: Mistakes, one: dict[str, Any], two: dict[str, Any]) -> None:
+    assert mistakes({"prism": one, "orders": two}) == []
+
+
+async def test_a_namespace_that_would_cover_another_is_refused_whoever_names_it() -> None:
+    """An admin assigns one beside those of the file."""
+    namespaces = Namespaces()
+    activator = Activator(namespaces, lambda *_: pytest.fail("nothing may be made"))
+    file = NamespaceConfig.of_store("orders", "redis", RedisConfig())
+    assigned = NamespaceConfig.of_store("prism", "redis", RedisConfig(prefix=""))
+    with pytest.raises(ValueError, match="'prism' has the keys that begin with 'prism:', and namespace 'orders'"):
+        await activator.apply([file, assigned])
+    assert namespaces.current.routes == {}

@@ -145,7 +145,7 @@ class SharedCluster:
         await self._learn(answering[0])
 
     async def _ask_for_slots(self, client: Any, ask: Callable[[], Awaitable[Any]]) -> None:
-        """Ask the nodes who has which slot, one by one: addresses without a host are those of the host that answered."""
+        """Ask nodes who has which slot, one by one: an address without a host is that of the host which answered."""
         nodes = client.nodes_manager
         known = dict(nodes.startup_nodes)
         error: Exception = exceptions.ConnectionError("the cluster has no node")
@@ -202,4 +202,5 @@ class SharedCluster:
             startup_nodes=[ClusterNode(address.host, address.port) for address in config.addresses],
             username=user or None, password=password or None, max_connections=OVERFLOW * config.cluster_connections,
             socket_connect_timeout=config.connect_timeout_s, socket_timeout=config.read_timeout_s,
-            require_full_coverage=False, protocol=2, address_remap=self._address, retry=Retry(NoBackoff(), 0), client_name="prism-proxy", **files)
+            require_full_coverage=False, protocol=2, address_remap=self._address,
+            retry=Retry(NoBackoff(), 0), client_name="prism-proxy", **files)

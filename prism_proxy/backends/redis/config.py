@@ -5,16 +5,17 @@ from __future__ import annotations
 import copy
 import dataclasses
 import ssl
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Collection, Hashable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar, Literal, NamedTuple
 
 from prism_proxy.backends.redis.url import PORT, RedisUrl, parse_place, parse_url
-from prism_proxy.contracts.driver import Declaration
+from prism_proxy.contracts.driver import Area, Declaration
 from prism_proxy.models.keyvalue import contract as keyvalue
 from prism_runtime.settings import check, setting
 
+_LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
 _ESCAPED = str.maketrans({char: f"%{ord(char):02X}" for char in "%:{}"})
 
 
@@ -136,6 +137,16 @@ class RedisConfig:
         return f"{self.prefix}{self.namespace.translate(_ESCAPED)}:".encode()
 
     @property
+    def areas(self) -> Collection[Area]:
+        """One for each address that leads to the data. The names of this machine are taken for one."""
+        if self.mode == "standalone":
+            places, suffix = [self.address], f"/{self.database}"
+        else:
+            places = self.addresses
+            suffix = f" {self.master_name}/{self.database}" if self.mode == "sentinel" else ""
+        return [Area(f"{self.mode} {_canonical(place)}{suffix}", self.key_prefix) for place in places]
+
+    @property
     def address(self) -> Address:
         if self.parsed.scheme == "unix":
             return Address(path=self.parsed.path)
@@ -180,3 +191,9 @@ class RedisConfig:
     def tls_context(self) -> ssl.SSLContext | None:
         return self.tls.context() if self.secure else None
 
+
+def _canonical(address: Address) -> str:
+    if address.path:
+        return str(Path(address.path).absolute())
+    host = address.host.lower().rstrip(".")
+    return f"{'localhost' if host in _LOOPBACK else host}:{address.port}"

@@ -1,0 +1,58 @@
+"""Whether namespaces would meet in the server that they share.
+
+Where the names of one namespace's data begin as another's do, it reads, lists and deletes what is not its own. This is
+known from the settings alone, before anything is opened. Two addresses of one server that look different are not
+recognised here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from typing import NamedTuple
+
+from prism_proxy.contracts.driver import Area
+from prism_proxy.namespaces.model import STORE, NamespaceConfig
+
+
+class Occupied(NamedTuple):
+    """`order` is that of the configuration."""
+
+    area: Area
+    order: int
+    namespace: str
+    slot: str
+
+    @property
+    def owner(self) -> str:
+        return f"namespace {self.namespace!r}" + (f", slot {self.slot}" if self.slot != STORE else "")
+
+
+def overlaps(configs: Iterable[NamespaceConfig]) -> Iterator[tuple[Occupied, Occupied]]:
+    """Pairs of which one covers the other, in the order of the configuration."""
+    covering: list[Occupied] = []
+    for found in sorted(_occupied(configs)):
+        while covering and not _covers(covering[-1].area, found.area):
+            covering.pop()
+        if covering and (covering[-1].namespace, covering[-1].slot) != (found.namespace, found.slot):
+            first, second = sorted((covering[-1], found), key=lambda item: item.order)
+            yield first, second
+        covering.append(found)
+
+
+def reason(first: Occupied, second: Occupied) -> str:
+    """Why the second one is refused, as words that follow its name."""
+    ours, theirs = second.area.prefix.decode("utf-8", "replace"), first.area.prefix.decode("utf-8", "replace")
+    return (f"has the keys that begin with {ours!r}, and {first.owner} those that begin with {theirs!r} on the same "
+            "server and database: one would see and delete what the other has; give one of them another prefix or "
+            "database")
+
+
+def _occupied(configs: Iterable[NamespaceConfig]) -> Iterator[Occupied]:
+    for order, config in enumerate(configs):
+        for slot in config.slots:
+            for area in getattr(config.driver_config(slot), "areas", ()):
+                yield Occupied(area, order, config.name, slot)
+
+
+def _covers(outer: Area, inner: Area) -> bool:
+    return outer.server == inner.server and inner.prefix.startswith(outer.prefix)
