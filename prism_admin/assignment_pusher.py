@@ -15,7 +15,7 @@ from typing import Any
 
 from prism_admin.assignments import assignment
 from prism_admin.placement import Placement
-from prism_admin.proxy_client import ProxyClient, PushError
+from prism_admin.proxy_client import ProxyClient, PushError, RefusedError
 from prism_admin.storage.errors import NotFoundError, StorageError
 from prism_admin.storage.namespaces import Namespace, Namespaces
 from prism_runtime import log
@@ -53,25 +53,28 @@ class AssignmentPusher:
         """The namespace is deleted."""
         self._pending.pop(name, None)
 
-    async def push(self, namespace: Namespace, target: str | None = None) -> None:
-        """Tell `target`, or else the owner. Never raises: what fails is pending."""
+    async def push(self, namespace: Namespace, target: str | None = None) -> str:
+        """Tell `target`, or else the owner. Never raises: what fails is pending. Returns the proxy's reason when it
+        refused, else nothing."""
         current = self._placement.map
         proxy = target or current.owner(namespace.partition)
         address = self._address_of(proxy) if proxy is not None else None
         if proxy is None or address is None:
             self._pending[namespace.name] = f"{proxy or 'its proxy'} is not alive"
-            return
+            return ""
         # Of the map that makes it the owner.
         revision = current.revision + (current.owner(namespace.partition) != proxy)
         try:
             await self._proxy_client.assign(address, assignment(namespace, revision))
         except PushError as error:
-            self._pending[namespace.name] = str(error)
+            refused = str(error) if isinstance(error, RefusedError) else ""
+            self._pending[namespace.name] = f"{proxy} refused it: {refused}" if refused else str(error)
             _log.warning("a namespace is not active yet",
                          namespace=namespace.name, proxy=proxy, reason=str(error))
-        else:
-            self._pending.pop(namespace.name, None)
-            self._confirmed(proxy, namespace.name, namespace.version, revision)
+            return refused
+        self._pending.pop(namespace.name, None)
+        self._confirmed(proxy, namespace.name, namespace.version, revision)
+        return ""
 
     def push_soon(self, namespaces: Iterable[Namespace], target: str) -> None:
         """Tell `target` of all of them, in the background, CONCURRENT_PUSHES at a time."""

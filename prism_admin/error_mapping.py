@@ -8,11 +8,12 @@ import grpc
 from google.rpc import error_details_pb2, status_pb2
 
 from prism_admin.coordinator import UnknownProxyError
-from prism_admin.registry import InvalidNamespaceError, NoOwnerError
+from prism_admin.registry import InvalidNamespaceError, NamespaceRefusedError, NoOwnerError
 from prism_admin.storage.errors import AlreadyExistsError, ConflictError, LeaseLostError, NotFoundError, StorageError
 
 DOMAIN = "admin.prism"
 _ANSWERS: dict[type[Exception], tuple[grpc.StatusCode, str]] = {  # the first that fits
+    NamespaceRefusedError: (grpc.StatusCode.INVALID_ARGUMENT, "NAMESPACE_REFUSED"),
     InvalidNamespaceError: (grpc.StatusCode.INVALID_ARGUMENT, "INVALID_NAMESPACE"),
     NoOwnerError: (grpc.StatusCode.FAILED_PRECONDITION, "NO_PROXY"),
     UnknownProxyError: (grpc.StatusCode.NOT_FOUND, "UNKNOWN_PROXY"),

@@ -22,7 +22,7 @@ from prism_admin.assignments import assignment
 from prism_admin.desired_placement import DesiredPlacement
 from prism_admin.layout import Move
 from prism_admin.placement import Placement
-from prism_admin.proxy_client import ProxyClient, PushError
+from prism_admin.proxy_client import ProxyClient, PushError, RefusedError
 from prism_admin.storage.namespaces import Namespace, Namespaces
 from prism_runtime import log
 
@@ -112,6 +112,8 @@ class Handoff:
             try:
                 async with limit:
                     await self._proxy_client.assign(address, assignment(namespace, revision))
+            except RefusedError as error:
+                return f"{target} refused namespace {namespace.name}: {error}"
             except PushError as error:
                 return str(error)
             known[namespace.name] = Confirmed(namespace.version, revision)

@@ -33,6 +33,10 @@ class PushError(RuntimeError):
     """A proxy could not be reached, or refused; the message says which and why."""
 
 
+class RefusedError(PushError):
+    """The proxy answered, and serves no namespace of this configuration; the message is its reason alone."""
+
+
 class ProxyClient:
     """`credentials` prove the admin's identity; their files are read again when they change."""
 
@@ -45,14 +49,14 @@ class ProxyClient:
         self._retired: set[asyncio.Task[None]] = set()
 
     async def assign(self, address: str, assignment: pb.NamespaceAssignment) -> None:
-        """PushError unless the proxy has activated the namespace."""
+        """PushError unless the proxy has activated the namespace; RefusedError when it never will."""
         try:
             ack = await self._stub(address).AssignNamespace(
                 assignment, timeout=ASSIGN_SECONDS, metadata=self._metadata)
         except grpc.aio.AioRpcError as error:
             raise PushError(f"{address}: {error.code().name}: {error.details()}") from error
         if not ack.success:
-            raise PushError(f"{address} refused namespace {assignment.namespace}: {ack.message}")
+            raise RefusedError(ack.message or "the proxy gave no reason")
 
     async def revoke(self, address: str, revocation: pb.NamespaceRevocation) -> None:
         """PushError unless the proxy has let the namespace go. Waits for its grace."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from typing import Any
 
 from prism import control_plane_pb2 as pb
@@ -10,7 +11,7 @@ from prism_admin.coordinator import Coordinator
 from prism_admin.layout import partition_of
 from prism_admin.names import name_problem
 from prism_admin.proxy_client import ProxyClient, PushError
-from prism_admin.storage.errors import AlreadyExistsError
+from prism_admin.storage.errors import AlreadyExistsError, ConflictError, NotFoundError
 from prism_admin.storage.namespaces import Namespace
 from prism_admin.storage.store import Store
 from prism_runtime import log
@@ -20,6 +21,13 @@ _log = log.get("prism.admin.registry")
 
 class InvalidNamespaceError(ValueError):
     """The request cannot be carried out as it is; the message says what to change."""
+
+
+class NamespaceRefusedError(InvalidNamespaceError):
+    """The proxy that would serve it cannot; nothing is stored. The message has the proxy's reason."""
+
+    def __init__(self, name: str, proxy: str, reason: str) -> None:
+        super().__init__(f"{proxy} cannot serve namespace {name!r}: {reason}")
 
 
 class NoOwnerError(RuntimeError):
@@ -36,10 +44,10 @@ class Registry:
 
     async def create(self, name: str, config: pb.NamespaceConfig, *, principal: str, description: str = "",
                      metadata: dict[str, Any] | None = None) -> Namespace:
-        """The stored namespace, served by its proxy, or `pending`.
+        """The stored namespace, served by its proxy, or `pending` where the proxy does not answer.
 
-        The same again, by the same configuration, is the same again. InvalidNamespaceError, NoOwnerError,
-        AlreadyExistsError.
+        The same again, by the same configuration, is the same again. InvalidNamespaceError, NamespaceRefusedError,
+        NoOwnerError, AlreadyExistsError.
         """
         problem = name_problem(name) or config_problem(config)
         if problem:
@@ -52,27 +60,57 @@ class Registry:
                                    "--admin-endpoint")
             wanted = Namespace(name, partition, to_json(config), description=description, assigned_proxy=owner,
                                created_by=principal, metadata=metadata or {})
+            ours = True
             try:
                 created = await self._store.namespaces.create(wanted)
             except AlreadyExistsError:
+                ours = False
                 created = await self._store.namespaces.get(name)
                 if created.config != wanted.config:
                     raise
-        await self._coordinator.pusher.push(created)
+        owner, refused = await self._push(created)
+        if refused:
+            if ours:
+                await self._store.namespaces.delete(name)
+                self._coordinator.pusher.forget(name)
+            raise NamespaceRefusedError(name, owner, refused)
         return created
 
     async def change(self, name: str, *, expected_version: int = 0, config: pb.NamespaceConfig | None = None,
                      **values: Any) -> Namespace:
-        """The namespace as it is now. NotFoundError, ConflictError, InvalidNamespaceError."""
+        """The namespace as it is now. NotFoundError, ConflictError, InvalidNamespaceError; NamespaceRefusedError, when
+        its proxy refused the configuration and goes on with the one before."""
         if config is not None:
             problem = config_problem(config)
             if problem:
                 raise InvalidNamespaceError(problem)
             values["config"] = to_json(config)
+        before = await self._store.namespaces.get(name)
         changed = await self._store.namespaces.change(name, expected_version=expected_version, **values)
-        if config is not None:
-            await self._coordinator.pusher.push(changed)
+        if config is None or changed.version == before.version:
+            return changed
+        owner, refused = await self._push(changed)
+        if refused:
+            await self._take_back(before, changed)
+            raise NamespaceRefusedError(name, owner, refused)
         return changed
+
+    async def _push(self, namespace: Namespace) -> tuple[str, str]:
+        """The owner, and why it refused; nothing, when it serves the namespace or has not answered."""
+        placement = self._coordinator.placement
+        while True:
+            owner = placement.map.owner(namespace.partition) or ""
+            refused = await self._coordinator.pusher.push(namespace)
+            if not refused or owner == placement.map.owner(namespace.partition):
+                return owner, refused
+
+    async def _take_back(self, before: Namespace, refused: Namespace) -> None:
+        """The configuration of before, under a version of its own, unless somebody has changed it again."""
+        with contextlib.suppress(ConflictError, NotFoundError):
+            restored = await self._store.namespaces.change(
+                before.name, expected_version=refused.version, config=before.config, description=before.description,
+                metadata=before.metadata)
+            await self._coordinator.pusher.push(restored)
 
     async def delete(self, name: str) -> None:
         """Gone from storage first, then from the proxy. NotFoundError."""

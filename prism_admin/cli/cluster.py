@@ -12,7 +12,7 @@ import typer
 from prism.admin.v1 import admin_pb2 as pb
 from prism_admin import layout
 from prism_admin.cli.connection import fail
-from prism_admin.cli.namespaces import Output
+from prism_admin.cli.options import Output
 from prism_admin.cli.output import Form, is_table, show
 
 proxies = typer.Typer(help="Show the proxies that registered.", no_args_is_help=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -10,12 +11,13 @@ import typer
 from prism.admin.v1 import admin_pb2 as pb
 from prism_admin.cli.connection import Endpoint, fail
 from prism_admin.cli.manifest import ManifestError, read
+from prism_admin.cli.options import Name, Output, Wait
 from prism_admin.cli.output import Form, show
 
 commands = typer.Typer(help="Create, show and change namespaces.", no_args_is_help=True)
-Output = Annotated[Form, typer.Option("-o", "--output", help="table, json or yaml")]
-Name = Annotated[str, typer.Argument(help="name of the namespace")]
 File = Annotated[Path, typer.Option("-f", "--file", help="YAML file with its settings; - reads standard input")]
+PENDING = ("pending", "owner_down")
+POLL_SECONDS = 0.25
 COLUMNS = ("NAME", "PARTITION", "PROXY", "BACKEND", "VERSION", "HEALTH", "DESCRIPTION")
 
 
@@ -65,9 +67,10 @@ def create_namespace(
     context: typer.Context, name: Name, file: File = Path("-"),
     description: Annotated[str, typer.Option(help="what it is for")] = "",
     backend: Annotated[str, typer.Option(help="backend of its store, instead of a file")] = "",
-    output: Output = Form.AUTO,
+    wait: Wait = 15.0, output: Output = Form.AUTO,
 ) -> None:
-    """Create a namespace from a YAML file, or with one backend and its defaults."""
+    """Create a namespace from a YAML file, or with one backend and its defaults. Exit code 1 when its proxy refuses it,
+    or has not confirmed it in time."""
     request = pb.CreateNamespaceRequest(name=name, description=description)
     if backend:
         request.config.backends["store"].backend_type = backend
@@ -78,7 +81,21 @@ def create_namespace(
         except ManifestError as error:
             raise fail(str(error)) from None
     answer = context.obj.call(lambda stub, options: stub.CreateNamespace(request, **options))
-    show(output, answer.namespace, COLUMNS, [row(answer.namespace)])
+    found = _confirmed(context.obj, answer.namespace, wait)
+    show(output, found, COLUMNS, [row(found)])
+
+
+def _confirmed(endpoint: Endpoint, created: pb.NamespaceInfo, seconds: float) -> pb.NamespaceInfo:
+    """The namespace, once its proxy has confirmed it. Ends the command when it does not."""
+    deadline = time.monotonic() + seconds
+    found = created
+    while found.health in PENDING:
+        if time.monotonic() > deadline:
+            raise fail(f"{found.name} is stored, and its proxy has not confirmed it yet: {found.reason}")
+        time.sleep(POLL_SECONDS)
+        found = endpoint.call(
+            lambda stub, options: stub.GetNamespace(pb.GetNamespaceRequest(name=created.name), **options)).namespace
+    return found
 
 
 @commands.command("update")
@@ -86,7 +103,7 @@ def update_namespace(
     context: typer.Context, name: Name, file: Annotated[Path | None, typer.Option("-f", "--file")] = None,
     description: Annotated[str | None, typer.Option(help="what it is for")] = None,
     expected_version: Annotated[int, typer.Option(help="refuse when it has another version by now")] = 0,
-    output: Output = Form.AUTO,
+    wait: Wait = 15.0, output: Output = Form.AUTO,
 ) -> None:
     """Change what is given, and leave the rest."""
     request = pb.UpdateNamespaceRequest(name=name, description=description, expected_version=expected_version)
@@ -96,7 +113,8 @@ def update_namespace(
         except ManifestError as error:
             raise fail(str(error)) from None
     answer = context.obj.call(lambda stub, options: stub.UpdateNamespace(request, **options))
-    show(output, answer.namespace, COLUMNS, [row(answer.namespace)])
+    found = _confirmed(context.obj, answer.namespace, wait if file is not None else 0.0)
+    show(output, found, COLUMNS, [row(found)])
 
 
 @commands.command("delete")

@@ -34,7 +34,8 @@ class FakeProxy(control_plane_pb2_grpc.ControlPlaneServicer):
         self.revoked: list[str] = []
         self.away_errors: list[AdminError] = []
         self.registrations = 0
-        self.refuse = ""
+        self.refuse = ""  # the reason it gives
+        self.silent = ""  # it cannot be asked
         self._metadata = metadata or {}
         self._backends = backends
         self.client = AdminClient(f"127.0.0.1:{admin_port}", Credentials(token=token), ping_s=ping_s)
@@ -85,6 +86,8 @@ class FakeProxy(control_plane_pb2_grpc.ControlPlaneServicer):
     async def AssignNamespace(  # noqa: N802 - the contract's name
         self, request: pb.NamespaceAssignment, context: Any
     ) -> pb.NamespaceAssignmentAck:
+        if self.silent:
+            await context.abort(grpc.StatusCode.UNAVAILABLE, self.silent)
         if self.refuse:
             return pb.NamespaceAssignmentAck(success=False, message=self.refuse)
         self.pushed.append(request.namespace)

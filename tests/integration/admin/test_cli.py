@@ -86,12 +86,15 @@ async def test_proxies_partitions_and_audit_are_shown(admin: AdminProcess, proxy
 
 
 async def test_the_status_of_a_namespace_says_why(admin: AdminProcess, proxy: FakeProxy) -> None:
-    proxy.refuse = "not today"
-    await command(admin, "namespaces", "create", "orders", "--backend", "redis")
+    proxy.silent = "not today"
+    code, output, errors = await command(
+        admin, "namespaces", "create", "orders", "--backend", "redis", "--wait", "500ms")
+    assert (code, output) == (1, "")
+    assert errors.startswith("prism-admin: orders is stored, and its proxy has not confirmed it yet: ")
     code, output, _ = await command(admin, "namespaces", "status", "orders")
     found = json.loads(output)
     assert (code, found["health"], "not today" in found["reason"]) == (1, "pending", True)
-    proxy.refuse = ""
+    proxy.silent = ""
     proxy.session.beat_now()
     await until(lambda: proxy.serving == {"orders": 1})
     proxy.session.beat_now()
@@ -100,6 +103,14 @@ async def test_the_status_of_a_namespace_says_why(admin: AdminProcess, proxy: Fa
         if code == 0:
             break
     assert "healthy" in output
+
+
+async def test_a_namespace_that_its_proxy_refuses_is_not_created(admin: AdminProcess, proxy: FakeProxy) -> None:
+    proxy.refuse = "there is no backend 'memstor'; known are memstore, redis, sqlite"
+    code, output, errors = await command(admin, "namespaces", "create", "orders", "--backend", "memstor")
+    assert (code, output) == (1, "")
+    assert f"proxy-01 cannot serve namespace 'orders': {proxy.refuse}" in errors
+    assert json.loads((await command(admin, "namespaces", "list"))[1])["namespaces"] == []
 
 
 async def test_without_proxies_no_partition_has_an_owner(admin: AdminProcess) -> None:

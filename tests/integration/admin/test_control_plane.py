@@ -167,15 +167,46 @@ async def test_a_proxy_that_was_asked_to_leave_is_given_nothing_while_there_are_
     await until(lambda: has("proxy-01", "proxy-02", "proxy-03"))
 
 
-async def test_a_namespace_its_proxy_refuses_is_pending_and_told_again(cluster: Cluster) -> None:
+async def test_a_namespace_whose_proxy_does_not_answer_is_pending_and_told_again(cluster: Cluster) -> None:
     (proxy,) = await cluster.join("proxy-01")
-    proxy.refuse = "backend redis needs a url"
+    proxy.silent = "on its way"
     created = await cluster.create("orders")
     assert created.success
     assert created.message.startswith("activation is pending: ")
-    assert "backend redis needs a url" in created.message
-    proxy.refuse = ""
+    assert "on its way" in created.message
+    proxy.silent = ""
     await until(lambda: proxy.serving == {"orders": 1})
+
+
+async def test_a_namespace_its_proxy_refuses_is_not_stored(cluster: Cluster) -> None:
+    (proxy,) = await cluster.join("proxy-01")
+    proxy.refuse = "there is no backend 'memstor'"
+    with pytest.raises(AdminError) as caught:
+        await cluster.create("orders")
+    assert caught.value.code is grpc.StatusCode.INVALID_ARGUMENT
+    assert caught.value.message == "proxy-01 cannot serve namespace 'orders': there is no backend 'memstor'"
+    async with cluster.admin() as stub:
+        with pytest.raises(grpc.aio.AioRpcError) as missing:
+            await stub.GetNamespace(admin_pb2.GetNamespaceRequest(name="orders"))
+    assert missing.value.code() is grpc.StatusCode.NOT_FOUND
+    proxy.refuse = ""
+    assert (await cluster.create("orders")).success
+    assert proxy.serving["orders"] > 1  # versions never restart
+
+
+async def test_a_change_its_proxy_refuses_is_taken_back(cluster: Cluster) -> None:
+    (proxy,) = await cluster.join("proxy-01")
+    await cluster.create("orders")
+    proxy.refuse = "no"
+    async with cluster.admin() as stub:
+        with pytest.raises(grpc.aio.AioRpcError, match="proxy-01 cannot serve namespace 'orders': no"):
+            await stub.UpdateNamespace(admin_pb2.UpdateNamespaceRequest(
+                name="orders", config=MEMORY, description="never"))
+        found = (await stub.GetNamespace(admin_pb2.GetNamespaceRequest(name="orders"))).namespace
+    assert (found.config, found.description) == (REDIS, "")
+    proxy.refuse = ""
+    await until(lambda: proxy.serving["orders"] == found.config_version)
+    assert proxy.configs["orders"] == REDIS
 
 
 async def test_a_heartbeat_of_a_stranger_asks_for_a_registration(cluster: Cluster) -> None:
