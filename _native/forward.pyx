@@ -9,7 +9,7 @@ State of a `ForwardCall`:
 
 Messages are neither assembled nor inflated; nothing but the call's stream is made for it. A slow side withholds the
 credit of the other: each direction holds at most one and a half stream windows. Connecting, backoff and the
-words for a failure are the business of `prism_proxy.server.peer`.
+words for a failure are the business of `prism_proxy.forwarding.peer`.
 """
 cimport cython
 from libc.stdint cimport SIZE_MAX, int32_t, int64_t, uint8_t, uint32_t
@@ -357,7 +357,7 @@ cdef class ForwardConnection(H2Session):
 # --- the handler ----------------------------------------------------------------------------------------------------
 
 cdef class ForwardHandler(ForwardQueue):
-    """Forwards every call of the namespaces of one peer. Made by `prism_proxy.server.peer.Peer`.
+    """Forwards every call of the namespaces of one peer. Made by `prism_proxy.forwarding.peer.Peer`.
 
     `want()` is called when a connection is missing; `failure(phase, executed, message)` makes the error of a call that
     could not be forwarded; `moved(namespace)` is called when the peer no longer owns a namespace. `peer_token`

@@ -45,14 +45,14 @@ def _chosen(given: list[str]) -> int:
 
 def _run(read: ConfigurationSource, configuration: Configuration) -> int:
     if configuration.proxy.workers > 1:
-        from prism_proxy.workers import supervisor
+        from prism_proxy.processes import supervisor
 
         return supervisor.run(read, configuration)
     import uvloop
 
-    from prism_proxy import standalone
+    from prism_proxy.processes import single
 
-    return int(uvloop.run(standalone.run(read, configuration)))
+    return int(uvloop.run(single.run(read, configuration)))
 
 
 def _complain(error: Exception) -> int:

@@ -4,7 +4,7 @@
 
 `open` makes the snapshot and opens the drivers, `serve` takes calls, `drain` ends them (see `server.lifecycle`),
 `close` closes the drivers and names the exit code. Signals, the telemetry port and the opening of ports belong to the
-caller: `standalone` or `workers.worker`.
+caller: `processes.single` or `processes.worker`.
 """
 
 from __future__ import annotations
@@ -22,11 +22,11 @@ from prism_proxy._native.call import Handler
 from prism_proxy._native.call_watch import CallWatch
 from prism_proxy._native.quota import SharedQuotaTable
 from prism_proxy.errors import PrismError
+from prism_proxy.forwarding.partitions import PartitionMap
 from prism_proxy.interfaces.catalogue import namespaced, reads
 from prism_proxy.interfaces.registration import Services
 from prism_proxy.namespaces.activator import Activator
 from prism_proxy.namespaces.model import NamespaceConfig
-from prism_proxy.namespaces.partitions import PartitionMap
 from prism_proxy.namespaces.placement import Placement
 from prism_proxy.namespaces.snapshot import Namespaces, Snapshot
 from prism_proxy.namespaces.status import NamespaceStatus
@@ -55,14 +55,14 @@ from prism_runtime.lifecycle import (
 from prism_runtime.tls import PeerContexts, TlsError
 
 if TYPE_CHECKING:  # what a proxy without workers and without an admin has no use for is imported where it is used
+    from prism_proxy.forwarding.handle_relay import HandleRelay
+    from prism_proxy.forwarding.ownership import Ownership
+    from prism_proxy.forwarding.peer import Peer
     from prism_proxy.membership.control_call import ControlCallHandler
     from prism_proxy.membership.migration.relay import Relay
     from prism_proxy.membership.migration.target_client import TargetClient
     from prism_proxy.membership.migration.worker import MigrationWorker
-    from prism_proxy.namespaces.ownership import Ownership
     from prism_proxy.server.channel import Metadata
-    from prism_proxy.server.handle_relay import HandleRelay
-    from prism_proxy.server.peer import Peer
     from prism_proxy.telemetry.otel import Telemetry
 
 HEALTH_REFRESH_SECONDS = 1.0
@@ -72,7 +72,7 @@ FORCED_END_SECONDS = 1.0  # for closing what is left once the end is forced
 _FORWARDING = {
     "connections": "Connections to other workers and proxies that take forwarded calls.",
     "calls": "Forwarded calls in progress.",
-    "waiting": "Of these, calls that wait for a connection.", "waiting_bytes": "ControlCall bytes of calls that wait.",
+    "waiting": "Of these, calls that wait for a connection.", "waiting_bytes": "Request bytes of calls that wait.",
 }
 
 Report = Callable[[Mapping[str, NamespaceStatus]], None]
@@ -151,8 +151,8 @@ class App:
 
     def _meet_workers(self) -> None:
         """Be ready to pass calls on to other workers."""
-        from prism_proxy.server.handle_relay import HandleRelay
-        from prism_proxy.server.peer import Peer
+        from prism_proxy.forwarding.handle_relay import HandleRelay
+        from prism_proxy.forwarding.peer import Peer
 
         limits = self._config.limits
         self._relay = HandleRelay(self._placement.worker, self._peer_addresses, limits)
@@ -162,14 +162,14 @@ class App:
 
     def _join(self) -> None:
         """Be ready to pass calls on to other proxies of an admin, and to believe them."""
+        from prism_proxy.forwarding.ownership import Ownership, peer_token_of
+        from prism_proxy.forwarding.peer import Peer
         from prism_proxy.membership.identity import read_token
-        from prism_proxy.namespaces.ownership import Ownership, proof_of
-        from prism_proxy.server.peer import Peer
 
         self._token = read_token(self._config.admin.token_file)
         self._peer_tls = tls = self._make_peer_tls()
         context = None if tls is None else lambda: tls.current
-        peer_token = self._server.peer_token = proof_of(self._token)
+        peer_token = self._server.peer_token = peer_token_of(self._token)
         self._ownership = Ownership(self._config.admin.proxy_id, lambda owner: Peer(
             owner.address, name=owner.proxy_id, tls=context, limits=self._config.limits, peer_token=peer_token))
 

@@ -9,9 +9,9 @@ import sys
 import uvloop
 
 from prism_proxy._native.routing import NativeRoute, RouteTable
+from prism_proxy.forwarding.peer import Peer
 from prism_proxy.interfaces.catalogue import namespaced
 from prism_proxy.interfaces.registration import add_interfaces
-from prism_proxy.server.peer import Peer
 from prism_proxy.server.server import Server
 
 

@@ -23,6 +23,7 @@ from prism_proxy import __version__, standard
 from prism_proxy._native.crc32 import partition_of
 from prism_proxy.admin_options import AdminOptions
 from prism_proxy.errors import StatusCode
+from prism_proxy.forwarding.partitions import PartitionMap
 from prism_proxy.membership.activation_queue import ActivationQueue, Apply, Change, RefusedError
 from prism_proxy.membership.assignments import Assignment, Assignments
 from prism_proxy.membership.control_call import ControlCall, ControlReply
@@ -35,7 +36,6 @@ from prism_proxy.membership.migration.coordinator import METHODS as MOVES
 from prism_proxy.membership.migration.coordinator import MigrationCoordinator
 from prism_proxy.membership.translation import TranslationError, Translator, partition_map
 from prism_proxy.namespaces.model import NamespaceConfig
-from prism_proxy.namespaces.partitions import PartitionMap
 from prism_proxy.namespaces.status import NamespaceStatus
 from prism_proxy.process_config import ProxyConfig
 from prism_proxy.telemetry.metrics import Metric, counters, gauges

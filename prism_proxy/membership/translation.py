@@ -20,9 +20,9 @@ from dataclasses import replace
 from prism import control_plane_pb2 as pb
 from prism_proxy import standard
 from prism_proxy.configuration.namespaces import NamespacesReader, option_groups
+from prism_proxy.forwarding.partitions import PARTITIONS, Owner, PartitionMap
 from prism_proxy.membership.data_folder import DataFolder, DataFolderError
 from prism_proxy.namespaces.model import DEFAULT_PATTERN, NamespaceConfig
-from prism_proxy.namespaces.partitions import PARTITIONS, Owner, PartitionMap
 from prism_runtime.configuration.problems import Problems
 from prism_runtime.configuration.tree import Node, Origin, Scalar, Source, Table, overlay, table
 

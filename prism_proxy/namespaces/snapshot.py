@@ -27,7 +27,7 @@ from prism_proxy.slots.slot import Slot
 from prism_proxy.slots.stall_clock import StallCompensatedClock
 
 if TYPE_CHECKING:
-    from prism_proxy.namespaces.paused_calls import PausedCalls
+    from prism_proxy.forwarding.paused_calls import PausedCalls
 
 LOCAL, SHARED = "local", "shared"
 
@@ -166,7 +166,7 @@ class Namespaces:
     def set_overrides(self, unlisted: Collection[str], paused: Collection[str]) -> None:
         """These namespaces get no call from now on, and calls of those wait; they need not be here yet. Calls that
         waited and need not any more go to the process that serves their namespace now."""
-        from prism_proxy.namespaces.paused_calls import PausedCalls  # most proxies never move data
+        from prism_proxy.forwarding.paused_calls import PausedCalls  # most proxies never move data
 
         released = [self._paused.pop(name) for name in self._paused.keys() - set(paused)]
         for name in set(paused) - self._paused.keys():

@@ -20,7 +20,7 @@ import grpc
 import pytest
 
 from prism_proxy._native.routing import NativeRoute, RouteTable
-from prism_proxy.server.peer import Peer
+from prism_proxy.forwarding.peer import Peer
 from prism_proxy.server.server import Server
 from prism_runtime.tls import TlsConfig
 from tests.conformance.interop_service import add_to_server, stubs

@@ -10,8 +10,8 @@ import pytest
 import uvloop
 
 from prism_proxy._native.routing import NativeRoute, RouteTable
+from prism_proxy.forwarding.peer import Peer, PeerOptions
 from prism_proxy.server.channel import Channel
-from prism_proxy.server.peer import Peer, PeerOptions
 from prism_proxy.server.server import Server
 from tests.fuzz.cases import batches, blamed
 from tests.fuzz.test_client import AT_ONCE, CALL_SECONDS, PATH, SpoiledServer, conversed, ended, streamed

@@ -16,8 +16,8 @@ import uvloop
 from google.rpc import error_details_pb2, status_pb2
 
 from prism_proxy._native.routing import NativeRoute, RouteTable
+from prism_proxy.forwarding.peer import Peer, PeerOptions
 from prism_proxy.server.limits import Limits
-from prism_proxy.server.peer import Peer, PeerOptions
 from tests.support.echo import CHAT, HANG, SINK, STALL, UNARY, Echo
 from tests.support.forwarding import NAMESPACE, Pair, forwarding, until
 from tests.support.h2peer import GOAWAY, RST_STREAM, frame

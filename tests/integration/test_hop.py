@@ -12,9 +12,9 @@ from typing import Any
 import grpc
 import pytest
 
-from prism_proxy.namespaces.ownership import proof_of
-from prism_proxy.namespaces.partitions import Owner
-from prism_proxy.server.peer import PeerOptions
+from prism_proxy.forwarding.ownership import peer_token_of
+from prism_proxy.forwarding.partitions import Owner
+from prism_proxy.forwarding.peer import PeerOptions
 from prism_runtime.tls import TlsConfig
 from tests.services.certificates import Authority
 from tests.support.echo import CHAT, HANG, SINK, SOURCE, UNARY, Echo
@@ -124,10 +124,10 @@ async def test_a_spoofed_proof_is_a_client_s_word_and_the_right_one_a_proxy_s() 
     async with nodes(2, Echo(), token="open sesame") as found:
         settle(found, found[1])
         async with found[0].channel() as channel:
-            for spoof in ("1", "0" * 64, proof_of("open"), proof_of("open sesame")[:-1], ""):
+            for spoof in ("1", "0" * 64, peer_token_of("open"), peer_token_of("open sesame")[:-1], ""):
                 metadata = (*ORDERS, ("x-prism-forwarded", spoof))
                 assert await channel.unary_unary(UNARY)(b"a", metadata=metadata) == b"a", "forwarded, as any client's"
-            metadata = (*ORDERS, ("x-prism-forwarded", proof_of("open sesame")))
+            metadata = (*ORDERS, ("x-prism-forwarded", peer_token_of("open sesame")))
             _, said = await ends(channel.unary_unary(UNARY)(b"a", metadata=metadata))
             assert "NOT_OWNER" in said
 

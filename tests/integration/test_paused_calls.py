@@ -22,13 +22,13 @@ from prism_proxy._native import keyvalue
 from prism_proxy._native.crc32 import partition_of
 from prism_proxy._native.routing import NativeRoute
 from prism_proxy.backends.memstore.config import MemstoreConfig
+from prism_proxy.forwarding.peer import Peer
 from prism_proxy.interfaces.catalogue import namespaced
 from prism_proxy.interfaces.registration import add_interfaces
 from prism_proxy.namespaces.activator import Activator
 from prism_proxy.namespaces.call_drain import CallDrain
 from prism_proxy.namespaces.model import NamespaceConfig
 from prism_proxy.namespaces.snapshot import Namespaces
-from prism_proxy.server.peer import Peer
 from prism_proxy.server.server import Server
 from prism_proxy.standard import make_driver
 from prism_runtime.address import Address

@@ -113,7 +113,7 @@ async def test_a_taken_metrics_port_leaves_nothing_behind() -> None:
 async def test_the_supervisor_starts_without_what_only_workers_need() -> None:
     """It stands before every worker's start, and its memory is beside theirs."""
     process = await asyncio.create_subprocess_exec(
-        sys.executable, "-c", "import sys, prism_proxy.__main__, prism_proxy.workers.supervisor; "
+        sys.executable, "-c", "import sys, prism_proxy.__main__, prism_proxy.processes.supervisor; "
         "print({'grpc', 'uvloop'} & {*sys.modules})", stdout=asyncio.subprocess.PIPE)
     assert (await process.communicate())[0] == b"set()\n"
 

@@ -14,8 +14,8 @@ import grpc
 from prism_proxy._native.call_watch import CallWatch
 from prism_proxy._native.metrics import MethodStats
 from prism_proxy._native.routing import NativeRoute, RouteTable
+from prism_proxy.forwarding.peer import Peer, PeerOptions
 from prism_proxy.server.limits import Limits
-from prism_proxy.server.peer import Peer, PeerOptions
 from prism_proxy.server.server import Server
 from prism_runtime.address import Address
 from tests.support.echo import FRESH

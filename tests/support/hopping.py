@@ -9,10 +9,10 @@ from typing import Any
 import grpc
 
 from prism_proxy._native.routing import NativeRoute, RouteTable
-from prism_proxy.namespaces.ownership import Ownership, proof_of
-from prism_proxy.namespaces.partitions import PARTITIONS, Owner, PartitionMap
+from prism_proxy.forwarding.ownership import Ownership, peer_token_of
+from prism_proxy.forwarding.partitions import PARTITIONS, Owner, PartitionMap
+from prism_proxy.forwarding.peer import Peer, PeerOptions
 from prism_proxy.server.limits import Limits
-from prism_proxy.server.peer import Peer, PeerOptions
 from prism_proxy.server.server import Server
 from prism_runtime.tls import PeerContexts, TlsConfig
 from tests.support.echo import FRESH
@@ -34,7 +34,7 @@ class Node:
     async def start(self) -> Owner:
         self.ownership = Ownership(self.name, self._make_peer)
         self.server = Server(Limits(), namespaced=lambda path: True)
-        self.server.peer_token = proof_of(self._token)
+        self.server.peer_token = peer_token_of(self._token)
         self.server.add_generic_rpc_handlers([self._handler])
         self.route()
         if self._tls is None:
@@ -52,7 +52,7 @@ class Node:
         tls = self._tls
         contexts = PeerContexts(tls.client_ca, tls.cert, tls.key) if tls is not None else None
         return Peer(owner.address, name=owner.proxy_id, tls=(lambda: contexts.current) if contexts else None,
-                    options=self._options, peer_token=proof_of(self._token))
+                    options=self._options, peer_token=peer_token_of(self._token))
 
     def route(self) -> None:
         """Let the server follow `serves` and the active map."""

@@ -8,9 +8,9 @@ import pytest
 
 from prism_proxy._native.forward import ForwardHandler
 from prism_proxy._native.routing import NativeRoute, RouteTable
-from prism_proxy.namespaces import ownership
-from prism_proxy.namespaces.ownership import Ownership, proof_of
-from prism_proxy.namespaces.partitions import PARTITIONS, Owner, PartitionMap
+from prism_proxy.forwarding import ownership
+from prism_proxy.forwarding.ownership import Ownership, peer_token_of
+from prism_proxy.forwarding.partitions import PARTITIONS, Owner, PartitionMap
 from prism_runtime.address import Address
 
 SELF, FIRST, SECOND = Owner("p0", "10.0.0.1:1"), Owner("p1", "10.0.0.2:1"), Owner("p2", "10.0.0.3:1")
@@ -151,7 +151,7 @@ async def test_who_has_no_address_is_not_dialled_and_others_are(address: str) ->
 
 
 def test_a_proof_is_of_the_token_and_does_not_tell_it() -> None:
-    assert proof_of("") == ""
-    assert proof_of("a") == proof_of("a") != proof_of("b")
-    assert len(proof_of("a")) == 64
-    assert "secret" not in proof_of("secret")
+    assert peer_token_of("") == ""
+    assert peer_token_of("a") == peer_token_of("a") != peer_token_of("b")
+    assert len(peer_token_of("a")) == 64
+    assert "secret" not in peer_token_of("secret")

@@ -11,12 +11,12 @@ import pytest
 from prism_proxy.configuration.loader import load
 from prism_proxy.namespaces.placement import Placement
 from prism_proxy.namespaces.status import NamespaceStatus
-from prism_proxy.workers import codec
-from prism_proxy.workers.channel import Channel
-from prism_proxy.workers.internal_sockets import InternalSockets
-from prism_proxy.workers.messages import MetricsSnapshot, Prepare, Start
-from prism_proxy.workers.restarts import Restarts
-from prism_proxy.workers.status_aggregator import StatusAggregator
+from prism_proxy.processes import codec
+from prism_proxy.processes.channel import Channel
+from prism_proxy.processes.internal_sockets import InternalSockets
+from prism_proxy.processes.messages import MetricsSnapshot, Prepare, Start
+from prism_proxy.processes.restarts import Restarts
+from prism_proxy.processes.status_aggregator import StatusAggregator
 
 
 class Colour(Enum):

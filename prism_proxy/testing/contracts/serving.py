@@ -10,13 +10,13 @@ import grpc
 
 from prism_proxy._native import keyvalue, keyvalue_redis
 from prism_proxy._native.routing import NativeRoute, RouteTable
+from prism_proxy.forwarding.peer import Peer
 from prism_proxy.interfaces.catalogue import namespaced
 from prism_proxy.interfaces.registration import add_interfaces
 from prism_proxy.models.keyvalue.model import KeyValueStore
 from prism_proxy.models.keyvalue.options import KeyValueOptions
 from prism_proxy.namespaces.model import NamespaceConfig
 from prism_proxy.namespaces.snapshot import Namespaces, Snapshot, build
-from prism_proxy.server.peer import Peer
 from prism_proxy.server.server import Server
 from prism_proxy.testing.contracts.driver_subject import DriverSubject
 from prism_proxy.testing.contracts.model_subject import ModelSubject

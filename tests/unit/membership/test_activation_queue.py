@@ -1,4 +1,4 @@
-"""ActivationQueue are activated together, and only those to blame are refused."""
+"""Changes are activated together, and only those to blame are refused."""
 
 from __future__ import annotations
 

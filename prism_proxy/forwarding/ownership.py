@@ -17,8 +17,8 @@ from dataclasses import replace
 from prism_proxy._native.routing import NativeRoute
 from prism_proxy._native.static_error import StaticErrorHandler
 from prism_proxy.errors import PrismError, StatusCode
-from prism_proxy.namespaces.partitions import PARTITIONS, Owner, PartitionMap
-from prism_proxy.server.peer import Peer
+from prism_proxy.forwarding.partitions import PARTITIONS, Owner, PartitionMap
+from prism_proxy.forwarding.peer import Peer
 from prism_runtime import log
 
 RETRY_SECONDS = 1.0
@@ -26,7 +26,7 @@ LEAVING_SECONDS = 300.0  # for calls in progress to a proxy that no map names an
 _POLL_SECONDS = 0.1
 
 
-def proof_of(token: str) -> str:
+def peer_token_of(token: str) -> str:
     """What proxies that share a token show each other; it does not tell the token. Empty without one."""
     return hmac.new(token.encode(), b"prism peer", hashlib.sha256).hexdigest() if token else ""
 

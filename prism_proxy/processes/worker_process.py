@@ -10,8 +10,8 @@ import sys
 from collections.abc import Callable
 from typing import Any
 
-from prism_proxy.workers.channel import Channel
-from prism_proxy.workers.messages import Start
+from prism_proxy.processes.channel import Channel
+from prism_proxy.processes.messages import Start
 
 Handler = Callable[["WorkerProcess", Any], None]
 
@@ -36,7 +36,7 @@ class WorkerProcess:
         inherited = (theirs.fileno(), start.internal_socket, start.quotas, *start.sockets)
         with theirs:
             process = await asyncio.create_subprocess_exec(
-                sys.executable, *_as_here(), "-m", "prism_proxy.workers", str(theirs.fileno()),
+                sys.executable, *_as_here(), "-m", "prism_proxy.processes", str(theirs.fileno()),
                 stdin=asyncio.subprocess.DEVNULL, pass_fds=inherited)
         channel = await Channel.open(ours)
         channel.send(start)

@@ -21,11 +21,11 @@ from prism_proxy.configuration.reloader import Reloader
 from prism_proxy.membership.control_call import ControlCall, ControlReply
 from prism_proxy.namespaces.model import NamespaceConfig
 from prism_proxy.namespaces.status import readiness
+from prism_proxy.processes.fleet import Fleet
+from prism_proxy.processes.internal_sockets import InternalSockets
+from prism_proxy.processes.messages import Start
 from prism_proxy.server.ports import close_ports, open_ports, open_telemetry, port_of
 from prism_proxy.telemetry.metrics import Metric, counters, gauges, process_metrics, text_of
-from prism_proxy.workers.fleet import Fleet
-from prism_proxy.workers.internal_sockets import InternalSockets
-from prism_proxy.workers.messages import Start
 from prism_runtime import log
 from prism_runtime.http_port import TelemetryServer
 from prism_runtime.lifecycle import EXIT_ERROR, EXIT_FORCED, Lifecycle, State, StopRequest, end_after
@@ -124,7 +124,7 @@ class Supervisor:
     async def _join(self) -> None:
         from prism_proxy.membership.member import make_member  # a proxy of its own needs no client of the admin
         from prism_proxy.membership.migration.coordinator import MigrationCoordinator
-        from prism_proxy.workers.migration_workers import FleetMigrationWorkers
+        from prism_proxy.processes.migration_workers import FleetMigrationWorkers
 
         self._moves = MigrationCoordinator(FleetMigrationWorkers(self._fleet))
         self._member = make_member(

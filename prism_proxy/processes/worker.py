@@ -18,10 +18,9 @@ from prism_proxy.namespaces.activator import Prepared
 from prism_proxy.namespaces.placement import Placement
 from prism_proxy.namespaces.status import NamespaceStatus
 from prism_proxy.process_config import ProxyConfig
-from prism_proxy.telemetry.merge import pack
-from prism_proxy.workers.channel import Channel
-from prism_proxy.workers.internal_sockets import remove
-from prism_proxy.workers.messages import (
+from prism_proxy.processes.channel import Channel
+from prism_proxy.processes.internal_sockets import remove
+from prism_proxy.processes.messages import (
     Answer,
     Asked,
     Collect,
@@ -43,6 +42,7 @@ from prism_proxy.workers.messages import (
     StatusUpdate,
     Stop,
 )
+from prism_proxy.telemetry.merge import pack
 from prism_runtime import log
 from prism_runtime.lifecycle import EXIT_ERROR, StartError, spare_collector
 
@@ -155,7 +155,7 @@ class Worker:
     async def _answer(self, number: int, request: ControlCall) -> None:
         """What the supervisor asks of the worker that has the data of a move."""
         await self._opened.wait()
-        from prism_proxy.workers.migration_workers import WorkerMigration  # a proxy of its own needs none
+        from prism_proxy.processes.migration_workers import WorkerMigration  # a proxy of its own needs none
 
         assert self._app.migration_worker is not None
         self._channel.send(Replied(number, await WorkerMigration(self._app.migration_worker).answer(request)))

@@ -12,7 +12,7 @@ def main(arguments: list[str]) -> int:
     open_standard_streams()
     import uvloop
 
-    from prism_proxy.workers.worker import run
+    from prism_proxy.processes.worker import run
 
     return int(uvloop.run(run(int(arguments[0]))))
 

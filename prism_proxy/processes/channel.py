@@ -10,7 +10,7 @@ import asyncio
 import socket
 from typing import Any
 
-from prism_proxy.workers import codec
+from prism_proxy.processes import codec
 
 MAX_MESSAGE_BYTES = 256 * 1024 * 1024
 

@@ -29,9 +29,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from prism_proxy.forwarding.partitions import PartitionMap
 from prism_proxy.membership.control_call import ControlCall, ControlReply
 from prism_proxy.namespaces.model import NamespaceConfig
-from prism_proxy.namespaces.partitions import PartitionMap
 from prism_proxy.namespaces.status import NamespaceStatus
 from prism_proxy.process_config import ProxyConfig
 

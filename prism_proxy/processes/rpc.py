@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 
 from prism_proxy.membership.control_call import ControlCall, ControlReply
-from prism_proxy.workers.messages import Asked
-from prism_proxy.workers.worker_process import WorkerProcess
+from prism_proxy.processes.messages import Asked
+from prism_proxy.processes.worker_process import WorkerProcess
 
 
 class WorkerGoneError(RuntimeError):

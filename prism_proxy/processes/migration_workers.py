@@ -15,10 +15,10 @@ from prism_proxy.membership.control_call import ControlCall, ControlReply
 from prism_proxy.membership.migration.target_client import OPEN_SECONDS, MoveError
 from prism_proxy.membership.migration.worker import MigrationWorker
 from prism_proxy.namespaces.placement import worker_of
-from prism_proxy.workers.rpc import WorkerGoneError
+from prism_proxy.processes.rpc import WorkerGoneError
 
 if TYPE_CHECKING:
-    from prism_proxy.workers.fleet import Fleet
+    from prism_proxy.processes.fleet import Fleet
 
 COPY_SECONDS = 3600.0  # as long as the admin waits
 STEP_SECONDS = 10.0

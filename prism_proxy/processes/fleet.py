@@ -11,14 +11,13 @@ import dataclasses
 from collections.abc import Callable, Collection, Iterator, Sequence
 from typing import Any
 
+from prism_proxy.forwarding.partitions import PartitionMap
 from prism_proxy.membership.control_call import ControlCall, ControlCallHandler, ControlReply
 from prism_proxy.namespaces.model import NamespaceConfig
-from prism_proxy.namespaces.partitions import PartitionMap
 from prism_proxy.namespaces.status import NamespaceStatus
 from prism_proxy.process_config import ProxyConfig
-from prism_proxy.telemetry.merge import MergedMetrics
-from prism_proxy.workers.broadcast import Broadcast
-from prism_proxy.workers.messages import (
+from prism_proxy.processes.broadcast import Broadcast
+from prism_proxy.processes.messages import (
     Answer,
     Asked,
     Collect,
@@ -40,10 +39,11 @@ from prism_proxy.workers.messages import (
     StatusUpdate,
     Stop,
 )
-from prism_proxy.workers.restarts import Restarts
-from prism_proxy.workers.rpc import Rpc
-from prism_proxy.workers.status_aggregator import StatusAggregator
-from prism_proxy.workers.worker_process import WorkerProcess
+from prism_proxy.processes.restarts import Restarts
+from prism_proxy.processes.rpc import Rpc
+from prism_proxy.processes.status_aggregator import StatusAggregator
+from prism_proxy.processes.worker_process import WorkerProcess
+from prism_proxy.telemetry.merge import MergedMetrics
 from prism_runtime import log
 from prism_runtime.lifecycle import EXIT_CLEAN, EXIT_ERROR, EXIT_FORCED, StartError
 

@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from prism_proxy.workers.worker_process import WorkerProcess
+from prism_proxy.processes.worker_process import WorkerProcess
 
 
 class Broadcast:

@@ -1,0 +1,1 @@
+"""The forwarding of calls to the process that owns their namespace: peers, partition ownership, paused calls."""
