@@ -33,7 +33,7 @@ from prism_proxy._native.name_values cimport MAX_NV, add_pairs, fixed
 from prism_proxy._native.nghttp2 cimport NGHTTP2_NV_FLAG_NO_COPY_NAME, nghttp2_nv
 from prism_proxy._native.plain_http cimport answer_plainly
 from prism_proxy._native.request_head cimport BY_WORKER, equals, is_grpc
-from prism_proxy._native.routing cimport NativeRoute
+from prism_proxy._native.routing cimport NativeRoute, not_found
 from prism_proxy._native.wire cimport INFLATE_OK, INFLATE_TOO_LARGE, inflate_message, parse_timeout
 
 from prism_proxy._native.wire import MessageTooLarge, inflate_bytes, percent_encode
@@ -140,8 +140,8 @@ cdef class ServerStream(QuotaRequest):
             if self.forwarded == BY_WORKER:
                 self.not_owner()
                 return
-            self.fail(5, "NAMESPACE_NOT_FOUND",
-                      f"there is no namespace {self.header_text(self.namespace) or 'default'!r} on this proxy")
+            sent = (<char*>head + self.namespace.offset)[:self.namespace.length]
+            self.fail(5, "NAMESPACE_NOT_FOUND", not_found(self.core.routes, sent))
             return
         if self.encoding.length and not self.encoding_known():
             self.initial_metadata = [(b"grpc-accept-encoding", b"identity,gzip,deflate")]

@@ -25,3 +25,6 @@ cdef class RouteTable:
     cdef NativeRoute default
     cdef bytes default_name
     cdef list by_partition          # the route of each partition of another proxy, None of ours; None: there are none
+
+
+cdef str not_found(RouteTable table, bytes sent)

@@ -5,6 +5,7 @@ from prism_proxy._native.concurrency_limiter cimport ConcurrencyCore
 
 cdef enum:
     PARTITIONS = 256
+    NAMES_SHOWN = 10    # of namespaces, in a message
 
 
 cdef class NativeRoute:
@@ -35,3 +36,15 @@ cdef class RouteTable:
         if by_partition is not None and len(by_partition) != PARTITIONS:
             raise ValueError(f"{len(by_partition)} partitions: there are {PARTITIONS}")
         self.by_partition = by_partition
+
+
+cdef str not_found(RouteTable table, bytes sent):
+    """What a call is told whose namespace is not here; `sent` is empty where it named none, which means the default."""
+    if sent:
+        return f"there is no namespace {sent.decode('latin-1')!r} on this proxy"
+    names = sorted(name.decode() for name in table.by_name)
+    shown = ", ".join(names[:NAMES_SHOWN])
+    if len(names) > NAMES_SHOWN:
+        shown += f" and {len(names) - NAMES_SHOWN} more"
+    return (f"the call sent no x-namespace, and there is no namespace {table.default_name.decode()!r} on this proxy: "
+            + (f"send one of {shown}" if names else "it has none"))

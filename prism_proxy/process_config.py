@@ -60,8 +60,6 @@ class ProxyConfig:
 
     def __post_init__(self) -> None:
         check(self)
-        if self.metrics_listen is not None and self.metrics_listen.unix_path is not None:
-            raise ValueError(f"metrics_listen is '{self.metrics_listen}': it must be HOST:PORT or 'off'")
         if not self.listen:
             raise ValueError("listen is empty: name at least one address")
         if self.admin.joined and not self.admin.advertise and self.reachable is None:

@@ -9,6 +9,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import os
+import socket
 from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass
 
@@ -49,6 +51,7 @@ class TelemetryServer:
         self._timeouts = timeouts or Timeouts()
         self._max_connections = max_connections
         self._server: asyncio.Server | None = None
+        self._path: str | None = None  # of a Unix socket
         self._connections: set[asyncio.StreamWriter] = set()
 
     async def start(self, host: str, port: int) -> int:
@@ -56,10 +59,18 @@ class TelemetryServer:
         self._server = await asyncio.start_server(self._serve, host, port, limit=HEAD_BYTES)
         return int(self._server.sockets[0].getsockname()[1])
 
+    async def start_on(self, sock: socket.socket) -> None:
+        """Listen on a Unix socket, whose file goes when this closes."""
+        self._server = await asyncio.start_unix_server(self._serve, sock=sock, limit=HEAD_BYTES)
+        self._path = sock.getsockname()
+
     async def close(self) -> None:
         """Stop listening and cut what is open."""
         if self._server is not None:
             self._server.close()
+        if self._path is not None:
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(self._path)
         for writer in list(self._connections):
             writer.transport.abort()
 

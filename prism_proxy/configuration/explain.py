@@ -9,13 +9,14 @@ from typing import Any
 from prism_proxy import standard
 from prism_proxy.configuration.loader import Configuration
 from prism_proxy.namespaces.model import SlotConfig
+from prism_runtime.configuration.tree import Source
 
 FORMS = ("table", "json", "yaml")
 
 
-def explain(configuration: Configuration, form: str) -> str:
-    """The configuration as text, in one of `FORMS`."""
-    document = _document(configuration)
+def explain(configuration: Configuration, form: str, *, changed: bool = False) -> str:
+    """The configuration as text, in one of `FORMS`; of settings those alone that are `changed`, if so asked."""
+    document = _document(configuration, changed)
     if form == "json":
         return json.dumps(document, indent=2, ensure_ascii=False) + "\n"
     if form == "yaml":
@@ -31,7 +32,7 @@ def explain(configuration: Configuration, form: str) -> str:
         ("NAMESPACE", "DRIVER", "STATE", "DURABILITY", "INTERFACES"), namespaces)
 
 
-def _document(configuration: Configuration) -> dict[str, Any]:
+def _document(configuration: Configuration, changed: bool) -> dict[str, Any]:
     namespaces = {}
     for namespace in configuration.namespaces:
         (_, first), *others = namespace.slots.items()
@@ -40,7 +41,8 @@ def _document(configuration: Configuration) -> dict[str, Any]:
             namespaces[namespace.name]["slots"] = {name: _slot(slot) for name, slot in others}
     return {
         "settings": [{"key": value.key, "value": value.value, "source": str(value.origin)}
-                     for value in configuration.values],
+                     for value in configuration.values
+                     if not changed or value.origin.source is not Source.DEFAULT],
         "namespaces": namespaces,
     }
 

@@ -34,7 +34,8 @@ first call (another terminal):
 
 configuration file:
   prism-proxy config check FILE     show every mistake of a file
-  prism-proxy config explain        show each setting's effective value and where it comes from
+  prism-proxy config explain FILE   show each setting's effective value and where it comes from; --changed leaves
+                                    out defaults
   prism-proxy config schema         the JSON Schema of the file, for editors
 
 encryption keys:
@@ -109,10 +110,9 @@ def parser() -> argparse.ArgumentParser:
     return made
 
 
-def add_settings(to: argparse.ArgumentParser, *, config: bool = True) -> None:
+def add_settings(to: argparse.ArgumentParser) -> None:
     """Add the flags of all settings, and --config."""
-    if config:
-        to.add_argument("--config", metavar="FILE", help="read settings and namespaces from a YAML file")
+    to.add_argument("--config", metavar="FILE", help="read settings and namespaces from a YAML file")
     for flag in flags():
         option = "--" + flag.name.replace("_", "-")
         if flag.leaf.kind is Kind.BOOLEAN:

@@ -80,11 +80,14 @@ class NamespacedServicer:
         return found
 
     def _named(self, context: Any) -> Route:
-        name = _metadata(context).get(NAMESPACE_HEADER) or DEFAULT_NAMESPACE
+        sent = _metadata(context).get(NAMESPACE_HEADER)
+        name = sent or DEFAULT_NAMESPACE
         found = self._resolve(name)
         if found is None:
+            missing = f"there is no namespace {name!r} on this proxy"
             raise PrismError(StatusCode.NOT_FOUND, "NAMESPACE_NOT_FOUND",
-                             f"there is no namespace {name!r} on this proxy", {"namespace": name})
+                             missing if sent else f"the call sent no {NAMESPACE_HEADER}, and {missing}",
+                             {"namespace": name})
         return found
 
 

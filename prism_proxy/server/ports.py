@@ -29,10 +29,13 @@ def open_ports(listen: Sequence[Address], *, workers: int = 1, share_port: bool)
 
 
 async def open_telemetry(server: TelemetryServer, address: Address | None) -> int | None:
-    """Start the operators' port, unless it is off; the port. StartError when it cannot be had."""
+    """Start the operators' port, unless it is off; the port, 0 for a Unix socket. StartError when it cannot be had."""
     if address is None:
         return None
     try:
+        if address.unix_path is not None:
+            await server.start_on(address.bind(share_port=False))
+            return 0
         return await server.start(address.host, address.port)
     except OSError as error:
         raise StartError(f"--metrics-listen {address}: {error.strerror or error}; choose another address or 'off'"

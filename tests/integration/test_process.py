@@ -16,7 +16,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from prism.interfaces.keyvalue import keyvalue_basic_pb2 as pb
 from prism.interfaces.keyvalue import keyvalue_basic_pb2_grpc as pb_grpc
 from tests.services.certificates import write_pair
-from tests.services.proxy import ProxyProcess, proxy
+from tests.services.proxy import ProxyProcess, page, proxy
 
 GET = "/prism.interfaces.keyvalue.KeyValueBasicInterface/Get"
 
@@ -394,3 +394,14 @@ async def test_an_idle_proxy_is_small() -> None:
     async with proxy() as process:
         assert process.resident_bytes() < 60_000_000
         assert await process.stop() == 0
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+async def test_the_operators_port_may_be_a_unix_socket(tmp_path: Path, workers: int) -> None:
+    path = tmp_path / "metrics.sock"
+    async with proxy("--metrics-listen", f"unix:{path}", "--workers", str(workers)) as process:
+        with socket.socket(socket.AF_UNIX) as connected:
+            connected.connect(str(path))
+            assert (await page(0, "/ready", connected.dup()))[0] == 200
+        assert await process.stop() == 0
+    assert not path.exists()

@@ -154,7 +154,6 @@ proxy: {log_level: error, log_format: json, listen: '127.0.0.1:1', limits: {head
     ("proxy: {tls: {cert: x}}\n", "1:14: proxy.tls.key is missing: Private key"),
     ("proxy: {listen: '0.0.0.0:1'}\n", "1:17: proxy.listen 0.0.0.0:1 is reachable from other machines"),
     ("proxy: {listen: []}\n", "1:17: proxy.listen is empty: name at least one address"),
-    ("proxy: {metrics_listen: 'unix:/x'}\n", "proxy.metrics_listen is 'unix:/x': it must be HOST:PORT"),
     ("namespaces: {'': {}}\n", "is no name: it must be 1 to 253 printable ASCII"),
     ("namespaces: {a: 1}\n", "1:17: namespaces.a must be a mapping"),
     ("namespaces: {a: {backends: {store: {config: {}}}}}\n", "backends.store.driver is missing: write one of memstore"),

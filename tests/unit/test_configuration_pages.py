@@ -151,7 +151,7 @@ def test_schema_is_printed(capsys: pytest.CaptureFixture[str]) -> None:
     assert json.loads(capsys.readouterr().out) == schema()
 
 
-@pytest.mark.parametrize("arguments", [[], ["nosuch"], ["check"], ["explain", "-o", "xml"], ["schema", "x"]])
+@pytest.mark.parametrize("arguments", [[], ["nosuch"], ["explain", "-o", "xml"], ["schema", "x"]])
 def test_wrong_usage_exits_1_with_one_line(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as caught:
         commands.main(arguments, {})
