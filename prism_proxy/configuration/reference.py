@@ -55,8 +55,8 @@ namespaces:
   is a mistake. `$${` is `${`. Secrets belong there: `config explain` shows the reference, never the value.
 - Text that looks like a number, `true`, `false` or `null` stands in quotes. Anchors and aliases are understood; tags
   and merge keys are not.
-- `prism-proxy config explain FILE` shows every setting's value and where it comes from; `prism-proxy config schema` prints
-  a JSON Schema for editors.
+- `prism-proxy config explain FILE` shows every setting's value and where it comes from, with `--changed` only what is no
+  default; `prism-proxy config schema` prints a JSON Schema for editors.
 - Without `namespaces:` there is one, `default`, in memory.
 
 SIGHUP reads the file again. A file with mistakes changes nothing: they are in the log, in `/ready`, and counted in
