@@ -256,7 +256,8 @@ cdef class ServerConnection(GrpcSession):
         """Refuse a request that is not complete in time, or comes too slowly. Waiting for credit counts for nothing."""
         cdef NativeLimits limits = self.limits
         cdef bint short = self.core.bytes_held > limits.receive_budget_bytes
-        cdef int64_t window = PRESSED_WINDOW_NS if short else min(REQUEST_WINDOW_NS, limits.request_age_ns)
+        cdef int64_t window = PRESSED_WINDOW_NS if short else min(
+            <int64_t>REQUEST_WINDOW_NS, limits.request_age_ns)
         cdef int64_t rate = limits.request_rate * (PRESSED_RATE if short else 1)
         if stream.answered or stream.remote_ended or stream.handler is None or stream.handler.passthrough:
             return False

@@ -37,6 +37,7 @@ from prism_proxy.server.reflection import Reflection, add_reflection
 from prism_proxy.server.server import Server
 from prism_proxy.standard import DriverFactory
 from prism_proxy.status import ProcessStatus
+from prism_proxy.steps.resources import StepResources
 from prism_proxy.telemetry.calls import make_watch
 from prism_proxy.telemetry.derived import derived
 from prism_proxy.telemetry.loop_monitor import LoopMonitor
@@ -97,7 +98,8 @@ class App:
         self._report = report or self.show_health
         self._placement = placement or Placement()
         self.namespaces = Namespaces()
-        self.activator = Activator(self.namespaces, DriverFactory(), self._placement, page)
+        self._step_resources = StepResources(config.secrets)
+        self.activator = Activator(self.namespaces, DriverFactory(), self._placement, page, self._step_resources)
         self.metrics = Metrics(version=__version__, namespaced=namespaced)
         self.lifecycle = Lifecycle(self._state_changed)
         self._health = HealthServicer()

@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 
 from prism_proxy.contracts.driver import Declaration
 from prism_proxy.contracts.pattern import ModelDeclaration, PatternDeclaration
+from prism_proxy.contracts.steps import StepDeclaration
 
 
 class Entry(NamedTuple):
@@ -33,6 +34,10 @@ BACKENDS: dict[str, Entry] = {
 }
 MODELS: dict[str, str] = {
     "keyvalue": "prism_proxy.models.keyvalue.declaration:DECLARATION",
+}
+# In the order in which something written passes them.
+STEPS: dict[str, str] = {
+    "encryption": "prism_proxy.steps.encrypt.declaration:DECLARATION",
 }
 PATTERNS: dict[str, str] = {
     "primitives": "prism_proxy.patterns.primitives.declaration:DECLARATION",
@@ -105,6 +110,17 @@ def pattern(name: str) -> PatternDeclaration:
     """The declaration of a pattern. ValueError names the patterns there are."""
     found: PatternDeclaration = _declared("pattern", name, PATTERNS)
     return found
+
+
+def step(name: str) -> StepDeclaration:
+    """The declaration of a step. ValueError names the steps there are."""
+    found: StepDeclaration = _declared("step", name, STEPS)
+    return found
+
+
+def steps() -> list[str]:
+    """The names of all steps in the order of a chain: third parties' first, so that ours encrypt what they make."""
+    return [*sorted(_entry_points("prism.steps").keys() - STEPS.keys()), *STEPS]
 
 
 def model(name: str) -> ModelDeclaration:

@@ -37,6 +37,7 @@ def option_groups(pattern: str | None = None, *, third_party: bool = True) -> di
     names = standard.models() if third_party else list(standard.MODELS)
     groups = {name: standard.model(name).options for name in names if everything or name in models}
     groups.update({found.name: found.options for found in declared if found.options is not None})
+    groups.update({name: standard.step(name).options for name in (standard.steps() if third_party else standard.STEPS)})
     return {**groups, **_COMMON}
 
 

@@ -12,10 +12,11 @@ from prism_proxy._native.aead import Aead, AuthenticationError
 from prism_proxy.crypto import errors, kdf
 from prism_proxy.crypto.algorithms import RSA_DIRECT, Algorithm, algorithm, refused
 from prism_proxy.crypto.keyring import KeyRing, KeyVersion, split_key_id
-from prism_proxy.crypto.message import EncryptionMetadata, bind
+from prism_proxy.crypto.message import bind
 from prism_proxy.crypto.schemes import rsa
 from prism_proxy.crypto.schemes.registry import scheme
 from prism_proxy.crypto.sealer import COMMITMENT
+from prism_proxy.envelope.parts import Encryption
 
 EPOCHS_KEPT = 1024
 MAX_PARAMS_BYTES = 4096
@@ -34,7 +35,7 @@ class Opener:
         self._now = now
         self._epochs: OrderedDict[tuple[str, str, bytes, str], Aead] = OrderedDict()
 
-    def open(self, sealed: bytes, metadata: EncryptionMetadata, aad: bytes) -> bytes:
+    def open(self, sealed: bytes, metadata: Encryption, aad: bytes) -> bytes:
         """The payload. `aad` is made of the message as it was delivered; empty where nothing is bound.
 
         PrismError ENC_AUTH_FAILED, ENC_KEY_NOT_FOUND, KEY_RETIRED, ENC_ALGORITHM_REFUSED.
@@ -43,12 +44,12 @@ class Opener:
         version = self._version(metadata.key_id)
         if named.key_type != version.key.type:
             raise refused(f"encryption algorithm {metadata.algorithm!r} is not what key {metadata.key_id!r} is for")
-        if not hmac.compare_digest(metadata.aad, aad):
+        if not hmac.compare_digest(metadata.aad or b"", aad):
             raise errors.auth_failed()
         if named.name == RSA_DIRECT:
             return self._open_direct(sealed, version, metadata.key_id, aad)
         try:
-            return self._aead(named, version, metadata).open(metadata.iv, sealed, aad)
+            return self._aead(named, version, metadata).open(metadata.iv or b"", sealed, aad)
         except AuthenticationError:
             raise errors.auth_failed() from None
 
@@ -69,8 +70,8 @@ class Opener:
             raise errors.key_retired(key_id)
         return version
 
-    def _aead(self, named: Algorithm, version: KeyVersion, metadata: EncryptionMetadata) -> Aead:
-        epoch = (metadata.key_id, named.name, metadata.encapsulated_key, metadata.algorithm_params)
+    def _aead(self, named: Algorithm, version: KeyVersion, metadata: Encryption) -> Aead:
+        epoch = (metadata.key_id, named.name, metadata.encapsulated_key or b"", metadata.algorithm_params or "")
         found = self._epochs.get(epoch)
         if found is None:
             found = Aead(named.cipher, self._data_key(named, version, metadata))
@@ -79,8 +80,8 @@ class Opener:
                 self._epochs.popitem(last=False)
         return found
 
-    def _data_key(self, named: Algorithm, version: KeyVersion, metadata: EncryptionMetadata) -> bytes:
-        params = _params(metadata.algorithm_params)
+    def _data_key(self, named: Algorithm, version: KeyVersion, metadata: Encryption) -> bytes:
+        params = _params(metadata.algorithm_params or "")
         if version.key.symmetric:
             if metadata.encapsulated_key:
                 raise errors.auth_failed()
@@ -90,7 +91,7 @@ class Opener:
         else:
             info = bind(self._namespace.encode(), metadata.key_id.encode())
             try:
-                key = scheme(named.name).decapsulate(version.key, metadata.encapsulated_key, params, info)
+                key = scheme(named.name).decapsulate(version.key, metadata.encapsulated_key or b"", params, info)
             except (ValueError, TypeError):
                 raise errors.auth_failed() from None
         committed = params.get(COMMITMENT)

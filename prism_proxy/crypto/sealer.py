@@ -18,9 +18,10 @@ from prism_proxy._native.aead import Aead, CounterIv, RandomIv
 from prism_proxy.crypto import errors, kdf
 from prism_proxy.crypto.algorithms import RSA_DIRECT, Algorithm
 from prism_proxy.crypto.keyring import KeyRing, KeyVersion
-from prism_proxy.crypto.message import EncryptionMetadata, bind
+from prism_proxy.crypto.message import bind
 from prism_proxy.crypto.schemes import rsa
 from prism_proxy.crypto.schemes.registry import scheme
+from prism_proxy.envelope.parts import Encryption
 
 EPOCH_MESSAGES = 2**20
 EPOCH_SECONDS = 3600.0
@@ -45,7 +46,7 @@ class _Epoch:
         self.version = version
         self.ends = ends
         self.key_id = ring.key_id(version)
-        self.encapsulated = b""
+        self.encapsulated: bytes | None = None
         params: dict[str, str] = {}
         if version.key.symmetric:
             key = version.key.secret
@@ -80,20 +81,20 @@ class Sealer:
         self._epoch: _Epoch | None = None
         self.epochs = 0
 
-    def seal(self, payload: bytes, aad: bytes) -> tuple[bytes, EncryptionMetadata]:
+    def seal(self, payload: bytes, aad: bytes) -> tuple[bytes, Encryption]:
         """Ciphertext and metadata. PrismError KEY_EXHAUSTED, ENC_PAYLOAD_TOO_LARGE."""
         if self._algorithm.name == RSA_DIRECT:
             return self._seal_direct(payload, aad)
         epoch = self._current()
         iv = epoch.ivs.next()
-        return epoch.aead.seal(iv, payload, aad), EncryptionMetadata(
+        return epoch.aead.seal(iv, payload, aad), Encryption(
             epoch.key_id, self._algorithm.type, self._algorithm.name, self._public_id(epoch.key_id), iv, aad,
             epoch.encapsulated, epoch.params)
 
-    def _public_id(self, key_id: str) -> str:
-        return "" if self._algorithm.key_type == self._algorithm.cipher else key_id
+    def _public_id(self, key_id: str) -> str | None:
+        return None if self._algorithm.key_type == self._algorithm.cipher else key_id
 
-    def _seal_direct(self, payload: bytes, aad: bytes) -> tuple[bytes, EncryptionMetadata]:
+    def _seal_direct(self, payload: bytes, aad: bytes) -> tuple[bytes, Encryption]:
         """One RSA block. OAEP's label takes the place of an AAD."""
         ring = self._ring()
         version = ring.current(self._now())
@@ -101,7 +102,7 @@ class Sealer:
         if len(payload) > rsa.limit(key):
             raise errors.payload_too_large(len(payload), rsa.limit(key))
         key_id = ring.key_id(version)
-        return bytes(key.encrypt(payload, rsa.oaep(aad))), EncryptionMetadata(
+        return bytes(key.encrypt(payload, rsa.oaep(aad))), Encryption(
             key_id, self._algorithm.type, self._algorithm.name, key_id, aad=aad)
 
     def _current(self) -> _Epoch:

@@ -29,6 +29,26 @@ class Encryption:
                 out += wire.tagged(number, value.encode() if isinstance(value, str) else value)
         return out
 
+    @classmethod
+    def decode(cls, data: bytes) -> Encryption:
+        """ValueError for bytes that are none."""
+        found = wire.read(data)
+
+        def octets(number: int) -> bytes | None:
+            value = found.get(number)
+            if isinstance(value, int):
+                raise wire.MalformedError(f"field {number} must be length-delimited")
+            return value
+
+        def text(number: int) -> str | None:
+            value = octets(number)
+            return None if value is None else value.decode()
+
+        kind = found.get(2, 0)
+        if not isinstance(kind, int):
+            raise wire.MalformedError("field 2 must be a number")
+        return cls(text(1) or "", kind, text(3) or "", text(4), octets(5), octets(6), octets(7), text(8))
+
 
 @dataclass(frozen=True, slots=True)
 class Security:

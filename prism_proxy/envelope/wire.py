@@ -7,6 +7,41 @@ from collections.abc import Iterable
 VARINT, BYTES = 0, 2
 
 
+class MalformedError(ValueError):
+    """The bytes are no protobuf message of these two forms."""
+
+
+def read_varint(data: bytes, at: int) -> tuple[int, int]:
+    """(number, where it ends). MalformedError."""
+    value = shift = 0
+    while at < len(data) and shift < 64:
+        byte = data[at]
+        at += 1
+        value |= (byte & 0x7F) << shift
+        if byte < 0x80:
+            return value, at
+        shift += 7
+    raise MalformedError("a number ends in its middle")
+
+
+def read(data: bytes) -> dict[int, int | bytes]:
+    """The fields of a message that has numbers and length-delimited fields only; of a repeated one the last.
+    MalformedError."""
+    found: dict[int, int | bytes] = {}
+    at = 0
+    while at < len(data):
+        tag, at = read_varint(data, at)
+        value, at = read_varint(data, at)
+        if tag & 7 == VARINT:
+            found[tag >> 3] = value
+        elif tag & 7 == BYTES and at + value <= len(data):
+            found[tag >> 3] = data[at:at + value]
+            at += value
+        else:
+            raise MalformedError("a field is cut short, or of another form")
+    return found
+
+
 def varint(value: int) -> bytes:
     """A number of 64 bits; negative ones as protobuf writes int32 and int64."""
     value &= 2**64 - 1

@@ -32,6 +32,7 @@ from prism_proxy.namespaces.placement import Placement
 from prism_proxy.namespaces.snapshot import LOCAL, Namespaces, Route, Snapshot, build
 from prism_proxy.slots.composition import Pattern
 from prism_proxy.slots.stall_clock import StallCompensatedClock
+from prism_proxy.steps.resources import StepResources
 from prism_runtime import log
 
 HAND_OVER_SECONDS = 2.0  # for calls in progress on a driver whose successor waits for it
@@ -66,8 +67,9 @@ class Activator:
 
     def __init__(
         self, namespaces: Namespaces, make_driver: MakeDriver, placement: Placement | None = None,
-        page: SharedQuotaTable | None = None,
+        page: SharedQuotaTable | None = None, resources: StepResources | None = None,
     ) -> None:
+        self._resources = resources or StepResources()
         self._log = log.get("prism.namespaces")
         self._namespaces = namespaces
         self._make_driver = make_driver
@@ -158,7 +160,8 @@ class Activator:
             pending[waiting] = holder
             return waiting
 
-        after = build(before.revision + 1, configs, make, before, self._placement, self._page, self._running)
+        after = build(before.revision + 1, configs, make, before, self._placement, self._page, self._running,
+                      self._resources)
         here = _drivers(after)
         pending = {waiting: holder for waiting, holder in pending.items() if waiting in here}
         for waiting, holder in pending.items():
@@ -173,13 +176,14 @@ class Activator:
         nothing of `after` stays open."""
         current = self._namespaces.current
         new = [route for route in after.here().values() if route.pattern not in _patterns(current)]
-        opening = [route.pattern for route in new if set(pending).isdisjoint(route.drivers)]
+        opening = [(route.chain, route.pattern) for route in new if set(pending).isdisjoint(route.drivers)]
         try:
-            for pattern in opening:
+            for chain, pattern in opening:
+                await _opened("a step", chain.open())
                 await _opened("a pattern", pattern.open())
         except PrismError:
             del new
-            await _close_all(opening, _drivers(after) - _drivers(current))
+            await _close_all([pattern for _, pattern in opening], _drivers(after) - _drivers(current))
             raise
 
     def _swap(self, after: Snapshot, before: Snapshot, spared: Collection[Driver] = ()) -> None:
@@ -277,8 +281,10 @@ class Activator:
         for waiting in pending:
             waiting.activate(waiting.driver)
         self._report_stranded(after, pending)
-        for pattern in {route.pattern for route in after.here().values() if not set(pending).isdisjoint(route.drivers)}:
+        for chain, pattern in {(route.chain, route.pattern) for route in after.here().values()
+                               if not set(pending).isdisjoint(route.drivers)}:
             try:
+                await _opened("a step", chain.open())
                 await _opened("a pattern", pattern.open())
             except PrismError as error:
                 self._log.error("a namespace is active and its pattern did not open", error=str(error))
@@ -296,7 +302,8 @@ class Activator:
             remade.append(PendingDriver(self._make_driver(backend, config)))
             return remade[-1]
 
-        restored = build(refused.revision + 1, configs, make, staying, self._placement, self._page, self._running)
+        restored = build(refused.revision + 1, configs, make, staying, self._placement, self._page, self._running,
+                      self._resources)
         for driver in remade:
             try:
                 await _open_all([driver.driver])

@@ -37,13 +37,15 @@ class SlotConfig:
 @dataclass(frozen=True, slots=True)
 class NamespaceConfig:
     """`options` has the groups of options that are not left at their defaults by name, such as `keyvalue`: those of
-    data models, and of the pattern."""
+    data models, of steps, and of the pattern. An `assigned` namespace comes from an admin, not from the proxy's own
+    file: it uses nothing of the process that the file does not allow it."""
 
     name: str
     pattern: str
     slots: Mapping[str, SlotConfig]
     options: Mapping[str, Any] = field(default_factory=dict)
     limits: LoadLimits = field(default_factory=LoadLimits)
+    assigned: bool = False
 
     def __post_init__(self) -> None:
         if not usable_name(self.name):

@@ -22,6 +22,7 @@ from prism_proxy.handles import process_name
 from prism_proxy.namespaces.model import DEFAULT, NamespaceConfig, SlotConfig
 from prism_proxy.namespaces.placement import Placement
 from prism_proxy.namespaces.quotas import make_quota
+from prism_proxy.slots.chain import EMPTY, Chain
 from prism_proxy.slots.composition import Composition, Pattern, Surroundings
 from prism_proxy.slots.slot import Slot
 from prism_proxy.slots.stall_clock import StallCompensatedClock
@@ -51,6 +52,7 @@ class Route:
     native_slot: Slot[Any] | None
     elsewhere: int | None = None
     quota: NamespaceQuota | None = None
+    chain: Chain = EMPTY
 
     def implementation(self, interface: str) -> Any:
         return self.pattern.implementation(interface)
@@ -183,7 +185,7 @@ class Namespaces:
 def build(
     revision: int, configs: Sequence[NamespaceConfig], make_driver: Callable[[str, Any], Any],
     previous: Snapshot | None = None, placement: Placement | None = None, page: SharedQuotaTable | None = None,
-    running: StallCompensatedClock | None = None,
+    running: StallCompensatedClock | None = None, resources: Any = None,
 ) -> Snapshot:
     """The snapshot of a configuration. `make_driver(backend, config)` comes from `prism_proxy.standard`; `page` counts
     for the limits of namespaces, and is needed where there are any; `running` times what bears on backends.
@@ -193,7 +195,7 @@ def build(
     PrismError SLOT_ERROR, when the configuration cannot be used: then nothing has changed.
     """
     kept = previous.routes if previous is not None else {}
-    builder = _Builder(revision, make_driver, placement or Placement(), page, running)
+    builder = _Builder(revision, make_driver, placement or Placement(), page, running, resources)
     routes: dict[str, Route] = {}
     for config in configs:
         if config.name in routes:
@@ -213,6 +215,7 @@ class _Builder:
     placement: Placement
     page: SharedQuotaTable | None
     running: StallCompensatedClock | None
+    resources: Any
 
     def route(self, config: NamespaceConfig, before: Route | None) -> Route:
         """The route of a namespace whose route in the last snapshot was `before`."""
@@ -221,14 +224,25 @@ class _Builder:
         slots = {name: self._slot(name, config, declared, before) for name in config.slots}
         same = before is not None and before.config.pattern == config.pattern and before.slots.keys() == slots.keys() \
             and all(before.slots[name].driver is slot.driver for name, slot in slots.items())
-        pattern: Pattern = standard.load(declared.factory)(
-            Composition(slots, config.options, Surroundings(config.name, process_name(self.placement.worker))),
-            before.pattern if before is not None and same else None)
         partition = partition_of(config.name)
         elsewhere = self.placement.elsewhere(partition, state_of(slot.driver for slot in slots.values()))
+        chain = self._chain(config) if elsewhere is None else EMPTY
+        pattern: Pattern = standard.load(declared.factory)(
+            Composition(slots, config.options, Surroundings(config.name, process_name(self.placement.worker), chain)),
+            before.pattern if before is not None and same else None)
         return Route(
             config.name, partition, self.revision, config, MappingProxyType(slots), pattern,
-            _offered(declared, pattern, slots), pattern.native if elsewhere is None else None, elsewhere, quota)
+            _offered(declared, pattern, slots), pattern.native if elsewhere is None else None, elsewhere, quota, chain)
+
+    def _chain(self, config: NamespaceConfig) -> Chain:
+        """The steps that the namespace switches on."""
+        made = []
+        for name in standard.steps() if config.options else ():
+            options = config.options.get(name)
+            if options is not None and options.enabled:
+                made.append(standard.load(standard.step(name).factory)(
+                    config.name, options, self.resources, assigned=config.assigned))
+        return Chain(made) if made else EMPTY
 
     def _slot(
         self, name: str, config: NamespaceConfig, declared: PatternDeclaration, before: Route | None

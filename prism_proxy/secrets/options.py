@@ -40,5 +40,6 @@ class SecretsOptions:
 
     providers: Mapping[str, ProviderOptions] = setting("Secret providers by name.", factory=dict)
     cache_ttl: float = setting("How long a key is used before it is fetched again.", 86400.0, minimum=1, unit="s")
+    allow_core_dumps: bool = setting("Let core files be written of a process that holds keys.", False)
     grace_period: float = setting(
         "How much longer a key is used when its provider does not answer.", 0.0, minimum=0, unit="s")

@@ -11,16 +11,19 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from prism_proxy.contracts.driver import HealthReport
+from prism_proxy.slots.chain import EMPTY, Chain
 from prism_proxy.slots.slot import Slot
 from prism_proxy.telemetry.metrics import Metric
 
 
 @dataclass(frozen=True, slots=True)
 class Surroundings:
-    """Where a pattern or a model serves. `process` names this process in handles (see `handles`)."""
+    """Where a pattern or a model serves. `process` names this process in handles (see `handles`), `chain` has the steps
+    of the namespace."""
 
     namespace: str = "default"
     process: str = "local-0"
+    chain: Chain = EMPTY
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,12 +12,13 @@ from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from typing import Protocol, TypeVar
 
 from prism_proxy.contracts.driver import Driver
-from prism_proxy.errors import PrismError, invalid
+from prism_proxy.errors import PrismError, StatusCode, invalid
 from prism_proxy.models.keyvalue import operations, validation
-from prism_proxy.models.keyvalue.contract import CasResult, KeyValueDriver, ScanPage
+from prism_proxy.models.keyvalue.contract import CAS, CasResult, KeyValueDriver, ScanPage
 from prism_proxy.models.keyvalue.options import KeyValueOptions
 from prism_proxy.models.keyvalue.scan import ScannedItem, elements
 from prism_proxy.models.keyvalue.transactions import Transactions
+from prism_proxy.models.keyvalue.values import ValueChain
 from prism_proxy.slots.composition import Part, Surroundings
 from prism_proxy.slots.operation import Caller
 from prism_proxy.slots.slot import Slot
@@ -40,13 +41,14 @@ class KeyValueModel(Part):
         self._driver = slot.driver
         self._options = options
         self._clock = clock
+        self._values = ValueChain(surroundings.chain) if surroundings.chain.values else None
         self.transactions: Transactions = (
             Transactions(surroundings.process) if previous is None else previous.transactions.shared())
 
     @property
     def native(self) -> bool:
-        """Whether native handlers do what this model does: they know only the ordinary rules for keys."""
-        return not self._options.narrow_keys
+        """Whether native handlers do what this model does: they know only the ordinary rules for keys, and no steps."""
+        return not self._options.narrow_keys and self._values is None
 
     async def close(self) -> None:
         self.transactions.close()
@@ -57,10 +59,15 @@ class KeyValueModel(Part):
     # --- basic ------------------------------------------------------------------------------------------------------
 
     async def set(self, key: str, value: bytes, caller: Caller | None = None) -> None:
-        await self._slot.call(operations.SET, caller, self._driver.set, self.key(key), value)
+        encoded = self.key(key)
+        if self._values is not None:
+            value = await self._values.seal(encoded, value)
+        await self._slot.call(operations.SET, caller, self._driver.set, encoded, value)
 
     async def get(self, key: str, caller: Caller | None = None) -> bytes | None:
-        return await self._slot.call(operations.GET, caller, self._driver.get, self.key(key))
+        encoded = self.key(key)
+        found = await self._slot.call(operations.GET, caller, self._driver.get, encoded)
+        return found if self._values is None or found is None else await self._values.unseal(encoded, found)
 
     async def delete(self, key: str, caller: Caller | None = None) -> bool:
         return await self._slot.call(operations.DELETE, caller, self._driver.delete, self.key(key))
@@ -87,7 +94,7 @@ class KeyValueModel(Part):
                               constraint="the cursor of an element of this namespace") from None
             if page.items:
                 operation = operations.SCAN_ON
-            return page
+            return page if self._values is None or not values else await self._values.unseal_page(page)
 
         return elements(fetch, cursor, limit, self._clock)
 
@@ -121,6 +128,8 @@ class KeyValueModel(Part):
         validation.batch(items, "requests")
         keys, errors = self._keys([key for key, _ in items])
         valid = [(key, value) for key, (_, value) in zip(keys, items, strict=True) if key is not None]
+        if self._values is not None:
+            valid = [(key, await self._values.seal(key, value)) for key, value in valid]
         stored = await self._slot.call(operations.BATCH_SET, caller, self._driver.batch_set, valid)
         return _with_errors(stored, errors)
 
@@ -131,8 +140,11 @@ class KeyValueModel(Part):
         validation.batch(keys, "keys")
         encoded, errors = self._keys(keys)
         valid = [key for key in encoded if key is not None]
-        return _with_errors(
-            await self._slot.call(operations.BATCH_GET, caller, self._driver.batch_get, valid), errors)
+        found: Sequence[bytes | PrismError | None] = await self._slot.call(
+            operations.BATCH_GET, caller, self._driver.batch_get, valid)
+        if self._values is not None:
+            found = [await self._values.result(key, stored) for key, stored in zip(valid, found, strict=True)]
+        return _with_errors(found, errors)
 
     async def batch_delete(self, keys: Sequence[str], caller: Caller | None = None) -> list[bool | PrismError]:
         """One result a key, in order; True when it existed."""
@@ -160,12 +172,20 @@ class KeyValueModel(Part):
     async def compare_and_swap(
         self, key: str, expected: bytes | None, value: bytes, caller: Caller | None = None
     ) -> CasResult:
+        self._refuse_comparison()
         return await self._slot.call(
             operations.COMPARE_AND_SWAP, caller, self._driver.compare_and_swap, self.key(key), expected, value)
 
     async def compare_and_delete(self, key: str, expected: bytes, caller: Caller | None = None) -> CasResult:
+        self._refuse_comparison()
         return await self._slot.call(
             operations.COMPARE_AND_DELETE, caller, self._driver.compare_and_delete, self.key(key), expected)
+
+    def _refuse_comparison(self) -> None:
+        if self._values is not None:
+            raise PrismError(StatusCode.UNIMPLEMENTED, "ENCRYPTED_NAMESPACE",
+                             "values of this namespace are encrypted, so its store cannot compare them: use a "
+                             "transaction instead", interface=CAS)
 
     # --- transactional ----------------------------------------------------------------------------------------------
 
@@ -178,7 +198,7 @@ class KeyValueModel(Part):
         value, version = await self._slot.call(
             operations.GET_IN_TRANSACTION, caller, self._driver.get_versioned, encoded)
         self.transactions.find(transaction_id).read(encoded, version)  # it may have ended meanwhile
-        return value
+        return value if self._values is None or value is None else await self._values.unseal(encoded, value)
 
     def set_in_transaction(self, transaction_id: str, key: str, value: bytes) -> None:
         self.transactions.find(transaction_id).write(self.key(key), value)
@@ -187,8 +207,10 @@ class KeyValueModel(Part):
         """The number of writes that took effect. ABORTED when something read has changed since."""
         transaction = self.transactions.take(transaction_id)
         transaction.check()
-        done = await self._slot.call(
-            operations.COMMIT, caller, self._driver.commit, transaction.reads, transaction.writes)
+        writes = transaction.writes
+        if self._values is not None:
+            writes = {key: await self._values.seal(key, value) for key, value in writes.items()}
+        done = await self._slot.call(operations.COMMIT, caller, self._driver.commit, transaction.reads, writes)
         if not done:
             raise transaction.conflict()
         return len(transaction.writes)

@@ -34,7 +34,7 @@ with open(out, "ab", buffering=2000) as file:
     for number in range(count // 2):
         for sealer in sealers:
             metadata = sealer.seal(b"", b"")[1]
-            file.write(hashlib.sha256(metadata.encapsulated_key).digest()[:8] + metadata.iv)
+            file.write(hashlib.sha256(metadata.encapsulated_key or b'').digest()[:8] + metadata.iv)
 """
 
 

@@ -1,0 +1,45 @@
+"""The values of a namespace whose chain changes them, such as by encryption. Imports no step.
+
+Small values pass on the loop; a large one would hold it for too long and passes in a thread.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import replace
+
+from prism_proxy.errors import PrismError
+from prism_proxy.models.keyvalue.contract import ScanPage
+from prism_proxy.slots.chain import Chain
+
+OFFLOAD_BYTES = 1024 * 1024  # about 0.3 ms of encryption
+
+
+class ValueChain:
+    """`chain` has steps for values."""
+
+    def __init__(self, chain: Chain) -> None:
+        self._chain = chain
+
+    async def seal(self, key: bytes, value: bytes) -> bytes:
+        """What is stored. PrismError refuses the write."""
+        if len(value) > OFFLOAD_BYTES:
+            return await asyncio.to_thread(self._chain.seal, key, value)
+        return self._chain.seal(key, value)
+
+    async def unseal(self, key: bytes, stored: bytes) -> bytes:
+        """The value. PrismError when it cannot be served."""
+        if len(stored) > OFFLOAD_BYTES:
+            return await asyncio.to_thread(self._chain.unseal, key, stored)
+        return self._chain.unseal(key, stored)
+
+    async def result(self, key: bytes, stored: bytes | PrismError | None) -> bytes | PrismError | None:
+        """The item of a batch: a value that cannot be served costs its item only."""
+        try:
+            return await self.unseal(key, stored) if isinstance(stored, bytes) else stored
+        except PrismError as error:
+            return error
+
+    async def unseal_page(self, page: ScanPage) -> ScanPage:
+        return replace(page, items=[
+            (key, None if stored is None else await self.unseal(key, stored)) for key, stored in page.items])

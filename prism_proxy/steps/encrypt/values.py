@@ -1,0 +1,64 @@
+"""Encrypted KeyValue values.
+
+    "PRE1" | varint length | EncryptionMetadata | ciphertext
+
+The AAD is namespace and key, so a value opens under its own key only. A value that begins with these four bytes and
+does not parse is plaintext. With `required`, plaintext is refused: who can write to the store cannot slip a value in.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from prism_proxy.crypto.message import bind
+from prism_proxy.envelope import wire
+from prism_proxy.envelope.parts import Encryption
+from prism_proxy.errors import PrismError, StatusCode
+from prism_proxy.steps.encrypt.cipher import NamespaceCipher
+
+MAGIC = b"PRE1"
+MAX_METADATA_BYTES = 16 * 1024
+
+
+class EncryptedValues:
+    """`on_plaintext` hears of each plaintext value found."""
+
+    def __init__(self, namespace: str, cipher: NamespaceCipher, *, required: bool,
+                 on_plaintext: Callable[[], None] = lambda: None) -> None:
+        self._namespace = namespace.encode()
+        self._cipher = cipher
+        self._required = required
+        self._on_plaintext = on_plaintext
+
+    def seal(self, key: bytes, value: bytes) -> bytes:
+        """What is stored. PrismError."""
+        sealed, metadata = self._cipher.seal(value, bind(self._namespace, key))
+        head = metadata.encode()
+        return MAGIC + wire.varint(len(head)) + head + sealed
+
+    def open(self, key: bytes, stored: bytes) -> bytes:
+        """The value. PrismError ENC_PLAINTEXT_REFUSED for plaintext where encryption is required."""
+        parsed = parse(stored)
+        if parsed is None:
+            self._on_plaintext()
+            if self._required:
+                raise PrismError(
+                    StatusCode.FAILED_PRECONDITION, "ENC_PLAINTEXT_REFUSED",
+                    "the stored value is not encrypted: this namespace requires it. Set encryption.required: false "
+                    "while existing values are rewritten")
+            return stored
+        return self._cipher.open(parsed[1], parsed[0], bind(self._namespace, key), in_flight=False)
+
+
+def parse(stored: bytes) -> tuple[Encryption, bytes] | None:
+    """(metadata, ciphertext) of an encrypted value; None for plaintext."""
+    if not stored.startswith(MAGIC):
+        return None
+    try:
+        length, at = wire.read_varint(stored, len(MAGIC))
+        if length > MAX_METADATA_BYTES or at + length > len(stored):
+            return None
+        metadata = Encryption.decode(stored[at:at + length])
+    except ValueError:
+        return None
+    return (metadata, stored[at + length:]) if metadata.key_id and metadata.algorithm else None

@@ -1,0 +1,47 @@
+"""What the steps of a process share: the keys that namespaces name. Made when the first step asks for it."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+from prism_proxy.secrets.options import SecretsOptions
+from prism_runtime import log
+
+if TYPE_CHECKING:  # most proxies encrypt nothing, and do not load a crypto library
+    from prism_proxy.secrets.key_store import KeyStore
+
+
+class StepResources:
+    """`secrets` are the settings of the process, which no namespace can change."""
+
+    def __init__(self, secrets: SecretsOptions | None = None, environment: Mapping[str, str] | None = None) -> None:
+        self.secrets = secrets or SecretsOptions()
+        self._environment = os.environ if environment is None else environment
+
+    @cached_property
+    def keys(self) -> KeyStore:
+        """The key store. From now on the process leaves no core file and cannot be traced by its own user, unless the
+        settings allow it."""
+        from prism_proxy._native.process import forbid_dumps
+        from prism_proxy.secrets.key_store import KeyStore
+        from prism_proxy.secrets.providers.registry import make_providers
+
+        if not self.secrets.allow_core_dumps:
+            forbid_dumps()
+        return KeyStore(make_providers(self.secrets, self._environment), ttl=self.secrets.cache_ttl,
+                        grace=self.secrets.grace_period, on_event=_report)
+
+    async def close(self) -> None:
+        """Forget all keys."""
+        if "keys" in self.__dict__:
+            await self.keys.close()
+
+
+def _report(event: str, reference: str) -> None:
+    if event == "fetched":
+        log.get("prism.secrets").info("a key was fetched", key=reference)
+    elif event == "failed":
+        log.get("prism.secrets").warning("a key could not be fetched", key=reference)
