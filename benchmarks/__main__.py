@@ -23,7 +23,7 @@ def main() -> None:
                         help=f"measure this row alone; repeatable: {', '.join(ROWS)}")
     parser.add_argument("--rounds", type=int, help="turns of each server (3)")
     parser.add_argument("--seconds", type=float, help="length of a turn (3)")
-    parser.add_argument("--markdown", action="store_true", help="print Markdown, for the README")
+    parser.add_argument("--markdown", action="store_true", help="print Markdown, for docs/benchmarks.md")
     parser.add_argument("--report", type=Path, metavar="FILE", help="print an earlier results.json, measure nothing")
     options = parser.parse_args()
     if options.report:

@@ -1,4 +1,4 @@
-"""The tables of a run, as plain text for a terminal or as Markdown for the README."""
+"""The tables of a run, as plain text for a terminal or as Markdown for docs/benchmarks.md and the README."""
 
 from __future__ import annotations
 

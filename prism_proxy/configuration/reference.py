@@ -55,7 +55,7 @@ namespaces:
   is a mistake. `$${` is `${`. Secrets belong there: `config explain` shows the reference, never the value.
 - Text that looks like a number, `true`, `false` or `null` stands in quotes. Anchors and aliases are understood; tags
   and merge keys are not.
-- `prism-proxy config explain FILE` shows every setting's value and where it comes from, with `--changed` only what is no
+- `prism-proxy config explain FILE` shows every setting's value and source, with `--changed` only what is no
   default; `prism-proxy config schema` prints a JSON Schema for editors.
 - Without `namespaces:` there is one, `default`, in memory.
 

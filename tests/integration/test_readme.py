@@ -3,7 +3,7 @@
     python     run as a program against a proxy; `# prints X` after a print says what must come out
     console    lines after `$ ` are run, and the lines that follow must be their output
     json, toml parsed
-    yaml       read as a configuration file of the proxy
+    yaml       read as a configuration file of the proxy, or as an access file of the admin
 
 A block in another language, or in none, fails: it would be a promise nobody checks. `text` is for what is no code.
 """
@@ -24,11 +24,13 @@ from typing import NamedTuple
 
 import pytest
 
+from prism_admin.access_file import read_access
 from prism_proxy.configuration.loader import load
 from tests.services.proxy import ProxyProcess
 
 ROOT = Path(__file__).parents[2]
 VARIABLE = re.compile(r"\$\{ENV:(\w+)\}")
+ACCESS = re.compile(r"^(tokens|certificates):", re.MULTILINE)
 BLOCK = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 PRINTS = re.compile(r"# prints (.*)$", re.MULTILINE)
 LINK = re.compile(r"\]\((?!https?://|#)([^)#]+)")
@@ -64,8 +66,12 @@ def test_code_blocks_are_true(
     elif block.language == "toml":
         tomllib.loads(text)
     elif block.language == "yaml":
-        (tmp_path / "prism.yaml").write_text(text)
-        load(["--config", str(tmp_path / "prism.yaml")], dict.fromkeys(VARIABLE.findall(text), "x"))
+        file = tmp_path / "prism.yaml"
+        file.write_text(text)
+        if ACCESS.search(text):
+            read_access(file)
+        else:
+            load(["--config", str(file)], dict.fromkeys(VARIABLE.findall(text), "x"))
     else:
         assert block.language == "text", f"no test knows how to check a block of {block.language or 'no language'}"
 
