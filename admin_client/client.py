@@ -83,9 +83,11 @@ class AdminClient:
             raise AdminError(grpc.StatusCode.FAILED_PRECONDITION, ack.message or "the admin refused the registration")
         return ack
 
-    async def heartbeat(self, heartbeat: pb.ProxyHeartbeat) -> pb.HeartbeatAck:
+    async def heartbeat(
+        self, heartbeat: pb.ProxyHeartbeat, timeout_s: float = HEARTBEAT_SECONDS
+    ) -> pb.HeartbeatAck:
         """NOT_FOUND asks for a registration."""
-        return await _answer(self._stub.Heartbeat(heartbeat, timeout=HEARTBEAT_SECONDS, metadata=self.metadata))
+        return await _answer(self._stub.Heartbeat(heartbeat, timeout=timeout_s, metadata=self.metadata))
 
     async def create_namespace(
         self, request: pb.CreateNamespaceRequest, timeout_s: float = CREATE_SECONDS

@@ -20,6 +20,8 @@ import grpc
 from admin_client.client import AdminClient, AdminError
 from prism import control_plane_pb2 as pb
 
+LEAVE_SECONDS = 1.0  # that a stop waits for the admin
+
 
 class Listener(Protocol):
     """What a proxy does on each event; the calls never overlap."""
@@ -58,6 +60,12 @@ class ProxySession:
     def beat_now(self) -> None:
         """Send a heartbeat without waiting for its time: what it tells has changed."""
         self._beat.set()
+
+    async def leave(self) -> None:
+        """Tell the admin that the proxy stops, once `run` was cancelled. AdminError: then it learns so by silence."""
+        beat = self._heartbeat()
+        beat.leaving = True
+        await self._client.heartbeat(beat, LEAVE_SECONDS)
 
     async def run(self) -> None:
         """Until cancelled."""

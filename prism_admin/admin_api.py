@@ -203,7 +203,7 @@ class AdminService(admin_pb2_grpc.AdminServiceServicer):
 
     def _health(self, namespace: Namespace) -> str:
         owner = self._coordinator.placement.map.owner(namespace.partition)
-        if owner is None or self._coordinator.status(owner) is Status.UNHEALTHY:
+        if owner is None or self._coordinator.status(owner).gone:
             return "owner_down"
         if namespace.name in self._coordinator.pusher.pending:
             return "pending"
@@ -215,8 +215,8 @@ class AdminService(admin_pb2_grpc.AdminServiceServicer):
         owner = self._coordinator.placement.map.owner(namespace.partition)
         if owner is None:
             return f"no proxy owns partition {namespace.partition}"
-        if self._coordinator.status(owner) is Status.UNHEALTHY:
-            return f"{owner} is silent"
+        if self._coordinator.status(owner).gone:
+            return f"{owner} has left" if self._coordinator.status(owner) is Status.LEFT else f"{owner} is silent"
         return self._coordinator.pusher.pending.get(namespace.name, "")
 
     def _metrics(self, namespace: Namespace) -> pb.NamespaceMetrics:

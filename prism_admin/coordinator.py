@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections import defaultdict
 from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -68,6 +69,7 @@ class Coordinator:
                                      proxy, {name: Confirmed(*confirmed)}))
         self.data_moves = DataMoves(self.placement, store.namespaces, proxy_client, self.address_of, self._is_local)
         self._wake = asyncio.Event()
+        self._sweep_now = asyncio.Event()
         self._tasks: list[asyncio.Task[None]] = []
         self.alarm = False
 
@@ -125,8 +127,11 @@ class Coordinator:
     def heartbeat(self, heartbeat: pb.ProxyHeartbeat) -> int:
         """The revision of the map. UnknownProxyError when it must register first, as after it was declared dead."""
         proxy = heartbeat.proxy_id
-        if proxy not in self._proxies or self._membership.status(proxy) is Status.UNHEALTHY:
+        if proxy not in self._proxies or self._membership.status(proxy).gone:
             raise UnknownProxyError(proxy)
+        if heartbeat.leaving:
+            self._leave(proxy)
+            return self.placement.map.revision
         self._membership.heard(proxy)
         self._seen[proxy] = now()
         self._health[proxy] = heartbeat
@@ -157,7 +162,7 @@ class Coordinator:
 
     def address_of(self, proxy_id: str) -> str | None:
         """Where a living proxy is; None for others."""
-        if self._membership.status(proxy_id) is Status.UNHEALTHY:
+        if self._membership.status(proxy_id).gone:
             return None
         found = self._proxies.get(proxy_id)
         return found.address if found is not None else None
@@ -225,18 +230,31 @@ class Coordinator:
         self.alarm = found.alarm
         for proxy in found.lost:
             _log.warning("a proxy is silent", proxy=proxy)
-            self._health.pop(proxy, None)
-            self._told.pop(proxy, None)
-            self.handoff.forget(proxy)
-        self._lost.update(found.lost)
+            self._lose(proxy)
         if self._lost:
             await self._give_away()
         return found.lost
 
+    def _leave(self, proxy: str) -> None:
+        """The proxy stops: what others can serve is given to them at once, while it drains."""
+        _log.info("a proxy has left", proxy=proxy)
+        self._membership.left(proxy)
+        self._lose(proxy)
+        self._sweep_now.set()
+
+    def _lose(self, proxy: str) -> None:
+        self._health.pop(proxy, None)
+        self._told.pop(proxy, None)
+        self._seen.pop(proxy, None)
+        self.handoff.forget(proxy)
+        self._lost.add(proxy)
+
     async def _give_away(self) -> None:
         """Hand over what lost proxies had; those left in `_lost` when this fails wait for the next sweep."""
         async with self.placement.changing():
-            await self._store.proxies.set_status(self._lost, Status.UNHEALTHY.value)
+            for status in (Status.UNHEALTHY, Status.LEFT):
+                await self._store.proxies.set_status(
+                    [proxy for proxy in self._lost if self._membership.status(proxy) is status], status.value)
             namespaces = await self._store.namespaces.page()
             for proxy in sorted(self._lost):
                 self.data_moves.forget(proxy=proxy)
@@ -323,7 +341,9 @@ class Coordinator:
 
     async def _sweep_forever(self) -> None:
         while True:
-            await asyncio.sleep(self._sweep_s)
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._sweep_now.wait(), self._sweep_s)
+            self._sweep_now.clear()
             await self._attempt("heartbeats wait to be written", self._write_seen)
             await self._attempt("silent proxies keep their partitions", self.sweep)
             if self.handoff.wanted:

@@ -5,6 +5,8 @@
        |                                                                 ^
        +-- 45 s after the start without a word --------------------------+
 
+A proxy that stops says so, and has `left` at once; like an unhealthy one it must register again.
+
 Only the step to `unhealthy` moves partitions. When more than half of the proxies, and at least two, fall silent in one
 sweep, the fault is more likely ours: nothing moves, and `Sweep.alarm` says so until fewer are silent.
 """
@@ -27,6 +29,12 @@ class Status(Enum):
     UNKNOWN = "unknown"
     HEALTHY = "healthy"
     UNHEALTHY = "unhealthy"
+    LEFT = "left"
+
+    @property
+    def gone(self) -> bool:
+        """Not there, as far as anybody knows."""
+        return self in (Status.UNHEALTHY, Status.LEFT)
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +62,7 @@ class Membership:
         now = self._clock()
         for proxy, status in proxies.items():
             self._heard[proxy] = now
-            self._status[proxy] = Status.UNHEALTHY if status is Status.UNHEALTHY else Status.UNKNOWN
+            self._status[proxy] = status if status.gone else Status.UNKNOWN
 
     def heard(self, proxy: str) -> bool:
         """A registration or heartbeat has come; True when the proxy was not healthy before."""
@@ -62,6 +70,10 @@ class Membership:
         returned = self._status.get(proxy) is not Status.HEALTHY
         self._status[proxy] = Status.HEALTHY
         return returned
+
+    def left(self, proxy: str) -> None:
+        """The proxy has said that it stops."""
+        self._status[proxy] = Status.LEFT
 
     def forget(self, proxy: str) -> None:
         """The proxy was removed on purpose."""
@@ -76,7 +88,7 @@ class Membership:
 
     def members(self) -> list[str]:
         """Those that count in a layout: healthy, or not yet heard from after a restart."""
-        return sorted(proxy for proxy, status in self._status.items() if status is not Status.UNHEALTHY)
+        return sorted(proxy for proxy, status in self._status.items() if not status.gone)
 
     def sweep(self) -> Sweep:
         """Look for silence. Those in `lost` are unhealthy from now on."""

@@ -17,6 +17,7 @@ from prism_admin.cli.output import Form, is_table, show
 
 proxies = typer.Typer(help="Show the proxies that registered.", no_args_is_help=True)
 partitions = typer.Typer(help="Show who serves what, and move it.", no_args_is_help=True)
+ALIVE = ("healthy", "unknown")
 MOVE_COLUMNS = ("PARTITION", "FROM", "TO", "NAMESPACES")
 
 
@@ -64,8 +65,10 @@ def show_partitions(context: typer.Context, output: Output = Form.AUTO) -> None:
 
 @partitions.command("check")
 def check(context: typer.Context) -> None:
-    """Whether every partition has one owner; exit code 1 when not."""
-    answer = context.obj.call(lambda stub, options: stub.GetPartitionMap(pb.GetPartitionMapRequest(), **options))
+    """Whether every partition has one owner, which lives; exit code 1 when not."""
+    answer, listed = context.obj.call(lambda stub, options: (
+        stub.GetPartitionMap(pb.GetPartitionMapRequest(), **options),
+        stub.ListProxies(pb.ListProxiesRequest(), **options)))
     try:
         found = layout.from_ranges(layout.Range(owner.start, owner.end, owner.proxy_id) for owner in answer.map.owners)
     except ValueError as error:
@@ -74,6 +77,11 @@ def check(context: typer.Context) -> None:
     if missing:
         raise fail(f"{len(missing)} partitions have no owner: {', '.join(map(str, missing[:20]))}"
                    f"{', …' if len(missing) > 20 else ''}")
+    status = {proxy.proxy_id: proxy.status for proxy in listed.proxies}
+    dead = [f"{owner} ({status.get(owner, 'unknown to the admin')}) owns {found.count(owner)} partitions"
+            for owner in sorted(filter(None, set(found))) if status.get(owner) not in ALIVE]
+    if dead:
+        raise fail(f"{'; '.join(dead)}: start it again, or 'namespaces reassign' what it alone had")
     typer.echo(f"all {layout.PARTITIONS} partitions have one owner each, among {len(set(found))} proxies; map revision "
                f"{answer.map.revision}")
 

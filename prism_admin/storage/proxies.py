@@ -22,8 +22,8 @@ _MAP = tables.partition_map
 
 @dataclass(frozen=True, slots=True)
 class Proxy:
-    """`status` is healthy, unhealthy or unknown; `address` is where admin and proxies dial it; `backends` are what it
-    says of them, by name."""
+    """`status` is healthy, unhealthy, left or unknown; `address` is where admin and proxies dial it; `backends` are
+    what it says of them, by name."""
 
     proxy_id: str
     address: str

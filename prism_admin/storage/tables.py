@@ -84,7 +84,7 @@ proxies = Table(
     Column("address", Text, nullable=False),
     Column("region", Text),
     Column("version", Text),
-    _status("proxies", "healthy", "unhealthy", "unknown", default="unknown"),
+    _status("proxies", "healthy", "unhealthy", "left", "unknown", default="unknown"),
     Column("capabilities", Json),
     Column("last_seen", UtcTime),
     *_stamped(),

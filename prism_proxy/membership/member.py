@@ -107,10 +107,17 @@ class Member:
                 await asyncio.wait_for(self._mapped.wait(), FIRST_MAP_SECONDS)
 
     async def close(self) -> None:
+        """The admin is told first, so that it gives what others can serve to them while this proxy drains."""
         self._initial_sync.pause()
+        joined = self._session.joined
         if self._task is not None:
             self._task.cancel()
             await asyncio.gather(self._task, return_exceptions=True)
+        if joined:
+            try:
+                await self._session.leave()
+            except AdminError as error:
+                self._log.warning("the admin was not told that this proxy stops", problem=str(error))
         await self._activation_queue.close()
         await self._client.close()
 
