@@ -95,7 +95,7 @@ cdef struct pending_t:
 
 
 cdef class RespConnection:
-    cdef object loop, transport, on_closed, sweeper, log, on_read_only
+    cdef object loop, transport, on_closed, sweeper, log, on_read_only, on_push
     cdef readonly Writes writes
     cdef list doubtful                  # (bucket, more) of writes that may be executed, though the connection is lost
     cdef readonly str closed_reason
@@ -134,6 +134,7 @@ cdef class RespConnection:
     cdef size_t consume(self, const uint8_t* data, size_t n) noexcept
     cdef void deliver(self, const resp_reply_t* reply) noexcept
     cdef int grow(self) noexcept
+    cdef bint pushed(self, const resp_reply_t* reply) noexcept
     cdef void found_stale(self, bint read_only) noexcept
     cdef int locate(self, const pending_t* entry, const uint8_t** command) noexcept
     cdef void fail_all(self, str reason) noexcept

@@ -128,6 +128,11 @@ cdef class RespConnection:
         self.on_read_only = read_only
         self.ready = True
 
+    def listen(self, on_push not None) -> None:
+        """Hand what the server sends unasked to `on_push`, as a list. Arrays are taken for that too, as servers send it
+        so that speak RESP2: no command may be sent any more whose reply is one."""
+        self.on_push = on_push
+
     def retire(self) -> None:
         """Take no more commands, and close when those that were sent are answered."""
         self.stale = True
@@ -184,6 +189,18 @@ cdef class RespConnection:
             count = self.tail - self.head if share is None else share.pending
             raise PipelineFull(f"{count} commands and {self.out.length} bytes wait for this connection")
         return future
+
+    def tell(self, *arguments) -> None:
+        """Send a command that has no reply of its own, such as SUBSCRIBE; its answer is pushed. ConnectionLost."""
+        cdef bytes item
+        if self.closed or self.transport is None:
+            raise ConnectionLost(self.closed_reason or "not connected", False)
+        command = b"*%d\r\n" % len(arguments)
+        for item in arguments:
+            command += b"$%d\r\n%b\r\n" % (len(item), item)
+        if buffer_append(&self.out, PyBytes_AS_STRING(command), PyBytes_GET_SIZE(command)):
+            raise MemoryError
+        self.schedule_flush()
 
     cdef int send(self, reply_fn done, int expects, object owner, int64_t deadline_ns, int count,
                   const argument_t* arguments, FairShare share, ConcurrencyCore limiter, uint32_t bucket,
@@ -436,7 +453,9 @@ cdef class RespConnection:
                 self.abort("the server sent what is not RESP")
                 break
             used += end
-            if reply.type == c">":
+            if reply.type == c">" or (self.on_push is not None and reply.type == c"*"):
+                if self.on_push is not None and not self.pushed(&reply):
+                    break
                 continue        # news, not a reply
             if self.head == self.tail or self.ring[self.head & (self.capacity - 1)].start >= self.handed:
                 self.abort("the server sent a reply that nothing waits for")   # nor to what has not been sent yet
@@ -446,6 +465,14 @@ cdef class RespConnection:
                 break
             self.deliver(&reply)
         return used
+
+    cdef bint pushed(self, const resp_reply_t* reply) noexcept:
+        """Hand out what the server sends unasked; False when the connection ended by it."""
+        try:
+            self.on_push(to_object(reply))
+        except Exception as error:
+            self.abort(f"what the server sent could not be taken: {error!r}")
+        return not self.closed
 
     cdef void deliver(self, const resp_reply_t* reply) noexcept:
         """Give a reply to the first command in the ring."""

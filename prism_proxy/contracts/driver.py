@@ -56,10 +56,12 @@ class Declaration:
 
 
 class Area(NamedTuple):
-    """Part of what a `server` keeps: all whose names begin with `prefix`."""
+    """Part of what a `server` keeps: all whose names begin with `prefix`. Areas that cover each other are no mistake
+    where both are `shared`."""
 
     server: str
     prefix: bytes
+    shared: bool = False
 
 
 class Sharing(Protocol):

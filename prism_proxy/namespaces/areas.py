@@ -28,21 +28,25 @@ class Occupied(NamedTuple):
 
 
 def overlaps(configs: Iterable[NamespaceConfig]) -> Iterator[tuple[Occupied, Occupied]]:
-    """Pairs of which one covers the other, in the order of the configuration."""
+    """Pairs of which one covers the other, each once, in the order of the configuration."""
     covering: list[Occupied] = []
+    known: set[tuple[str, str]] = set()
     for found in sorted(_occupied(configs)):
         while covering and not _covers(covering[-1].area, found.area):
             covering.pop()
-        if covering and (covering[-1].namespace, covering[-1].slot) != (found.namespace, found.slot):
-            first, second = sorted((covering[-1], found), key=lambda item: item.order)
-            yield first, second
+        outer = covering[-1] if covering else found
+        if outer.owner != found.owner and not (outer.area.shared and found.area.shared):
+            first, second = sorted((outer, found), key=lambda item: item.order)
+            if (first.owner, second.owner) not in known:
+                known.add((first.owner, second.owner))
+                yield first, second
         covering.append(found)
 
 
 def reason(first: Occupied, second: Occupied) -> str:
     """Why the second one is refused, as words that follow its name."""
     ours, theirs = second.area.prefix.decode("utf-8", "replace"), first.area.prefix.decode("utf-8", "replace")
-    return (f"has the keys that begin with {ours!r}, and {first.owner} those that begin with {theirs!r} on the same "
+    return (f"has the names that begin with {ours!r}, and {first.owner} those that begin with {theirs!r} on the same "
             "server and database: one would see and delete what the other has; give one of them another prefix or "
             "database")
 

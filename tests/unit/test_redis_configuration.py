@@ -91,6 +91,15 @@ async def test_a_namespace_that_would_cover_another_is_refused_whoever_names_it(
     activator = Activator(namespaces, lambda *_: pytest.fail("nothing may be made"))
     file = NamespaceConfig.of_store("orders", "redis", RedisConfig())
     assigned = NamespaceConfig.of_store("prism", "redis", RedisConfig(prefix=""))
-    with pytest.raises(ValueError, match="'prism' has the keys that begin with 'prism:', and namespace 'orders'"):
+    with pytest.raises(ValueError, match="'prism' has the names that begin with 'prism:', and namespace 'orders'"):
         await activator.apply([file, assigned])
     assert namespaces.current.routes == {}
+
+
+def test_names_that_exist_are_shared_by_those_who_say_so(mistakes: Mistakes) -> None:
+    joined = {"topic_prefix": "app."}
+    (found,) = mistakes({"a": joined, "b": joined})
+    assert "names that begin with 'app.'" in found
+    assert len(mistakes({"a": joined, "b": {**joined, "shared_names": True}})) == 1
+    assert mistakes({"a": {**joined, "shared_names": True}, "b": {**joined, "shared_names": True}}) == []
+    assert mistakes({"team": {}, "team/orders": {}}) == []

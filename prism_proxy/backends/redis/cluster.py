@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter, defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from redis import exceptions
@@ -22,6 +22,7 @@ from prism_proxy.backends.redis.commands import Command, Commands, Reply, when_t
 from prism_proxy.backends.redis.config import RedisConfig
 from prism_proxy.backends.redis.shared_pools import SharedPool, SharedPools
 from prism_proxy.backends.redis.status import CLOSED, NOT_OPEN, Connections, durability, report, without_server
+from prism_proxy.backends.redis.subscriptions import Subscriptions
 from prism_proxy.contracts.driver import HealthReport
 
 REDIRECTIONS = 8
@@ -85,8 +86,18 @@ class Cluster(Commands):
             await self._shared_pool.leave()
 
     @property
+    def info(self) -> Mapping[str, str]:
+        return self._shared.info if self._shared is not None else {}
+
+    @property
     def durability(self) -> str:
-        return durability(self._shared.info if self._shared is not None else {})
+        return durability(self.info)
+
+    @property
+    def subscriptions(self) -> Subscriptions:
+        if self._shared is None:
+            raise ConnectionLost(self._closed, False)
+        return self._shared.subscriptions
 
     def health(self) -> HealthReport:
         shared = self._shared

@@ -18,7 +18,10 @@ from redis.asyncio.cluster import ClusterNode, RedisCluster
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 
+from prism_proxy._native.resp import ConnectionLost
 from prism_proxy.backends.redis.config import RedisConfig
+from prism_proxy.backends.redis.dial import Endpoint, options_of
+from prism_proxy.backends.redis.subscriptions import Subscriptions
 from prism_proxy.telemetry.outage import Outage
 from prism_runtime import log
 
@@ -43,6 +46,7 @@ class SharedCluster:
         self._stale = asyncio.Event()
         self._closed = False
         self._asked = ""  # the host of the node that is asked for the slots
+        self.subscriptions = Subscriptions(options_of(config), self._any)  # each node hears of all that is published
         self.looked = asyncio.Event()
         self.users: Counter[str] = Counter()
         self.failure: str | None = "not connected yet"
@@ -54,6 +58,7 @@ class SharedCluster:
 
     async def close(self) -> None:
         self._closed = True
+        await self.subscriptions.close()
         self._stale.set()
         if self._task is not None:
             self._task.cancel()  # redis-py may swallow it
@@ -67,6 +72,13 @@ class SharedCluster:
     def primaries(self) -> list[Any]:
         """In an order that is the same on every proxy."""
         return sorted(self._client.get_primaries(), key=lambda node: str(node.name)) if self._client else []
+
+    async def _any(self) -> Endpoint:
+        useful = [node for node in self.primaries() if node.name not in self.down]
+        if not useful:
+            raise ConnectionLost(self.failure or "the cluster has no primary", False)
+        node = random.choice(useful)
+        return Endpoint(node.host, node.port)
 
     def node_of(self, slot: int) -> Any:
         """The primary that has a slot, as far as is known. SlotNotCoveredError when none has."""

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar, Literal, NamedTuple
 
+from prism_proxy.backends.redis.names import Names
 from prism_proxy.backends.redis.url import PORT, RedisUrl, parse_place, parse_url
 from prism_proxy.contracts.driver import Area, Declaration
 from prism_proxy.models.keyvalue import contract as keyvalue
@@ -69,6 +70,13 @@ class RedisConfig:
     sentinel_password: str = setting("The password at the sentinels.", "", secret=True)
     tls: RedisTls = setting("TLS to the server.", factory=RedisTls)
     prefix: str = setting("What the keys of all namespaces begin with, before the name of the namespace.", "prism:")
+    topic_prefix: str | None = setting("What the names of topics and streams begin with; PREFIX NAMESPACE/topic/ and "
+                                       "PREFIX NAMESPACE/stream/ without. Give it, also as an empty text, to meet "
+                                       "topics and streams that exist.", None)
+    shared_names: bool = setting("Whether other namespaces may have the same topics, streams and queues: all of them "
+                                 "must say so.", False)
+    wait_replicas: int = setting("Messages are acknowledged when so many replicas have them, or their outcome is "
+                                 "unknown after a second. Not in a cluster.", 0, minimum=0, maximum=32, unit="replicas")
     connections: int = setting("Pipelined connections of each worker; one more carries scans, batches and scripts. "
                                "Namespaces share them that have the same server, user, TLS, times, largest value "
                                "and number of connections.", 2, minimum=1, maximum=32, unit="connections")
@@ -103,6 +111,8 @@ class RedisConfig:
         if self.mode == "cluster" and (parsed.database or self.tls.server_name):
             raise ValueError("a cluster has database 0 only, and nodes are recognised by their own names: leave out "
                              "the database of url, and tls.server_name")
+        if self.mode == "cluster" and self.wait_replicas:
+            raise ValueError("wait_replicas is not to be had in a cluster: remove it")
         if parsed.password and self.password:
             raise ValueError("password is given twice: within url and by itself")
         for number, node in enumerate(self.nodes, 1):
@@ -144,7 +154,20 @@ class RedisConfig:
         else:
             places = self.addresses
             suffix = f" {self.master_name}/{self.database}" if self.mode == "sentinel" else ""
-        return [Area(f"{self.mode} {_canonical(place)}{suffix}", self.key_prefix) for place in places]
+        servers = [f"{self.mode} {_canonical(place)}{suffix}" for place in places]
+        names, shared = self.names, self.shared_names
+        return [area for server in servers for area in (
+            Area(server, self.key_prefix), Area(server, names.streams, shared), Area(server, names.queues, shared),
+            Area(f"{server}, topics", names.topics, shared))]
+
+    @property
+    def names(self) -> Names:
+        """Of topics, streams and queues at the server."""
+        if self.topic_prefix is not None:
+            prefix = self.topic_prefix.encode()
+            return Names(prefix, prefix, prefix + b"{")
+        base = f"{self.prefix}{self.namespace.translate(_ESCAPED)}".encode()
+        return Names(base + b"/topic/", base + b"/stream/", base + b"/queue/{")
 
     @property
     def address(self) -> Address:

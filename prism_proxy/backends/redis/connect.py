@@ -6,18 +6,21 @@ The connections are shared with other namespaces (`shared_pools`); what is made 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Protocol
 
 from prism_proxy._native.keyvalue_redis import RedisStore
+from prism_proxy._native.resp import ConnectionLost
 from prism_proxy.backends.redis.commands import Commands
 from prism_proxy.backends.redis.config import RedisConfig
-from prism_proxy.backends.redis.connection_pool import NOT_YET, ConnectionPool, ConnectionPoolOptions, Endpoint
+from prism_proxy.backends.redis.connection_pool import NOT_YET, ConnectionPool
+from prism_proxy.backends.redis.dial import ConnectionPoolOptions, Endpoint, options_of
 from prism_proxy.backends.redis.errors import native_errors
 from prism_proxy.backends.redis.pipeline import PipelinedCommands
 from prism_proxy.backends.redis.sentinel import Sentinels
 from prism_proxy.backends.redis.shared_pools import SharedPool, SharedPools
 from prism_proxy.backends.redis.status import CLOSED, NOT_OPEN, Connections, durability, report, without_server
+from prism_proxy.backends.redis.subscriptions import Subscriptions
 from prism_proxy.contracts.driver import HealthReport
 
 LOOK_S = 0.005
@@ -34,6 +37,16 @@ class Server(Protocol):
 
     @property
     def durability(self) -> str: ...
+
+    @property
+    def info(self) -> Mapping[str, str]:
+        """What the server says of itself, as far as it was asked."""
+        ...
+
+    @property
+    def subscriptions(self) -> Subscriptions:
+        """ConnectionLost while the driver is not open."""
+        ...
 
     def health(self) -> HealthReport: ...
 
@@ -56,12 +69,7 @@ def connect(config: RedisConfig, shared_pools: SharedPools) -> Server:
 
 
 def _plan(config: RedisConfig) -> Callable[[], SharedConnectionPool]:
-    user, password = config.credentials
-    options = ConnectionPoolOptions(
-        connections=config.connections, max_value_bytes=config.max_value_bytes,
-        connect_timeout_s=config.connect_timeout_s, read_timeout_s=config.read_timeout_s, username=user,
-        password=password, database=config.database, tls=config.tls_context(), server_name=config.tls.server_name,
-        primary=config.mode == "sentinel")
+    options = options_of(config)
     return lambda: SharedConnectionPool(config, options)
 
 
@@ -71,7 +79,9 @@ class SharedConnectionPool:
     def __init__(self, config: RedisConfig, options: ConnectionPoolOptions) -> None:
         self._config = config
         self._sentinels = Sentinels(config) if config.mode == "sentinel" else None
-        self.pool = ConnectionPool(options, self._itself if self._sentinels is None else self._sentinels.primary)
+        resolve = self._itself if self._sentinels is None else self._sentinels.primary
+        self.pool = ConnectionPool(options, resolve)
+        self.subscriptions = Subscriptions(options, resolve)
 
     async def _itself(self) -> Endpoint:
         return Endpoint(*self._config.address)
@@ -80,6 +90,7 @@ class SharedConnectionPool:
         self.pool.open()
 
     async def close(self) -> None:
+        await self.subscriptions.close()
         await self.pool.close()
         if self._sentinels is not None:
             await self._sentinels.close()
@@ -92,6 +103,7 @@ class PooledServer:
         self._config = config
         self._shared_pool = shared_pool
         self._pool: ConnectionPool | None = None
+        self._shared: SharedConnectionPool | None = None
         self._failure = NOT_OPEN
         self.native_store = RedisStore(
             config.key_prefix, config.bulk_bytes, config.max_value_bytes, config.max_pending,
@@ -100,8 +112,18 @@ class PooledServer:
                                           else self._pool.failure, config.max_wait_s)
 
     @property
+    def info(self) -> Mapping[str, str]:
+        return self._pool.info if self._pool is not None else {}
+
+    @property
     def durability(self) -> str:
-        return durability(self._pool.info if self._pool is not None else {})
+        return durability(self.info)
+
+    @property
+    def subscriptions(self) -> Subscriptions:
+        if self._shared is None:
+            raise ConnectionLost(self._failure, False)
+        return self._shared.subscriptions
 
     def health(self) -> HealthReport:
         pool, store = self._pool, self.native_store
@@ -112,7 +134,8 @@ class PooledServer:
             store.shares[:-1]), pool.failure, self._shared_pool))
 
     def open(self) -> None:
-        self._pool = self._shared_pool.join().pool
+        self._shared = self._shared_pool.join()
+        self._pool = self._shared.pool
         self.native_store.attach(self._pool.places)
 
     async def opened(self) -> None:
@@ -128,5 +151,5 @@ class PooledServer:
     async def close(self) -> None:
         self.native_store.detach()
         if self._pool is not None:
-            self._pool, self._failure = None, CLOSED
+            self._pool, self._shared, self._failure = None, None, CLOSED
             await self._shared_pool.leave()

@@ -12,13 +12,11 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import random
-import ssl
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, field
-from typing import Any, NamedTuple
 
 from prism_proxy._native.keyvalue_redis import PoolSlots
 from prism_proxy._native.resp import ConnectionLost, RespConnection, RespError
+from prism_proxy.backends.redis.dial import ConnectionPoolOptions, Endpoint, dial
 from prism_proxy.backends.redis.handshake import Session, fence, shake_hands
 from prism_proxy.telemetry.outage import Outage
 from prism_runtime import log
@@ -29,39 +27,6 @@ REPLY_HEAD_BYTES = 64 * 1024  # what a reply may have beside its value
 VALUES_A_REPLY = 32  # of the largest size, where one reply has many
 LOOK_FOR_PRIMARY_S = 1.0  # where a replica was found, and refuses writes
 NOT_YET = "not connected yet"
-
-
-class Endpoint(NamedTuple):
-    """Where a server listens: `path` for a Unix socket, else host and port."""
-
-    host: str = ""
-    port: int = 0
-    path: str = ""
-
-    def __str__(self) -> str:
-        return f"unix:{self.path}" if self.path else f"{self.host}:{self.port}"
-
-
-@dataclass(frozen=True, slots=True)
-class ConnectionPoolOptions:
-    """`connections` is the number of places for callers' commands. Times in seconds, sizes in bytes.
-
-    `primary`: a server that is a replica is not connected to.
-    """
-
-    connections: int = 2
-    max_queued_bytes: int = 16 * 1024 * 1024
-    max_value_bytes: int = 16 * 1024 * 1024
-    connect_timeout_s: float = 2.0
-    read_timeout_s: float = 3.0
-    ping_s: float = 10.0
-    username: str = ""
-    password: str = field(default="", repr=False)
-    database: int = 0
-    client_name: str = "prism-proxy"
-    tls: ssl.SSLContext | None = None
-    server_name: str = ""
-    primary: bool = False
 
 
 class _Ends:
@@ -187,15 +152,8 @@ class ConnectionPool:
             self._lost(connection, reason)
 
         async with asyncio.timeout(options.connect_timeout_s):
-            endpoint = await self._resolve()
-            self.endpoint = endpoint
-            tls: dict[str, Any] = {}
-            if options.tls is not None:
-                tls = {"ssl": options.tls, "server_hostname": options.server_name or endpoint.host}
-            if endpoint.path:
-                _, connection = await loop.create_unix_connection(protocol, endpoint.path, **tls)
-            else:
-                _, connection = await loop.create_connection(protocol, endpoint.host, endpoint.port, **tls)
+            self.endpoint = endpoint = await self._resolve()
+            connection = await dial(endpoint, options, protocol)
             try:
                 await self._greet(connection)
             except BaseException:

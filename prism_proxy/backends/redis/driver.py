@@ -19,6 +19,7 @@ from prism_proxy.backends.redis.config import RedisConfig
 from prism_proxy.backends.redis.connect import connect
 from prism_proxy.backends.redis.errors import check_value, meaning
 from prism_proxy.backends.redis.shared_pools import SharedPools
+from prism_proxy.backends.redis.topics import RedisTopics
 from prism_proxy.contracts.driver import Declaration, HealthReport
 from prism_proxy.errors import PrismError
 from prism_proxy.models.keyvalue.contract import CasResult, ScanPage
@@ -46,6 +47,7 @@ class RedisDriver:
         self._batches = Batches(self._commands, self._most)
         self._salt = secrets.token_bytes(16)
         self.native_store = self._server.native_store
+        self.pubsub = RedisTopics(self._commands, config.names, lambda: self._server.subscriptions)
 
     # --- life -------------------------------------------------------------------------------------------------------
 

@@ -45,7 +45,7 @@ class Identity(Protocol):
 
 async def shake_hands(connection: RespConnection, identity: Identity) -> tuple[Session | None, dict[str, str]]:
     """The session, None where the server does not tell, and its INFO. RespError, or ConnectionLost when unfit."""
-    number = await _introduce(connection, identity)
+    number, _ = await introduce(connection, identity)
     if identity.database:
         await connection.execute(b"SELECT", str(identity.database).encode())
     info = await read_info(connection)
@@ -57,8 +57,8 @@ async def shake_hands(connection: RespConnection, identity: Identity) -> tuple[S
     return (Session(run, number) if run and number is not None else None), info
 
 
-async def _introduce(connection: RespConnection, identity: Identity) -> int | None:
-    """Say who we are; the number the server gives the connection."""
+async def introduce(connection: RespConnection, identity: Identity) -> tuple[int | None, bool]:
+    """Say who we are; the number the server gives the connection, and whether it speaks RESP3."""
     password = identity.password.encode()
     names = (identity.username or "default").encode(), password
     try:
@@ -69,10 +69,10 @@ async def _introduce(connection: RespConnection, identity: Identity) -> int | No
             raise
         if password:  # a server older than HELLO
             await connection.execute(b"AUTH", *(names if identity.username else (password,)))
-        return await _introduce_in_steps(connection, identity)
+        return await _introduce_in_steps(connection, identity), False
     facts = dict(zip(reply[::2], reply[1::2], strict=False)) if isinstance(reply, list) else {}
     number = facts.get(b"id")
-    return number if isinstance(number, int) else None
+    return number if isinstance(number, int) else None, True
 
 
 async def _introduce_in_steps(connection: RespConnection, identity: Identity) -> int | None:

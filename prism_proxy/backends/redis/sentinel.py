@@ -6,7 +6,7 @@ from typing import Any
 
 from prism_proxy._native.resp import ConnectionLost
 from prism_proxy.backends.redis.config import RedisConfig
-from prism_proxy.backends.redis.connection_pool import Endpoint
+from prism_proxy.backends.redis.dial import Endpoint
 
 ASK_SECONDS = 0.5  # for one sentinel; the next is asked when it does not answer
 

@@ -1,0 +1,127 @@
+"""Topics over Redis's publish and subscribe: at most once, to those who are there.
+
+A topic is a channel, and its messages are the bytes that the model framed: Redis keeps no headers. Subscriptions share
+a connection (`subscriptions`). Redis's patterns know no tokens, so what a glob finds is matched again here.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+
+from prism_proxy.backends.redis.commands import Commands
+from prism_proxy.backends.redis.errors import meaning
+from prism_proxy.backends.redis.names import Names
+from prism_proxy.backends.redis.scripts import Script
+from prism_proxy.backends.redis.subscriptions import Channel, Subscriptions
+from prism_proxy.errors import PrismError, StatusCode
+from prism_proxy.models.messages import (
+    DEDUPLICATION_SECONDS,
+    Carrier,
+    Delivery,
+    DeliveryClass,
+    Guarantee,
+    Sink,
+    StoredMessage,
+    Traits,
+)
+from prism_proxy.models.pubsub.contract import Published, PubSubSettings, Subscription
+
+_TRAITS = Traits(Carrier.BYTES, DeliveryClass(
+    Guarantee.AT_MOST_ONCE, "what is on its way", "what is on its way", "arrival",
+    ("Who does not listen when a message is published does not get it.", "A lost connection is counted as a gap.")),
+    lossy=True)
+_WINDOW_MS = b"%d" % int(DEDUPLICATION_SECONDS * 1000)
+
+# KEYS: of the deduplication id. ARGV: channel, data, message id, window
+PUBLISH_ONCE = Script("""
+local first = redis.call('GET', KEYS[1])
+if first then return {first, -1} end
+redis.call('SET', KEYS[1], ARGV[3], 'PX', ARGV[4])
+return {ARGV[3], redis.call('PUBLISH', ARGV[1], ARGV[2])}
+""")
+
+
+class RedisTopics:
+    """`subscriptions` raises ConnectionLost while the driver is not open."""
+
+    traits = _TRAITS
+
+    def __init__(self, commands: Commands, names: Names, subscriptions: Callable[[], Subscriptions]) -> None:
+        self._commands = commands
+        self._names = names
+        self._subscriptions = subscriptions
+
+    def configure(self, settings: PubSubSettings) -> None:
+        """Redis keeps no log of a topic: there is nothing to bound."""
+
+    async def publish(self, topic: str, message: StoredMessage) -> Published:
+        channel = self._names.topic(topic)
+        if not message.deduplication_id:
+            heard = await self._commands.execute(b"PUBLISH", channel, message.data, key=channel)
+            return Published(message.message_id, 0, heard)
+        key = b"{%b}:once:%b" % (channel, message.deduplication_id.encode())
+        first, heard = await PUBLISH_ONCE.run(
+            self._commands, b"", [key], channel, message.data, message.message_id.encode(), _WINDOW_MS)
+        return Published(first.decode(), 0, heard)
+
+    async def publish_batch(self, items: Sequence[tuple[str, StoredMessage]]) -> list[Published | PrismError]:
+        """In order: one connection takes them all, in the order in which they are sent."""
+        results = await asyncio.gather(*(self.publish(topic, message) for topic, message in items),
+                                       return_exceptions=True)
+        return [_result(found) for found in results]
+
+    async def subscribe(self, subscription: Subscription, sink: Sink[Delivery]) -> Subscriber:
+        if subscription.queue_group:
+            raise PrismError(StatusCode.INVALID_ARGUMENT, "QUEUE_GROUP_NOT_SUPPORTED",
+                             "Redis gives a message to every subscriber: leave out queue_group, or use a queue",
+                             field_name="queue_group")
+        hub = self._subscriptions()
+        subscriber = Subscriber(self._names, hub, subscription, sink)
+        names, topic = self._names, subscription.topic
+        name = names.pattern(topic) if subscription.pattern else names.topic(topic)
+        subscriber.channel = await hub.subscribe(name, subscriber, pattern=subscription.pattern)
+        return subscriber
+
+
+class Subscriber:
+    """One subscription: a listener of a channel, and what closes it."""
+
+    def __init__(self, names: Names, hub: Subscriptions, subscription: Subscription, sink: Sink[Delivery]) -> None:
+        self._names = names
+        self._hub = hub
+        self._tokens = subscription.topic.split(".") if subscription.pattern else None
+        self._sink = sink
+        self.channel: Channel | None = None
+
+    def received(self, channel: bytes, data: bytes) -> None:
+        topic = self._names.topic_of(channel)
+        if self._tokens is None or matches(self._tokens, topic.split(".")):
+            self._sink.push(Delivery(topic, data, {}))
+
+    def interrupted(self, why: str) -> None:
+        self._sink.missed(None, why)
+
+    async def close(self) -> None:
+        if self.channel is not None:
+            channel, self.channel = self.channel, None
+            self._hub.unsubscribe(channel, self)
+
+
+def matches(pattern: Sequence[str], topic: Sequence[str]) -> bool:
+    """Whether a star stands for each one token, and a last `>` for one or more."""
+    for at, token in enumerate(pattern):
+        if token == ">" and at == len(pattern) - 1:
+            return len(topic) > at
+        if at == len(topic) or token not in ("*", topic[at]):
+            return False
+    return len(topic) == len(pattern)
+
+
+def _result(found: Published | BaseException) -> Published | PrismError:
+    if isinstance(found, Published):
+        return found
+    error = found if isinstance(found, PrismError) else meaning(found) if isinstance(found, Exception) else None
+    if error is None:
+        raise found
+    return error
