@@ -27,6 +27,8 @@ from prism_proxy.backends.sqlite.errors import (
     meaning,
     store_full,
 )
+from prism_proxy.backends.sqlite.messaging.content import forget_old
+from prism_proxy.backends.sqlite.messaging.queue_rows import drop_expired
 from prism_proxy.backends.sqlite.operations import Session, sweep
 from prism_proxy.backends.sqlite.outage import Outage
 from prism_proxy.backends.sqlite.schema import keep_version, stored_version
@@ -97,7 +99,10 @@ class Committer:
         self._version = 0
         self._uncopied = 0
         self.counters = Counters()
-        self._unswept: set[int] = set()
+        self._sweeps = (
+            ("SELECT 1 FROM kv WHERE expires <= ? LIMIT 1", partial(sweep, limit=SWEEP_KEYS, damaged=set())),
+            ("SELECT 1 FROM message WHERE expires > 0 AND expires <= ? LIMIT 1", drop_expired),
+            ("SELECT 1 FROM duplicate WHERE until <= ? LIMIT 1", forget_old))
         self.damage = Damage()
         self.outage = Outage(lambda: database.path)
         self.full = False
@@ -324,17 +329,18 @@ class Committer:
     def _sweep(self, connection: sqlite3.Connection) -> None:
         """Delete a slice of what has expired; go on soon when it was not all."""
         now_ms = self._clock() // 1_000_000
-        try:
-            if connection.execute("SELECT 1 FROM kv WHERE expires <= ? LIMIT 1", (now_ms,)).fetchone() is None:
+        for due, operation in self._sweeps:
+            try:
+                if connection.execute(due, (now_ms,)).fetchone() is None:
+                    continue
+            except sqlite3.Error as error:
+                self._broke(connection, error)
                 return
-        except sqlite3.Error as error:
-            self._broke(connection, error)
-            return
-        upkeep = _Upkeep(partial(sweep, limit=SWEEP_KEYS, damaged=self._unswept), SWEEP_KEYS * PAGE_BYTES)
-        (gone,) = self.write([upkeep])
-        if isinstance(gone, int):
+            (gone,) = self.write([_Upkeep(operation, SWEEP_KEYS * PAGE_BYTES)])
+            if self._connection is None or not isinstance(gone, int):
+                return
             self.counters.swept += gone
-            if gone == SWEEP_KEYS:
+            if gone >= SWEEP_KEYS:
                 self._sweep_at = 0.0
 
 

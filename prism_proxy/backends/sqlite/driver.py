@@ -13,12 +13,14 @@ from prism_proxy.backends.sqlite import operations, queries
 from prism_proxy.backends.sqlite.config import SqliteConfig
 from prism_proxy.backends.sqlite.database import Database
 from prism_proxy.backends.sqlite.errors import meaning
+from prism_proxy.backends.sqlite.messaging.queues import SqliteQueues
+from prism_proxy.backends.sqlite.messaging.traits import models_with_messages, queue_traits
 from prism_proxy.backends.sqlite.migration import SqliteIncoming, SqliteOutgoing
 from prism_proxy.backends.sqlite.readers import Readers
 from prism_proxy.backends.sqlite.writer import Writer
 from prism_proxy.contracts.driver import Health, HealthReport
 from prism_proxy.contracts.movable import Incoming, Outgoing
-from prism_proxy.errors import PrismError
+from prism_proxy.errors import PrismError, StatusCode
 from prism_proxy.models.keyvalue.contract import CasResult, ScanPage
 
 _CURSOR_VERSION = b"\x01"
@@ -36,6 +38,7 @@ class SqliteDriver:
         self._writer = Writer(self._database, config.max_queued, config.max_queued_bytes, clock)
         self._damage = self._writer.committer.damage
         self._readers = Readers(self._database, config.readers, config.max_queued, self._damage)
+        self.queue = SqliteQueues(self._writer, self._readers, self._now_ms, queue_traits(config.durability))
 
     # --- life -------------------------------------------------------------------------------------------------------
 
@@ -46,12 +49,14 @@ class SqliteDriver:
         except PrismError:
             await self.close()
             raise
+        await self.queue.open()
 
     async def drain(self, deadline_s: float) -> None:
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(self._writer.drained(), deadline_s)
 
     async def close(self) -> None:
+        await self.queue.close()
         await self._readers.close()
         await self._writer.close()
         self._database.release()
@@ -176,6 +181,12 @@ class SqliteDriver:
     # --- moving to another process ----------------------------------------------------------------------------------
 
     async def outgoing(self) -> Outgoing:
+        held = await self._readers.run(models_with_messages)
+        if held:
+            raise PrismError(
+                StatusCode.FAILED_PRECONDITION, "MESSAGES_DO_NOT_MOVE",
+                f"this namespace holds {' and '.join(held)}, which do not move to another proxy: only key-values do",
+                {"outcome": "not_executed"})
         moving = SqliteOutgoing(self._writer, self._readers, self._now_ms)
         await moving.begin()
         return moving

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-FORMAT = 2  # PRAGMA user_version
+FORMAT = 3  # PRAGMA user_version
 APPLICATION = 0x5052534D  # "PRSM", PRAGMA application_id
 HEADER_BYTES = 100
 _MAGIC = b"SQLite format 3\x00"

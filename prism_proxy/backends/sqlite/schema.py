@@ -11,6 +11,7 @@ from pathlib import Path
 
 from prism_proxy._native.row_sum import row_holds, row_sum
 from prism_proxy.backends.sqlite.header import APPLICATION, FORMAT, newer
+from prism_proxy.backends.sqlite.messaging.tables import TABLES
 from prism_proxy.errors import PrismError, StatusCode
 
 _TABLES = """
@@ -24,9 +25,12 @@ CREATE TABLE kv (
 );
 CREATE INDEX kv_expires ON kv (expires) WHERE expires IS NOT NULL;
 CREATE TABLE counter (name TEXT PRIMARY KEY, value INTEGER NOT NULL, sum INTEGER) WITHOUT ROWID;
-"""
+""" + TABLES
 # from a format to the next one
-_MIGRATIONS = {1: "ALTER TABLE kv ADD COLUMN sum INTEGER; ALTER TABLE counter ADD COLUMN sum INTEGER;"}
+_MIGRATIONS = {
+    1: "ALTER TABLE kv ADD COLUMN sum INTEGER; ALTER TABLE counter ADD COLUMN sum INTEGER;",
+    2: TABLES,
+}
 FORMAT_WITHOUT_ROW = 1  # the one that no row tells
 _VERSION, _FORM = "version", "format"
 
