@@ -56,6 +56,7 @@ EXTENSIONS: dict[str, tuple[list[str], list[str]]] = {
     "routing": ([], []),
     "row_sum": ([], []),
     "servicer": ([], []),
+    "servicer_queue": ([], []),
     "session_options": ([], ["nghttp2"]),
     "trace_context": ([], []),
     "concurrency_limiter": ([], []),

@@ -7,6 +7,7 @@ from prism_proxy._native.limits cimport NativeLimits
 from prism_proxy._native.metrics cimport MethodStats
 from prism_proxy._native.request_head cimport RequestHead
 from prism_proxy._native.routing cimport NativeRoute, RouteTable
+from prism_proxy._native.servicer_queue cimport ServicerQueue
 
 
 cdef class Method:
@@ -39,7 +40,8 @@ cdef class ServerCore:
     cdef RouteTable routes
     cdef readonly set connections
     cdef readonly int streams, handlers_running
-    cdef readonly int servicer_backlog  # calls given to the loop that it has not begun
+    cdef readonly int servicer_backlog  # calls for Python that the loop has not begun
+    cdef ServicerQueue queue
     cdef readonly int64_t bytes_held
     cdef int connections_holding        # request bytes
     cdef readonly bint draining

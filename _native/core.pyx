@@ -12,6 +12,7 @@ from prism_proxy._native.h2 cimport H2Session, OutputScheduler
 from prism_proxy._native.limits cimport NativeLimits
 from prism_proxy._native.request_head cimport RequestHead, equals
 from prism_proxy._native.routing cimport NativeRoute, RouteTable
+from prism_proxy._native.servicer_queue cimport ServicerQueue
 
 cdef enum:
     PARTITIONS = 256
@@ -50,6 +51,7 @@ cdef class ServerCore:
         self.settings = limits
         self.limits = native_limits
         self.scheduler = OutputScheduler(loop)
+        self.queue = ServicerQueue(loop, native_limits.servicer_wait_ns)
         self.resolve = resolve
         self.stats_for = stats_for
         self.describe_error = describe_error

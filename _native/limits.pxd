@@ -23,7 +23,7 @@ cdef class NativeLimits:
     cdef int64_t ping_min_interval_ns, ping_strikes, keepalive_ns, keepalive_timeout_ns
     cdef int64_t max_message_bytes, max_reply_bytes, receive_budget_bytes, stream_window, connection_window
     cdef int64_t request_rate, request_age_ns, reply_drain_ns, reply_budget_bytes
-    cdef int64_t inflate_offload_bytes, servicer_backlog
+    cdef int64_t inflate_offload_bytes, servicer_backlog, servicer_wait_ns
     cdef int64_t standstill_ns, alive_ns, resumed_ns
     cdef uint64_t hits[LIMIT_COUNT]
 

@@ -57,6 +57,7 @@ cdef class NativeLimits:
         self.stream_window = limits.stream_window_bytes
         self.connection_window = limits.connection_window_bytes
         self.inflate_offload_bytes = limits.inflate_offload_bytes
+        self.servicer_wait_ns = nanoseconds(limits.servicer_wait_s)
         self.servicer_backlog = limits.servicer_backlog
         self.standstill_ns = nanoseconds(limits.standstill_s)
 

@@ -21,6 +21,7 @@ from prism_proxy._native.call_watch cimport trace_ids
 from prism_proxy._native.clock cimport monotonic_ns
 from prism_proxy._native.core cimport ServerCore
 from prism_proxy._native.limits cimport SERVICER_BACKLOG
+from prism_proxy._native.servicer_queue cimport CostMeter, QueuedCall
 from prism_proxy._native.wire cimport encode_metadata
 
 from prism_proxy._native.wire import gzip_bytes
@@ -64,6 +65,7 @@ cdef void shed(ServerStream stream) noexcept:
 cdef class ServicerHandler(Handler):
     """Adapts one grpc.RpcMethodHandler, all four kinds."""
     cdef object deserialize, serialize, behaviour
+    cdef CostMeter meter
     cdef bint response_streaming, yields
 
     def __cinit__(self, method_handler, behaviour):
@@ -72,12 +74,13 @@ cdef class ServicerHandler(Handler):
         self.deserialize = method_handler.request_deserializer
         self.serialize = method_handler.response_serializer
         self.behaviour = behaviour
+        self.meter = CostMeter()
         self.yields = inspect.isasyncgenfunction(behaviour) or hasattr(behaviour, "__anext__")
 
     cdef void on_start(self, ServerStream stream) noexcept:
         cdef Context context
         # Health checks and the like have no namespace: they must be answered when calls are not.
-        if stream.route is not None and stream.core.servicer_backlog >= stream.core.limits.servicer_backlog:
+        if stream.route is not None and not self.admits(stream):
             shed(stream)
             return
         context = Context.__new__(Context)
@@ -96,11 +99,20 @@ cdef class ServicerHandler(Handler):
         if self.request_streaming:
             self.launch(context, None)
 
+    cdef bint admits(self, ServerStream stream) noexcept:
+        cdef ServerCore core = stream.core
+        cdef int64_t left = stream.deadline_ns - monotonic_ns() if stream.deadline_ns else 0
+        return core.servicer_backlog < core.limits.servicer_backlog and core.queue.admits(self.meter, left)
+
     cdef void launch(self, Context context, object request):
         context.stream.handler_started()
         context.stream.core.servicer_backlog += 1
-        context.task = context.loop.create_task(context.run(request))
-        context.task.add_done_callback(context.ended)
+        context.request = request
+        context.meter = self.meter
+        if context.stream.route is None:
+            context.dispatch(0)
+        else:
+            context.stream.core.queue.add(context, monotonic_ns())
 
     cdef void on_message(self, ServerStream stream, const uint8_t* data, size_t n) noexcept:
         cdef Context context = stream.call
@@ -129,11 +141,12 @@ cdef class ServicerHandler(Handler):
                 context.writer.set_result(None)
 
 
-cdef class Context:
+cdef class Context(QueuedCall):
     """The `grpc.aio.ServicerContext` of a call; `route` is the namespace's route when the method has one."""
     cdef ServerStream stream
     cdef ServicerHandler handler
     cdef object loop, task, reader, writer
+    cdef bytes request              # until it begins
     cdef buffer_t unread            # (length, message) of each message not read yet; one buffer, as they may be tiny
     cdef size_t unread_start
     cdef bint begun, half_closed, transport_gone, aborted, initial_sent, finished
@@ -158,9 +171,22 @@ cdef class Context:
 
     # --- the call -----------------------------------------------------------------------------------------------
 
+    cdef bint dispatch(self, int64_t now_ns):
+        if self.stream.deadline_ns and now_ns + <int64_t>self.meter.ns > self.stream.deadline_ns:
+            self.stream.deadline_passed()
+        if self.transport_gone or self.stream.answered:
+            self.over()
+            return False
+        request, self.request = self.request, None
+        self.task = self.loop.create_task(self.run(request))
+        self.task.add_done_callback(self.ended)
+        return True
+
     async def run(self, bytes request):
         cdef ServicerHandler handler = self.handler
         self.begin()
+        if self.given:
+            self.stream.core.queue.begins(self)
         try:
             if handler.request_streaming:
                 argument = RequestIterator(self)
@@ -190,6 +216,7 @@ cdef class Context:
             self.unexpected(error)
         finally:
             # Not when the task is reaped: its answer may be sent, and the caller's next call read, before that.
+            self.stream.core.queue.ends(self)
             self.stream.handler_finished()
 
     cdef void begin(self) noexcept:
@@ -229,10 +256,15 @@ cdef class Context:
 
     def ended(self, task):
         """The task is over, or was cancelled before it ran."""
-        self.begin()
+        self.stream.core.queue.ends(self)
         if not task.cancelled() and task.exception() is not None:
             self.loop.call_exception_handler({"message": "a call ended by an exception", "exception": task.exception()})
-        self.stream.handler_finished()  # it may never have run
+        self.over()
+
+    cdef void over(self):
+        """Its task has ended, or there never was one."""
+        self.begin()
+        self.stream.handler_finished()
         self.drop_unread()
         if not self.stream.answered:
             self.stream.finish(UNKNOWN, "the servicer was cancelled", None, None)

@@ -94,6 +94,9 @@ class Limits:
         64 * 1024, "bytes", "messages that inflate beyond this are inflated off the loop", least=1024)
     servicer_backlog: int = _limit(
         4000, "calls", "calls on namespaces waiting for the event loop to begin them in Python; more are shed", least=1)
+    servicer_wait_s: float = _limit(
+        0.5, "s", "calls on namespaces that would wait longer than this for the event loop to begin them in Python, or "
+        "past their deadlines, are shed, by what calls of each method were measured to cost", least=0.001)
     servicer_threads: int = _limit(8, "threads", "threads for synchronous servicers", least=1)
     offload_threads: int = _limit(
         2, "threads", "threads that inflate and compress large messages; no servicer waits in them", least=1)

@@ -33,7 +33,7 @@ COUNTED_AS = {
     "priority_base": "priority_frames", "window_update_base": "window_updates",
     "window_update_per_stream": "window_updates", "window_update_per_data": "window_updates",
     "ping_strikes": "ping_min_interval_s", "keepalive_time_s": "keepalive_timeout_s", "age_grace_s": "max_age_s",
-    "max_age_jitter": "max_age_s",
+    "max_age_jitter": "max_age_s", "servicer_wait_s": "servicer_backlog",
 }
 
 

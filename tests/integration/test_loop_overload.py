@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
+import json
+import os
+import sys
+import time
 
 import grpc
 import pytest
@@ -10,6 +15,8 @@ from google.rpc import error_details_pb2, status_pb2
 from grpc_health.v1 import health_pb2
 
 from prism.interfaces.keyvalue import keyvalue_basic_pb2 as pb
+from prism.interfaces.keyvalue import keyvalue_batch_pb2 as batch
+from prism.interfaces.keyvalue import keyvalue_batch_pb2_grpc as batch_grpc
 from prism_proxy.interfaces.catalogue import namespaced
 from prism_proxy.interfaces.registration import add_interfaces
 from prism_proxy.namespaces.model import NamespaceConfig
@@ -17,12 +24,15 @@ from prism_proxy.namespaces.snapshot import Namespaces, build
 from prism_proxy.server.health import HealthServicer, add_health
 from prism_proxy.server.limits import Limits
 from prism_proxy.server.server import Server
+from tests.services.proxy import ProxyProcess, proxy
 from tests.support.h2peer import DATA, END_STREAM, RST_STREAM, H2Peer, frame, grpc_headers, message
 from tests.support.scripted_driver import ScriptedDriver
 
 pytestmark = pytest.mark.serial
 
 GET = "/prism.interfaces.keyvalue.KeyValueBasicInterface/Get"
+BATCH_GET = "/prism.interfaces.keyvalue.KeyValueBatchInterface/BatchGet"
+SOAK = bool(os.environ.get("PRISM_SOAK"))
 HEALTH = "/grpc.health.v1.Health/Check"
 BACKLOG, BURST = 5, 40
 
@@ -86,3 +96,70 @@ async def test_calls_given_up_before_they_began_leave_no_trace() -> None:
             assert not any(server.stats()[gauge] for gauge in ("streams", "handlers_running", "bytes_held"))
     finally:
         await server.stop(0)
+
+
+class Heavy(ScriptedDriver):
+    """A Get keeps the loop for 10 ms, without waiting for anything."""
+
+    async def get(self, key: bytes) -> bytes | None:
+        end = time.monotonic() + 0.01
+        while time.monotonic() < end:
+            pass
+        return await super().get(key)
+
+
+async def test_what_could_not_begin_in_time_is_shed_before_python_sees_it() -> None:
+    """100 calls of 10 ms each at once, which have 0.6 s: those that are admitted end in time, the others at once."""
+    driver, namespaces = Heavy(), Namespaces()
+    namespaces.swap(build(1, [NamespaceConfig.of_store("default", "scripted", None)], lambda *_: driver))
+    server = Server(namespaced=namespaced)
+    add_interfaces(server, namespaces.resolve)
+    namespaces.on_swap(lambda current: server.set_routes(current.table()))
+    port = server.add_insecure_port("127.0.0.1:0")
+    await server.start()
+    try:
+        async with H2Peer(port) as peer:
+            get = pb.GetRequest(key="k").SerializeToString()
+            for _ in range(3):
+                assert (await peer.unary(GET, get)).status == 0  # what it costs is known now
+            before, streams, frames = len(driver.calls), [peer.next_stream() for _ in range(100)], []
+            for stream in streams:
+                frames += [peer.head(stream, grpc_headers(GET, ("grpc-timeout", "600m"))),
+                           frame(DATA, END_STREAM, stream, message(get))]
+            await peer.send(*frames)
+            statuses = [(await peer.reply(stream)).status for stream in streams]
+            admitted = statuses.count(0)
+            assert set(statuses) == {0, grpc.StatusCode.RESOURCE_EXHAUSTED.value[0]}, "none passed its deadline"
+            assert 10 <= admitted <= 60
+            assert len(driver.calls) - before == admitted
+            patient = [call(peer, GET, get) for _ in range(40)]  # without a deadline they wait up to servicer_wait_s
+            await peer.send(*(frames_ for _, frames_ in patient))
+            assert [(await peer.reply(stream)).status for stream, _ in patient].count(0) >= 20
+    finally:
+        await server.stop(0)
+
+
+async def measure(process: ProxyProcess, request: bytes, rate: float, seconds: float) -> dict[str, float]:
+    made = await asyncio.create_subprocess_exec(
+        sys.executable, "-m", "tests.support.frame_load", process.address, BATCH_GET, request.hex(), str(rate),
+        str(seconds), "1", stdout=asyncio.subprocess.PIPE)
+    return dict(json.loads((await made.communicate())[0]))
+
+
+async def test_goodput_and_memory_hold_at_four_times_what_python_can_serve() -> None:
+    """A BatchGet of 100 keys. 90 to 100 % of the maximum were in time on a quiet machine; a busy one is asked less."""
+    keys, seconds, least = [f"key{number}" for number in range(100)], *((5.0, 0.8) if SOAK else (1.0, 0.5))
+    request = batch.BatchGetRequest(keys=keys).SerializeToString()
+    async with proxy() as process:
+        async with grpc.aio.insecure_channel(process.address) as channel:
+            items = [pb.SetRequest(key=key, value=bytes(100)) for key in keys]
+            stub = batch_grpc.KeyValueBatchInterfaceStub(channel)
+            assert (await stub.BatchSet(batch.BatchSetRequest(requests=items))).all_success
+        before = process.resident_bytes()
+        most = (await measure(process, request, 0, seconds))["in_time"]
+        loads = {factor: await measure(process, request, factor * most, seconds) for factor in (1, 2, 4)}
+        assert all(load["in_time"] >= least * most for load in loads.values()), (most, loads)
+        assert loads[4]["shed"] > loads[4]["late"], loads
+        async with asyncio.timeout(20):
+            while process.resident_bytes() - before > 64 * 1024 * 1024:
+                await asyncio.sleep(0.2)
