@@ -34,6 +34,7 @@ from prism_admin.storage.lease import TERM_SECONDS, Lease
 from prism_admin.storage.store import Store, open_store
 from prism_runtime import log
 from prism_runtime.http_port import TelemetryServer
+from prism_runtime.tls import TlsError, check_files
 
 STOP_GRACE_SECONDS = 5.0
 MAX_MESSAGE_BYTES = 16 * 1024 * 1024
@@ -232,6 +233,10 @@ class App:
         security, ca = self._config.security, self._config.push_ca
         if ca is None:
             return Credentials(security.token)
+        try:
+            check_files(None, None, ca)
+        except TlsError as error:
+            raise StartError(f"--push-ca: {error}") from error
         return Credentials(security.token, ca, security.certificate, security.key)
 
 

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-import ssl
 from pathlib import Path
 
 import grpc
 
 from admin_client import fingerprint
 from prism_runtime import log
+from prism_runtime.tls import TlsError, check_files
 
 _log = log.get("prism.admin")
+_FLAGS = {"cert": "--tls-cert", "key": "--tls-key", "ca": "--tls-client-ca"}
 
 
 class Certificates:
@@ -43,16 +44,10 @@ class Certificates:
         return found
 
     def _read(self) -> grpc.ServerCertificateConfiguration:
-        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)  # which tells what is wrong; gRPC writes it to its own log
         try:
-            context.load_cert_chain(self._certificate, self._key, password="")
-        except OSError as error:
-            raise OSError(f"{self._certificate}, {self._key}: {error}") from error
-        if self._client_ca is not None:
-            try:
-                context.load_verify_locations(self._client_ca)
-            except OSError as error:
-                raise OSError(f"{self._client_ca}: {error}") from error
+            check_files(self._certificate, self._key, self._client_ca)  # gRPC writes what is wrong to its own log
+        except TlsError as error:
+            raise OSError(f"{_FLAGS[error.field]}: {error}") from error
         return grpc.ssl_server_certificate_configuration(
             [(self._key.read_bytes(), self._certificate.read_bytes())],
             self._client_ca.read_bytes() if self._client_ca is not None else None)

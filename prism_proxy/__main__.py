@@ -38,7 +38,7 @@ def _chosen(given: list[str]) -> int:
 
     try:
         read = source(given)
-        return _run(read, read.load())
+        return _run(read, read.load(tls=True))
     except (ConfigurationError, StartError) as error:
         return _complain(error)
 

@@ -10,7 +10,10 @@ from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from pathlib import Path
 
+from prism_runtime.pem import PassphraseError, PemError, check_certificates, check_key
 from prism_runtime.settings import setting
+
+_SHOWN = {"cert": "certificate", "key": "key", "ca": "CA"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,7 +26,28 @@ class TlsConfig:
 
 
 class TlsError(ValueError):
-    """The certificate, key or CA cannot be used; the message names the file."""
+    """The certificate, key or CA cannot be used; the message names the file, and its line where one is to blame.
+
+    `field` is `cert`, `key` or `ca`.
+    """
+
+    def __init__(self, message: str, field: str = "cert") -> None:
+        super().__init__(message)
+        self.field = field
+
+
+def check_files(cert: Path | None, key: Path | None, ca: Path | None) -> None:
+    """TlsError for the first that cannot be used, or does not go with the others."""
+    for field, path, check in (("cert", cert, check_certificates), ("key", key, check_key),
+                               ("ca", ca, check_certificates)):
+        if path is None:
+            continue
+        try:
+            check(path)
+        except PemError as error:
+            raise TlsError(f"{_SHOWN[field]} {path} {_problem(error)}", field) from None
+    if cert is not None:
+        _show(ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER), cert, key)
 
 
 class Reloaded(ABC):
@@ -67,14 +91,16 @@ class TlsContexts(Reloaded):
 
     def _load(self) -> ssl.SSLContext:
         config = self._config
+        check_files(config.cert, config.key, None)
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         _harden(context)
         _show(context, config.cert, config.key)
         if config.client_ca is not None:
             try:
+                check_certificates(config.client_ca)
                 context.load_verify_locations(config.client_ca)
-            except (OSError, ssl.SSLError) as error:
-                raise TlsError(f"client CA {config.client_ca} cannot be loaded: {error}") from error
+            except (OSError, PemError) as error:
+                raise TlsError(f"client CA {config.client_ca} {_problem(error)}", "ca") from error
             context.verify_mode = ssl.CERT_REQUIRED
         return context
 
@@ -87,10 +113,11 @@ class PeerContexts(Reloaded):
         super().__init__(ca, cert, key)
 
     def _load(self) -> ssl.SSLContext:
+        check_files(self._cert, self._key, self._ca)
         try:
             context = ssl.create_default_context(ssl.Purpose.SERVER_AUTH, cafile=self._ca)
-        except (OSError, ssl.SSLError) as error:
-            raise TlsError(f"CA {self._ca} cannot be loaded: {error}") from error
+        except OSError as error:
+            raise TlsError(f"CA {self._ca} {_problem(error)}", "ca") from error
         _harden(context)
         if self._cert is not None:
             _show(context, self._cert, self._key)
@@ -107,9 +134,20 @@ def _show(context: ssl.SSLContext, cert: Path, key: Path | None) -> None:
 
     def refuse_passphrase() -> str:
         """OpenSSL would ask on the terminal, and the process would stand still until someone answers."""
-        raise TlsError(f"key {key} is protected by a passphrase: store it without one, readable by the proxy alone")
+        raise TlsError(f"key {key} is protected by a passphrase: store it without one, readable by this process alone",
+                       "key")
 
     try:
         context.load_cert_chain(cert, key, password=refuse_passphrase)
-    except (OSError, ssl.SSLError) as error:
-        raise TlsError(f"certificate {cert} with key {key} cannot be loaded: {error}") from error
+    except OSError as error:  # an SSLError too
+        if getattr(error, "reason", "") in ("KEY_VALUES_MISMATCH", "KEY_TYPE_MISMATCH"):
+            raise TlsError(f"certificate {cert} with key {key} cannot be loaded: the key belongs to another one",
+                           "key") from error
+        raise TlsError(f"certificate {cert} with key {key} {_problem(error)}", "key") from error
+
+
+def _problem(error: Exception) -> str:
+    """What is wrong with a file, to follow its name."""
+    if isinstance(error, PassphraseError):
+        return str(error)
+    return f"cannot be loaded: {getattr(error, 'reason', None) or getattr(error, 'strerror', None) or error}"

@@ -46,6 +46,12 @@ class Endpoint:
     def _channel(self) -> grpc.Channel:
         if self.ca is None:
             return grpc.insecure_channel(self.address)
+        from prism_runtime.tls import TlsError, check_files
+
+        try:
+            check_files(self.certificate, self.key, self.ca)
+        except TlsError as error:
+            raise fail(f"--tls-{error.field}: {error}") from None
         key = self.key.read_bytes() if self.key is not None else None
         certificate = self.certificate.read_bytes() if self.certificate is not None else None
         return grpc.secure_channel(

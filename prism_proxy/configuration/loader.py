@@ -17,6 +17,7 @@ from pathlib import Path
 
 from prism_proxy.backends.memstore.config import MemstoreConfig
 from prism_proxy.configuration import flags
+from prism_proxy.configuration.tls_files import check_tls_files
 from prism_proxy.namespaces.model import DEFAULT, NamespaceConfig
 from prism_proxy.process_config import ProxyConfig
 from prism_runtime.configuration.binder import Binder, Bound
@@ -47,8 +48,9 @@ class ConfigurationSource:
         name = str(self._options.get("config") or self._environment.get("PRISM_CONFIG") or "")
         self.file = Path(name) if name else None
 
-    def load(self, look: bool = False) -> Configuration:
-        """ConfigurationError with every mistake; `look` also at the files that backends are to use."""
+    def load(self, look: bool = False, *, tls: bool = False) -> Configuration:
+        """ConfigurationError with every mistake; `tls` also in the certificates and keys that the process is to use,
+        `look` in all files."""
         problems = Problems()
         written = self._document(problems)
         section = _section(written, PROXY, problems)
@@ -56,6 +58,8 @@ class ConfigurationSource:
         binder = Binder(problems, self._environment)
         proxy = binder.group(ProxyConfig, overlay(section, given), PROXY)
         bound = list(binder.bound)
+        if proxy is not None and (look or tls):
+            check_tls_files(proxy, bound, problems)
         namespaces: tuple[NamespaceConfig, ...] = ()
         if NAMESPACES in written.entries:
             from prism_proxy.configuration.namespaces import NamespacesReader

@@ -15,6 +15,7 @@ from prism_proxy.backends.redis.url import PORT, RedisUrl, parse_place, parse_ur
 from prism_proxy.contracts.driver import Area, Declaration
 from prism_proxy.models.keyvalue import contract as keyvalue
 from prism_runtime.settings import check, setting
+from prism_runtime.tls import TlsError, check_files
 
 _LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
 _ESCAPED = str.maketrans({char: f"%{ord(char):02X}" for char in "%:{}"})
@@ -45,6 +46,7 @@ class RedisTls:
 
     def context(self) -> ssl.SSLContext:
         """ValueError or OSError when the files cannot be used."""
+        check_files(self.cert_file, self.key_file, self.ca_file)
         context = ssl.create_default_context(cafile=str(self.ca_file) if self.ca_file else None)
         context.minimum_version = ssl.TLSVersion.TLSv1_2
         if self.cert_file is not None:
@@ -210,6 +212,14 @@ class RedisConfig:
     @property
     def secure(self) -> bool:
         return self.parsed.secure
+
+    def trouble(self) -> tuple[str, str] | None:
+        """A setting that names a file which cannot be used, and why, for those who look before a start."""
+        try:
+            self.tls_context()
+        except TlsError as error:
+            return f"tls.{error.field}_file", f"is of no use: {error}"
+        return None
 
     def tls_context(self) -> ssl.SSLContext | None:
         return self.tls.context() if self.secure else None
