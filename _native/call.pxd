@@ -22,6 +22,7 @@ cdef class Handler:
     cdef void on_end(self, ServerStream stream) noexcept
     cdef void on_cancel(self, ServerStream stream, int code) noexcept
     cdef void on_output_drained(self, ServerStream stream) noexcept
+    cdef void on_drain(self, ServerStream stream) noexcept
     cdef void fall_back(self, ServerStream stream, const uint8_t* data, size_t n) noexcept
 
 
@@ -50,6 +51,7 @@ cdef class ServerStream(QuotaRequest):
     cdef object pending
     # reply
     cdef bint handler_active, head_sent, answered, recorded, plain_http
+    cdef bint lasting       # a subscription: its handler bounds what waits for a slow reader, and ends it at a drain
     cdef const char* http_refusal
     cdef int status
     cdef chunk_t* reply_chunk

@@ -8,7 +8,8 @@ State of a `ServerStream`:
                                                    reset, lost connection --> on_cancel
 
 Handlers see `on_start`, `on_message` (inflated, in order), `on_end`, and `on_cancel` when the caller is gone. For a
-method with a unary request `on_message` is called once, after the request has ended. Nothing in this file knows
+method with a unary request `on_message` is called once, after the request has ended. `on_drain` tells that the
+connection is to end: what lasts as long as its caller wants must end now. Nothing in this file knows
 namespaces' configuration or servicers; a Python object per call is made only by handlers that want one.
 """
 cimport cython
@@ -63,6 +64,7 @@ cdef class Handler:
     cdef void on_end(self, ServerStream stream) noexcept: pass
     cdef void on_cancel(self, ServerStream stream, int code) noexcept: pass
     cdef void on_output_drained(self, ServerStream stream) noexcept: pass
+    cdef void on_drain(self, ServerStream stream) noexcept: pass
 
     cdef void fall_back(self, ServerStream stream, const uint8_t* data, size_t n) noexcept:
         """Let the servicer serve this call from the start; `data` is its one request message."""

@@ -107,6 +107,17 @@ cdef class ServerConnection(GrpcSession):
         self.graceful_since_ns = self.now_ns
         self.shutdown_notice()
         self.ping(DRAIN_PING)
+        self.end_lasting()
+
+    cdef bint is_ending(self) noexcept:
+        return self.graceful
+
+    cdef void end_lasting(self) noexcept:
+        """Let streams that last as long as their callers want end now: others have the time of the drain."""
+        cdef ServerStream stream
+        for stream in self.open_streams():
+            if not stream.answered and stream.handler_active:
+                stream.handler.on_drain(stream)
 
     cdef void on_ping_ack(self, uint64_t payload) noexcept:
         if payload == DRAIN_PING and self.final_pending:
@@ -220,7 +231,8 @@ cdef class ServerConnection(GrpcSession):
         for stream in self.open_streams():
             if stream.deadline_ns and now > stream.deadline_ns and not stream.answered and not stream.handler_active:
                 stream.deadline_passed()    # its request never ended, so no handler watches the time
-            elif stream.out_bytes and now - stream.blocked_since_ns > limits.zero_window_ns:
+            elif stream.out_bytes and now - stream.blocked_since_ns > limits.zero_window_ns and (
+                    stream.answered or not stream.lasting):
                 limits.hits[ZERO_WINDOW] += 1
                 stream.reset(H2_CANCEL)
             elif self.reads_too_slowly(stream, now):
@@ -243,7 +255,7 @@ cdef class ServerConnection(GrpcSession):
         cdef bint short = self.scheduler.waiting_bytes > limits.reply_budget_bytes
         cdef int64_t window = PRESSED_WINDOW_NS if short else limits.zero_window_ns
         cdef int64_t drain = PRESSED_DRAIN_NS if short else limits.reply_drain_ns
-        if stream.out_bytes == 0:
+        if stream.out_bytes == 0 or (stream.lasting and not stream.answered and not short):
             stream.output_pace.since_ns = 0
             return False
         if not too_slow(&stream.output_pace, now, stream.sent_bytes, window,

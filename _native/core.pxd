@@ -16,6 +16,7 @@ cdef class Method:
     cdef readonly str operation
     cdef readonly int index
     cdef readonly bint namespaced
+    cdef readonly bint lasting          # its calls are streams that last as long as their callers want
     cdef readonly bint transient        # of one call alone: a generic handler chose it by more than the path
     cdef readonly list natives          # of Handler
     cdef readonly object servicer       # Handler, or None
@@ -67,3 +68,4 @@ cdef class GrpcSession(H2Session):
     cdef int64_t bytes_held
     cdef void account(self, int64_t change) noexcept
     cdef bint over_share(self) noexcept
+    cdef bint is_ending(self) noexcept

@@ -23,7 +23,7 @@ cdef str FORWARDED = "_forwarded"   # the label of namespaces that other proxies
 
 cdef class Method:
     def __cinit__(self, str path not None, int index, bint namespaced, list natives not None, servicer,
-                  bint transient=False):
+                  bint transient=False, bint lasting=False):
         self.path = path.encode()
         self.operation = path.rpartition("/")[2]
         self.index = index
@@ -31,6 +31,7 @@ cdef class Method:
         self.natives = natives
         self.servicer = servicer
         self.transient = transient
+        self.lasting = lasting
 
 
 cdef class RoutedMethod:
@@ -60,15 +61,16 @@ cdef class ServerCore:
         self.connections = set()
         self.routes = RouteTable(0, [], "")
 
-    def add_method(self, str path not None, list natives not None, servicer, bint namespaced) -> Method:
-        method = Method(path, self.method_count, namespaced, natives, servicer)
+    def add_method(self, str path not None, list natives not None, servicer, bint namespaced,
+                   bint lasting=False) -> Method:
+        method = Method(path, self.method_count, namespaced, natives, servicer, False, lasting)
         self.method_count += 1
         self.methods[method.path] = method
         return method
 
-    def transient_method(self, str path not None, servicer, bint namespaced) -> Method:
+    def transient_method(self, str path not None, servicer, bint namespaced, bint lasting=False) -> Method:
         """A method for one call. It is not kept: the next call of its path may be somebody else's."""
-        return Method(path, -1, namespaced, [], servicer, True)
+        return Method(path, -1, namespaced, [], servicer, True, lasting)
 
     def set_routes(self, RouteTable table not None) -> None:
         """Swap the routing table. An inactive route is then held only by the calls in progress on it."""
@@ -157,3 +159,7 @@ cdef class GrpcSession(H2Session):
         leaves it to others may go on, so that whoever fills the budget stops himself."""
         cdef int64_t budget = self.core.limits.receive_budget_bytes
         return self.core.bytes_held > budget and self.bytes_held * max(1, self.core.connections_holding) > budget
+
+    cdef bint is_ending(self) noexcept:
+        """Whether its end was announced."""
+        return False

@@ -442,6 +442,16 @@ cdef class ForwardHandler(ForwardQueue):
             call.leave()
             call.reset(H2_CANCEL)
 
+    cdef void on_drain(self, ServerStream stream) noexcept:
+        """Where the owner's end of a subscription can go on only its owner knows: its caller goes on behind what it
+        settled last."""
+        cdef ForwardCall call = stream.call
+        if call is None or not stream.method.lasting:
+            return
+        call.leave()
+        call.reset(H2_CANCEL)
+        self.refuse(stream, "drain", True, "this proxy closes the connection: open another one")
+
     cdef void on_output_drained(self, ServerStream stream) noexcept:
         cdef ForwardCall call = stream.call
         if call is not None:

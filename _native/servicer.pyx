@@ -134,6 +134,11 @@ cdef class ServicerHandler(Handler):
         if context is not None:
             context.cancel_from_transport(code)
 
+    cdef void on_drain(self, ServerStream stream) noexcept:
+        cdef Context context = stream.call
+        if context is not None and context.draining is not None:
+            context.loop.call_soon(context.draining)
+
     cdef void on_output_drained(self, ServerStream stream) noexcept:
         cdef Context context = stream.call
         if context is not None and context.writer is not None and stream.out_bytes <= OUTPUT_HIGH_WATER // 2:
@@ -147,6 +152,7 @@ cdef class Context(QueuedCall):
     cdef ServicerHandler handler
     cdef object loop, task, reader, writer
     cdef bytes request              # until it begins
+    cdef object draining            # called when the connection is to end, where the call lasts as long as it wants
     cdef buffer_t unread            # (length, message) of each message not read yet; one buffer, as they may be tiny
     cdef size_t unread_start
     cdef bint begun, half_closed, transport_gone, aborted, initial_sent, finished
@@ -287,6 +293,14 @@ cdef class Context(QueuedCall):
 
     def deadline_reached(self):
         self.stream.deadline_passed()
+
+    def outlast(self, draining) -> None:
+        """The call lasts as long as its caller wants: it may read slowly, and `draining()` ends it when the connection
+        is to end."""
+        self.draining = draining
+        self.stream.lasting = True
+        if self.stream.connection is not None and self.stream.connection.is_ending():
+            self.loop.call_soon(draining)
 
     # --- messages -----------------------------------------------------------------------------------------------
 

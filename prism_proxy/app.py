@@ -23,7 +23,7 @@ from prism_proxy._native.call_watch import CallWatch
 from prism_proxy._native.quota import SharedQuotaTable
 from prism_proxy.errors import PrismError
 from prism_proxy.forwarding.partitions import PartitionMap
-from prism_proxy.interfaces.catalogue import namespaced, reads
+from prism_proxy.interfaces.catalogue import lasting, namespaced, reads
 from prism_proxy.interfaces.registration import Services
 from prism_proxy.namespaces.activator import Activator
 from prism_proxy.namespaces.model import NamespaceConfig
@@ -105,9 +105,9 @@ class App:
         self._health = HealthServicer()
         self._monitor = LoopMonitor(self.metrics.loop_stall)
         self._server = Server(
-            config.limits, stats_for=self.metrics.stats_for, namespaced=namespaced,
+            config.limits, stats_for=self.metrics.stats_for, namespaced=namespaced, lasting=lasting,
             on_tls_error=self._tls_refused)
-        self._internal = Server(config.limits, namespaced=namespaced)
+        self._internal = Server(config.limits, namespaced=namespaced, lasting=lasting)
         self._ask = ask
         self._ownership: Ownership | None = None
         self._peer_tls: PeerContexts | None = None

@@ -23,6 +23,7 @@ MAX_MESSAGE_CHARS = 1024  # keeps the trailers of a failed call within any clien
 MAX_VALUE_CHARS = 64  # of a caller's value quoted back
 MAX_CAUSES = 8
 DOMAIN = "prism.proxy.v1"
+RESUME_TRAILER = "x-prism-resume"
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +43,7 @@ class PrismError(Exception):
     `reason` is a stable UPPER_SNAKE name; `message` says what to change; `retry_after` (seconds) makes it retryable.
     `metadata` keys with a meaning: `namespace`, `backend`, `operation`, and `outcome`, which is `not_executed` or
     `unknown` where the caller cannot tell. `__cause__` is passed on by type only: its text may quote a payload.
+    `resume` is where a stream that ends with it can go on: trailer `x-prism-resume`.
     """
 
     code: grpc.StatusCode
@@ -56,6 +58,7 @@ class PrismError(Exception):
     supported: tuple[str, ...] = ()
     quota: Quota | None = None
     domain: str = DOMAIN
+    resume: str | None = None
 
     def __str__(self) -> str:
         return f"{self.reason}: {self.message}"
@@ -141,6 +144,8 @@ def describe(
     pushback = _pushback(error)
     if pushback is not None:
         trailers.append((b"grpc-retry-pushback-ms", pushback.encode()))
+    if error.resume is not None:
+        trailers.append((RESUME_TRAILER.encode(), error.resume.encode()))
     return int(error.code.value[0]), message, trailers
 
 
@@ -155,6 +160,8 @@ def status_of(
     pushback = _pushback(error)
     if pushback is not None:
         trailers.append(("grpc-retry-pushback-ms", pushback))
+    if error.resume is not None:
+        trailers.append((RESUME_TRAILER, error.resume))
     return error.code, message, tuple(trailers)
 
 

@@ -200,6 +200,8 @@ class Peer:
     def _failure(self, phase: str, executed: bool, message: str) -> PrismError:
         """The error of a call that got no answer. `executed`: the owner may have acted on it."""
         metadata = {"peer": self._name, "phase": phase, "outcome": "unknown" if executed else "not_executed"}
+        if phase == "drain":
+            return PrismError(StatusCode.UNAVAILABLE, "DRAINING", message, metadata, retry_after=RETRY_SECONDS)
         return PrismError(
             StatusCode.UNAVAILABLE, "OWNER_LOST" if executed else self._down_reason,
             f"the owner of the namespace, {self._name}, cannot be reached: {message}", metadata,

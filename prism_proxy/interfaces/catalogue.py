@@ -13,7 +13,7 @@ from importlib import import_module
 
 from prism.interfaces.catalogue import INTERFACES
 from prism_proxy import standard
-from prism_proxy.interfaces.interface import READ, Interface, Method
+from prism_proxy.interfaces.interface import READ, STREAM, Interface, Method
 
 
 @functools.cache
@@ -51,14 +51,21 @@ def served() -> tuple[Interface, ...]:
 
 
 @functools.cache
-def _services() -> frozenset[str]:
-    return frozenset(found.service for found in served())
+def _services() -> Mapping[str, Interface]:
+    return {found.service: found for found in served()}
 
 
 def namespaced(path: str) -> bool:
     """Whether the method at `path` belongs to a service whose calls name a namespace."""
     service = path.lstrip("/").rpartition("/")[0]
     return service in _services() or of_third_party(service) is not None
+
+
+def lasting(path: str) -> bool:
+    """Whether the method at `path` is a stream that lasts as long as its caller wants."""
+    service, _, name = path.lstrip("/").rpartition("/")
+    found = _services().get(service) or of_third_party(service)
+    return found is not None and any(method.name == name and method.effect == STREAM for method in found.methods)
 
 
 def of_third_party(service: str) -> Interface | None:

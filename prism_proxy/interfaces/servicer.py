@@ -8,13 +8,16 @@ from __future__ import annotations
 import functools
 import inspect
 from collections.abc import AsyncIterator, Callable, Mapping
-from typing import Any, ClassVar, Protocol
+from typing import Any, ClassVar, Protocol, TypeVar
 
 import grpc
 
 from prism_proxy.errors import PrismError, StatusCode, interface_not_supported, status_of
+from prism_proxy.interfaces.streams import OpenStreams, Resume, ServicerStream
 from prism_proxy.telemetry import trace
 from prism_runtime import log
+
+ItemT = TypeVar("ItemT")
 
 NAMESPACE_HEADER = "x-namespace"
 DEFAULT_NAMESPACE = "default"
@@ -33,6 +36,9 @@ class Route(Protocol):
 
     @property
     def interfaces(self) -> frozenset[str]: ...
+
+    @property
+    def streams(self) -> OpenStreams: ...
 
     @property
     def elsewhere(self) -> int | None: ...
@@ -78,6 +84,13 @@ class NamespacedServicer:
         if found is None:
             raise interface_not_supported(self.interface, route.backend, tuple(sorted(route.interfaces)))
         return found
+
+    def stream(
+        self, context: Any, source: AsyncIterator[ItemT], resume: Resume = lambda: None
+    ) -> AsyncIterator[ItemT]:
+        """The items of a source that lasts as long as the caller wants. It ends with UNAVAILABLE, and what `resume`
+        says in the trailer x-prism-resume, when this proxy cannot go on with it."""
+        return ServicerStream(context, self.route(context).streams, resume).over(source)
 
     def _named(self, context: Any) -> Route:
         sent = _metadata(context).get(NAMESPACE_HEADER)

@@ -23,6 +23,7 @@ from typing import Any, cast
 from prism_proxy._native.quota import SharedQuotaTable
 from prism_proxy.contracts.driver import VOLATILE, Adaptable, Driver, Health
 from prism_proxy.errors import PrismError, StatusCode
+from prism_proxy.interfaces.streams import OpenStreams, ended
 from prism_proxy.namespaces.areas import overlaps, reason
 from prism_proxy.namespaces.call_drain import CallDrain
 from prism_proxy.namespaces.driver_drain import DriverDrain
@@ -108,6 +109,8 @@ class Activator:
         when the namespace is not served here."""
         async with self._one:
             before = self._namespaces.current
+            before.routes[name].streams.end_open(ended(
+                "NAMESPACE_MOVING", f"namespace {name!r} moves to another proxy: open the stream again"))
             drain = CallDrain([before.routes[name]])
             self._remember(before.routes[name])
             routes = {**before.routes, name: replace(before.routes[name])}
@@ -220,6 +223,7 @@ class Activator:
         staying = _drivers(after).union(spared)
         patterns = _patterns(after)
         found: list[tuple[Pattern, list[Driver], CallDrain]] = []
+        streams: list[tuple[str, OpenStreams]] = []
         for name, route in before.here().items():
             if after.routes.get(name) is route or route.pattern in patterns:
                 continue
@@ -228,12 +232,17 @@ class Activator:
             routes = [route, *(known for known in earlier if known is not None and (
                 known.pattern is route.pattern or not set(going).isdisjoint(known.drivers)))]
             found.append((route.pattern, going, CallDrain(routes)))
+            if going:
+                streams.append((name, route.streams))
             for driver in going:
                 self._replaced.pop(driver, None)
             self._remember(route, going)
             del routes, earlier
 
         def retire() -> None:
+            for name, open_streams in streams:
+                open_streams.end(ended("NAMESPACE_CHANGED", f"namespace {name!r} has another backend, or is not served "
+                                       "here any more: open the stream again"))
             for pattern, drivers, drain in found:
                 self._draining.add(DriverDrain(pattern, drivers, drain, self._draining.discard))
 

@@ -27,8 +27,8 @@ class CallDrain:
         self._given_up = False
         self._references = [weakref.ref(route, self._gone) for route in routes]
 
-    async def wait(self, seconds: float) -> bool:
-        """False when the last call has not ended within the time, or was given up."""
+    async def wait(self, seconds: float | None) -> bool:
+        """False when the last call has not ended within the time, or was given up. None waits as long as it takes."""
         self._check()
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(self._over.wait(), seconds)

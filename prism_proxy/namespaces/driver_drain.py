@@ -40,7 +40,8 @@ class DriverDrain:
         await asyncio.shield(self._task)
 
     async def _run(self) -> None:
-        ended = await self._drain.wait(CALLS_SECONDS)
+        # A pattern whose drivers another one uses may go on as long as its calls: subscriptions last.
+        ended = await self._drain.wait(CALLS_SECONDS if self.drivers else None)
         deadline_s = DRAIN_SECONDS if ended else 0
         try:
             await self._quietly("", self._pattern.drain(deadline_s), self._pattern.close())

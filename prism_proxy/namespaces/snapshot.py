@@ -19,6 +19,7 @@ from prism_proxy._native.routing import NativeRoute, RouteTable
 from prism_proxy.contracts.driver import VOLATILE, Driver
 from prism_proxy.contracts.pattern import PatternDeclaration
 from prism_proxy.handles import process_name
+from prism_proxy.interfaces.streams import OpenStreams
 from prism_proxy.namespaces.model import DEFAULT, NamespaceConfig, SlotConfig
 from prism_proxy.namespaces.placement import Placement
 from prism_proxy.namespaces.quotas import make_quota
@@ -39,7 +40,8 @@ class Route:
 
     `slots` are those that are filled, the first one first. `interfaces` are those that are offered. `native_slot` lets
     native handlers serve its driver's store; None sends every call through the servicers. `elsewhere` is the worker
-    that serves it when this one does not: then its drivers stay closed.
+    that serves it when this one does not: then its drivers stay closed. `streams` are the open ones, shared by routes
+    over the same drivers.
     """
 
     namespace: str
@@ -50,6 +52,7 @@ class Route:
     pattern: Pattern
     interfaces: frozenset[str]
     native_slot: Slot[Any] | None
+    streams: OpenStreams
     elsewhere: int | None = None
     quota: NamespaceQuota | None = None
     chain: Chain = EMPTY
@@ -232,7 +235,8 @@ class _Builder:
             before.pattern if before is not None and same else None)
         return Route(
             config.name, partition, self.revision, config, MappingProxyType(slots), pattern,
-            _offered(declared, pattern, slots), pattern.native if elsewhere is None else None, elsewhere, quota, chain)
+            _offered(declared, pattern, slots), pattern.native if elsewhere is None else None,
+            before.streams if before is not None and same else OpenStreams(), elsewhere, quota, chain)
 
     def _chain(self, config: NamespaceConfig) -> Chain:
         """The steps that the namespace switches on."""

@@ -42,7 +42,8 @@ RETRY_SHED_S, RETRY_VARIANTS = 0.5, 8
 class Server:
     """`stats_for(namespace, path, backend)` makes the statistics of a method; by default they go nowhere.
 
-    `namespaced(path)` says which methods belong to a namespace. A server with namespaces attaches the product's details
+    `namespaced(path)` says which methods belong to a namespace, `lasting(path)` which are streams that last as long as
+    their callers want: they end when a drain begins. A server with namespaces attaches the product's details
     to the errors that it makes itself, and returns `x-request-id`; any other one says what grpc.aio's says.
 
     To be set before `start`: `peer_token` is what other proxies show with calls that they forward; when it is empty,
@@ -55,6 +56,7 @@ class Server:
         *,
         stats_for: Callable[[str | None, str, str], MethodStats] | None = None,
         namespaced: Callable[[str], bool] | None = None,
+        lasting: Callable[[str], bool] = lambda path: False,
         on_tls_error: Callable[[TlsError], None] = lambda error: None,
     ) -> None:
         self.limits = limits or Limits()
@@ -63,6 +65,7 @@ class Server:
         self._offload = ThreadPoolExecutor(self.limits.offload_threads, "prism-offload")  # the server's own work
         self._stats_for = stats_for or _unmeasured
         self._namespaced = namespaced or (lambda path: False)
+        self._lasting = lasting
         self._describe = _plain if namespaced is None else describe
         self._on_tls_error = on_tls_error
         self.peer_token: str | None = None
@@ -152,7 +155,7 @@ class Server:
         for path in self._servicers.keys() | self._native.keys():
             servicer = self._servicers.get(path)
             handler = self._handler(servicer) if servicer is not None else None
-            core.add_method(path, self._native.get(path, []), handler, self._namespaced(path))
+            core.add_method(path, self._native.get(path, []), handler, self._namespaced(path), self._lasting(path))
         for sock, tls, owned, trusted in self._sockets:
             listener = Listener(sock, tls, self.limits, self._counters, partial(ServerConnection, core, trusted),
                                 lambda: len(core.connections), owned=owned)
@@ -172,7 +175,8 @@ class Server:
             except Exception as error:  # noqa: BLE001 - not ours: the call ends as one whose method raises this
                 found = _raises(error)
             if found is not None and self._core is not None:
-                return self._core.transient_method(path, self._adapted(found), self._namespaced(path))
+                return self._core.transient_method(
+                    path, self._adapted(found), self._namespaced(path), self._lasting(path))
         return None
 
     def _adapted(self, servicer: grpc.RpcMethodHandler[Any, Any]) -> ServicerHandler:

@@ -24,6 +24,7 @@ class RetryBudget:
         self._calls = [0] * WINDOW_S
         self._retries = [0] * WINDOW_S
         self.exhausted = 0  # retries refused so far
+        self.retried = 0  # attempts after the first, those that only waited for a connection included
 
     def call(self) -> None:
         """A first attempt was made."""

@@ -7,6 +7,7 @@ the call again. This module knows no command and no result.
 from __future__ import annotations
 
 import asyncio
+import copy
 import random
 from collections.abc import Callable, Mapping
 
@@ -45,7 +46,17 @@ class Resilience:
         self.limiter = (ConcurrencyLimiter(options.concurrency, running, self._refusal)
                         if options.concurrency.adaptive else None)
         self.budget = RetryBudget(options.retries.budget_ratio, options.retries.budget_floor_per_s, clock)
-        self.retried = 0
+
+    @property
+    def retried(self) -> int:
+        return self.budget.retried
+
+    def patient(self) -> Resilience:
+        """The same, for calls that last as long as their caller wants: they take no permit, and say nothing of how
+        quick the backend is."""
+        other = copy.copy(self)
+        other.limiter = None
+        return other
 
     async def admit(self, operation: Operation, caller: Caller | None) -> int:
         """A permit to call the backend. PrismError CIRCUIT_OPEN or LOAD_SHED: the call must not be made."""
@@ -100,7 +111,7 @@ class Resilience:
             again = ((remaining is None or pause < remaining) and self.circuit.allows() and self.budget.retry())
             if again:
                 await asyncio.sleep(pause)
-        self.retried += again
+        self.budget.retried += again
         return again
 
     def retry_after(self) -> float:

@@ -52,9 +52,10 @@ class Slot(Generic[DriverT]):
         self.namespace = namespace
         self.driver = driver
         self._where = {"namespace": namespace, "backend": declared.name, "slot": name}
-        self.resilience = None if declared.state == "local" else Resilience(
+        self.resilience: Resilience | None = None if declared.state == "local" else Resilience(
             self._where, driver.health, options or SlotOptions(), clock,
             StallCompensatedClock(clock) if running is None else running)
+        self._patient = self.resilience.patient() if self.resilience is not None else None
 
     @property
     def circuit(self) -> Circuit | None:
@@ -75,8 +76,36 @@ class Slot(Generic[DriverT]):
         PrismError names backend, phase, attempt and outcome; CIRCUIT_OPEN and LOAD_SHED are the slot's own. What the
         driver does not know as its backend's error is a defect and passes unchanged, as cancellation does.
         """
-        if self.resilience is not None:
-            return await self._resilient(self.resilience, operation, caller, command, *args, **kwargs)
+        return await self._run(self.resilience, operation, caller, command, *args, **kwargs)
+
+    async def blocking(
+        self, operation: Operation, caller: Caller | None, command: Callable[Args, Awaitable[ResultT]],
+        *args: Args.args, **kwargs: Args.kwargs,
+    ) -> ResultT:
+        """As `call`, for a command that may wait for something to arrive: it takes no permit of the concurrency
+        limiter, to whom a long poll would look like a slow backend, and its time is no sample of latency."""
+        return await self._run(self._patient, operation, caller, command, *args, **kwargs)
+
+    async def stream(
+        self, operation: Operation, caller: Caller | None, command: Callable[Args, Awaitable[ResultT]],
+        *args: Args.args, **kwargs: Args.kwargs,
+    ) -> ResultT:
+        """As `blocking`, for a command that opens a subscription, a read or a membership and returns when the backend
+        has confirmed it. It is made again only while nothing came of it. From then on reconnecting is the driver's
+        matter; what it tells of the end is put in the caller's terms by `stream_error`."""
+        return await self._run(self._patient, operation, caller, command, *args, **kwargs)
+
+    def stream_error(self, operation: Operation, raw: Exception) -> PrismError | None:
+        """The caller's error for what ended an open stream; None when it is a defect of ours."""
+        error = self._meaning(raw)
+        return None if error is None else with_context(error, self._where, operation.name, 1)
+
+    async def _run(
+        self, guard: Resilience | None, operation: Operation, caller: Caller | None,
+        command: Callable[Args, Awaitable[ResultT]], *args: Args.args, **kwargs: Args.kwargs,
+    ) -> ResultT:
+        if guard is not None:
+            return await self._resilient(guard, operation, caller, command, *args, **kwargs)
         span = begin(caller, self._where, operation, 1)
         try:
             result = await command(*args, **kwargs)
