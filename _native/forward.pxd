@@ -47,7 +47,7 @@ cdef class ForwardHandler(ForwardQueue):
     cdef readonly str peer
     cdef bytes peer_token
     cdef int level
-    cdef object loop, want, failure, moved, timer
+    cdef object loop, want, failure, timer
     cdef OutputScheduler scheduler
     cdef list connections               # those that take calls
     cdef int64_t wait_ns, most_waiting, most_waiting_bytes, timer_ns
@@ -64,4 +64,3 @@ cdef class ForwardHandler(ForwardQueue):
     cdef void pump(self) noexcept
     cdef void watch(self, int64_t at_ns) noexcept
     cdef void refuse(self, ServerStream caller, str phase, bint executed, str message) noexcept
-    cdef void tell_moved(self, str namespace) noexcept

@@ -29,7 +29,6 @@ class ForwardHandler(Handler):
         most_waiting_bytes: int,
         want: Callable[[], None],
         failure: Callable[[str, bool, str], Exception],
-        moved: Callable[[str], None],
         peer_token: bytes,
         worker: bool,
     ) -> None: ...

@@ -224,7 +224,6 @@ cdef class ForwardCall(ForwardRequest):
             return False
         if first:
             self.denied_since_ns = now
-            self.handler.tell_moved(self.caller.header_text(self.caller.namespace) or "default")
         if not (first and self.follow(False)):
             if self.caller.forwarded or now - self.denied_since_ns > DENIED_NS:
                 return False
@@ -360,12 +359,11 @@ cdef class ForwardHandler(ForwardQueue):
     """Forwards every call of the namespaces of one peer. Made by `prism_proxy.forwarding.peer.Peer`.
 
     `want()` is called when a connection is missing; `failure(phase, executed, message)` makes the error of a call that
-    could not be forwarded; `moved(namespace)` is called when the peer no longer owns a namespace. `peer_token`
-    proves to the peer who we are; `worker` peers are of this proxy, and take calls that other proxies forwarded to it.
+    could not be forwarded. `peer_token` proves to the peer who we are; `worker` peers are of this proxy, and take calls that other proxies forwarded to it.
     """
 
     def __init__(self, loop, str peer not None, int64_t wait_ns, int64_t most_waiting, int64_t most_waiting_bytes,
-                 want, failure, moved, bytes peer_token not None, bint worker):
+                 want, failure, bytes peer_token not None, bint worker):
         self.loop = loop
         self.peer_token = peer_token
         self.level = BY_WORKER if worker else BY_PROXY
@@ -373,7 +371,7 @@ cdef class ForwardHandler(ForwardQueue):
         self.wait_ns = wait_ns
         self.most_waiting = most_waiting
         self.most_waiting_bytes = most_waiting_bytes
-        self.want, self.failure, self.moved = want, failure, moved
+        self.want, self.failure = want, failure
         self.scheduler = OutputScheduler(loop)
         self.connections = []
         self.passthrough = self.request_streaming = True
@@ -590,9 +588,3 @@ cdef class ForwardHandler(ForwardQueue):
         except Exception as error:
             self.loop.call_exception_handler({"message": "a failure could not be told", "exception": error})
             caller.fail(UNAVAILABLE, "FORWARDING_FAILED", message)
-
-    cdef void tell_moved(self, str namespace) noexcept:
-        try:
-            self.moved(namespace)
-        except Exception as error:
-            self.loop.call_exception_handler({"message": "a moved namespace could not be told", "exception": error})

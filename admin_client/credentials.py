@@ -8,17 +8,8 @@ from pathlib import Path
 
 import grpc
 
-
-def fingerprint(*files: Path | None) -> tuple[tuple[int, int], ...]:
-    """Another one once a file has changed, or was replaced."""
-    found = []
-    for path in files:
-        try:
-            status = path.stat() if path is not None else None
-        except OSError:
-            status = None
-        found.append((status.st_mtime_ns, status.st_ino) if status is not None else (0, 0))
-    return tuple(found)
+from prism_runtime.tls import fingerprint
+from prism_runtime.tokens import bearer
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,4 +44,4 @@ class Credentials:
             context.load_cert_chain(self.certificate, self.key, password="")
 
     def metadata(self) -> tuple[tuple[str, str], ...]:
-        return (("authorization", f"Bearer {self.token}"),) if self.token else ()
+        return bearer(self.token)

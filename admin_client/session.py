@@ -10,7 +10,6 @@ What the proxy does with assignments and maps is the `Listener`'s part; the admi
 from __future__ import annotations
 
 import asyncio
-import random
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
@@ -19,6 +18,8 @@ import grpc
 
 from admin_client.client import AdminClient, AdminError
 from prism import control_plane_pb2 as pb
+from prism_runtime.backoff import jittered
+from prism_runtime.tasks import cancel
 
 LEAVE_SECONDS = 1.0  # that a stop waits for the admin
 
@@ -80,8 +81,7 @@ class ProxySession:
             finally:
                 self.joined = False
             if not known:
-                await asyncio.sleep(self._timing.reconnect_s * random.uniform(
-                    1 - self._timing.jitter, 1 + self._timing.jitter))
+                await asyncio.sleep(jittered(self._timing.reconnect_s, self._timing.jitter))
 
     async def _live(self) -> None:
         """From a registration to the loss of the connection, which is raised."""
@@ -97,9 +97,7 @@ class ProxySession:
             for task in done:
                 task.result()
         finally:
-            for task in tasks:
-                task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
+            await cancel(tasks)
 
     async def _beat_forever(self) -> None:
         """The first at once: it confirms what the registration brought."""

@@ -10,8 +10,7 @@ A pending namespace is stored and has an owner: it only waits to become active. 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine, Iterable, Mapping
-from typing import Any
+from collections.abc import Callable, Iterable, Mapping
 
 from prism_admin.assignments import assignment
 from prism_admin.placement import Placement
@@ -19,6 +18,7 @@ from prism_admin.proxy_client import ProxyClient, PushError, RefusedError
 from prism_admin.storage.errors import NotFoundError, StorageError
 from prism_admin.storage.namespaces import Namespace, Namespaces
 from prism_runtime import log
+from prism_runtime.tasks import Tasks
 
 CONCURRENT_PUSHES = 64
 _log = log.get("prism.admin.pusher")
@@ -37,7 +37,7 @@ class AssignmentPusher:
         self._confirmed = confirmed
         self._pending: dict[str, str] = {}
         self._retrying: set[str] = set()
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._tasks = Tasks()
 
     @property
     def pending(self) -> Mapping[str, str]:
@@ -87,18 +87,16 @@ class AssignmentPusher:
         async def run() -> None:
             await asyncio.gather(*(lane() for _ in range(CONCURRENT_PUSHES)))
 
-        self._spawn(run())
+        self._tasks.spawn(run())
 
     def retry_soon(self, proxy: str) -> None:
         """The proxy has been heard from: tell it again what it has not confirmed."""
         if self._pending and proxy not in self._retrying:
             self._retrying.add(proxy)
-            self._spawn(self._retry(proxy))
+            self._tasks.spawn(self._retry(proxy))
 
     async def close(self) -> None:
-        for task in list(self._tasks):
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self._tasks.close()
 
     async def _retry(self, proxy: str) -> None:
         try:
@@ -114,8 +112,3 @@ class AssignmentPusher:
             _log.warning("pending namespaces wait for the database", reason=str(error))
         finally:
             self._retrying.discard(proxy)
-
-    def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
-        task = asyncio.get_running_loop().create_task(work)
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)

@@ -6,9 +6,8 @@ from pathlib import Path
 
 import grpc
 
-from admin_client import fingerprint
 from prism_runtime import log
-from prism_runtime.tls import TlsError, check_files
+from prism_runtime.tls import TlsError, check_files, fingerprint
 
 _log = log.get("prism.admin")
 _FLAGS = {"cert": "--tls-cert", "key": "--tls-key", "ca": "--tls-client-ca"}
@@ -31,10 +30,10 @@ class Certificates:
     def _changed(self) -> grpc.ServerCertificateConfiguration | None:
         """gRPC calls this for every new connection, on its own thread. None keeps the old ones: so do files that cannot
         be used, such as a certificate whose key is still to come."""
-        fingerprint = self._fingerprint()
-        if fingerprint == self._seen:
+        seen = self._fingerprint()
+        if seen == self._seen:
             return None
-        self._seen = fingerprint
+        self._seen = seen
         try:
             found = self._read()
         except OSError as error:

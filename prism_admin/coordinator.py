@@ -25,6 +25,7 @@ from prism_admin.storage.namespaces import Namespace
 from prism_admin.storage.proxies import Proxy
 from prism_admin.storage.store import Store
 from prism_runtime import log
+from prism_runtime.tasks import cancel
 
 ACK_BYTES = 3 * 1024 * 1024  # below the 4 MiB a stock client takes
 _log = log.get("prism.admin.coordinator")
@@ -86,9 +87,7 @@ class Coordinator:
         self.data_moves.start()
 
     async def close(self) -> None:
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await cancel(self._tasks)
         await self.handoff.close()
         await self.data_moves.close()
         await self.pusher.close()

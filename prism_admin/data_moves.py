@@ -14,9 +14,8 @@ from __future__ import annotations
 
 import asyncio
 import uuid
-from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from prism import transfer_pb2
 from prism_admin.assignments import assignment
@@ -27,6 +26,7 @@ from prism_admin.proxy_client import ProxyClient, PushError
 from prism_admin.storage.errors import StorageError
 from prism_admin.storage.namespaces import Namespace, Namespaces
 from prism_runtime import log
+from prism_runtime.tasks import Tasks
 
 ATTEMPTS = 3
 RETRY_SECONDS = 1.0
@@ -68,7 +68,7 @@ class DataMoves:
         self._tried: dict[int, frozenset[str | None]] = {}  # partition -> the proxies of its move
         self._running: set[_Running] = set()
         self._wake = asyncio.Event()
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._tasks = Tasks()
 
     @property
     def wanted(self) -> Mapping[int, str]:
@@ -92,18 +92,10 @@ class DataMoves:
                     running.task.cancel()
 
     def start(self) -> None:
-        self._start(self._work())
+        self._tasks.spawn(self._work())
 
     async def close(self) -> None:
-        tasks = list(self._tasks)
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
-
-    def _start(self, work: Coroutine[Any, Any, None]) -> None:
-        task = asyncio.get_running_loop().create_task(work)
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        await self._tasks.close()
 
     async def _work(self) -> None:
         while True:
@@ -113,7 +105,7 @@ class DataMoves:
                 pair = frozenset((self._placement.map.owner(partition), target))
                 if partition not in self._tried and not any(pair & busy for busy in self._tried.values()):
                     self._tried[partition] = pair
-                    self._start(self._fulfil(partition, target))
+                    self._tasks.spawn(self._fulfil(partition, target))
 
     async def _fulfil(self, partition: int, target: str) -> None:
         try:
@@ -204,7 +196,7 @@ class DataMoves:
         """Tell both proxies, until they have heard or the move cannot matter to them any more."""
         for proxy, address in ((running.move.source, running.source_address),
                                (running.move.target, running.target_address)):
-            self._start(self._tell(proxy or "", address, running.move_id))
+            self._tasks.spawn(self._tell(proxy or "", address, running.move_id))
 
     async def _tell(self, proxy: str, address: str, move_id: str) -> None:
         while self._address_of(proxy) == address:  # else it registers, and learns more than this

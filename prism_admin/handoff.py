@@ -25,6 +25,7 @@ from prism_admin.placement import Placement
 from prism_admin.proxy_client import ProxyClient, PushError, RefusedError
 from prism_admin.storage.namespaces import Namespace, Namespaces
 from prism_runtime import log
+from prism_runtime.tasks import Tasks
 
 CONCURRENT_PUSHES = 64
 _log = log.get("prism.admin.handoff")
@@ -56,7 +57,7 @@ class Handoff:
         self._address_of = address_of
         self._desired = DesiredPlacement()
         self._confirmed: dict[str, dict[str, Confirmed]] = defaultdict(dict)  # proxy -> namespace
-        self._revoking: set[asyncio.Task[None]] = set()
+        self._revoking = Tasks()
 
     @property
     def wanted(self) -> Mapping[int, str]:
@@ -127,9 +128,7 @@ class Handoff:
         address = self._address_of(source)
         if address is None or not namespaces:
             return
-        task = asyncio.get_running_loop().create_task(self._revoke(source, address, namespaces, revision))
-        self._revoking.add(task)
-        task.add_done_callback(self._revoking.discard)
+        self._revoking.spawn(self._revoke(source, address, namespaces, revision))
 
     async def _revoke(self, source: str, address: str, namespaces: Sequence[Namespace], revision: int) -> None:
         """A source that does not answer learns of the new owner from the map."""
@@ -141,6 +140,4 @@ class Handoff:
                 _log.warning("a namespace was not revoked", namespace=namespace.name, reason=str(error))
 
     async def close(self) -> None:
-        for task in list(self._revoking):
-            task.cancel()
-        await asyncio.gather(*self._revoking, return_exceptions=True)
+        await self._revoking.close()

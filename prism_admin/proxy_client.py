@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from typing import Any
 
 import grpc
@@ -11,6 +10,7 @@ from admin_client import Credentials
 from prism import control_plane_pb2 as pb
 from prism import control_plane_pb2_grpc, transfer_pb2, transfer_pb2_grpc
 from prism_runtime import log
+from prism_runtime.tasks import Tasks
 
 ASSIGN_SECONDS = 5.0
 REVOKE_EXTRA_SECONDS = 5.0
@@ -46,7 +46,7 @@ class ProxyClient:
         self._seen = self._credentials.fingerprint()
         self._secure = self._credentials.channel()
         self._channels: dict[str, grpc.aio.Channel] = {}
-        self._retired: set[asyncio.Task[None]] = set()
+        self._retired = Tasks()
 
     async def assign(self, address: str, assignment: pb.NamespaceAssignment) -> None:
         """PushError unless the proxy has activated the namespace; RefusedError when it never will."""
@@ -102,9 +102,7 @@ class ProxyClient:
     async def close(self) -> None:
         for address in list(self._channels):
             await self.forget(address)
-        for task in self._retired:
-            task.cancel()
-        await asyncio.gather(*self._retired, return_exceptions=True)
+        await self._retired.close()
 
     def _stub(self, address: str) -> control_plane_pb2_grpc.ControlPlaneStub:
         return control_plane_pb2_grpc.ControlPlaneStub(self._channel(address))  # type: ignore[no-untyped-call]
@@ -131,7 +129,5 @@ class ProxyClient:
             _log.error("TLS files towards proxies were not reloaded", error=str(error))
             return
         for channel in self._channels.values():
-            task = asyncio.get_running_loop().create_task(channel.close(SEND_SECONDS))
-            self._retired.add(task)
-            task.add_done_callback(self._retired.discard)
+            self._retired.spawn(channel.close(SEND_SECONDS))
         self._channels.clear()

@@ -16,6 +16,7 @@ from prism_admin.certificates import Certificates
 from prism_admin.error_mapping import ANSWERED, abort, abort_with
 from prism_admin.rbac import SCOPES, Access, RateLimiter, permitted
 from prism_admin.texts import problem_of
+from prism_runtime.tokens import shown
 
 Context = Any  # grpc.aio.ServicerContext
 LOCAL = "local"
@@ -91,8 +92,7 @@ def role_of(context: Context) -> str:
 
 
 def _token(metadata: Mapping[str, str]) -> str:
-    scheme, _, shown = metadata.get("authorization", "").partition(" ")
-    return shown if scheme.lower() == "bearer" and shown else metadata.get("x-admin-token", "")
+    return shown(metadata) or metadata.get("x-admin-token", "")
 
 
 def _certified(context: Context) -> str:

@@ -54,6 +54,7 @@ from prism_runtime.lifecycle import (
     end_after,
 )
 from prism_runtime.tls import PeerContexts, TlsError
+from prism_runtime.tokens import bearer
 
 if TYPE_CHECKING:  # what a proxy without workers and without an admin has no use for is imported where it is used
     from prism_proxy.forwarding.handle_relay import HandleRelay
@@ -243,7 +244,7 @@ class App:
 
     def _shown(self) -> Metadata:
         """What processes that have our token believe."""
-        return (("authorization", f"Bearer {self._token}"),) if self._token else ()
+        return bearer(self._token)
 
     def _target(self, move_id: str, address: str) -> TargetClient:
         from prism_proxy.membership.migration.target_client import RemoteTargetClient

@@ -50,32 +50,34 @@ def check_files(cert: Path | None, key: Path | None, ca: Path | None) -> None:
         _show(ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER), cert, key)
 
 
+def fingerprint(*files: Path | None) -> tuple[tuple[int, int], ...]:
+    """Differs once a file has changed or was replaced."""
+    found = []
+    for path in files:
+        try:
+            status = path.stat() if path is not None else None
+        except OSError:
+            status = None
+        found.append((status.st_mtime_ns, status.st_ino) if status is not None else (0, 0))
+    return tuple(found)
+
+
 class Reloaded(ABC):
     """The active context, and its reload. Connections that are there keep the one that they were made with."""
 
     def __init__(self, *paths: Path | None) -> None:
         self._paths = [path for path in paths if path is not None]
-        self._seen = self._fingerprint()
+        self._seen = fingerprint(*self._paths)
         self.current = self._load()
 
     def reload_if_changed(self) -> bool:
         """Load the files again when one of them changed. True when a new set is active; TlsError keeps the old."""
-        fingerprint = self._fingerprint()
-        if fingerprint == self._seen:
+        found = fingerprint(*self._paths)
+        if found == self._seen:
             return False
-        self._seen = fingerprint
+        self._seen = found
         self.current = self._load()
         return True
-
-    def _fingerprint(self) -> list[tuple[int, int]]:
-        out = []
-        for path in self._paths:
-            try:
-                status = path.stat()
-                out.append((status.st_mtime_ns, status.st_ino))
-            except OSError:
-                out.append((0, 0))
-        return out
 
     @abstractmethod
     def _load(self) -> ssl.SSLContext:

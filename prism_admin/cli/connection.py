@@ -12,6 +12,7 @@ import grpc
 import typer
 
 from prism.admin.v1 import admin_pb2_grpc
+from prism_runtime.tokens import TokenError, bearer, read_token
 
 CONNECT_SECONDS = 5.0
 CALL_SECONDS = 30.0
@@ -59,10 +60,18 @@ class Endpoint:
 
     def _metadata(self) -> list[tuple[str, str]]:
         metadata = [("x-admin-user", self.user)] if self.user else []
-        return [*metadata, ("authorization", f"Bearer {self.token}")] if self.token else metadata
+        return [*metadata, *bearer(self.token)]
 
 
 def fail(message: str) -> typer.Exit:
     """Say what went wrong; raise what this returns."""
     typer.echo(f"prism-admin: {message}", err=True)
     return typer.Exit(1)
+
+
+def token_of(path: Path | None) -> str:
+    """The token in the file of --token-file; empty without one."""
+    try:
+        return read_token(path) if path is not None else ""
+    except TokenError as error:
+        raise fail(f"--token-file {error}") from None

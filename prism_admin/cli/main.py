@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from prism_admin.cli.connection import Endpoint, fail
+from prism_admin.cli.connection import Endpoint, token_of
 from prism_runtime.standard_streams import open_standard_streams, run_command
 
 app = typer.Typer(
@@ -28,19 +28,6 @@ def common(
     tls_key: Annotated[Path | None, typer.Option(envvar="PRISM_TLS_KEY", help="key of our certificate")] = None,
 ) -> None:
     context.obj = Endpoint(endpoint, token_of(token_file), tls_ca, tls_cert, tls_key)
-
-
-def token_of(path: Path | None) -> str:
-    """The token in a file; empty without one."""
-    if path is None:
-        return ""
-    try:
-        found = path.read_text(encoding="utf-8").strip()
-    except OSError as error:
-        raise fail(f"--token-file {path}: {error.strerror}") from None
-    if not found:
-        raise fail(f"--token-file {path} is empty")
-    return found
 
 
 def main(arguments: list[str] | None = None) -> None:

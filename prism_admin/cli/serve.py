@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from prism_admin.cli.connection import fail
+from prism_admin.cli.connection import fail, token_of
 
 if TYPE_CHECKING:
     from prism_admin.rbac import Rates
@@ -50,7 +50,6 @@ def serve(
 
     from prism_admin.access_file import AccessError, read_access
     from prism_admin.app import AdminConfig, App, StartError
-    from prism_admin.cli.main import token_of
     from prism_admin.security import Security
     from prism_admin.storage.database_url import DatabaseUrlError, parse
     from prism_admin.storage.errors import StorageError

@@ -26,6 +26,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 from prism_admin.storage.errors import LeaseLostError, StorageError
 from prism_admin.storage.transactions import FENCE, reading, unfenced
 from prism_runtime import log
+from prism_runtime.tasks import cancel
 
 TERM_SECONDS = 10.0
 POLL_SECONDS = 0.5  # between two tries to take it
@@ -82,9 +83,7 @@ class Lease:
 
     async def close(self) -> None:
         """Give it to whoever waits."""
-        if self._task is not None:
-            self._task.cancel()
-            await asyncio.gather(self._task, return_exceptions=True)
+        await cancel([self._task])
         if self._epoch:
             try:
                 async with unfenced(self._engine) as connection:

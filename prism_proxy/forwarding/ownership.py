@@ -20,6 +20,7 @@ from prism_proxy.errors import PrismError, StatusCode
 from prism_proxy.forwarding.partitions import PARTITIONS, Owner, PartitionMap
 from prism_proxy.forwarding.peer import Peer
 from prism_runtime import log
+from prism_runtime.tasks import cancel
 
 RETRY_SECONDS = 1.0
 LEAVING_SECONDS = 300.0  # for calls in progress to a proxy that no map names any more
@@ -97,9 +98,7 @@ class Ownership:
 
     async def close(self) -> None:
         """After the server has drained."""
-        for task in self._leaving.values():
-            task.cancel()
-        await asyncio.gather(*self._leaving.values(), return_exceptions=True)
+        await cancel(list(self._leaving.values()))
         await asyncio.gather(*(peer.close() for peer in self.peers))
 
 

@@ -25,7 +25,7 @@ class PausedCalls:
         self._namespace = namespace
         self.handler = ForwardHandler(
             asyncio.get_running_loop(), namespace, int(MAX_SECONDS * 1e9), MAX_CALLS, MAX_BYTES, lambda: None,
-            self._failure, lambda name: None, b"1", True)
+            self._failure, b"1", True)
         self.handler.holding = True
 
     @property

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import random
 import socket
 import ssl
 from collections.abc import Callable
@@ -20,7 +19,7 @@ from prism_proxy.errors import PrismError, StatusCode
 from prism_proxy.server.limits import Limits
 from prism_runtime import log
 from prism_runtime.address import Address
-from prism_runtime.settings import check, setting
+from prism_runtime.backoff import backoff
 
 TICK_SECONDS = 1.0
 RETRY_SECONDS = 1.0  # what callers are told to wait when a call was not executed
@@ -28,36 +27,31 @@ RETRY_SECONDS = 1.0  # what callers are told to wait when a call was not execute
 
 @dataclass(frozen=True, slots=True)
 class PeerOptions:
-    """How calls are forwarded to one peer."""
+    """How calls are forwarded to one peer. These are constants of the product; tests choose others.
 
-    wait_s: float = setting(
-        "How long a call waits for a connection to the owner of its namespace, within its deadline. Of another proxy "
-        "that has been away for so long, calls are refused at once.", 2.0, minimum=0, maximum=60, unit="s")
-    waiting_calls: int = setting("Calls that may wait for a connection; more are refused.", 1024, minimum=0)
-    waiting_bytes: int = setting(
-        "Request bytes of waiting calls; more are refused.", 16 * 1024 * 1024, minimum=0, unit="bytes")
-    connections: int = setting(
-        "Connections to one owner; another is opened when each has as many calls as the owner allows.", 4, minimum=1,
-        maximum=64)
-    connect_timeout_s: float = setting(
-        "From the start of a connection to the first frame of the owner.", 5.0, minimum=0.01, unit="s")
-    unacknowledged_s: float = setting(
-        "A connection is lost when the owner's machine acknowledges nothing of what was sent for this long, as when "
-        "the network is cut. A process that stands still does not count: its machine acknowledges.", 3.0,
-        minimum=0.1, maximum=600, unit="s")
-    backoff_first_s: float = setting("Pause after a first failure to connect.", 0.01, minimum=0.001, unit="s")
-    backoff_most_s: float = setting("The longest pause between attempts to connect.", 0.5, minimum=0.001, unit="s")
+    A call waits `wait_s` for a connection to the owner, within its deadline; once another proxy has been away for so
+    long, calls are refused at once. At most `waiting_calls` wait, with `waiting_bytes` of requests. One more of the
+    `connections` is opened when each has as many calls as the owner allows. `connect_timeout_s` ends with the owner's
+    first frame. A connection is lost when the owner's machine acknowledges nothing for `unacknowledged_s`, as when the
+    network is cut; a process that stands still does not count, because its machine acknowledges. Attempts to connect
+    are `backoff_first_s` to `backoff_most_s` apart.
+    """
 
-    def __post_init__(self) -> None:
-        check(self)
+    wait_s: float = 2.0
+    waiting_calls: int = 1024
+    waiting_bytes: int = 16 * 1024 * 1024
+    connections: int = 4
+    connect_timeout_s: float = 5.0
+    unacknowledged_s: float = 3.0
+    backoff_first_s: float = 0.01
+    backoff_most_s: float = 0.5
 
 
 class Peer:
     """Make it on the running loop. `tls` gives the context of each new connection, which must offer ALPN h2.
 
-    `name` stands in errors; `down_reason` is the reason of calls that found no connection in time. `moved(namespace)`
-    is called when the peer answers that it does not own a namespace, before its route is looked up again. A `worker` is
-    of this proxy; another proxy must be shown `peer_token`, unless it believes callers of this machine.
+    `name` stands in errors; `down_reason` is the reason of calls that found no connection in time. A `worker` is of
+    this proxy; another proxy must be shown `peer_token`, unless it trusts callers of this machine.
     """
 
     def __init__(
@@ -71,7 +65,6 @@ class Peer:
         down_reason: str = "OWNER_DOWN",
         peer_token: str = "",
         worker: bool = False,
-        moved: Callable[[str], None] = lambda namespace: None,
     ) -> None:
         self._loop = asyncio.get_running_loop()
         self._log = log.get("prism.peer")
@@ -88,7 +81,7 @@ class Peer:
         self._absence: asyncio.TimerHandle | None = None
         self.handler = ForwardHandler(
             self._loop, self._name, int(options.wait_s * 1e9), options.waiting_calls, options.waiting_bytes,
-            self._want, self._failure, moved, peer_token.encode() or b"1", worker)
+            self._want, self._failure, peer_token.encode() or b"1", worker)
 
     def start(self) -> None:
         """Connect now rather than with the first call. From then on a connection is kept."""
@@ -133,9 +126,9 @@ class Peer:
                     if not isinstance(error, OSError):  # as TimeoutError is
                         self._log.error("a connection to another process failed unexpectedly", peer=self._name,
                                         exc_info=error)
-                    ceiling = min(self._options.backoff_most_s, self._options.backoff_first_s * 2 ** min(failures, 16))
+                    pause = backoff(failures, self._options.backoff_first_s, self._options.backoff_most_s)
                     failures += 1
-                    await asyncio.sleep(random.uniform(ceiling / 2, ceiling))
+                    await asyncio.sleep(pause)
                 else:
                     failures = 0
                     self._found()

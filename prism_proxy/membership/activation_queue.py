@@ -14,6 +14,7 @@ from prism_proxy.errors import PrismError
 from prism_proxy.membership.assignments import Assignment, Assignments
 from prism_proxy.namespaces.model import NamespaceConfig
 from prism_runtime import log
+from prism_runtime.tasks import cancel
 
 Apply = Callable[[tuple[NamespaceConfig, ...]], Awaitable[None]]
 
@@ -58,9 +59,7 @@ class ActivationQueue:
         return [str(found) if found is not None else None for found in results]
 
     async def close(self) -> None:
-        if self._task is not None:
-            self._task.cancel()
-            await asyncio.gather(self._task, return_exceptions=True)
+        await cancel([self._task])
 
     async def _work(self) -> None:
         while self._waiting:

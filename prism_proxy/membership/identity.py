@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import hmac
 from pathlib import Path
 from typing import Any
 
 from prism_proxy._native.connection import is_local
 from prism_proxy.errors import PrismError, StatusCode
+from prism_runtime import tokens
 from prism_runtime.lifecycle import StartError
 
 LOCAL = "local"
@@ -15,15 +15,10 @@ LOCAL = "local"
 
 def read_token(path: Path | None) -> str:
     """The token of a file; empty without one. StartError when the file cannot be read or is empty."""
-    if path is None:
-        return ""
     try:
-        token = path.read_text(encoding="utf-8").strip()
-    except (OSError, UnicodeDecodeError) as error:
-        raise StartError(f"--admin-token-file {path}: {error}") from error
-    if not token:
-        raise StartError(f"--admin-token-file {path} is empty: write the token that the admin has")
-    return token
+        return tokens.read_token(path) if path is not None else ""
+    except tokens.TokenError as error:
+        raise StartError(f"--admin-token-file {error}") from error
 
 
 class PeerAuthenticator:
@@ -38,8 +33,7 @@ class PeerAuthenticator:
         certified: list[str] = [name.decode(errors="replace") for name in context.peer_identities() or ()]
         if self._token:
             metadata = {key: value for key, value in context.invocation_metadata() or () if isinstance(value, str)}
-            scheme, _, shown = metadata.get("authorization", "").partition(" ")
-            if scheme.lower() != "bearer" or not hmac.compare_digest(shown.strip().encode(), self._token):
+            if not tokens.same(tokens.shown(metadata), self._token):
                 raise PrismError(StatusCode.UNAUTHENTICATED, "UNAUTHENTICATED",
                                  "send authorization: Bearer TOKEN, with the token of --admin-token-file")
             return certified[0] if certified else claimed or "token"

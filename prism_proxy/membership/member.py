@@ -41,6 +41,7 @@ from prism_proxy.process_config import ProxyConfig
 from prism_proxy.telemetry.metrics import Metric, counters, gauges
 from prism_runtime import log
 from prism_runtime.lifecycle import StartError
+from prism_runtime.tasks import cancel
 
 FIRST_SECONDS = 10.0  # that a start waits for the admin: the deadline of a registration
 FIRST_MAP_SECONDS = 0.5  # and after it for the map, which follows within milliseconds
@@ -110,9 +111,7 @@ class Member:
         """The admin is told first, so that it gives what others can serve to them while this proxy drains."""
         self._initial_sync.pause()
         joined = self._session.joined
-        if self._task is not None:
-            self._task.cancel()
-            await asyncio.gather(self._task, return_exceptions=True)
+        await cancel([self._task])
         if joined:
             try:
                 await self._session.leave()

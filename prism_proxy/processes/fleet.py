@@ -46,6 +46,7 @@ from prism_proxy.processes.worker_process import WorkerProcess
 from prism_proxy.telemetry.merge import MergedMetrics
 from prism_runtime import log
 from prism_runtime.lifecycle import EXIT_CLEAN, EXIT_ERROR, EXIT_FORCED, StartError
+from prism_runtime.tasks import Tasks
 
 PREPARE_SECONDS = 30.0
 CONCLUDE_SECONDS = 10.0  # a file goes from driver to driver within about two
@@ -93,7 +94,7 @@ class Fleet:
         self.given_up = asyncio.Event()
         self._on_death = on_death
         self._answer = answer
-        self._answering: set[asyncio.Task[None]] = set()
+        self._answering = Tasks()
         self._partitions: PartitionMap | None = None
         self._ending = asyncio.Event()
         self._began = asyncio.get_running_loop().create_future()
@@ -207,9 +208,7 @@ class Fleet:
                 self.aggregator.put(process.worker, namespaces)
                 self._publish()
             case Asked(number, request):
-                task = asyncio.get_running_loop().create_task(self._reply(process, number, request))
-                self._answering.add(task)
-                task.add_done_callback(self._answering.discard)
+                self._answering.spawn(self._reply(process, number, request))
             case Replied(number, reply):
                 self._rpc.replied(process.worker, number, reply)
             case Drained():

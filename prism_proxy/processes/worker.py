@@ -6,8 +6,7 @@ import asyncio
 import os
 import signal
 import socket
-from collections.abc import Coroutine, Mapping
-from typing import Any
+from collections.abc import Mapping
 
 from prism_proxy._native.process import signal_at_parent_death
 from prism_proxy._native.quota import SharedQuotaTable
@@ -45,6 +44,7 @@ from prism_proxy.processes.messages import (
 from prism_proxy.telemetry.merge import pack
 from prism_runtime import log
 from prism_runtime.lifecycle import EXIT_ERROR, StartError, spare_collector
+from prism_runtime.tasks import Tasks
 
 UNASKED = 0  # the number of figures that nobody asked for
 
@@ -69,7 +69,7 @@ class Worker:
         self._opened = asyncio.Event()
         self._prepared: tuple[Prepared, ProxyConfig] | None = None
         self._told: Mapping[str, NamespaceStatus] | None = None
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._tasks = Tasks()
         self._asked: dict[int, asyncio.Future[ControlReply]] = {}
         self._asked_last = 0
         self._app = App(
@@ -115,11 +115,11 @@ class Worker:
         while (message := await self._channel.receive()) is not None:
             match message:
                 case Collect(number):
-                    self._spawn(self._figures(number))
+                    self._tasks.spawn(self._figures(number))
                 case Prepare():
-                    self._spawn(self._prepare(message))
+                    self._tasks.spawn(self._prepare(message))
                 case Commit(number) | Discard(number):
-                    self._spawn(self._conclude(number, commit=isinstance(message, Commit)))
+                    self._tasks.spawn(self._conclude(number, commit=isinstance(message, Commit)))
                 case MergedStatus(namespaces):
                     self._app.show_health(namespaces)
                 case Partitions(found):
@@ -129,7 +129,7 @@ class Worker:
                 case EndCalls(namespaces):
                     self._app.activator.end_calls(namespaces)
                 case Asked(number, request):
-                    self._spawn(self._answer(number, request))
+                    self._tasks.spawn(self._answer(number, request))
                 case Replied(number, reply):
                     self._asked.pop(number).set_result(reply)
                 case Drain():
@@ -159,11 +159,6 @@ class Worker:
 
         assert self._app.migration_worker is not None
         self._channel.send(Replied(number, await WorkerMigration(self._app.migration_worker).answer(request)))
-
-    def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
-        task = asyncio.get_running_loop().create_task(work)
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
 
     async def _figures(self, number: int) -> None:
         self._channel.send(MetricsSnapshot(number, await pack(self._app.metrics.families())))

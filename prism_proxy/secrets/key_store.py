@@ -25,6 +25,7 @@ from prism_proxy.secrets.contract import (
     SecretUnavailableError,
 )
 from prism_proxy.secrets.reference import KeyReference
+from prism_runtime.tasks import cancel
 
 FETCH_SECONDS = 10.0
 RETRY_SECONDS = 5.0  # between fetches of a reference, whatever asks for them
@@ -89,10 +90,7 @@ class KeyStore:
 
     async def close(self) -> None:
         """Forget all keys and close the providers."""
-        tasks = [entry.task for entry in self._entries.values() if entry.task is not None]
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        await cancel([entry.task for entry in self._entries.values()])
         self._entries.clear()
         await asyncio.gather(*(provider.close() for provider in self._providers.values()))
 

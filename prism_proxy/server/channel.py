@@ -6,7 +6,6 @@ For calls between processes of the product. It knows no load balancing and no na
 from __future__ import annotations
 
 import asyncio
-import random
 import ssl
 from collections.abc import AsyncIterator, Awaitable, Iterable
 
@@ -14,6 +13,7 @@ from prism_proxy._native.client import CallError, ClientCall, ClientConnection
 from prism_proxy._native.limits import NativeLimits
 from prism_proxy.server.limits import Limits
 from prism_runtime.address import Address
+from prism_runtime.backoff import backoff
 
 Metadata = Iterable[tuple[str, str | bytes]]
 DEADLINE_EXCEEDED = 4
@@ -92,9 +92,9 @@ class Channel:
     def _attempted(self, attempt: asyncio.Task[ClientConnection]) -> None:
         self._attempt = None
         if attempt.cancelled() or attempt.exception() is not None:
-            ceiling = min(MAX_BACKOFF_SECONDS, FIRST_BACKOFF_SECONDS * 2 ** min(self._failures, 16))
+            pause = backoff(self._failures, FIRST_BACKOFF_SECONDS, MAX_BACKOFF_SECONDS)
             self._failures += 1
-            self._not_before = asyncio.get_running_loop().time() + random.uniform(ceiling / 2, ceiling)
+            self._not_before = asyncio.get_running_loop().time() + pause
             return
         self._failures = 0
         self._connection = attempt.result()

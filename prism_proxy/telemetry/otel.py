@@ -17,13 +17,12 @@ from prism_proxy._native.call_watch import EndedCall
 from prism_proxy.telemetry import trace
 from prism_proxy.telemetry.dropped_exports import DroppedExports, ExporterLog
 from prism_proxy.telemetry.metrics import MethodFigures
-from prism_proxy.telemetry.tracing_options import TraceOptions
+from prism_proxy.telemetry.tracing_options import SERVICE, TraceOptions
 
 if TYPE_CHECKING:
     from prism_proxy._native.call_watch import TraceIds
 
 FLUSH_MS = 5000
-SERVICE = "prism-proxy"
 
 
 class MissingExtraError(RuntimeError):
@@ -157,11 +156,4 @@ def _span_exporter(options: TraceOptions) -> Any:
         return ConsoleSpanExporter()
     from opentelemetry.exporter.otlp.proto.grpc.trace_exporter import OTLPSpanExporter
 
-    return OTLPSpanExporter(**target(options))
-
-
-def target(options: TraceOptions) -> dict[str, Any]:
-    """Where an exporter sends to: what the options say, else the environment of OpenTelemetry."""
-    if not options.endpoint:
-        return {}
-    return {"endpoint": options.endpoint, "insecure": not options.endpoint.startswith("https:")}
+    return OTLPSpanExporter(**options.target())

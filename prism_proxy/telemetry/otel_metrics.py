@@ -29,8 +29,7 @@ from prism_proxy import __version__
 from prism_proxy._native.metrics import BUCKET_BOUNDS_NS
 from prism_proxy.telemetry.dropped_exports import DroppedExports
 from prism_proxy.telemetry.metrics import MethodFigures
-from prism_proxy.telemetry.otel import SERVICE, target
-from prism_proxy.telemetry.tracing_options import TraceOptions
+from prism_proxy.telemetry.tracing_options import SERVICE, TraceOptions
 
 INTERVAL_MS = 15_000
 BOUNDS_MS = tuple(bound / 1e6 for bound in BUCKET_BOUNDS_NS)
@@ -46,7 +45,7 @@ def meter_provider(
     else:
         from opentelemetry.exporter.otlp.proto.grpc.metric_exporter import OTLPMetricExporter
 
-        exporter = OTLPMetricExporter(**target(options))
+        exporter = OTLPMetricExporter(**options.target())
 
     def calls(_: CallbackOptions) -> Iterable[Observation]:
         for *method, statuses, _counts, _seconds in figures():

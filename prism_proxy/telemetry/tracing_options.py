@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 from prism_runtime.settings import check, setting
+
+SERVICE = "prism-proxy"  # the name under which a collector knows this process
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,3 +26,9 @@ class TraceOptions:
 
     def __post_init__(self) -> None:
         check(self)
+
+    def target(self) -> dict[str, Any]:
+        """Where an exporter sends to: what the options say, else the environment of OpenTelemetry."""
+        if not self.endpoint:
+            return {}
+        return {"endpoint": self.endpoint, "insecure": not self.endpoint.startswith("https:")}

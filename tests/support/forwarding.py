@@ -61,7 +61,6 @@ class Pair:
 
     def __init__(self, owner: Owner, peer: Peer, front: Server, port: int) -> None:
         self.owner, self.peer, self.front, self.port = owner, peer, front, port
-        self.when_moved: Callable[[], None] = lambda: None
 
     def repeat(self, *paths: str) -> None:
         """Let these methods run again when they are lost with the owner."""
@@ -97,7 +96,7 @@ async def until(condition: Callable[[], bool], what: Callable[[], str] = lambda:
 async def forwarding(
     handler: grpc.GenericRpcHandler[Any, Any], *, limits: Limits | None = None, owner_limits: Limits | None = None,
     peer_limits: Limits | None = None, options: PeerOptions | None = None, start_owner: bool = True,
-    trusted: bool = True, moved: Callable[[str], None] = lambda namespace: None,
+    trusted: bool = True,
     stats_for: Callable[[str | None, str, str], MethodStats] | None = None, watch: CallWatch | None = None,
     **peer_options: Any,
 ) -> AsyncIterator[Pair]:
@@ -108,12 +107,7 @@ async def forwarding(
         if start_owner:
             await owner.start()
 
-        def tell_moved(namespace: str) -> None:
-            moved(namespace)
-            pair.when_moved()
-
-        peer = Peer(f"unix:{path}", name="owner", limits=peer_limits or limits, options=options, moved=tell_moved,
-                    **peer_options)
+        peer = Peer(f"unix:{path}", name="owner", limits=peer_limits or limits, options=options, **peer_options)
         front = Server(limits, namespaced=everything, stats_for=stats_for)
         front.watch = watch
         front.add_generic_rpc_handlers([handler])  # known here, served there

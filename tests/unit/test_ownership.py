@@ -22,7 +22,7 @@ class FakePeer:
         self.calls = 0
         self.started = self.closed = False
         self.handler = ForwardHandler(
-            asyncio.get_running_loop(), owner.proxy_id, 0, 0, 0, None, None, None, b"1", False)
+            asyncio.get_running_loop(), owner.proxy_id, 0, 0, 0, None, None, b"1", False)
 
     def start(self) -> None:
         self.started = True

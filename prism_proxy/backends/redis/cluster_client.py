@@ -24,6 +24,8 @@ from prism_proxy.backends.redis.dial import Endpoint, options_of
 from prism_proxy.backends.redis.subscriptions import Subscriptions
 from prism_proxy.telemetry.outage import Outage
 from prism_runtime import log
+from prism_runtime.backoff import jittered
+from prism_runtime.tasks import cancel
 
 LOOK_S, LOOK_DOWN_S = 5.0, 0.5  # between two looks whether every primary is of use
 # connections to a node, as a multiple of the setting: 1 + 1/2 + ... + 1/1000, for namespaces that want their equal part
@@ -61,8 +63,7 @@ class SharedCluster:
         await self.subscriptions.close()
         self._stale.set()
         if self._task is not None:
-            self._task.cancel()  # redis-py may swallow it
-            await asyncio.gather(self._task, return_exceptions=True)
+            await cancel([self._task])  # redis-py may swallow it
         self.failure = "the driver was closed"
         if self._client is not None:
             await self._client.aclose()
@@ -126,7 +127,7 @@ class SharedCluster:
                 self.failure = None
                 self._outage.end()
             self.looked.set()
-            await self._pause(random.uniform(0.8, 1.2) * (LOOK_DOWN_S if self.down or self.failure else LOOK_S))
+            await self._pause(jittered(LOOK_DOWN_S if self.down or self.failure else LOOK_S, 0.2))
 
     async def _pause(self, seconds: float) -> None:
         """Until the next look: at most twice a second."""

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import random
 from collections.abc import Awaitable, Callable
 
 from prism_proxy._native.keyvalue_redis import PoolSlots
@@ -20,6 +19,8 @@ from prism_proxy.backends.redis.dial import ConnectionPoolOptions, Endpoint, dia
 from prism_proxy.backends.redis.handshake import Session, fence, shake_hands
 from prism_proxy.telemetry.outage import Outage
 from prism_runtime import log
+from prism_runtime.backoff import backoff
+from prism_runtime.tasks import cancel
 
 FIRST_BACKOFF_SECONDS = 0.05
 MAX_BACKOFF_SECONDS = 5.0
@@ -68,9 +69,7 @@ class ConnectionPool:
 
     async def close(self) -> None:
         """Close all connections; what waits on them fails with ConnectionLost."""
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await cancel(self._tasks)
         for place, connection in enumerate(self.places.connections):
             self.places.connections[place] = None
             if connection is not None:
@@ -115,8 +114,7 @@ class ConnectionPool:
                     self.places.connections[place] = connection
                 self.places.connections[place] = None
                 self._failed(place, connection.closed_reason or "closed", 0)
-            ceiling = min(MAX_BACKOFF_SECONDS, FIRST_BACKOFF_SECONDS * 2 ** min(failures, 16))
-            await self._pause(random.uniform(ceiling / 2, ceiling))
+            await self._pause(backoff(failures, FIRST_BACKOFF_SECONDS, MAX_BACKOFF_SECONDS))
 
     async def _pause(self, seconds: float) -> None:
         """Wait before the next attempt, and no longer once another place has found the server back."""

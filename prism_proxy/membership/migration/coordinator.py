@@ -18,10 +18,10 @@ This stands where the member of the cluster is. What may serve and what must not
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Collection, Iterable
+from collections.abc import Collection, Coroutine, Iterable
 from dataclasses import dataclass
 from enum import Enum
-from typing import Protocol
+from typing import Any, Protocol
 
 from prism import control_plane_pb2, transfer_pb2
 from prism_proxy._native.crc32 import partition_of
@@ -29,6 +29,7 @@ from prism_proxy.membership.control_call import ControlCall, ControlReply
 from prism_proxy.membership.migration.target_client import MoveError
 from prism_proxy.telemetry.metrics import Metric, counters, gauges
 from prism_runtime import log
+from prism_runtime.tasks import Tasks
 
 IDLE_SECONDS = 60.0  # after which a copy is given up that the admin has forgotten
 METHODS = frozenset({"Send", "Finish", "Abandon", "Open"})  # of prism.Transfer, for `MigrationCoordinator.answer`
@@ -97,7 +98,7 @@ class MigrationCoordinator:
         self._departing: dict[str, _SourceMove] = {}  # by move
         self._arriving: dict[str, str] = {}  # namespace -> move
         self._timers: dict[str, asyncio.TimerHandle] = {}
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._tasks = Tasks()
         self._told: frozenset[str] = frozenset()
         self._counts = {"sent": 0, "received": 0, "abandoned": 0, "failed": 0}
         self._longest_hold_s = 0.0
@@ -130,9 +131,7 @@ class MigrationCoordinator:
     async def close(self) -> None:
         for timer in self._timers.values():
             timer.cancel()
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self._tasks.close()
 
     def _set_overrides(self) -> None:
         self._migration_workers.set_overrides(frozenset(self._arriving), frozenset(
@@ -175,14 +174,14 @@ class MigrationCoordinator:
             raise MoveError("the move was abandoned")
         move.stage = Stage.IN_DOUBT
 
-    async def _or_resume(self, move: _SourceMove, step: Awaitable[None]) -> None:
+    async def _or_resume(self, move: _SourceMove, step: Coroutine[Any, Any, None]) -> None:
         """A step of the source, which goes to its end whatever becomes of the caller; a failure, or the caller's
         leaving, resumes."""
         try:
-            move.step = self._start(step)
+            move.step = self._tasks.spawn(step)
             await asyncio.shield(move.step)
         except BaseException as error:
-            self._start(self._resume(move))
+            self._tasks.spawn(self._resume(move))
             if isinstance(error, Exception):
                 self._counts["failed"] += 1
                 self._log.warning("a move failed", namespaces=list(move.names), move=move.move_id, problem=str(error))
@@ -199,7 +198,7 @@ class MigrationCoordinator:
             await self._migration_workers.resume(move.move_id, move.partition)
         finally:
             self._set_overrides()
-            self._start(self._finish_move(move))
+            self._tasks.spawn(self._finish_move(move))
         self._log.info("a move was given up: its namespaces are served here again", namespaces=list(move.names),
                        move=move.move_id, held_s=round(move.held_s, 3))
 
@@ -310,14 +309,7 @@ class MigrationCoordinator:
 
     def _forgotten(self, move_id: str) -> None:
         self._log.warning("nothing was heard of a move for a while: it is given up", move=move_id)
-        self._start(self.abandon(move_id))
-
-    def _start(self, work: Awaitable[None]) -> asyncio.Task[None]:
-        task = asyncio.ensure_future(work)
-        assert isinstance(task, asyncio.Task)
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
-        return task
+        self._tasks.spawn(self.abandon(move_id))
 
     # --- what is shown ------------------------------------------------------------------------------------------------
 

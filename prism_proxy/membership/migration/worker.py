@@ -6,8 +6,7 @@ A proxy with several workers has a MigrationWorker in each. A move concerns one 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Collection, Coroutine, Sequence
-from typing import Any
+from collections.abc import Callable, Collection, Sequence
 
 from prism import transfer_pb2 as pb
 from prism_proxy.contracts.movable import Span, TooManyChangesError
@@ -18,6 +17,7 @@ from prism_proxy.membership.migration.target_client import MoveError, TargetClie
 from prism_proxy.namespaces.activator import Activator
 from prism_proxy.namespaces.snapshot import Namespaces
 from prism_runtime import log
+from prism_runtime.tasks import Tasks
 
 IDLE_SECONDS = 60.0  # after which a copy is given up whose source or whose admin has forgotten it
 
@@ -36,13 +36,13 @@ class MigrationWorker:
         self._departing: dict[str, MigrationSource] = {}  # by move
         self._arriving: dict[str, MigrationTarget] = {}  # by namespace
         self._timers: dict[str, asyncio.TimerHandle] = {}  # by namespace
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._tasks = Tasks()
 
     def set_overrides(self, unlisted: Collection[str], paused: Collection[str]) -> None:
         self._routes.set_overrides(unlisted, paused)
         for name in self._arriving.keys() - set(unlisted):
             self._unwatch(name)
-            self._start(self._end(self._arriving.pop(name)))
+            self._tasks.spawn(self._end(self._arriving.pop(name)))
 
     # --- the source ---------------------------------------------------------------------------------------------------
 
@@ -142,19 +142,12 @@ class MigrationWorker:
     def _forgotten(self, arriving: MigrationTarget) -> None:
         self._log.warning("no data of a move came for a while: it is given up", namespace=arriving.name,
                           move=arriving.move_id)
-        self._start(self._give_up(arriving.move_id))
+        self._tasks.spawn(self._give_up(arriving.move_id))
 
     async def _give_up(self, move_id: str) -> None:
         await self._ask(ControlCall("Abandon", pb.MoveRequest(move_id=move_id).SerializeToString()))
 
-    def _start(self, work: Coroutine[Any, Any, None]) -> None:
-        task = asyncio.get_running_loop().create_task(work)
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
-
     async def close(self) -> None:
         for name in list(self._timers):
             self._unwatch(name)
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self._tasks.close()
