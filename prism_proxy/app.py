@@ -341,7 +341,7 @@ class App:
         self._monitor.stop()
         deadline_s = 0 if forced else DRIVER_DRAIN_SECONDS
         routes = self.namespaces.current.here().values()
-        problems = await close_all((route.pattern for route in routes), deadline_s)
+        problems = await close_all((part for route in routes for part in (route.pattern, route.chain)), deadline_s)
         problems += await close_all((driver for route in routes for driver in route.drivers), deadline_s)
         await self.activator.close()
         if self.migration_worker is not None:

@@ -7,7 +7,7 @@ Third parties use entry points: `prism.backends` for a driver class with its con
 from __future__ import annotations
 
 import functools
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from importlib import import_module
 from typing import Any, NamedTuple
 
@@ -35,7 +35,6 @@ BACKENDS: dict[str, Entry] = {
 MODELS: dict[str, str] = {
     "keyvalue": "prism_proxy.models.keyvalue.declaration:DECLARATION",
 }
-# In the order in which something written passes them.
 STEPS: dict[str, str] = {
     "encryption": "prism_proxy.steps.encrypt.declaration:DECLARATION",
 }
@@ -118,9 +117,25 @@ def step(name: str) -> StepDeclaration:
     return found
 
 
-def steps() -> list[str]:
-    """The names of all steps in the order of a chain: third parties' first, so that ours encrypt what they make."""
-    return [*sorted(_entry_points("prism.steps").keys() - STEPS.keys()), *STEPS]
+def steps(names: Iterable[str] | None = None) -> list[StepDeclaration]:
+    """The steps, or those of them that are named, in the order of a chain. Other names are none of steps."""
+    wanted = set(STEPS.keys() | _entry_points("prism.steps").keys() if names is None else names)
+    known = wanted & STEPS.keys()
+    others = wanted - known - MODELS.keys() - PATTERNS.keys()
+    if others:
+        known |= others & _entry_points("prism.steps").keys()
+    return sorted((step(name) for name in known), key=lambda found: (found.place, found.name))
+
+
+def conflicts(found: Sequence[StepDeclaration]) -> Iterator[tuple[StepDeclaration, StepDeclaration, str]]:
+    """The pairs of these steps that a namespace cannot have together, and why."""
+    for position, first in enumerate(found):
+        for second in found[position + 1:]:
+            why = first.conflicts.get(second.name) or second.conflicts.get(first.name)
+            if why is None and first.place == second.place:
+                why = "both stand at the same place of the chain"
+            if why is not None:
+                yield first, second, why
 
 
 def model(name: str) -> ModelDeclaration:

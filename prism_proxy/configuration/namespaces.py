@@ -11,6 +11,7 @@ from typing import Any
 from prism_proxy import standard
 from prism_proxy.contracts.driver import Declaration
 from prism_proxy.contracts.pattern import PatternDeclaration, SlotDeclaration
+from prism_proxy.contracts.steps import StepDeclaration
 from prism_proxy.interfaces.catalogue import interface
 from prism_proxy.namespaces.areas import overlaps, reason
 from prism_proxy.namespaces.limits import LoadLimits
@@ -37,7 +38,7 @@ def option_groups(pattern: str | None = None, *, third_party: bool = True) -> di
     names = standard.models() if third_party else list(standard.MODELS)
     groups = {name: standard.model(name).options for name in names if everything or name in models}
     groups.update({found.name: found.options for found in declared if found.options is not None})
-    groups.update({name: standard.step(name).options for name in (standard.steps() if third_party else standard.STEPS)})
+    groups.update({found.name: found.options for found in standard.steps(None if third_party else standard.STEPS)})
     return {**groups, **_COMMON}
 
 
@@ -84,18 +85,33 @@ class NamespacesReader:
         pattern = self._pattern(node.entries.get("pattern"), f"{key}.pattern")
         groups = self._groups_of(pattern, node)
         self._binder.refuse_unknown(node, key, ["pattern", "backends", *groups])
-        slots = self._slots(name, node, key, pattern) if pattern is not None else {}
+        steps = standard.steps(node.entries.keys() & groups.keys())
+        slots = self._slots(name, node, key, pattern, steps) if pattern is not None else {}
         options: dict[str, Any] = {}
         for group, cls in groups.items():
             empty = Table({}, {}, node.origin)
             table = self._binder.table(node.entries.get(group, empty), f"{key}.{group}")
             options[group] = self._binder.group(cls, table, f"{key}.{group}") if table is not None else None
+        self._check_steps([step for step in steps if getattr(options[step.name], "enabled", False)], slots, node, key)
         if len(self._problems.found) > before or pattern is None:
             return None
         resilience, limits = options.pop(RESILIENCE), options.pop(LIMITS)
         filled = {slot: SlotConfig(driver, config, own or resilience) for slot, (driver, config, own) in slots.items()}
         written = {group: found for group, found in options.items() if group in node.entries}
         return NamespaceConfig(name, pattern.name, filled, written, limits)
+
+    def _check_steps(
+        self, enabled: Sequence[StepDeclaration], slots: Mapping[str, _Filled], node: Table, key: str
+    ) -> None:
+        """The steps go together, and their slots are filled."""
+        for first, second, why in standard.conflicts(enabled):
+            self._problems.add(node.keys[second.name], f"{key}.{second.name}",
+                               f"cannot be used with {first.name}: {why}")
+        for step in enabled:
+            for slot in step.slots:
+                if slot.name not in slots and not slot.optional_slot:
+                    self._problems.add(node.keys[step.name], f"{key}.backends.{slot.name}",
+                                       f"is missing: step {step.name} needs it. {slot.doc}")
 
     def _groups_of(self, pattern: PatternDeclaration | None, node: Table) -> dict[str, type[Any]]:
         """Third parties are asked only where something is written that is not ours."""
@@ -123,19 +139,22 @@ class NamespacesReader:
         self._binder.bound.append(Bound(key, name.text, node.origin))
         return standard.pattern(name.text)
 
-    def _slots(self, namespace: str, node: Table, key: str, pattern: PatternDeclaration) -> dict[str, _Filled]:
+    def _slots(
+        self, namespace: str, node: Table, key: str, pattern: PatternDeclaration, steps: Sequence[StepDeclaration]
+    ) -> dict[str, _Filled]:
         key = f"{key}.backends"
         table = self._binder.table(node.entries.get("backends", Table({}, {}, node.origin)), key)
         if table is None:
             return {}
-        for name in table.entries.keys() - {slot.name for slot in pattern.slots}:
-            self._problems.unknown(table.keys[name], f"{key}.{name}", name, [slot.name for slot in pattern.slots],
-                                   f"slot of pattern {pattern.name}")
+        of_steps = [slot for step in steps for slot in step.slots if pattern.slot(slot.name) is None]
+        names = [slot.name for slot in (*pattern.slots, *of_steps)]
+        for name in table.entries.keys() - set(names):
+            self._problems.unknown(table.keys[name], f"{key}.{name}", name, names, f"slot of pattern {pattern.name}")
         filled = {}
-        for slot in pattern.slots:
+        for slot in (*pattern.slots, *of_steps):
             entry = table.entries.get(slot.name)
             if entry is None:
-                if not slot.optional_slot:
+                if not slot.optional_slot and slot in pattern.slots:
                     self._problems.add(table.origin, f"{key}.{slot.name}",
                                        f"is missing: slot {slot.name} of pattern {pattern.name} must be filled with a "
                                        f"driver, one of {', '.join(standard.backends())}")

@@ -102,6 +102,10 @@ def _namespaces() -> Iterator[str]:
             yield (f"| `backends.{slot.name}.driver` | {'-' if slot.optional_slot else 'required'} | "
                    f"{', '.join(sorted(standard.BACKENDS))} | {slot.doc} Slot of pattern {pattern.name}, for "
                    f"{_needs(slot)}. |\n")
+    for step in standard.steps(standard.STEPS):
+        for slot in step.slots:
+            yield (f"| `backends.{slot.name}.driver` | with `{step.name}` | {', '.join(sorted(standard.BACKENDS))} | "
+                   f"{slot.doc} Slot of step {step.name}. |\n")
     yield "| `backends.SLOT.config` | | | Settings of the driver, below. |\n"
     yield "| `backends.SLOT.resilience` | | | As `resilience`, for one slot alone. |\n"
     for name, cls in option_groups().items():

@@ -51,8 +51,9 @@ def _namespace() -> dict[str, Any]:
     """The slots and groups of all patterns; which belong to the one that is written only the binder knows, but for what
     is required."""
     declared = [standard.pattern(name) for name in standard.patterns()]
-    slots = {slot.name: {"description": slot.doc, "$ref": "#/$defs/driver"}
-             for found in reversed(declared) for slot in found.slots}
+    found = [slot for step in standard.steps() for slot in step.slots]
+    found += [slot for pattern in reversed(declared) for slot in pattern.slots]
+    slots = {slot.name: {"description": slot.doc, "$ref": "#/$defs/driver"} for slot in found}
     return {
         "type": "object",
         "additionalProperties": False,

@@ -1,24 +1,63 @@
 """What stands between a data model and its slot: the steps of a namespace's chain.
 
-The order is that of `standard.STEPS` when something is written, and the reverse when it is read. An empty chain is the
-slot itself: a model without steps calls its driver and nothing else.
+    write:  validate -> compress -> claim check -> encrypt -> sign ->  the slot
+    read:   the same steps, the other way round
+
+The order is that of `Place` and nobody's choice. An empty chain is the slot itself: a model without steps calls its
+driver and nothing else.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import IntEnum
 from typing import Any, Protocol
+
+from prism_proxy.contracts.pattern import SlotDeclaration
+from prism_proxy.envelope.parts import Encryption, Schema
+from prism_proxy.errors import PrismError, StatusCode
+
+
+class Place(IntEnum):
+    """Where a step stands when something is written; third parties' may stand between."""
+
+    VALIDATE = 100
+    COMPRESS = 200
+    CLAIM_CHECK = 300
+    ENCRYPT = 400
+    SIGN = 500
 
 
 @dataclass(frozen=True, slots=True)
 class StepDeclaration:
     """Made once, in the step's folder. `name` is the group of options that switches it on, `options` its settings class
-    with a field `enabled`, `factory` MODULE:CLASS of a `StepFactory`."""
+    with a field `enabled`, `factory` MODULE:CLASS of a `StepFactory`. `conflicts` says by name of another step why a
+    namespace cannot have both, `slots` what the step needs beside the pattern's slots."""
 
     name: str
     doc: str
     factory: str
     options: type[Any]
+    place: int
+    conflicts: Mapping[str, str] = field(default_factory=dict)
+    slots: tuple[SlotDeclaration, ...] = ()
+
+
+@dataclass(slots=True)
+class PassingMessage:
+    """A message on its way through a chain. A step changes `payload`, and leaves what the other side will need: in
+    `content_encoding`, `encryption` or `schema`, or under names of its own in `notes`, which travel with the message as
+    extensions of its envelope or as headers. `metadata` are the publisher's own entries."""
+
+    topic: str
+    message_id: str
+    payload: bytes
+    metadata: Mapping[str, str] = field(default_factory=dict)
+    content_encoding: str = ""
+    encryption: Encryption | None = None
+    schema: Schema | None = None
+    notes: dict[str, str] = field(default_factory=dict)
 
 
 class ValueStep(Protocol):
@@ -33,8 +72,20 @@ class ValueStep(Protocol):
         ...
 
 
+class MessageStep(Protocol):
+    """A step that messages pass."""
+
+    async def publish(self, message: PassingMessage) -> None:
+        """PrismError refuses the publish; nothing was published."""
+        ...
+
+    async def consume(self, message: PassingMessage) -> None:
+        """PrismError: the message cannot be delivered; see `temporary`."""
+        ...
+
+
 class Step(Protocol):
-    """One per namespace and configuration."""
+    """One per namespace and configuration. It may have `close()`, awaited when its namespace's calls have ended."""
 
     @property
     def values(self) -> ValueStep | None:
@@ -44,3 +95,22 @@ class Step(Protocol):
     async def open(self) -> None:
         """Fetch what it needs. PrismError: the namespace cannot be activated."""
         ...
+
+
+class StepFailure(Exception):  # noqa: N818 - a verdict, which the model acts upon
+    """A step's verdict on a message that is consumed.
+
+    Permanent: the message is settled as failed at once, to the dead letters where there are any, else skipped, counted
+    and logged. `temporary`: nothing is settled, delivery pauses with backoff, and the namespace's status says why.
+    """
+
+    def __init__(self, step: str, error: PrismError) -> None:
+        super().__init__(f"{step}: {error}")
+        self.step = step
+        self.error = error
+        self.temporary = temporary(error)
+
+
+def temporary(error: PrismError) -> bool:
+    """Whether the same message may pass later: what a step needs (keys, objects, a registry) is away, not wrong."""
+    return error.code in (StatusCode.UNAVAILABLE, StatusCode.DEADLINE_EXCEEDED) or error.retry_after is not None

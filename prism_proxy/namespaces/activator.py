@@ -26,7 +26,7 @@ from prism_proxy.errors import PrismError, StatusCode
 from prism_proxy.interfaces.streams import OpenStreams, ended
 from prism_proxy.namespaces.areas import overlaps, reason
 from prism_proxy.namespaces.call_drain import CallDrain
-from prism_proxy.namespaces.driver_drain import DriverDrain
+from prism_proxy.namespaces.driver_drain import DriverDrain, Part
 from prism_proxy.namespaces.model import NamespaceConfig
 from prism_proxy.namespaces.pending_driver import PendingDriver
 from prism_proxy.namespaces.placement import Placement
@@ -131,7 +131,7 @@ class Activator:
     async def discard(self, after: Snapshot) -> None:
         try:
             current = self._namespaces.current
-            await _close_all(_patterns(after) - _patterns(current), _drivers(after) - _drivers(current))
+            await _close_all(_new_parts(after, current), _drivers(after) - _drivers(current))
         finally:
             self._one.release()
 
@@ -178,15 +178,12 @@ class Activator:
         """Open those that are new; those that need one of `pending` open when it is active. When one does not open,
         nothing of `after` stays open."""
         current = self._namespaces.current
-        new = [route for route in after.here().values() if route.pattern not in _patterns(current)]
-        opening = [(route.chain, route.pattern) for route in new if set(pending).isdisjoint(route.drivers)]
+        opening = _new_parts(after, current, waiting=pending)
         try:
-            for chain, pattern in opening:
-                await _opened("a step", chain.open())
-                await _opened("a pattern", pattern.open())
+            for part in opening:
+                await _opened("a pattern or a step", part.open())
         except PrismError:
-            del new
-            await _close_all([pattern for _, pattern in opening], _drivers(after) - _drivers(current))
+            await _close_all(_new_parts(after, current), _drivers(after) - _drivers(current))
             raise
 
     def _swap(self, after: Snapshot, before: Snapshot, spared: Collection[Driver] = ()) -> None:
@@ -222,7 +219,7 @@ class Activator:
         let their patterns, and their drivers that are not `spared`, end with the calls."""
         staying = _drivers(after).union(spared)
         patterns = _patterns(after)
-        found: list[tuple[Pattern, list[Driver], CallDrain]] = []
+        found: list[tuple[Sequence[Part], list[Driver], CallDrain]] = []
         streams: list[tuple[str, OpenStreams]] = []
         for name, route in before.here().items():
             if after.routes.get(name) is route or route.pattern in patterns:
@@ -231,7 +228,7 @@ class Activator:
             earlier = [reference() for driver in route.drivers for reference in self._replaced.get(driver, ())]
             routes = [route, *(known for known in earlier if known is not None and (
                 known.pattern is route.pattern or not set(going).isdisjoint(known.drivers)))]
-            found.append((route.pattern, going, CallDrain(routes)))
+            found.append(((route.pattern, route.chain), going, CallDrain(routes)))
             if going:
                 streams.append((name, route.streams))
             for driver in going:
@@ -243,8 +240,8 @@ class Activator:
             for name, open_streams in streams:
                 open_streams.end(ended("NAMESPACE_CHANGED", f"namespace {name!r} has another backend, or is not served "
                                        "here any more: open the stream again"))
-            for pattern, drivers, drain in found:
-                self._draining.add(DriverDrain(pattern, drivers, drain, self._draining.discard))
+            for parts, drivers, drain in found:
+                self._draining.add(DriverDrain(parts, drivers, drain, self._draining.discard))
 
         return retire
 
@@ -290,11 +287,9 @@ class Activator:
         for waiting in pending:
             waiting.activate(waiting.driver)
         self._report_stranded(after, pending)
-        for chain, pattern in {(route.chain, route.pattern) for route in after.here().values()
-                               if not set(pending).isdisjoint(route.drivers)}:
+        for part in _parts(route for route in after.here().values() if not set(pending).isdisjoint(route.drivers)):
             try:
-                await _opened("a step", chain.open())
-                await _opened("a pattern", pattern.open())
+                await _opened("a pattern or a step", part.open())
             except PrismError as error:
                 self._log.error("a namespace is active and its pattern did not open", error=str(error))
         self._swap(after, staying)
@@ -341,6 +336,18 @@ def _patterns(snapshot: Snapshot) -> set[Pattern]:
     return {route.pattern for route in snapshot.here().values()}
 
 
+def _parts(routes: Iterable[Route]) -> list[Part]:
+    """What opens for these routes, in its order."""
+    return [part for route in routes for part in (route.chain, route.pattern)]
+
+
+def _new_parts(after: Snapshot, current: Snapshot, waiting: Collection[Driver] = ()) -> list[Part]:
+    """Those that `current` does not have, but for those of routes that need a driver that is `waiting`."""
+    known = _patterns(current)
+    return _parts(route for route in after.here().values()
+                  if route.pattern not in known and set(waiting).isdisjoint(route.drivers))
+
+
 def _counterpart(driver: Driver, route: Route, other: Route) -> Driver:
     """The driver of another route in the slot that a driver has in its own."""
     slot = next(name for name, found in route.slots.items() if found.driver is driver)
@@ -379,8 +386,8 @@ async def _opened(what: str, opening: Awaitable[None], **metadata: str) -> None:
                          metadata) from error
 
 
-async def _close_all(patterns: Iterable[Pattern], drivers: Iterable[Driver]) -> None:
-    for pattern in patterns:
-        await pattern.close()
+async def _close_all(parts: Iterable[Part], drivers: Iterable[Driver]) -> None:
+    for part in parts:
+        await part.close()
     for driver in drivers:
         await driver.close()

@@ -4,23 +4,34 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Collection, Sequence
+from typing import Protocol
 
 from prism_proxy.contracts.driver import Driver
 from prism_proxy.namespaces.call_drain import CallDrain
-from prism_proxy.slots.composition import Pattern
 from prism_runtime import log
 
 CALLS_SECONDS = 300.0  # for calls in progress; a scan may take as long
 DRAIN_SECONDS = 3.0  # for writes under way once the calls have ended
 
 
-class DriverDrain:
-    """Of a pattern, and of those of its drivers that nobody else uses. `on_end` is told when they have closed."""
+class Part(Protocol):
+    """A pattern, or the chain of a namespace's steps."""
 
-    def __init__(self, pattern: Pattern, drivers: Sequence[Driver], drain: CallDrain,
+    async def open(self) -> None: ...
+
+    async def drain(self, deadline_s: float) -> None: ...
+
+    async def close(self) -> None: ...
+
+
+class DriverDrain:
+    """Of a namespace's `parts`, and of those of its drivers that nobody else uses. `on_end` is told when they have
+    closed."""
+
+    def __init__(self, parts: Sequence[Part], drivers: Sequence[Driver], drain: CallDrain,
                  on_end: Callable[[DriverDrain], None]) -> None:
         self.drivers = frozenset(drivers)
-        self._pattern = pattern
+        self._parts = parts
         self._drain = drain
         self._on_end = on_end
         self._task = asyncio.get_running_loop().create_task(self._run())
@@ -44,7 +55,8 @@ class DriverDrain:
         ended = await self._drain.wait(CALLS_SECONDS if self.drivers else None)
         deadline_s = DRAIN_SECONDS if ended else 0
         try:
-            await self._quietly("", self._pattern.drain(deadline_s), self._pattern.close())
+            for part in self._parts:
+                await self._quietly("", part.drain(deadline_s), part.close())
             await asyncio.gather(*(
                 self._quietly(driver.declaration.name, driver.drain(deadline_s), driver.close())
                 for driver in self.drivers))

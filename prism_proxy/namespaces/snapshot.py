@@ -229,7 +229,7 @@ class _Builder:
             and all(before.slots[name].driver is slot.driver for name, slot in slots.items())
         partition = partition_of(config.name)
         elsewhere = self.placement.elsewhere(partition, state_of(slot.driver for slot in slots.values()))
-        chain = self._chain(config) if elsewhere is None else EMPTY
+        chain = self._chain(config, slots) if elsewhere is None else EMPTY
         pattern: Pattern = standard.load(declared.factory)(
             Composition(slots, config.options, Surroundings(config.name, process_name(self.placement.worker), chain)),
             before.pattern if before is not None and same else None)
@@ -238,14 +238,18 @@ class _Builder:
             _offered(declared, pattern, slots), pattern.native if elsewhere is None else None,
             before.streams if before is not None and same else OpenStreams(), elsewhere, quota, chain)
 
-    def _chain(self, config: NamespaceConfig) -> Chain:
-        """The steps that the namespace switches on."""
-        made = []
-        for name in standard.steps() if config.options else ():
-            options = config.options.get(name)
-            if options is not None and options.enabled:
-                made.append(standard.load(standard.step(name).factory)(
-                    config.name, options, self.resources, assigned=config.assigned))
+    def _chain(self, config: NamespaceConfig, slots: Mapping[str, Slot[Any]]) -> Chain:
+        """The steps that the namespace switches on. ValueError for a pair that does not go together."""
+        enabled = [step for step in standard.steps(config.options) if config.options[step.name].enabled]
+        for first, second, why in standard.conflicts(enabled):
+            raise ValueError(
+                f"namespace {config.name!r}: step {second.name} cannot be used with {first.name}: {why}")
+        made = {}
+        for step in enabled:
+            own = {"slots": {slot.name: slots[slot.name] for slot in step.slots if slot.name in slots}}
+            made[step.name] = standard.load(step.factory)(
+                config.name, config.options[step.name], self.resources, assigned=config.assigned,
+                **(own if step.slots else {}))
         return Chain(made) if made else EMPTY
 
     def _slot(
@@ -259,7 +263,9 @@ class _Builder:
             driver = known.driver
         else:
             driver = self.make_driver(wanted.driver, config.driver_config(name))
-        return Slot(name, config.name, driver, declared.slot(name), wanted.resilience, running=self.running)
+        needs = declared.slot(name) or next(
+            (slot for step in standard.steps(config.options) for slot in step.slots if slot.name == name), None)
+        return Slot(name, config.name, driver, needs, wanted.resilience, running=self.running)
 
 
 def _serves(driver: Driver, before: SlotConfig, wanted: SlotConfig) -> bool:

@@ -2,22 +2,37 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
-from prism_proxy.contracts.steps import Step, ValueStep
+from prism_proxy.contracts.steps import MessageStep, PassingMessage, Step, StepFailure, ValueStep
+from prism_proxy.errors import PrismError
 
 
 class Chain:
-    """`steps` stand in the order in which something written passes them."""
+    """`steps` by name, in the order in which something written passes them."""
 
-    def __init__(self, steps: Sequence[Step] = ()) -> None:
-        self.steps = tuple(steps)
-        self.values: tuple[ValueStep, ...] = tuple(step.values for step in steps if step.values is not None)
+    def __init__(self, steps: Mapping[str, Step] | None = None) -> None:
+        self.steps = dict(steps or {})
+        found = [step.values for step in self.steps.values()]
+        self.values: tuple[ValueStep, ...] = tuple(step for step in found if step is not None)
+        messages = [(name, getattr(step, "messages", None)) for name, step in self.steps.items()]
+        self.messages: Sequence[tuple[str, MessageStep]] = tuple(
+            (name, step) for name, step in messages if step is not None)
 
     async def open(self) -> None:
         """PrismError when a step cannot work as configured."""
-        for step in self.steps:
+        for step in self.steps.values():
             await step.open()
+
+    async def drain(self, deadline_s: float) -> None:
+        """Nothing of a chain goes on without a call."""
+
+    async def close(self) -> None:
+        """The calls have ended."""
+        for step in self.steps.values():
+            close = getattr(step, "close", None)
+            if close is not None:
+                await close()
 
     def seal(self, key: bytes, value: bytes) -> bytes:
         for step in self.values:
@@ -28,6 +43,19 @@ class Chain:
         for step in reversed(self.values):
             stored = step.open(key, stored)
         return stored
+
+    async def publish(self, message: PassingMessage) -> None:
+        """Let a message pass on its way to the backend. PrismError refuses it."""
+        for _, step in self.messages:
+            await step.publish(message)
+
+    async def consume(self, message: PassingMessage) -> None:
+        """Let a message pass on its way to a subscriber. StepFailure says what is to become of it."""
+        for name, step in reversed(self.messages):
+            try:
+                await step.consume(message)
+            except PrismError as error:
+                raise StepFailure(name, error) from error
 
 
 EMPTY = Chain()
