@@ -28,6 +28,7 @@ from prism_proxy.backends.sqlite.errors import (
     store_full,
 )
 from prism_proxy.backends.sqlite.messaging.content import forget_old
+from prism_proxy.backends.sqlite.messaging.log_rows import UNSEEN, drop_expired_records, drop_unseen
 from prism_proxy.backends.sqlite.messaging.queue_rows import drop_expired
 from prism_proxy.backends.sqlite.operations import Session, sweep
 from prism_proxy.backends.sqlite.outage import Outage
@@ -102,7 +103,9 @@ class Committer:
         self._sweeps = (
             ("SELECT 1 FROM kv WHERE expires <= ? LIMIT 1", partial(sweep, limit=SWEEP_KEYS, damaged=set())),
             ("SELECT 1 FROM message WHERE expires > 0 AND expires <= ? LIMIT 1", drop_expired),
-            ("SELECT 1 FROM duplicate WHERE until <= ? LIMIT 1", forget_old))
+            ("SELECT 1 FROM duplicate WHERE until <= ? LIMIT 1", forget_old),
+            ("SELECT 1 FROM record WHERE expires > 0 AND expires <= ? LIMIT 1", drop_expired_records),
+            (UNSEEN, drop_unseen))
         self.damage = Damage()
         self.outage = Outage(lambda: database.path)
         self.full = False

@@ -14,7 +14,9 @@ from prism_proxy.backends.sqlite.config import SqliteConfig
 from prism_proxy.backends.sqlite.database import Database
 from prism_proxy.backends.sqlite.errors import meaning
 from prism_proxy.backends.sqlite.messaging.queues import SqliteQueues
-from prism_proxy.backends.sqlite.messaging.traits import models_with_messages, queue_traits
+from prism_proxy.backends.sqlite.messaging.streams import SqliteStreams
+from prism_proxy.backends.sqlite.messaging.traits import models_with_messages, queue_traits, stream_traits
+from prism_proxy.backends.sqlite.messaging.upkeep import Upkeep
 from prism_proxy.backends.sqlite.migration import SqliteIncoming, SqliteOutgoing
 from prism_proxy.backends.sqlite.readers import Readers
 from prism_proxy.backends.sqlite.writer import Writer
@@ -38,6 +40,8 @@ class SqliteDriver:
         self._writer = Writer(self._database, config.max_queued, config.max_queued_bytes, clock)
         self._damage = self._writer.committer.damage
         self._readers = Readers(self._database, config.readers, config.max_queued, self._damage)
+        self.stream = SqliteStreams(self._writer, self._readers, self._now_ms, stream_traits(config.durability))
+        self._upkeep = Upkeep(self.stream.keep_up)
         self.queue = SqliteQueues(self._writer, self._readers, self._now_ms, queue_traits(config.durability))
 
     # --- life -------------------------------------------------------------------------------------------------------
@@ -50,12 +54,15 @@ class SqliteDriver:
             await self.close()
             raise
         await self.queue.open()
+        self._upkeep.start()
 
     async def drain(self, deadline_s: float) -> None:
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(self._writer.drained(), deadline_s)
 
     async def close(self) -> None:
+        await self._upkeep.close()
+        await self.stream.close()
         await self.queue.close()
         await self._readers.close()
         await self._writer.close()

@@ -46,6 +46,7 @@ CREATE TABLE part (
     id INTEGER PRIMARY KEY,
     log INTEGER NOT NULL,
     number INTEGER NOT NULL,
+    first INTEGER NOT NULL,
     next INTEGER NOT NULL,
     records INTEGER NOT NULL,
     bytes INTEGER NOT NULL,
@@ -62,6 +63,7 @@ CREATE TABLE record (
     data BLOB NOT NULL
 );
 CREATE INDEX record_message ON record (message_id);
+CREATE INDEX record_expires ON record (expires) WHERE expires > 0;
 CREATE TABLE position (
     log INTEGER NOT NULL,
     name TEXT NOT NULL,

@@ -13,6 +13,10 @@ def queue_traits(durability: str) -> Traits:
     return Traits(Carrier.PARTS, _stored(durability, "arrival"))
 
 
+def stream_traits(durability: str) -> Traits:
+    return Traits(Carrier.PARTS, _stored(durability, "per key"), retention=frozenset({"age", "bytes", "records"}))
+
+
 def _stored(durability: str, order: str) -> DeliveryClass:
     return DeliveryClass(
         Guarantee.AT_LEAST_ONCE, "nothing", "nothing" if durability == "synced" else _LATEST, order)
