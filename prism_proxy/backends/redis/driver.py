@@ -18,6 +18,7 @@ from prism_proxy.backends.redis.commands import Reply
 from prism_proxy.backends.redis.config import RedisConfig
 from prism_proxy.backends.redis.connect import connect
 from prism_proxy.backends.redis.errors import check_value, meaning
+from prism_proxy.backends.redis.queues import RedisQueues
 from prism_proxy.backends.redis.shared_pools import SharedPools
 from prism_proxy.backends.redis.topics import RedisTopics
 from prism_proxy.contracts.driver import Declaration, HealthReport
@@ -47,7 +48,9 @@ class RedisDriver:
         self._batches = Batches(self._commands, self._most)
         self._salt = secrets.token_bytes(16)
         self.native_store = self._server.native_store
-        self.pubsub = RedisTopics(self._commands, config.names, lambda: self._server.subscriptions)
+        names, server = config.names, self._server
+        self.pubsub = RedisTopics(self._commands, names, lambda: server.subscriptions)
+        self.queue = RedisQueues(self._commands, names, lambda: server.info, lambda: server.subscriptions)
 
     # --- life -------------------------------------------------------------------------------------------------------
 
@@ -69,6 +72,7 @@ class RedisDriver:
                 await self._server.drained()
 
     async def close(self) -> None:
+        await self.queue.close()
         await self._server.close()
 
     def health(self) -> HealthReport:

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 from prism_proxy.backends.redis.config import RedisConfig
 from prism_proxy.backends.redis.shared_pools import SharedPool
 from prism_proxy.contracts.driver import Health, HealthReport
+from prism_proxy.models.messages import DeliveryClass, Guarantee
 
 NEARLY_FULL = 0.9
 NOT_OPEN, CLOSED = "the driver is not open", "the driver was closed"
@@ -29,6 +30,19 @@ def durability(info: Mapping[str, str]) -> str:
     sync = info.get("appendfsync", "")
     loss = _PERSISTENCE.get(sync, "the proxy may not ask how often its log is synced")
     return f"asynchronous: appendonly {sync or 'yes'}, {loss}; {_REPLICATION}"
+
+
+def message_class(info: Mapping[str, str], wait_replicas: int = 0) -> DeliveryClass:
+    """Of messages that Redis keeps, from the server's own settings."""
+    logged = info.get("aof_enabled") == "1" or info.get("appendonly") == "yes"
+    sync = info.get("appendfsync", "everysec") if logged else ""
+    failover = (f"A message is acknowledged when {wait_replicas} replicas have it." if wait_replicas else
+                "A failover may lose messages that the replica had not got yet: it is replicated asynchronously.")
+    if not logged:
+        return DeliveryClass(Guarantee.AT_LEAST_ONCE, "what was not in a snapshot", "what was not in a snapshot",
+                             notes=(failover, "The server keeps no log (appendonly no)."))
+    power = {"always": "nothing", "everysec": "up to 1 s"}.get(sync, "what the system had not written")
+    return DeliveryClass(Guarantee.AT_LEAST_ONCE, "nothing", power, notes=(failover,))
 
 
 class Connections(NamedTuple):
