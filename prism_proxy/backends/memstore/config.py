@@ -7,9 +7,12 @@ from typing import ClassVar
 
 from prism_proxy.contracts.driver import Declaration
 from prism_proxy.models.keyvalue import contract as keyvalue
+from prism_proxy.models.pubsub import contract as pubsub
 from prism_runtime.settings import check, setting
 
-DECLARATION = Declaration("memstore", keyvalue.ALL, state="local", durability="volatile", movable=True)
+PUBSUB = frozenset({pubsub.BASIC, pubsub.WILDCARDS, pubsub.BATCH})
+DECLARATION = Declaration("memstore", keyvalue.ALL | PUBSUB, state="local", durability="volatile",
+                          parts=frozenset({"pubsub"}), movable=True)
 
 
 @dataclass(frozen=True, slots=True)

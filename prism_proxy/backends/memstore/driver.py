@@ -13,6 +13,7 @@ from collections.abc import Callable, Mapping, Sequence
 from prism_proxy._native.memstore import MemStore, StoreFull, StoreSealed
 from prism_proxy.backends.memstore.config import DECLARATION, MemstoreConfig
 from prism_proxy.backends.memstore.migration import MemstoreIncoming, MemstoreOutgoing
+from prism_proxy.backends.memstore.topics import MemstoreTopics
 from prism_proxy.contracts.driver import Health, HealthReport
 from prism_proxy.contracts.movable import Incoming, Outgoing, sealed
 from prism_proxy.errors import PrismError, StatusCode
@@ -33,6 +34,7 @@ class MemstoreDriver:
 
     def __init__(self, config: MemstoreConfig, clock: Callable[[], int] | None = None) -> None:
         self.native_store = MemStore(config.max_bytes, config.max_keys, config.evict, clock)
+        self.pubsub = MemstoreTopics()
         self._config = config
         self._upkeep: asyncio.Task[None] | None = None
 

@@ -14,6 +14,7 @@ from prism_proxy.backends.redis.names import Names
 from prism_proxy.backends.redis.url import PORT, RedisUrl, parse_place, parse_url
 from prism_proxy.contracts.driver import Area, Declaration
 from prism_proxy.models.keyvalue import contract as keyvalue
+from prism_proxy.models.pubsub import contract as pubsub
 from prism_runtime.settings import check, setting
 from prism_runtime.tls import TlsError, check_files
 
@@ -58,7 +59,9 @@ class RedisTls:
 class RedisConfig:
     """A Redis server, a primary that sentinels watch over, or a cluster."""
 
-    DECLARES: ClassVar[Declaration] = Declaration("redis", keyvalue.ALL, state="shared", durability="asynchronous")
+    DECLARES: ClassVar[Declaration] = Declaration(
+        "redis", keyvalue.ALL | {pubsub.BASIC, pubsub.WILDCARDS, pubsub.BATCH}, state="shared",
+        durability="asynchronous", parts=frozenset({"pubsub"}))
     url: str = setting("The server: redis://HOST:PORT/DATABASE, rediss: for TLS, or unix:///PATH?db=DATABASE. Behind "
                        "sentinels and in a cluster it gives scheme and database only.", f"redis://127.0.0.1:{PORT}/0")
     mode: Literal["standalone", "sentinel", "cluster"] = setting(

@@ -1,0 +1,16 @@
+"""What the PubSub model declares. Imports no code that serves calls."""
+
+from __future__ import annotations
+
+from prism_proxy.contracts.pattern import ModelDeclaration
+from prism_proxy.models.pubsub.contract import BASIC, BATCH, WILDCARDS
+from prism_proxy.models.pubsub.options import PubSubOptions
+
+_SERVICERS = "prism_proxy.models.pubsub.servicers."
+DECLARATION = ModelDeclaration(
+    "pubsub", "Messages by topic, to whoever subscribes.", "prism_proxy.models.pubsub.model:PubSubModel",
+    PubSubOptions, {
+        BASIC: _SERVICERS + "basic:PubSubBasicServicer",
+        WILDCARDS: _SERVICERS + "wildcards:PubSubWildcardsServicer",
+        BATCH: _SERVICERS + "batch:PubSubBatchServicer",
+    })

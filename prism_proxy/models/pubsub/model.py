@@ -1,0 +1,193 @@
+"""The meaning of the PubSub methods, over a slot filled by any driver.
+
+A subscription is active when `subscribe` returns. Its messages wait in a bounded buffer; the buffer's policy decides
+what a slow subscriber costs, and never costs another one anything.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from typing import Any
+
+from prism_proxy.errors import PrismError, StatusCode, invalid
+from prism_proxy.handles import HandleMaker
+from prism_proxy.models import names
+from prism_proxy.models.framing import Framing, Opened
+from prism_proxy.models.messages import MAX_BATCH, Delivery
+from prism_proxy.models.messaging_errors import subscriber_replaced
+from prism_proxy.models.pubsub import operations
+from prism_proxy.models.pubsub.contract import Published, PubSubSettings, Subscription
+from prism_proxy.models.pubsub.options import PubSubOptions
+from prism_proxy.models.pubsub.subscriber import Subscriber, SubscriberOptions
+from prism_proxy.slots.composition import Part, Surroundings
+from prism_proxy.slots.operation import Caller
+from prism_proxy.slots.slot import Slot
+from prism_proxy.telemetry.metrics import Metric, Sample
+from prism_runtime import log
+
+Key = tuple[str, str]
+
+
+class _State:
+    """What outlives a configuration change: the open subscriptions by (topic, subscriber id), and the counts."""
+
+    def __init__(self, process: str) -> None:
+        self.open: dict[Key, Subscriber] = {}
+        self.ids = HandleMaker(process)
+        self.published = self.delivered = self.dropped = self.missed = self.expired = 0
+
+
+class PubSubModel(Part):
+    """One per namespace and configuration."""
+
+    native = True  # no native handler serves it, so none can serve it wrongly
+
+    def __init__(self, slot: Slot[Any], options: PubSubOptions, surroundings: Surroundings = Surroundings(),
+                 previous: PubSubModel | None = None) -> None:
+        self._slot = slot
+        self._driver = slot.driver.pubsub
+        self._driver.configure(PubSubSettings())
+        self._options = options
+        self._namespace = surroundings.namespace
+        self._state: _State = previous._state if previous is not None else _State(surroundings.process)
+        traits = self._driver.traits
+        bound = min(options.max_bytes, traits.max_bytes or options.max_bytes)
+        setting = "pubsub.max_bytes" if bound == options.max_bytes else "the broker's own limit"
+        self._framing = Framing(surroundings.namespace, traits.carrier, bound, setting)
+        self._lossy = traits.lossy
+
+    # --- publish ----------------------------------------------------------------------------------------------------
+
+    async def publish(self, topic: str, payload: bytes, metadata: Mapping[str, str], caller: Caller | None = None,
+                      traceparent: str = "") -> str:
+        """The message id; that of the first message when this one is a duplicate."""
+        message = self._framing.frame(names.topic(topic), payload, metadata, traceparent)
+        found: Published = await self._slot.call(
+            operations.PUBLISH, caller, self._driver.publish, topic, message)
+        self._state.published += 1
+        return found.message_id
+
+    async def publish_batch(
+        self, items: Sequence[tuple[str, bytes, Mapping[str, str]]], caller: Caller | None = None,
+        traceparent: str = "",
+    ) -> list[str | PrismError]:
+        """One message id or error an item, in order."""
+        if len(items) > MAX_BATCH:
+            raise invalid("requests", f"a batch has at most {MAX_BATCH} messages, this one {len(items)}",
+                          constraint=f"at most {MAX_BATCH}")
+        results: list[str | PrismError] = []
+        valid = []
+        for topic, payload, metadata in items:
+            try:
+                valid.append((topic, self._framing.frame(names.topic(topic), payload, metadata, traceparent)))
+                results.append("")
+            except PrismError as error:
+                results.append(error)
+        done = iter(await self._slot.call(operations.PUBLISH_BATCH, caller, self._driver.publish_batch, valid)
+                    if valid else ())
+        for at, result in enumerate(results):
+            if not isinstance(result, PrismError):
+                found = next(done)
+                results[at] = found if isinstance(found, PrismError) else found.message_id
+                self._state.published += not isinstance(found, PrismError)
+        return results
+
+    # --- subscribe --------------------------------------------------------------------------------------------------
+
+    async def subscribe(
+        self, topic: str, subscriber_id: str, given: Mapping[str, str], *, pattern: bool = False,
+        queue_group: str = "", caller: Caller | None = None,
+    ) -> Subscriber:
+        """An active subscription, which the caller must hand to `messages`. A second one with the same topic and id
+        ends the first."""
+        checked = names.pattern(topic) if pattern else names.topic(topic)
+        options = SubscriberOptions.parse(given, self._options, lossy=self._lossy)
+        subscription_id = self._state.ids.make()
+        subscriber = Subscriber(subscription_id, options, self._count_dropped, self._report_missed)
+        key = (checked, subscriber_id or subscription_id)
+        earlier = self._state.open.get(key)
+        if earlier is not None:
+            earlier.end(subscriber_replaced(subscriber_id))
+            log.get("prism.pubsub").info("a subscriber was replaced", namespace=self._namespace, topic=topic,
+                                         subscriber=subscriber_id)
+        self._state.open[key] = subscriber
+        try:
+            subscriber.active = await self._slot.stream(
+                operations.SUBSCRIBE_PATTERN if pattern else operations.SUBSCRIBE, caller, self._driver.subscribe,
+                Subscription(checked, key[1], pattern, queue_group or options.queue_group), subscriber)
+        except BaseException:
+            self._forget(key, subscriber)
+            raise
+        return subscriber
+
+    async def messages(self, topic: str, subscriber_id: str, subscriber: Subscriber) -> AsyncIterator[Opened]:
+        """What the subscriber gets, until its subscription ends. PrismError when it failed."""
+        options = subscriber.options
+        timer = (asyncio.get_running_loop().call_later(options.max_seconds, subscriber.end, None)
+                 if options.max_seconds else None)
+        try:
+            while (delivery := await subscriber.take()) is not None:
+                opened = self._open(delivery)
+                if opened is None:
+                    continue
+                subscriber.delivered += 1
+                self._state.delivered += 1
+                yield opened
+                if options.max_messages and subscriber.delivered >= options.max_messages:
+                    return
+        finally:
+            if timer is not None:
+                timer.cancel()
+            self._forget((topic, subscriber_id or subscriber.subscription_id), subscriber)
+            subscriber.end(None)
+            if subscriber.active is not None:
+                with contextlib.suppress(PrismError):
+                    await subscriber.active.close()
+
+    def unsubscribe(self, topic: str, subscriber_id: str) -> None:
+        """End a subscription, with OK. PrismError NOT_FOUND when it is not open in this process."""
+        found = self._state.open.get((topic, subscriber_id))
+        if found is None:
+            raise PrismError(
+                StatusCode.NOT_FOUND, "SUBSCRIPTION_NOT_FOUND",
+                f"there is no subscription of {subscriber_id!r} to {topic!r}", field_name="subscriber_id")
+        found.end(None)
+
+    def _open(self, delivery: Delivery) -> Opened | None:
+        if not delivery.topic:  # a notice of a gap
+            return Opened(b"", delivery.headers, "", 0, "")
+        opened = self._framing.open(delivery.topic, delivery.data, delivery.headers, delivery.message_id,
+                                    delivery.published_ms)
+        self._state.expired += opened is None
+        return opened
+
+    def _forget(self, key: Key, subscriber: Subscriber) -> None:
+        if self._state.open.get(key) is subscriber:
+            del self._state.open[key]
+
+    # --- what operators see -----------------------------------------------------------------------------------------
+
+    def _count_dropped(self, count: int) -> None:
+        self._state.dropped += count
+
+    def _report_missed(self, count: int | None, why: str) -> None:
+        self._state.missed += count or 1
+        log.get("prism.pubsub").warning("messages may have been missed", namespace=self._namespace,
+                                        count="unknown" if count is None else count, why=why)
+
+    def metrics(self) -> Iterable[Metric]:
+        label = (("namespace", self._namespace),)
+        state = self._state
+        yield Metric("prism_pubsub_subscriptions", "gauge", "Open subscriptions.",
+                     [Sample(label, float(len(state.open)))])
+        for name, text, count in (
+            ("published", "Messages that the backend accepted.", state.published),
+            ("delivered", "Messages handed to subscribers.", state.delivered),
+            ("expired", "Messages that expired before they were delivered.", state.expired),
+            ("missed", "Messages that a subscriber may have missed while the backend was away.", state.missed),
+        ):
+            yield Metric(f"prism_pubsub_{name}_total", "counter", text, [Sample(label, float(count))])
+        yield Metric("prism_pubsub_dropped_total", "counter", "Messages dropped because a subscriber was slow.", [
+            Sample((*label, ("reason", "slow_subscriber")), float(state.dropped))])

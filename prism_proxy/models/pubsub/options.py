@@ -1,0 +1,32 @@
+"""The settings of the group `pubsub` of a namespace."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from prism_runtime.settings import check, setting
+
+BLOCK, DROP, DISCONNECT = "block", "drop", "disconnect"
+POLICIES = (BLOCK, DROP, DISCONNECT)
+MAX_MESSAGES = 65_536
+MAX_BYTES = 16 * 1024 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class PubSubOptions:
+    """Subscriptions of a namespace. A subscriber may ask for less than these buffers, and for another policy."""
+
+    slow_subscriber: str = setting(
+        "What happens when a subscriber's buffer is full: publishers wait (block), messages are dropped for it and "
+        "counted (drop), or its subscription ends (disconnect). Where the broker cannot be held back, block is drop.",
+        DROP, choices=POLICIES)
+    buffer_messages: int = setting("Messages that may wait for one subscriber.", MAX_MESSAGES, minimum=1,
+                                   maximum=MAX_MESSAGES, unit="messages")
+    buffer_bytes: int = setting("Bytes that may wait for one subscriber.", MAX_BYTES, minimum=1024,
+                                maximum=MAX_BYTES, unit="bytes")
+    max_bytes: int = setting(
+        "Payload of a message at most; the default is what a stock client receives.", 4 * 1024 * 1024 - 64 * 1024,
+        minimum=1024, maximum=16 * 1024 * 1024, unit="bytes")
+
+    def __post_init__(self) -> None:
+        check(self)

@@ -1,0 +1,36 @@
+"""prism.interfaces.pubsub.PubSubBasicInterface."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from typing import Any
+
+from prism.interfaces.pubsub import pubsub_basic_pb2 as pb
+from prism_proxy.interfaces.servicer import NamespacedServicer, answers
+from prism_proxy.models.pubsub.contract import BASIC
+from prism_proxy.models.pubsub.servicers.messages import follow, traceparent
+
+
+class PubSubBasicServicer(NamespacedServicer):
+    """Publish, Subscribe, Unsubscribe."""
+
+    interface = BASIC
+
+    @answers
+    async def Publish(self, request: Any, context: Any) -> Any:  # noqa: N802 - names of the contract
+        message_id = await self.implementation(context).publish(
+            request.topic, request.payload, request.metadata, context, traceparent(context))
+        return pb.PublishResponse(success=True, message_id=message_id)
+
+    @answers
+    async def Subscribe(self, request: Any, context: Any) -> AsyncIterator[Any]:  # noqa: N802
+        model = self.implementation(context)
+        subscriber = await model.subscribe(request.topic, request.subscriber_id, request.options, caller=context)
+        source = follow(model, request.topic, request.subscriber_id, subscriber, context)
+        async for message in self.stream(context, source):
+            yield message
+
+    @answers
+    async def Unsubscribe(self, request: Any, context: Any) -> Any:  # noqa: N802
+        self.implementation(context).unsubscribe(request.topic, request.subscriber_id)
+        return pb.UnsubscribeResponse(success=True)

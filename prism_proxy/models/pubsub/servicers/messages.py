@@ -1,0 +1,27 @@
+"""What the servicers of subscriptions share: the call from its initial metadata to its last message."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from typing import Any
+
+from prism.interfaces.pubsub import pubsub_basic_pb2 as pb
+from prism_proxy.models.pubsub.model import PubSubModel
+from prism_proxy.models.pubsub.subscriber import Subscriber
+
+SUBSCRIPTION_ID = "x-subscription-id"
+
+
+async def follow(
+    model: PubSubModel, topic: str, subscriber_id: str, subscriber: Subscriber, context: Any
+) -> AsyncIterator[Any]:
+    """Say that the subscription is active, then its messages."""
+    await context.send_initial_metadata(((SUBSCRIPTION_ID, subscriber.subscription_id),))
+    async for opened in model.messages(topic, subscriber_id, subscriber):
+        yield pb.Message(topic=opened.topic, payload=opened.payload, metadata=opened.metadata,
+                         message_id=opened.message_id, timestamp=opened.published_ms)
+
+
+def traceparent(context: Any) -> str:
+    """The trace context that the caller sent."""
+    return next((str(value) for key, value in context.invocation_metadata() or () if key == "traceparent"), "")

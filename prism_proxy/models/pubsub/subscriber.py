@@ -1,0 +1,157 @@
+"""The bounded buffer between a driver and one subscriber, and what happens when it is full.
+
+    open --push--> waiting --take--> the caller
+      |-- full: block (the driver waits for room), drop (counted), disconnect (SLOW_SUBSCRIBER)
+      `-- ended: by the driver, Unsubscribe, a replacement, max_messages or max_duration
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+from prism_proxy.errors import PrismError, invalid
+from prism_proxy.models.messages import Active, Delivery
+from prism_proxy.models.messaging_errors import slow_subscriber
+from prism_proxy.models.pubsub.options import BLOCK, DISCONNECT, DROP, MAX_BYTES, MAX_MESSAGES, POLICIES, PubSubOptions
+from prism_runtime.configuration import units
+
+KNOWN = ("buffer_messages", "buffer_bytes", "slow_subscriber", "max_messages", "max_duration", "queue_group",
+         "gap_notice")
+GAP_HEADER = "prism-gap"  # of the message that tells of a gap: how many may be missing, or "unknown"
+OVERHEAD_BYTES = 256  # counted for each message that waits, beside its bytes
+
+
+@dataclass(frozen=True, slots=True)
+class SubscriberOptions:
+    """What a subscriber asked for, or the namespace's defaults. 0 = unbounded."""
+
+    policy: str
+    buffer_messages: int
+    buffer_bytes: int
+    max_messages: int = 0
+    max_seconds: float = 0.0
+    queue_group: str = ""
+    gap_notice: bool = False
+
+    @classmethod
+    def parse(cls, given: Mapping[str, str], defaults: PubSubOptions, *, lossy: bool) -> SubscriberOptions:
+        """PrismError INVALID_ARGUMENT names the key, and what it may be. Where the backend is `lossy`, block is
+        drop."""
+        for key in given:
+            if key not in KNOWN:
+                raise invalid("options", f"option {key!r} is unknown: there are {', '.join(KNOWN)}", value=key)
+        policy = given.get("slow_subscriber", defaults.slow_subscriber)
+        if policy not in POLICIES:
+            raise invalid("options", f"option slow_subscriber is one of {', '.join(POLICIES)}", value=policy)
+        gap = given.get("gap_notice", "false")
+        if gap not in ("true", "false"):
+            raise invalid("options", "option gap_notice is true or false", value=gap)
+        return cls(
+            DROP if lossy and policy == BLOCK else policy,
+            _number(given, "buffer_messages", defaults.buffer_messages, 1, MAX_MESSAGES),
+            _number(given, "buffer_bytes", defaults.buffer_bytes, 1024, MAX_BYTES),
+            _number(given, "max_messages", 0, 0, 2**62), _seconds(given, "max_duration"),
+            given.get("queue_group", ""), gap == "true")
+
+
+def _number(given: Mapping[str, str], key: str, default: int, least: int, most: int) -> int:
+    text = given.get(key)
+    if text is None:
+        return default
+    if not (text.isascii() and text.isdigit() and len(text) < 20 and least <= int(text) <= most):
+        raise invalid("options", f"option {key} is a number from {least} to {most}", value=text)
+    return int(text)
+
+
+def _seconds(given: Mapping[str, str], key: str) -> float:
+    text = given.get(key, "0")
+    found = units.with_suffix(text, "s")
+    if found is None and not (text.isascii() and text.isdigit() and len(text) < 10):
+        raise invalid("options", f"option {key} is a duration such as {units.examples('s')}", value=text)
+    return float(found) if found is not None else float(text)
+
+
+class Subscriber:
+    """The sink of one subscription. `on_drop(count)` and `on_missed(count, why)` count what it did not get."""
+
+    def __init__(self, subscription_id: str, options: SubscriberOptions, on_drop: Callable[[int], None],
+                 on_missed: Callable[[int | None, str], None]) -> None:
+        self.subscription_id = subscription_id
+        self.options = options
+        self.active: Active | None = None
+        self.delivered = 0
+        self._on_drop = on_drop
+        self._on_missed = on_missed
+        self._waiting: deque[Delivery] = deque()
+        self._bytes = 0
+        self._ended = False
+        self._error: PrismError | None = None
+        self._arrived = asyncio.Event()
+        self._room = asyncio.Event()
+        self._room.set()
+
+    # --- the driver's side --------------------------------------------------------------------------------------------
+
+    @property
+    def credit(self) -> int:
+        if self._ended:
+            return 1  # what comes now is discarded
+        if self._bytes >= self.options.buffer_bytes:
+            return 0
+        return max(0, self.options.buffer_messages - len(self._waiting))
+
+    def push(self, delivery: Delivery) -> bool:
+        if self._ended:
+            return True
+        if self.credit == 0:
+            return self._overflow()
+        self._waiting.append(delivery)
+        self._bytes += len(delivery.data) + OVERHEAD_BYTES
+        self._arrived.set()
+        if self.credit == 0:
+            self._room.clear()
+        return True
+
+    async def room(self) -> None:
+        await self._room.wait()
+
+    def missed(self, count: int | None, why: str) -> None:
+        self._on_missed(count, why)
+        if self.options.gap_notice and not self._ended:
+            self._waiting.append(Delivery("", b"", {GAP_HEADER: "unknown" if count is None else str(count)}))
+            self._arrived.set()
+
+    def end(self, error: PrismError | None) -> None:
+        if not self._ended:
+            self._ended, self._error = True, error
+            self._arrived.set()
+            self._room.set()
+
+    def _overflow(self) -> bool:
+        if self.options.policy == BLOCK:
+            return False
+        self._on_drop(1)
+        if self.options.policy == DISCONNECT:
+            self.end(slow_subscriber(len(self._waiting), self._bytes))
+        return True
+
+    # --- the caller's side --------------------------------------------------------------------------------------------
+
+    async def take(self) -> Delivery | None:
+        """The next message; None at the end. PrismError when the subscription failed; what waits is served first,
+        unless the subscriber was too slow for it."""
+        while not self._waiting or (self._ended and self._error is not None):
+            if self._ended:
+                if self._error is not None:
+                    raise self._error
+                return None
+            self._arrived.clear()
+            await self._arrived.wait()
+        delivery = self._waiting.popleft()
+        self._bytes -= len(delivery.data) + OVERHEAD_BYTES if delivery.topic else 0
+        if self.credit:
+            self._room.set()
+        return delivery
