@@ -46,8 +46,9 @@ def of_model(model: str) -> tuple[Interface, ...]:
 
 
 def served() -> tuple[Interface, ...]:
-    """The interfaces of the contract that have a data model here."""
-    return tuple(found for found in catalogue().values() if found.model in standard.MODELS)
+    """The interfaces of the contract that a data model here serves."""
+    return tuple(found for found in catalogue().values()
+                 if found.model in standard.MODELS and found.name in standard.model(found.model).servicers)
 
 
 @functools.cache

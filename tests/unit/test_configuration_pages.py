@@ -22,6 +22,7 @@ from prism_runtime.configuration.document import parse
 from prism_runtime.configuration.problems import ConfigurationError, Problems
 from prism_runtime.configuration.tree import Listing, Node, Scalar
 from prism_runtime.settings import MASK, setting
+from tests.services.certificates import Authority
 
 ROOT = Path(__file__).parents[2]
 FULL = """
@@ -138,7 +139,8 @@ def test_explain_without_a_file_shows_the_default_namespace(capsys: pytest.Captu
 
 def test_check_says_all_or_that_there_is_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     file = tmp_path / "f.yaml"
-    file.write_text(FULL)
+    certificate, key = Authority(tmp_path).issue("server", "localhost")
+    file.write_text(FULL.replace("c.pem", str(certificate)).replace("k.pem", str(key)))
     assert commands.main(["check", str(file)], VARIABLES) == 0
     assert capsys.readouterr().out == f"{file}: no mistakes, 2 namespaces\n"
     assert commands.main(["check", str(file)], {}) == 1

@@ -3,7 +3,7 @@
 A message never quotes the URL: what is malformed may be a password, or what a special character cut off of one.
 
     redis://[USER:PASSWORD@]HOST[:PORT][/DATABASE]       rediss:// for TLS
-    unix://[USER:PASSWORD@]/PATH[?db=DATABASE]
+    unix://[USER:PASSWORD@]/PATH[?db=DATABASE]           unix:PATH[?db=DATABASE] for a path relative to the folder
 """
 
 from __future__ import annotations
@@ -43,7 +43,8 @@ class RedisUrl:
         if self.username or self.password:
             user = f"{_quoted(self.username)}:{_quoted(self.password)}@"
         if self.scheme == "unix":
-            return f"unix://{user}{self.path}{f'?db={self.database}' if self.database else ''}"
+            start = f"unix://{user}" if self.path.startswith("/") else "unix:"
+            return f"{start}{self.path}{f'?db={self.database}' if self.database else ''}"
         host = f"[{self.host}]" if ":" in self.host else self.host
         return f"{self.scheme}://{user}{host}:{self.port}/{self.database}"
 
@@ -51,6 +52,8 @@ class RedisUrl:
 def parse_url(text: str) -> RedisUrl:
     """ValueError, whose message follows the name of the setting."""
     scheme, separator, rest = text.partition("://")
+    if not separator and text.startswith("unix:"):
+        return _relative(text.removeprefix("unix:"))
     if not separator or scheme not in SCHEMES:
         raise ValueError("must begin with redis://, rediss:// or unix://")
     if not rest.isprintable() or " " in rest:
@@ -78,6 +81,13 @@ def parse_url(text: str) -> RedisUrl:
                          "redis://HOST:PORT/DATABASE")
     host, port = _place(where)
     return RedisUrl(scheme, host, port, "", _database(path[1:]), user, secret)
+
+
+def _relative(rest: str) -> RedisUrl:
+    path, _, query = rest.partition("?")
+    if not path or not path.isprintable() or any(char in path for char in " @#"):
+        raise ValueError("names no path of a socket: write unix:PATH or unix:///PATH")
+    return RedisUrl("unix", path=path, port=0, database=_parameter(query))
 
 
 def parse_place(text: str) -> tuple[str, int]:
