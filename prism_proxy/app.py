@@ -12,23 +12,22 @@ from __future__ import annotations
 import asyncio
 import socket
 import time
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from prism_proxy import __version__
 from prism_proxy._native import keyvalue, keyvalue_redis
-from prism_proxy._native.call import Handler
 from prism_proxy._native.call_watch import CallWatch
 from prism_proxy._native.quota import SharedQuotaTable
+from prism_proxy.cluster import Cluster, tls_refused
 from prism_proxy.errors import PrismError
-from prism_proxy.forwarding.partitions import PartitionMap
-from prism_proxy.interfaces.catalogue import lasting, namespaced, reads
+from prism_proxy.interfaces.catalogue import lasting, namespaced
 from prism_proxy.interfaces.registration import Services
 from prism_proxy.namespaces.activator import Activator
 from prism_proxy.namespaces.model import NamespaceConfig
 from prism_proxy.namespaces.placement import Placement
-from prism_proxy.namespaces.snapshot import Namespaces, Snapshot
+from prism_proxy.namespaces.snapshot import Namespaces
 from prism_proxy.namespaces.status import NamespaceStatus
 from prism_proxy.process_config import ProxyConfig
 from prism_proxy.server.descriptors import within_descriptors
@@ -41,7 +40,7 @@ from prism_proxy.steps.resources import StepResources
 from prism_proxy.telemetry.calls import make_watch
 from prism_proxy.telemetry.derived import derived
 from prism_proxy.telemetry.loop_monitor import LoopMonitor
-from prism_proxy.telemetry.metrics import Metric, Metrics, gauges
+from prism_proxy.telemetry.metrics import Metrics
 from prism_runtime import log
 from prism_runtime.lifecycle import (
     EXIT_CLEAN,
@@ -53,29 +52,16 @@ from prism_runtime.lifecycle import (
     close_all,
     end_after,
 )
-from prism_runtime.tls import PeerContexts, TlsError
-from prism_runtime.tokens import bearer
+from prism_runtime.tls import TlsError
 
-if TYPE_CHECKING:  # what a proxy without workers and without an admin has no use for is imported where it is used
+if TYPE_CHECKING:  # what a proxy without an admin and without a collector has no use for is imported where it is used
     from prism_proxy.forwarding.handle_relay import HandleRelay
-    from prism_proxy.forwarding.ownership import Ownership
-    from prism_proxy.forwarding.peer import Peer
     from prism_proxy.membership.control_call import ControlCallHandler
-    from prism_proxy.membership.migration.relay import Relay
-    from prism_proxy.membership.migration.target_client import TargetClient
-    from prism_proxy.membership.migration.worker import MigrationWorker
-    from prism_proxy.server.channel import Metadata
     from prism_proxy.telemetry.otel import Telemetry
 
 HEALTH_REFRESH_SECONDS = 1.0
 DRIVER_DRAIN_SECONDS = 3.0  # for writes under way in a driver once the last call has ended
 FORCED_END_SECONDS = 1.0  # for closing what is left once the end is forced
-
-_FORWARDING = {
-    "connections": "Connections to other workers and proxies that take forwarded calls.",
-    "calls": "Forwarded calls in progress.",
-    "waiting": "Of these, calls that wait for a connection.", "waiting_bytes": "Request bytes of calls that wait.",
-}
 
 Report = Callable[[Mapping[str, NamespaceStatus]], None]
 
@@ -95,7 +81,6 @@ class App:
         self._log = log.get("prism.proxy")
         config = replace(config, limits=within_descriptors(config.limits))
         self._config = config
-        self._token = ""
         self._report = report or self.show_health
         self._placement = placement or Placement()
         self.namespaces = Namespaces()
@@ -107,19 +92,14 @@ class App:
         self._monitor = LoopMonitor(self.metrics.loop_stall)
         self._server = Server(
             config.limits, stats_for=self.metrics.stats_for, namespaced=namespaced, lasting=lasting,
-            on_tls_error=self._tls_refused)
+            on_tls_error=tls_refused)
         self._internal = Server(config.limits, namespaced=namespaced, lasting=lasting)
         self._ask = ask
-        self._ownership: Ownership | None = None
-        self._peer_tls: PeerContexts | None = None
-        self.migration_worker: MigrationWorker | None = None
-        self._move_relay: Relay | None = None
-        self._peer_addresses = peers
-        self._peers: dict[int, Peer] = {}
+        self.cluster = Cluster(
+            config, self._placement, self.namespaces, self.activator, self._server, self._internal, peers)
         self.process_status = ProcessStatus(self.namespaces, self.lifecycle, self._server, self._monitor)
         self.metrics.collectors += [
-            lambda: derived(self.metrics.figures()), self.process_status.collect, self._collect_forwarding]
-        self._relay: HandleRelay | None = None
+            lambda: derived(self.metrics.figures()), self.process_status.collect, self.cluster.collect]
         self._reflection: Reflection | None = None
         self._telemetry: Telemetry | None = None
         self._refresher: asyncio.Task[None] | None = None
@@ -138,120 +118,23 @@ class App:
             await self.activator.apply(namespaces)
         except (ValueError, PrismError) as error:
             raise StartError(str(error)) from error
-        if self._peer_addresses:
-            self._meet_workers()
-        if self._config.admin.joined:
-            self._join()
-        self.namespaces.on_swap(self._route)
+        self.cluster.open()
         self._add_methods(self._internal, None)
-        services = self._add_methods(self._server, self._relay)
+        services = self._add_methods(self._server, self.cluster.handles)
         others = [add_health(self._server, self._health)]
         if self._ask is not None:
-            others.append(self._add_control_plane(self._ask))
-            self._add_transfer(self._ask)
+            others.append(self.cluster.add_services(self._ask))
         self._reflection = add_reflection(
             self._server, lambda: [*services.names, *others], services.load_messages)
 
-    def _meet_workers(self) -> None:
-        """Be ready to pass calls on to other workers."""
-        from prism_proxy.forwarding.handle_relay import HandleRelay
-        from prism_proxy.forwarding.peer import Peer
-
-        limits = self._config.limits
-        self._relay = HandleRelay(self._placement.worker, self._peer_addresses, limits)
-        self._peers = {
-            worker: Peer(address, name=f"worker {worker}", limits=limits, down_reason="OWNER_RESTARTING", worker=True)
-            for worker, address in enumerate(self._peer_addresses)}
-
-    def _join(self) -> None:
-        """Be ready to pass calls on to other proxies of an admin, and to believe them."""
-        from prism_proxy.forwarding.ownership import Ownership, peer_token_of
-        from prism_proxy.forwarding.peer import Peer
-        from prism_proxy.membership.identity import read_token
-
-        self._token = read_token(self._config.admin.token_file)
-        self._peer_tls = tls = self._make_peer_tls()
-        context = None if tls is None else lambda: tls.current
-        peer_token = self._server.peer_token = peer_token_of(self._token)
-        self._ownership = Ownership(self._config.admin.proxy_id, lambda owner: Peer(
-            owner.address, name=owner.proxy_id, tls=context, limits=self._config.limits, peer_token=peer_token))
-
-    def _route(self, current: Snapshot) -> None:
-        """Let both servers follow the active namespaces and partitions."""
-        owner = self._ownership.proxy_id if self._ownership is not None else None
-        paused, unlisted = self.namespaces.paused, self.namespaces.unlisted
-        self._internal.set_routes(current.table(owner=owner, paused=paused, unlisted=unlisted))
-        by_partition = self._ownership.routes if self._ownership is not None else None
-        self._server.set_routes(current.table(
-            self._forward, reads(current.interfaces()), owner, by_partition, paused, unlisted))
-
-    def set_overrides(self, unlisted: Collection[str], paused: Collection[str]) -> None:
-        """While data move: these namespaces get no call, and calls of those wait."""
-        if self.migration_worker is not None:
-            self.migration_worker.set_overrides(unlisted, paused)
-        else:
-            self.namespaces.set_overrides(unlisted, paused)
-
-    def set_partition_map(self, found: PartitionMap) -> None:
-        """Forward the calls of partitions that other proxies own, where this proxy belongs to an admin."""
-        if self._ownership is not None and self._ownership.set(found):
-            self._route(self.namespaces.current)
-
-    def _make_peer_tls(self) -> PeerContexts | None:
-        """How other proxies are reached: as this one is."""
-        files = self._config.admin
-        if self._config.tls is None:
-            return None
-        try:
-            return PeerContexts(files.ca, files.cert, files.key)
-        except TlsError as error:
-            raise StartError(f"--admin-ca, --admin-cert or --admin-key: {error}") from error
-
-    def _tls_refused(self, error: TlsError) -> None:
-        self._log.error("TLS files were not reloaded", error=str(error))
-
-    def _forward(self, worker: int) -> Handler:
-        """What takes the calls of namespaces that another worker serves. Its connection is kept from then on."""
-        self._peers[worker].start()
-        return self._peers[worker].handler
-
-    def _add_methods(self, server: Server, relay: HandleRelay | None) -> Services:
+    def _add_methods(self, server: Server, handles: HandleRelay | None) -> Services:
         """Register everything that calls of a namespace need."""
         for handlers in (keyvalue.handlers(), keyvalue_redis.handlers()):
             for path, handler in handlers.items():
                 server.add_native_handler(path, handler)
-        services = Services(server, self.namespaces.resolve, relay)
+        services = Services(server, self.namespaces.resolve, handles)
         self.namespaces.on_swap(lambda current: services.add(current.interfaces()))
         return services
-
-    def _add_control_plane(self, ask: ControlCallHandler) -> str:
-        from prism_proxy.membership.servicer import add_control_plane  # a proxy of its own needs none
-
-        return add_control_plane(self._server, self._token, ask)
-
-    def _add_transfer(self, ask: ControlCallHandler) -> None:
-        """Take part in moves of data."""
-        from prism_proxy.membership.migration.relay import Relay
-        from prism_proxy.membership.migration.servicer import add_transfer
-        from prism_proxy.membership.migration.worker import MigrationWorker
-        from prism_proxy.server.channel import Channel
-
-        self.migration_worker = MigrationWorker(self.activator, self.namespaces, self._target, ask)
-        workers = [Channel(address, limits=self._config.limits) for address in self._peer_addresses]
-        self._move_relay = Relay(self._placement, workers, self._shown())
-        for server in (self._server, self._internal):
-            add_transfer(server, self._token, ask, self.migration_worker, self._move_relay)
-
-    def _shown(self) -> Metadata:
-        """What processes that have our token believe."""
-        return bearer(self._token)
-
-    def _target(self, move_id: str, address: str) -> TargetClient:
-        from prism_proxy.membership.migration.target_client import RemoteTargetClient
-        from prism_proxy.server.channel import Channel
-
-        tls = self._peer_tls.current if self._peer_tls is not None else None
-        return RemoteTargetClient(move_id, Channel(address, tls=tls, limits=self._config.limits), self._shown())
 
     def _watch(self) -> CallWatch | None:
         """What logs and traces single calls."""
@@ -293,23 +176,11 @@ class App:
         while True:
             await asyncio.sleep(HEALTH_REFRESH_SECONDS)
             self._report(self.process_status.namespaces())
-            if self._peer_tls is not None:
-                try:
-                    self._peer_tls.reload_if_changed()
-                except TlsError as error:
-                    self._tls_refused(error)
+            self.cluster.reload_tls()
 
     def show_health(self, namespaces: Mapping[str, NamespaceStatus]) -> None:
         """Put the states of all namespaces into grpc.health.v1, as `namespace/<name>`."""
         self._health.follow({f"namespace/{name}": status.serving for name, status in namespaces.items()})
-
-    def _collect_forwarding(self) -> Iterable[Metric]:
-        kinds = {"worker": list(self._peers.values()),
-                 "proxy": list(self._ownership.peers) if self._ownership is not None else []}
-        kinds = {kind: peers for kind, peers in kinds.items() if peers}
-        for name, text in _FORWARDING.items() if kinds else ():
-            yield gauges(f"prism_forward_{name}", text, {
-                (("to", kind),): float(sum(peer.stats()[name] for peer in peers)) for kind, peers in kinds.items()})
 
     # --- stop -------------------------------------------------------------------------------------------------------
 
@@ -344,15 +215,7 @@ class App:
         problems = await close_all((part for route in routes for part in (route.pattern, route.chain)), deadline_s)
         problems += await close_all((driver for route in routes for driver in route.drivers), deadline_s)
         await self.activator.close()
-        if self.migration_worker is not None:
-            await self.migration_worker.close()
-        if self._move_relay is not None:
-            await self._move_relay.close()
-        if self._relay is not None:
-            await self._relay.close()
-        await asyncio.gather(*(peer.close() for peer in self._peers.values()))
-        if self._ownership is not None:
-            await self._ownership.close()
+        await self.cluster.close()
         if self._telemetry is not None:
             await self._telemetry.close()
         for problem in problems:

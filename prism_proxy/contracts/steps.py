@@ -12,11 +12,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import IntEnum
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from prism_proxy.contracts.pattern import SlotDeclaration
 from prism_proxy.envelope.parts import Encryption, Schema
-from prism_proxy.errors import PrismError, StatusCode
+
+if TYPE_CHECKING:  # a supervisor loads this, and gRPC's codes with it only where a message is judged
+    from prism_proxy.errors import PrismError
 
 
 class Place(IntEnum):
@@ -113,4 +115,6 @@ class StepFailure(Exception):  # noqa: N818 - a verdict, which the model acts up
 
 def temporary(error: PrismError) -> bool:
     """Whether the same message may pass later: what a step needs (keys, objects, a registry) is away, not wrong."""
+    from prism_proxy.errors import StatusCode
+
     return error.code in (StatusCode.UNAVAILABLE, StatusCode.DEADLINE_EXCEEDED) or error.retry_after is not None

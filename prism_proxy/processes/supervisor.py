@@ -11,18 +11,19 @@ import contextlib
 import os
 import socket
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from prism_proxy import __version__
 from prism_proxy._native.quota import SharedQuotaTable
 from prism_proxy.configuration.loader import Configuration, ConfigurationSource
-from prism_proxy.configuration.reloader import Reloader
 from prism_proxy.membership.control_call import ControlCall, ControlReply
 from prism_proxy.namespaces.model import NamespaceConfig
-from prism_proxy.namespaces.status import readiness
+from prism_proxy.namespaces.status import NamespaceStatus, readiness
+from prism_proxy.process_config import ProxyConfig
 from prism_proxy.processes.fleet import Fleet
 from prism_proxy.processes.internal_sockets import InternalSockets
+from prism_proxy.processes.management import Management
 from prism_proxy.processes.messages import Start
 from prism_proxy.server.ports import close_ports, open_ports, open_telemetry, port_of
 from prism_proxy.telemetry.metrics import Metric, counters, gauges, process_metrics, text_of
@@ -31,8 +32,8 @@ from prism_runtime.http_port import TelemetryServer
 from prism_runtime.lifecycle import EXIT_ERROR, EXIT_FORCED, Lifecycle, State, StopRequest, end_after
 
 if TYPE_CHECKING:
-    from prism_proxy.membership.member import Member
-    from prism_proxy.membership.migration.coordinator import MigrationCoordinator
+    from prism_proxy.forwarding.partitions import PartitionMap
+    from prism_proxy.membership.migration.coordinator import MigrationWorkers
 
 MARGIN_SECONDS = 1.0  # workers end themselves in time; only what hangs is killed
 
@@ -64,20 +65,17 @@ class Supervisor:
         self._internal = internal
         self._page = SharedQuotaTable(configuration.proxy.workers)
         self._lifecycle = Lifecycle()
-        self._live = configuration.proxy
-        self._member: Member | None = None
-        self._moves: MigrationCoordinator | None = None
-        self._reloader = Reloader(source, configuration, self._apply)
+        self._source, self._configuration = source, configuration
         self._started = time.time()
 
     async def run(self) -> int:
         config = self._config
         stop = StopRequest()
         stop.on_signals()
-        self._reloader.on_signal()
         self._fleet = fleet = Fleet(
             [self._start(worker) for worker in range(config.workers)], on_death=self._page.forget,
             answer=self._answer)
+        self._management = Management(self._source, self._configuration, self)
         telemetry = TelemetryServer(self._metrics, self._readiness, refresh=fleet.collect)
         try:
             metrics_port = await open_telemetry(telemetry, config.metrics_listen)
@@ -97,10 +95,9 @@ class Supervisor:
             starting.cancel()
             return False
         starting.result()
-        if self._config.admin.joined:
-            await self._join()
+        await self._management.join(self._port_numbers())
         self._lifecycle.enter(State.RUNNING)
-        self._reloader.start()
+        self._management.start()
         self._log.info("serving", version=__version__, ports=self._port_numbers(),
                        metrics_port=metrics_port, pid=os.getpid(), workers=self._config.workers,
                        namespaces=list(self._fleet.aggregator.states()))
@@ -121,33 +118,32 @@ class Supervisor:
         """In the order of `config.listen`."""
         return [port_of(sock) for sock in self._ports[0][:len(self._config.listen)]]
 
-    async def _join(self) -> None:
-        from prism_proxy.membership.member import make_member  # a proxy of its own needs no client of the admin
-        from prism_proxy.membership.migration.coordinator import MigrationCoordinator
+    async def _answer(self, request: ControlCall) -> ControlReply:
+        return await self._management.answer(request)
+
+    # --- what is managed (`Managed`) --------------------------------------------------------------------------------
+
+    async def apply(self, proxy: ProxyConfig, namespaces: Sequence[NamespaceConfig]) -> None:
+        await self._fleet.apply(proxy, tuple(namespaces))
+
+    def end_calls(self, namespaces: Collection[str]) -> None:
+        self._fleet.end_calls(namespaces)
+
+    def families(self) -> Iterable[Metric | None]:
+        return self._fleet.metrics.families(self._own())
+
+    def states(self) -> Mapping[str, NamespaceStatus]:
+        return self._fleet.aggregator.states()
+
+    def set_partition_map(self, found: PartitionMap) -> None:
+        self._fleet.set_partition_map(found)
+
+    def migration_workers(self) -> MigrationWorkers:
         from prism_proxy.processes.migration_workers import FleetMigrationWorkers
 
-        self._moves = MigrationCoordinator(FleetMigrationWorkers(self._fleet))
-        self._member = make_member(
-            self._config, self._port_numbers(), self._namespaces, self._serve_namespaces,
-            self._fleet.end_calls, lambda: self._fleet.metrics.families(self._own()), self._fleet.aggregator.states,
-            self._moves, self._fleet.set_partition_map)
-        await self._member.start()
+        return FleetMigrationWorkers(self._fleet)
 
-    async def _answer(self, request: ControlCall) -> ControlReply:
-        if self._member is None:
-            return ControlReply(code=14, reason="JOINING", text="this proxy has not joined its admin yet: try again")
-        return await self._member.answer(request)
-
-    async def _serve_namespaces(self, namespaces: tuple[NamespaceConfig, ...]) -> None:
-        await self._fleet.apply(self._live, namespaces)
-
-    async def _apply(self, found: Configuration) -> None:
-        self._live = found.proxy
-        if self._member is None:
-            await self._fleet.apply(found.proxy, found.namespaces)
-        else:
-            await self._member.set_file(found.namespaces)
-        log.configure(found.proxy.log_level, found.proxy.log_format)
+    # --- the end ----------------------------------------------------------------------------------------------------
 
     async def _drain(self, stop: StopRequest) -> int:
         limits = self._config.limits
@@ -156,11 +152,7 @@ class Supervisor:
         end_after(seconds + MARGIN_SECONDS)
         if self._lifecycle.state is State.RUNNING:
             self._lifecycle.enter(State.DRAINING)
-        await self._reloader.close()
-        if self._member is not None:
-            await self._member.close()
-        if self._moves is not None:
-            await self._moves.close()
+        await self._management.close()
         close_ports(self._ports)  # workers hold theirs until they have accepted what waits there
         code = await self._fleet.drain(stop.force, seconds)
         self._lifecycle.enter(State.STOPPING)
@@ -173,20 +165,15 @@ class Supervisor:
     def _readiness(self) -> tuple[bool, dict[str, object]]:
         ready, details = readiness(self._lifecycle.state.value, self._fleet.aggregator.states())
         return ready and any(worker_slot.serving for worker_slot in self._fleet.worker_slots), {
-            **details, "configuration": self._reloader.status(),
-            **({"admin": self._member.status()} if self._member is not None else {}),
+            **details, **self._management.status(),
             "workers": [worker_slot.shown() for worker_slot in self._fleet.worker_slots]}
 
     def _metrics(self) -> Iterator[str]:
-        return text_of(self._fleet.metrics.families(self._own()))
+        return text_of(self.families())
 
     def _own(self) -> Iterator[Metric]:
         worker_slots = self._fleet.worker_slots
-        yield from self._reloader.collect()
-        if self._member is not None:
-            yield from self._member.collect()
-        if self._moves is not None:
-            yield from self._moves.collect()
+        yield from self._management.collect()
         yield from process_metrics(__version__, self._started)
         yield gauges("prism_ready", "1 while this process should get calls.", {(): float(self._readiness()[0])},
                      merge="min")

@@ -84,11 +84,11 @@ class Worker:
         loop.add_signal_handler(signal.SIGINT, lambda: None)  # a terminal sends it to supervisor and workers alike
         signal_at_parent_death(signal.SIGTERM)
         listening = loop.create_task(self._listen())
-        self._app.set_overrides(self._start.unlisted, self._start.paused)
+        self._app.cluster.set_overrides(self._start.unlisted, self._start.paused)
         try:
             await self._app.open(self._start.namespaces)
             if self._start.partitions is not None:
-                self._app.set_partition_map(self._start.partitions)
+                self._app.cluster.set_partition_map(self._start.partitions)
             await self._app.serve(
                 [socket.socket(fileno=number) for number in self._start.sockets],
                 internal=socket.socket(fileno=self._start.internal_socket), owned=False)
@@ -123,9 +123,9 @@ class Worker:
                 case MergedStatus(namespaces):
                     self._app.show_health(namespaces)
                 case Partitions(found):
-                    self._app.set_partition_map(found)
+                    self._app.cluster.set_partition_map(found)
                 case SetOverrides(unlisted, paused):
-                    self._app.set_overrides(unlisted, paused)
+                    self._app.cluster.set_overrides(unlisted, paused)
                 case EndCalls(namespaces):
                     self._app.activator.end_calls(namespaces)
                 case Asked(number, request):
@@ -157,8 +157,8 @@ class Worker:
         await self._opened.wait()
         from prism_proxy.processes.migration_workers import WorkerMigration  # a proxy of its own needs none
 
-        assert self._app.migration_worker is not None
-        self._channel.send(Replied(number, await WorkerMigration(self._app.migration_worker).answer(request)))
+        assert self._app.cluster.migration_worker is not None
+        self._channel.send(Replied(number, await WorkerMigration(self._app.cluster.migration_worker).answer(request)))
 
     async def _figures(self, number: int) -> None:
         self._channel.send(MetricsSnapshot(number, await pack(self._app.metrics.families())))
