@@ -10,6 +10,7 @@ from typing import ClassVar, Literal
 
 from prism_proxy.contracts.driver import Declaration
 from prism_proxy.models.keyvalue import contract as keyvalue
+from prism_proxy.models.pubsub import contract as pubsub
 from prism_proxy.models.queue import contract as queue
 from prism_proxy.models.stream import contract as stream
 from prism_runtime.settings import check, setting
@@ -20,7 +21,7 @@ class SqliteConfig:
     """A SQLite file, durable, served by one process at a time."""
 
     DECLARES: ClassVar[Declaration] = Declaration(
-        "sqlite", keyvalue.ALL | queue.ALL | stream.ALL, state="local", durability="synced", movable=True)
+        "sqlite", keyvalue.ALL | pubsub.ALL | queue.ALL | stream.ALL, state="local", durability="synced", movable=True)
     path: str = setting("The database file, made when missing; its folder must exist.")
     durability: Literal["synced", "checkpointed"] = setting(
         "Whether an acknowledged write survives a loss of power (synced), or only the death of the process, while a "

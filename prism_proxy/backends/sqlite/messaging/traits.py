@@ -17,6 +17,13 @@ def stream_traits(durability: str) -> Traits:
     return Traits(Carrier.PARTS, _stored(durability, "per key"), retention=frozenset({"age", "bytes", "records"}))
 
 
+def topic_traits(durability: str) -> Traits:
+    live = DeliveryClass(
+        Guarantee.AT_MOST_ONCE, "what nobody has received", "what nobody has received", "per key",
+        ("Messages of a topic with a log are stored; the others reach those who are subscribed.",))
+    return Traits(Carrier.PARTS, live, durable=_stored(durability, "per key"))
+
+
 def _stored(durability: str, order: str) -> DeliveryClass:
     return DeliveryClass(
         Guarantee.AT_LEAST_ONCE, "nothing", "nothing" if durability == "synced" else _LATEST, order)
