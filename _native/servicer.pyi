@@ -1,5 +1,5 @@
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Awaitable, Callable
+from typing import Any, NamedTuple
 
 import grpc
 
@@ -7,3 +7,9 @@ from prism_proxy._native.call import Handler
 
 class ServicerHandler(Handler):
     def __init__(self, method_handler: grpc.RpcMethodHandler[Any, Any], behaviour: Callable[..., Any]) -> None: ...
+    @staticmethod
+    def finding(find: Callable[[str, Any], Awaitable[ServicerHandler | None]]) -> ServicerHandler: ...
+
+class _Metadatum(NamedTuple):
+    key: str
+    value: str | bytes

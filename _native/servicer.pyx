@@ -7,6 +7,7 @@ to coroutines (`prism_proxy.server.sync_servicer`).
 import asyncio
 import inspect
 import logging
+from collections import namedtuple
 
 import grpc
 from grpc.aio import AbortError, EOF, UsageError
@@ -24,12 +25,14 @@ from prism_proxy._native.limits cimport SERVICER_BACKLOG
 from prism_proxy._native.servicer_queue cimport CostMeter, QueuedCall
 from prism_proxy._native.wire cimport encode_metadata
 
+from prism_proxy._native.auth_context import auth_context, identities
 from prism_proxy._native.wire import gzip_bytes
 
 cdef enum:
     OK = 0
     CANCELLED = 1
     UNKNOWN = 2
+    UNIMPLEMENTED = 12
     RESOURCE_EXHAUSTED = 8
     INTERNAL = 13
     OUTPUT_HIGH_WATER = 1 << 18     # a writer waits above this many unsent bytes, until half of them are gone
@@ -37,6 +40,18 @@ cdef enum:
     UNREAD_KEPT_BYTES = 1 << 14
 
 _log = logging.getLogger("prism.server")
+_Metadatum = namedtuple("_Metadatum", ("key", "value"))     # grpcio's form of an item of metadata
+
+
+cdef tuple checked_metadata(object metadata):
+    """Trailing metadata as grpc.aio takes them: pairs of str, and str or bytes."""
+    found = tuple(metadata) if metadata is not None else ()
+    for item in found:
+        if not (isinstance(item, tuple) and len(item) == 2 and isinstance(item[0], str)
+                and isinstance(item[1], (str, bytes))):
+            raise TypeError("Invalid trailing metadata type, expected Tuple[Tuple[str, Union[str, bytes]]...]: "
+                            f"{metadata}")
+    return found
 
 
 cdef int code_number(object code) except -1:
@@ -67,6 +82,7 @@ cdef class ServicerHandler(Handler):
     cdef object deserialize, serialize, behaviour
     cdef CostMeter meter
     cdef bint response_streaming, yields
+    cdef object find        # the handler of a call by (path, metadata), a coroutine: of servers with interceptors
 
     def __cinit__(self, method_handler, behaviour):
         self.request_streaming = method_handler.request_streaming
@@ -76,6 +92,13 @@ cdef class ServicerHandler(Handler):
         self.behaviour = behaviour
         self.meter = CostMeter()
         self.yields = inspect.isasyncgenfunction(behaviour) or hasattr(behaviour, "__anext__")
+
+    @staticmethod
+    def finding(find) -> ServicerHandler:
+        """A handler that serves each call by whatever handler `find` names for it; None: there is no such method."""
+        cdef ServicerHandler self = ServicerHandler(grpc.stream_stream_rpc_method_handler(None), None)
+        self.find = find
+        return self
 
     cdef void on_start(self, ServerStream stream) noexcept:
         cdef Context context
@@ -159,7 +182,7 @@ cdef class Context(QueuedCall):
     cdef bint compression_disabled
     cdef object compression
     cdef int status
-    cdef object status_details
+    cdef object status_details, given_code
     cdef object trailing
     cdef object callbacks
     cdef readonly list spans        # of what happens within the call, where somebody may want to see them
@@ -194,6 +217,16 @@ cdef class Context(QueuedCall):
         if self.given:
             self.stream.core.queue.begins(self)
         try:
+            if handler.find is not None:
+                self.handler = handler = await handler.find(self.stream.header_text(self.stream.path),
+                                                            self.invocation_metadata())
+                if handler is None:
+                    self.stream.finish(UNIMPLEMENTED, "Method not found!", None, None)
+                    return
+                if not handler.request_streaming and (request := await self.only_message()) is None:
+                    self.stream.fail(UNIMPLEMENTED, "WRONG_NUMBER_OF_MESSAGES",
+                                     "this method takes exactly one request message")
+                    return
             if handler.request_streaming:
                 argument = RequestIterator(self)
             else:
@@ -244,7 +277,7 @@ cdef class Context(QueuedCall):
         _log.error("unexpected exception in a servicer", exc_info=error)
         if not self.aborted:
             # A status set before the exception stands: generated servicers raise NotImplementedError that way.
-            self.stream.finish(self.status or UNKNOWN, f"Unexpected {type(error)}: {error}", None, self.wire_trailers())
+            self.end(self.status or UNKNOWN, f"Unexpected {type(error)}: {error}")
 
     cdef void conclude(self, object response):
         """The behaviour returned: send the message of a unary reply (status OK only) and the status."""
@@ -252,13 +285,22 @@ cdef class Context(QueuedCall):
             return
         if self.status == OK and not self.handler.response_streaming:
             self.send(response)
-        self.stream.finish(self.status, self.status_details if self.status != OK or self.status_details else None, None,
-                           self.wire_trailers())
+        self.end(self.status, self.status_details if self.status != OK or self.status_details else None)
 
-    cdef list wire_trailers(self):
-        if not self.trailing:
-            return None
-        return encode_metadata(self.trailing)
+    cdef void end(self, int code, object details):
+        """Send the status, with the servicer's trailing metadata where they can be sent."""
+        try:
+            trailers = encode_metadata(self.trailing) if self.trailing else None
+        except (ValueError, TypeError) as error:
+            self.invalid_metadata(error)
+            return
+        self.stream.finish(code, details, None, trailers)
+
+    cdef void invalid_metadata(self, object error):
+        """As grpcio says it; which of them, and why, is for the log of whoever runs the servicer."""
+        _log.error("metadata of a servicer cannot be sent: %s", error)
+        self.aborted = True
+        self.stream.finish(INTERNAL, "Invalid metadata", None, None)
 
     def ended(self, task):
         """The task is over, or was cancelled before it ran."""
@@ -351,19 +393,28 @@ cdef class Context(QueuedCall):
         """The next request message, or grpc.aio.EOF."""
         if not self.handler.request_streaming:
             raise UsageError("a unary request has no stream to read")
+        message = await self.next_message()
+        return EOF if message is None else self.parse(message)
+
+    async def only_message(self):
+        """The one message of a request that arrives as a stream; None when there is none, or another."""
+        message = await self.next_message()
+        return message if message is None or await self.next_message() is None else None
+
+    async def next_message(self):
         if self.reader is not None:
             raise UsageError("another read is in progress")
         while self.unread_start == self.unread.length:
             if self.transport_gone:
                 raise asyncio.CancelledError
             if self.half_closed:
-                return EOF
+                return None
             self.reader = self.loop.create_future()
             try:
                 await self.reader
             finally:
                 self.reader = None
-        return self.parse(self.next_unread())
+        return self.next_unread()
 
     async def write(self, message):
         """Send a reply message; waits while the caller is slow."""
@@ -425,38 +476,19 @@ cdef class Context(QueuedCall):
         return self.stream.compressed
 
     def invocation_metadata(self):
-        return self.stream.metadata()
+        return tuple([_Metadatum._make(pair) for pair in self.stream.metadata()])
 
     def peer(self):
         return self.stream.connection.peer
 
     def peer_identities(self):
-        certificate = self._certificate()
-        if certificate is None:
-            return None
-        names = [value for kind, value in certificate.get("subjectAltName", ()) if kind in ("DNS", "URI", "IP Address")]
-        if not names:
-            names = [value for part in certificate.get("subject", ()) for key, value in part if key == "commonName"]
-        return [name.encode() for name in names]
+        return identities(self.stream.connection.ssl_object)[1]
 
     def peer_identity_key(self):
-        certificate = self._certificate()
-        if certificate is None:
-            return None
-        return "x509_subject_alternative_name" if certificate.get("subjectAltName") else "x509_common_name"
-
-    def _certificate(self):
-        ssl_object = self.stream.connection.ssl_object
-        return (ssl_object.getpeercert() or None) if ssl_object is not None else None
+        return identities(self.stream.connection.ssl_object)[0]
 
     def auth_context(self):
-        if self.stream.connection.ssl_object is None:
-            return {}
-        context = {"transport_security_type": [b"ssl"]}
-        key = self.peer_identity_key()
-        if key is not None:
-            context[key] = self.peer_identities()
-        return context
+        return auth_context(self.stream.connection.ssl_object)
 
     def time_remaining(self):
         if self.stream.deadline_ns == 0:
@@ -469,8 +501,13 @@ cdef class Context(QueuedCall):
             raise UsageError("Send initial metadata failed: already sent")
         if self.transport_gone or self.stream.answered:
             raise UsageError("the RPC has already finished")
+        try:
+            encoded = encode_metadata(initial_metadata or ())
+        except (ValueError, TypeError) as error:
+            self.invalid_metadata(error)
+            raise AbortError("Invalid metadata") from error
         self.initial_sent = True
-        self.add_initial(encode_metadata(initial_metadata or ()))
+        self.add_initial(encoded)
         self.stream.send_head(False)
         self.stream.session.schedule_flush()
 
@@ -478,7 +515,7 @@ cdef class Context(QueuedCall):
         self.stream.initial_metadata = (self.stream.initial_metadata or []) + pairs
 
     def set_trailing_metadata(self, trailing_metadata):
-        self.trailing = tuple(trailing_metadata) if trailing_metadata is not None else ()
+        self.trailing = checked_metadata(trailing_metadata)
 
     def trailing_metadata(self):
         return self.trailing or ()
@@ -500,24 +537,25 @@ cdef class Context(QueuedCall):
         if code_number(code) == OK:
             raise ValueError("abort needs a status other than OK")
         if trailing_metadata:
-            self.trailing = tuple(trailing_metadata)
+            self.trailing = checked_metadata(trailing_metadata)
+        self.given_code = code
         self.status = code_number(code)
         self.status_details = details or self.status_details or ""
-        trailers = self.wire_trailers()
         self.aborted = True
-        self.stream.finish(self.status, self.status_details, None, trailers)
+        self.end(self.status, self.status_details)
         raise AbortError("Locally aborted.")
 
     async def abort_with_status(self, status):
         await self.abort(status.code, status.details, status.trailing_metadata or ())
 
     def set_code(self, code):
+        self.given_code = code
         self.status = code_number(code)
 
     def code(self):
-        return self.status
+        return self.given_code
 
-    def set_details(self, details):
+    def set_details(self, str details not None):
         self.status_details = details
 
     def details(self):

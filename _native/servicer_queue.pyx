@@ -1,8 +1,8 @@
 """The queue of calls that Python serves: what is admitted begins in time, the rest is refused before Python sees it.
 
-A loop that begins whatever arrives works on calls whose callers have given up. Here a call is admitted when those before
-it will have begun within `servicer_wait_s` and within what is left of its own deadline, judged by what calls of each
-method were measured to cost. Admitted calls are begun in slices, between which the loop reads and writes.
+A loop that begins whatever arrives works on calls whose callers have given up. Here a call is admitted when those
+before it will have begun within `servicer_wait_s` and within half of what is left of its own deadline, judged by what
+calls of each method were measured to cost. Admitted calls are begun in slices, between which the loop reads and writes.
 
     add() -- nothing waits --> begun at once          run(): a slice is over: measure it, begin the next one
        \\-- else --> [waiting] --run()--> begun

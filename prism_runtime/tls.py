@@ -84,6 +84,13 @@ class Reloaded(ABC):
         """TlsError names the file that cannot be used."""
 
 
+def server_context() -> ssl.SSLContext:
+    """The bare context of a listener, without a certificate."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    _harden(context)
+    return context
+
+
 class TlsContexts(Reloaded):
     """Of a listener."""
 
@@ -94,8 +101,7 @@ class TlsContexts(Reloaded):
     def _load(self) -> ssl.SSLContext:
         config = self._config
         check_files(config.cert, config.key, None)
-        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        _harden(context)
+        context = server_context()
         _show(context, config.cert, config.key)
         if config.client_ca is not None:
             try:

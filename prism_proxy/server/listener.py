@@ -16,6 +16,7 @@ import ssl
 from collections.abc import Callable
 
 from prism_proxy._native.limits import NativeLimits
+from prism_proxy.server.credentials import ServerCredentials
 from prism_proxy.server.limits import Limits
 from prism_runtime import log
 from prism_runtime.address import BACKLOG
@@ -28,9 +29,9 @@ ACCEPTS_PER_WAKE = 64  # keeps one wake-up of the loop short when thousands conn
 class Listener:
     """One listening socket and the connections being set up from it."""
 
-    def __init__(self, sock: socket.socket, tls: TlsContexts | None, limits: Limits, counters: NativeLimits,
-                 protocol: Callable[[], asyncio.BaseProtocol], connection_count: Callable[[], int],
-                 *, owned: bool = True) -> None:
+    def __init__(self, sock: socket.socket, tls: TlsContexts | ServerCredentials | None, limits: Limits,
+                 counters: NativeLimits, protocol: Callable[[], asyncio.BaseProtocol],
+                 connection_count: Callable[[], int], *, owned: bool = True) -> None:
         self._sock = sock
         self._owned = owned
         self._tls = tls

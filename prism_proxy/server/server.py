@@ -24,9 +24,11 @@ from prism_proxy._native.core import Method, ServerCore
 from prism_proxy._native.limits import NativeLimits
 from prism_proxy._native.metrics import MethodStats
 from prism_proxy._native.routing import RouteTable
-from prism_proxy._native.servicer import ServicerHandler
+from prism_proxy._native.servicer import ServicerHandler, _Metadatum
 from prism_proxy._native.wire import percent_encode
 from prism_proxy.errors import PrismError, StatusCode, describe
+from prism_proxy.server.credentials import ServerCredentials
+from prism_proxy.server.interception import Interceptor, checked, intercepted
 from prism_proxy.server.limits import Limits
 from prism_proxy.server.listener import Listener
 from prism_proxy.server.memory import Trimmer
@@ -40,7 +42,15 @@ RETRY_SHED_S, RETRY_VARIANTS = 0.5, 8
 
 
 class Server:
-    """`stats_for(namespace, path, backend)` makes the statistics of a method; by default they go nowhere.
+    """The interface of `grpc.aio.Server`, and what this product needs beside it.
+
+    As a drop-in it lacks `migration_thread_pool` (there are `servicer_threads`), `options` and `compression` of the
+    whole server (there are `limits`, and compression by call), `maximum_concurrent_rpcs` (a limit holds for each
+    connection), TLS below 1.3, several certificates by server name, credentials that grpc made itself, and in
+    `auth_context` the server name that was asked for and the group of the key exchange. With interceptors no method is
+    served natively.
+
+    `stats_for(namespace, path, backend)` makes the statistics of a method; by default they go nowhere.
 
     `namespaced(path)` says which methods belong to a namespace, `lasting(path)` which are streams that last as long as
     their callers want: they end when a drain begins. A server with namespaces attaches the product's details
@@ -58,7 +68,9 @@ class Server:
         namespaced: Callable[[str], bool] | None = None,
         lasting: Callable[[str], bool] = lambda path: False,
         on_tls_error: Callable[[TlsError], None] = lambda error: None,
+        interceptors: Sequence[Interceptor] = (),
     ) -> None:
+        self._interceptors = checked(interceptors)
         self.limits = limits or Limits()
         self._counters = NativeLimits(self.limits)
         self._executor = ThreadPoolExecutor(self.limits.servicer_threads, "prism-servicer")
@@ -72,9 +84,10 @@ class Server:
         self.watch: CallWatch | None = None
         self._generic: list[grpc.GenericRpcHandler[Any, Any]] = []
         self._adaptations: dict[int, tuple[Any, ServicerHandler]] = {}
+        self._finding = ServicerHandler.finding(self._intercept)
         self._native: dict[str, list[Handler]] = {}
         self._servicers: dict[str, grpc.RpcMethodHandler[Any, Any]] = {}
-        self._sockets: list[tuple[socket.socket, TlsContexts | None, bool, bool]] = []
+        self._sockets: list[tuple[socket.socket, TlsContexts | ServerCredentials | None, bool, bool]] = []
         self._listeners: list[Listener] = []
         self._routes: RouteTable | None = None
         self._core: ServerCore | None = None
@@ -103,19 +116,24 @@ class Server:
         """Bind `address` (HOST:PORT, [IPV6]:PORT, unix:PATH) without TLS; returns the port. OSError when taken."""
         return self.bind(Address.parse(address), None)
 
-    def add_secure_port(self, address: str, tls: TlsConfig) -> int:
-        """Bind `address` with TLS 1.3. TlsError when the files cannot be used, OSError when the port is taken."""
-        return self.bind(Address.parse(address), tls)
+    def add_secure_port(self, address: str, server_credentials: TlsConfig | ServerCredentials) -> int:
+        """Bind `address` with TLS 1.3, by files or by `server.credentials.ssl_server_credentials`. TlsError when the
+        files cannot be used, OSError when the port is taken, TypeError for credentials that grpc made."""
+        if isinstance(server_credentials, grpc.ServerCredentials):
+            raise TypeError("grpc.ssl_server_credentials tells nobody its key and certificate: make them by "
+                            "prism_proxy.server.credentials.ssl_server_credentials, with the same arguments")
+        return self.bind(Address.parse(address), server_credentials)
 
     def bind(
-        self, address: Address, tls: TlsConfig | None, *, share_port: bool = False, trusted: bool = False
+        self, address: Address, tls: TlsConfig | ServerCredentials | None, *, share_port: bool = False,
+        trusted: bool = False,
     ) -> int:
         """Bind `address`; with `share_port` other processes may listen too, and the kernel spreads connections.
 
         `trusted`: only processes of the product can connect. What they say of forwarded calls is believed, and limits
         that hold for one caller do not hold for them.
         """
-        contexts = TlsContexts(tls) if tls is not None else None
+        contexts = TlsContexts(tls) if isinstance(tls, TlsConfig) else tls
         ports = [self._listen(sock, contexts, owned=True, trusted=trusted)
                  for sock in bind_all(address, share_port=share_port)]
         return ports[0]
@@ -127,7 +145,9 @@ class Server:
         """
         return self._listen(sock, TlsContexts(tls) if tls is not None else None, owned=owned, trusted=trusted)
 
-    def _listen(self, sock: socket.socket, tls: TlsContexts | None, *, owned: bool, trusted: bool) -> int:
+    def _listen(
+        self, sock: socket.socket, tls: TlsContexts | ServerCredentials | None, *, owned: bool, trusted: bool
+    ) -> int:
         self._sockets.append((sock, tls, owned, trusted))
         name = sock.getsockname()
         return int(name[1]) if isinstance(name, tuple) else 0
@@ -152,7 +172,7 @@ class Server:
         self._core = core
         if self._routes is not None:
             core.set_routes(self._routes)
-        for path in self._servicers.keys() | self._native.keys():
+        for path in self._servicers.keys() | self._native.keys() if not self._interceptors else ():
             servicer = self._servicers.get(path)
             handler = self._handler(servicer) if servicer is not None else None
             core.add_method(path, self._native.get(path, []), handler, self._namespaced(path), self._lasting(path))
@@ -168,16 +188,31 @@ class Server:
 
     def _resolve(self, path: str, metadata: Sequence[tuple[str, str | bytes]]) -> Method | None:
         """The method of one call whose path is not in the table: generic handlers decide, call by call."""
-        details = _CallDetails(path, metadata)
-        for generic in self._generic:
-            try:
-                found = generic.service(details)
-            except Exception as error:  # noqa: BLE001 - not ours: the call ends as one whose method raises this
-                found = _raises(error)
-            if found is not None and self._core is not None:
-                return self._core.transient_method(
-                    path, self._adapted(found), self._namespaced(path), self._lasting(path))
-        return None
+        if self._core is None:
+            return None
+        if self._interceptors:
+            return self._core.transient_method(path, self._finding, self._namespaced(path), self._lasting(path))
+        try:
+            found = self._find(_CallDetails(path, metadata))
+        except Exception as error:  # noqa: BLE001 - not ours: the call ends as one whose method raises this
+            found = _raises(error)
+        if found is None:
+            return None
+        return self._core.transient_method(
+            path, self._adapted(found), self._namespaced(path), self._lasting(path))
+
+    def _find(self, details: grpc.HandlerCallDetails) -> grpc.RpcMethodHandler[Any, Any] | None:
+        """As grpc.aio: registered methods first, then what the first generic handler that knows the path says."""
+        found = self._servicers.get(details.method)
+        for generic in self._generic if found is None else ():
+            found = generic.service(details)
+            if found is not None:
+                break
+        return found
+
+    async def _intercept(self, path: str, metadata: Any) -> ServicerHandler | None:
+        found = await intercepted(self._interceptors, self._find, _CallDetails(path, metadata))
+        return None if found is None else self._adapted(found)
 
     def _adapted(self, servicer: grpc.RpcMethodHandler[Any, Any]) -> ServicerHandler:
         """Most generic handlers name one of a few handlers again and again; those need not be adapted each time."""
@@ -275,7 +310,7 @@ class Server:
 class _CallDetails(grpc.HandlerCallDetails):
     def __init__(self, method: str, invocation_metadata: Sequence[tuple[str, str | bytes]]) -> None:
         self.method = method
-        self.invocation_metadata = tuple(invocation_metadata)
+        self.invocation_metadata = tuple(map(_Metadatum._make, invocation_metadata))
 
 
 def _raises(error: Exception) -> grpc.RpcMethodHandler[Any, Any]:

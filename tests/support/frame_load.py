@@ -2,7 +2,7 @@
 
     python -m tests.support.frame_load HOST:PORT PATH REQUEST_HEX RATE SECONDS DEADLINE_S
 
-It calls at `RATE` whatever becomes of the calls (0: as fast as 64 calls in flight go), and prints one JSON object: calls
+It calls at `RATE` whatever becomes of the calls (0: as fast as 64 in flight go), and prints one JSON object: calls
 `begun` a second; `in_time`, those a second that ended OK within their deadline; `shed`, `late` and `refused` (no
 stream was left), a second each. Fast enough to bring a server to several times what it can do.
 """
