@@ -10,6 +10,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator
 
 from prism_proxy import __version__
+from prism_proxy.contracts.driver import Connections
 from prism_proxy.namespaces.snapshot import Namespaces
 from prism_proxy.namespaces.status import NamespaceStatus, readiness
 from prism_proxy.server.server import Server
@@ -75,30 +76,31 @@ class ProcessStatus:
         drivers = {status.backend: __version__ for status in namespaces.values()}
         yield gauges("backend_driver_info", "Drivers in use.", {
             (("name", name), ("version", version)): 1.0 for name, version in drivers.items()}, merge="max")
-        yield from _pools(namespaces.values())
+        reports = [(name, driver.declaration.name, driver.health())
+                   for name, route in self._namespaces.current.here().items() for driver in route.drivers]
+        yield from _connections((backend, report.connections) for _, backend, report in reports if report.connections)
         yield Metric("prism_cache_evictions_total", "counter", "Keys dropped for want of memory.", [
-            Sample((("namespace", name),), float(status.details["evicted"]))
-            for name, status in namespaces.items() if "evicted" in status.details])
+            Sample((("namespace", name),), float(report.evicted)) for name, _, report in reports
+            if report.evicted is not None])
         yield gauges("backend_driver_uptime_seconds", "Time since the driver was opened.", {
             (("name", name),): time.monotonic() - self._opened for name in drivers}, merge="max")
 
 
-def _pools(namespaces: Iterable[NamespaceStatus]) -> Iterator[Metric]:
-    """Connections of the drivers whose health tells of them. Those that namespaces share count once."""
+def _connections(found: Iterable[tuple[str, Connections]]) -> Iterator[Metric]:
+    """Of the drivers that have some, by backend. Those that namespaces share count once."""
     active: dict[str, int] = defaultdict(int)
     size: dict[str, int] = defaultdict(int)
     servers: dict[tuple[str, str], int] = defaultdict(int)
     seen: set[tuple[str, str]] = set()
-    for status in namespaces:
-        total, pool = int(status.details.get("total_conns", 0)), (status.backend, status.details.get("pool", ""))
-        if "server" in status.details:
-            servers[status.backend, status.details["server"]] += 0 if pool in seen else total
-        if not total or pool in seen:
+    for backend, connections in found:
+        shared = (backend, connections.pool)
+        servers[backend, connections.server] += 0 if shared in seen else connections.open
+        if not connections.open or shared in seen:
             continue
-        if pool[1]:
-            seen.add(pool)
-        active[status.backend] += total - int(status.details["idle_conns"])
-        size[status.backend] += total
+        if connections.pool:
+            seen.add(shared)
+        active[backend] += connections.open - connections.idle
+        size[backend] += connections.open
     yield gauges("backend_driver_connections_active", "Connections of a driver with commands in progress.",
                  {(("name", name),): float(count) for name, count in active.items()})
     yield gauges("prism_backend_pool_size", "Connections that a driver has open.",

@@ -1,4 +1,11 @@
-"""The life of a backend driver, and what it declares about itself."""
+"""The life of a backend driver, and what it declares about itself.
+
+`Driver` is what every driver has. What else a driver or its settings may offer is found by name; this is all of it:
+
+    of a driver object     `Adaptable`, `Native`; `contracts.movable.Movable` where it declares `movable`
+    of a driver class      `Sharer`: what the drivers of one process have together; `ThirdParty`
+    of settings            `Declares`, `Scoped` and `Sharing`, `Relocatable`, `Inspectable`
+"""
 
 from __future__ import annotations
 
@@ -23,15 +30,27 @@ class Health(Enum):
     UNHEALTHY = 3
 
 
+class Connections(NamedTuple):
+    """Connections that a driver has `open` at `server`, of which `idle` ones have nothing to do. Drivers that share
+    them name the same `pool`; it is empty for a driver's own."""
+
+    server: str
+    open: int
+    idle: int
+    pool: str = ""
+
+
 @dataclass(frozen=True, slots=True)
 class HealthReport:
     """A driver's own view; `details` are shown to operators and hold no secrets. A driver that was `closed` does not
-    become better."""
+    become better. Metrics are made of `connections`, and of `evicted`: keys dropped for want of memory."""
 
     status: Health
     message: str = ""
     details: dict[str, str] = field(default_factory=dict)
     closed: bool = False
+    connections: Connections | None = None
+    evicted: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +91,47 @@ class Sharing(Protocol):
 
     @property
     def areas(self) -> Collection[Area]: ...
+
+
+class Scoped(Protocol):
+    """What settings may offer whose server serves several namespaces: to keep the data of each apart."""
+
+    def within(self, namespace: str) -> Any:
+        """These settings, for the data of one namespace."""
+        ...
+
+
+class Declares(Protocol):
+    """What settings may offer: the declaration of their driver, without making one. A built-in backend has it."""
+
+    DECLARES: Declaration
+
+    @property
+    def declaration(self) -> Declaration:
+        """As these settings have it: durability may follow from them."""
+        ...
+
+
+class Native(Protocol):
+    """What a driver may offer beside `Driver`: its store, for handlers in native code."""
+
+    @property
+    def native_store(self) -> object | None:
+        """None while native handlers must leave the calls to servicers."""
+        ...
+
+
+class Sharer(Protocol):
+    """What a driver class may offer: `Shared` makes what all its drivers of one process have together, such as
+    connections, and each gets it as its second argument."""
+
+    Shared: type[Any]
+
+
+class ThirdParty(Protocol):
+    """What the driver class of an entry point `prism.backends` has: the class of its settings."""
+
+    config_class: type[Any]
 
 
 class Adaptable(Protocol):

@@ -74,8 +74,9 @@ class MemstoreDriver:
         counters = self.native_store.counters()
         details = {name: str(value) for name, value in counters.items()} | {"max_bytes": str(self._config.max_bytes)}
         if self.native_store.is_full():
-            return HealthReport(Health.DEGRADED, f"full: {counters['keys']} keys; raise max_bytes or max_keys", details)
-        return HealthReport(Health.HEALTHY, f"{counters['keys']} keys", details)
+            return HealthReport(Health.DEGRADED, f"full: {counters['keys']} keys; raise max_bytes or max_keys", details,
+                                evicted=counters["evicted"])
+        return HealthReport(Health.HEALTHY, f"{counters['keys']} keys", details, evicted=counters["evicted"])
 
     def classify(self, error: Exception) -> PrismError | None:
         if isinstance(error, StoreSealed):

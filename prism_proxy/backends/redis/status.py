@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 from prism_proxy.backends.redis.config import RedisConfig
 from prism_proxy.backends.redis.shared_pools import SharedPool
+from prism_proxy.contracts.driver import Connections as DriverConnections
 from prism_proxy.contracts.driver import Health, HealthReport
 from prism_proxy.models.messages import DeliveryClass, Guarantee
 
@@ -70,14 +71,17 @@ def report(info: Mapping[str, str], config: RedisConfig, connections: Connection
         details["anomaly"] = ("the ACL user may not CLIENT KILL: a write given up while Redis was stopped may be "
                               "executed after a newer one")
     if ready == 0:
-        return HealthReport(Health.UNHEALTHY, f"no connection: {failure}", details)
-    if ready < size:
-        return HealthReport(Health.DEGRADED, f"{ready} of {size} connections: {failure}", details)
-    if role not in ("master", "unknown", "cluster"):
-        return HealthReport(Health.DEGRADED, "this Redis is a replica: it refuses writes", details)
-    if pending >= NEARLY_FULL * capacity:
-        return HealthReport(Health.DEGRADED, f"{pending} commands wait for an answer", details)
-    return HealthReport(Health.HEALTHY, f"Redis {details['server_version']}, {config.mode}, {role}", details)
+        status, message = Health.UNHEALTHY, f"no connection: {failure}"
+    elif ready < size:
+        status, message = Health.DEGRADED, f"{ready} of {size} connections: {failure}"
+    elif role not in ("master", "unknown", "cluster"):
+        status, message = Health.DEGRADED, "this Redis is a replica: it refuses writes"
+    elif pending >= NEARLY_FULL * capacity:
+        status, message = Health.DEGRADED, f"{pending} commands wait for an answer"
+    else:
+        status, message = Health.HEALTHY, f"Redis {details['server_version']}, {config.mode}, {role}"
+    return HealthReport(status, message, details, connections=DriverConnections(
+        config.server, ready, idle, str(shared_pool.number)))
 
 
 def without_server(config: RedisConfig, shared_pool: SharedPool[Any], failure: str) -> HealthReport:

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import random
 from collections.abc import Awaitable, Callable
 from typing import Any, Protocol
 
@@ -18,6 +17,7 @@ from prism_proxy._native.resp import ConnectionLost, RespConnection
 from prism_proxy.backends.redis.dial import ConnectionPoolOptions, Endpoint, dial
 from prism_proxy.backends.redis.handshake import introduce
 from prism_runtime import log
+from prism_runtime.backoff import backoff
 
 FIRST_BACKOFF_S, MAX_BACKOFF_S = 0.05, 5.0
 CHANNELS_AT_ONCE = 1000  # in one command
@@ -124,8 +124,7 @@ class Subscriptions:
                 failures = 0
                 await self._watch(lost)
                 self._forget()
-            ceiling = min(MAX_BACKOFF_S, FIRST_BACKOFF_S * 2 ** min(failures, 16))
-            await asyncio.sleep(random.uniform(ceiling / 2, ceiling))
+            await asyncio.sleep(backoff(failures, FIRST_BACKOFF_S, MAX_BACKOFF_S))
 
     async def _connect(self) -> asyncio.Event:
         """Subscribe to all channels on a new connection; the event of its end."""
