@@ -117,7 +117,7 @@ class Cluster(Commands):
     def servers(self) -> int:
         return len(self._shared.primaries()) if self._shared is not None else 0
 
-    async def execute(self, *arguments: bytes, key: bytes, bulk: bool = False) -> Reply:
+    async def execute(self, *arguments: bytes, key: bytes, bulk: bool = False, replicas: int = 0) -> Reply:
         shared, command = self._ready(), _command(arguments)
         await self._follow(shared, command)
         return self._result(command)

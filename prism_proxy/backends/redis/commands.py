@@ -10,8 +10,13 @@ from prism_proxy._native.resp import PipelineFull
 
 Reply = Any  # bytes, int, None, or a list of these
 Command = tuple[bytes, ...]
+REPLICAS_S = 1.0  # within which replicas must have a write
 ROOM_S = 0.005  # between two looks whether a full connection has room
 ResultT = TypeVar("ResultT")
+
+
+class NotReplicated(Exception):  # noqa: N818 - a state rather than a mistake
+    """A write was executed, and fewer replicas have it than were asked for."""
 
 
 class Commands(Protocol):
@@ -30,8 +35,9 @@ class Commands(Protocol):
         """Servers that a scan has to visit, at present."""
         ...
 
-    async def execute(self, *arguments: bytes, key: bytes, bulk: bool = False) -> Reply:
-        """The reply of one command. `bulk`: it is large or slow, and must not hold up others."""
+    async def execute(self, *arguments: bytes, key: bytes, bulk: bool = False, replicas: int = 0) -> Reply:
+        """The reply of one command. `bulk`: it is large or slow, and must not hold up others. With `replicas` it is a
+        write, and that many have it; NotReplicated when they have not within a second."""
         ...
 
     async def execute_many(self, commands: Sequence[Command]) -> list[Reply]:

@@ -15,9 +15,13 @@ from prism_proxy.backends.redis.url import PORT, RedisUrl, parse_place, parse_ur
 from prism_proxy.contracts.driver import Area, Declaration
 from prism_proxy.models.keyvalue import contract as keyvalue
 from prism_proxy.models.pubsub import contract as pubsub
+from prism_proxy.models.queue import contract as queue
+from prism_proxy.models.stream import contract as stream
 from prism_runtime.settings import check, setting
 from prism_runtime.tls import TlsError, check_files
 
+_PUBSUB = frozenset({pubsub.BASIC, pubsub.WILDCARDS, pubsub.BATCH})
+_STREAM = frozenset({stream.BASIC, stream.GROUPS, stream.REPLAY, stream.RETENTION})
 _LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
 _ESCAPED = str.maketrans({char: f"%{ord(char):02X}" for char in "%:{}"})
 
@@ -60,8 +64,8 @@ class RedisConfig:
     """A Redis server, a primary that sentinels watch over, or a cluster."""
 
     DECLARES: ClassVar[Declaration] = Declaration(
-        "redis", keyvalue.ALL | {pubsub.BASIC, pubsub.WILDCARDS, pubsub.BATCH}, state="shared",
-        durability="asynchronous", parts=frozenset({"pubsub"}))
+        "redis", keyvalue.ALL | _PUBSUB | _STREAM | queue.ALL, state="shared", durability="asynchronous",
+        parts=frozenset({"pubsub", "stream", "queue"}))
     url: str = setting("The server: redis://HOST:PORT/DATABASE, rediss: for TLS, or unix:///PATH?db=DATABASE. Behind "
                        "sentinels and in a cluster it gives scheme and database only.", f"redis://127.0.0.1:{PORT}/0")
     mode: Literal["standalone", "sentinel", "cluster"] = setting(

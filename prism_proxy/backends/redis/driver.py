@@ -20,6 +20,7 @@ from prism_proxy.backends.redis.connect import connect
 from prism_proxy.backends.redis.errors import check_value, meaning
 from prism_proxy.backends.redis.queues import RedisQueues
 from prism_proxy.backends.redis.shared_pools import SharedPools
+from prism_proxy.backends.redis.streams import RedisStreams
 from prism_proxy.backends.redis.topics import RedisTopics
 from prism_proxy.contracts.driver import Declaration, HealthReport
 from prism_proxy.errors import PrismError
@@ -50,7 +51,10 @@ class RedisDriver:
         self.native_store = self._server.native_store
         names, server = config.names, self._server
         self.pubsub = RedisTopics(self._commands, names, lambda: server.subscriptions)
-        self.queue = RedisQueues(self._commands, names, lambda: server.info, lambda: server.subscriptions)
+        self.queue = RedisQueues(self._commands, names, lambda: server.info, lambda: server.subscriptions,
+                                 config.wait_replicas)
+        self.stream = RedisStreams(self._commands, names, lambda: server.info, lambda: server.subscriptions,
+                                   config.wait_replicas)
 
     # --- life -------------------------------------------------------------------------------------------------------
 

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 from prism_proxy._native.resp import ConnectionLost, PipelineFull, RespError
+from prism_proxy.backends.redis.commands import NotReplicated
 from prism_proxy.errors import PrismError, StatusCode
 
 RETRY_AFTER_S = 0.5
@@ -77,6 +78,10 @@ def meaning(error: Exception) -> PrismError | None:
         return _made(error, _Meaning(_UNAVAILABLE, "BACKEND_UNAVAILABLE",
                                      "there is no connection to Redis; it is tried again all the time", True),
                      "connect", "not_executed")
+    if isinstance(error, NotReplicated):
+        return _made(error, _Meaning(
+            _UNAVAILABLE, "NOT_REPLICATED", "Redis has stored it, and too few replicas have it yet: see wait_replicas"),
+            "execute", "unknown")
     if isinstance(error, PipelineFull):
         return _made(error, _Meaning(_UNAVAILABLE, "POOL_EXHAUSTED",
                                      "too many commands wait for Redis's answer: slow down", True),

@@ -11,7 +11,15 @@ from collections.abc import Callable, Sequence
 
 from prism_proxy._native.keyvalue_redis import RedisStore
 from prism_proxy._native.resp import ConnectionLost, FairShare, PipelineFull, RespConnection
-from prism_proxy.backends.redis.commands import ROOM_S, Command, Commands, Reply, when_there_is_room
+from prism_proxy.backends.redis.commands import (
+    REPLICAS_S,
+    ROOM_S,
+    Command,
+    Commands,
+    NotReplicated,
+    Reply,
+    when_there_is_room,
+)
 
 ORDER_S = 0.001  # between two looks whether an earlier write has been answered
 _READS = frozenset({b"GET", b"MGET", b"EXISTS", b"PTTL", b"SCAN"})
@@ -29,17 +37,32 @@ class PipelinedCommands(Commands):
         self._failure = failure
         self._wait_s = wait_s
 
-    async def execute(self, *arguments: bytes, key: bytes, bulk: bool = False) -> Reply:
+    async def execute(self, *arguments: bytes, key: bytes, bulk: bool = False, replicas: int = 0) -> Reply:
         """`key` chooses the connection. Writes of one key are executed in the order in which they were sent."""
         size = sum(map(len, arguments))
         if arguments[0] not in _READS:
-            return await (await self._write(arguments, self._keys(arguments), size, bulk))
+            return await self._replicated(arguments, size, bulk, replicas)
 
         def send() -> asyncio.Future[Reply]:
             connection, share = self._pick(key, bulk)
             return connection.execute(*arguments, share=share)
 
         return await (await when_there_is_room(send, self._wait_s))
+
+    async def _replicated(self, command: Command, size: int, bulk: bool, replicas: int) -> Reply:
+        """The reply to a write. WAIT follows it at once on its connection, and says how many replicas have it."""
+        waited: list[asyncio.Future[Reply]] = []
+
+        def then(connection: RespConnection, share: FairShare | None) -> None:
+            if replicas:
+                milliseconds = b"%d" % int(REPLICAS_S * 1000)
+                waited.append(connection.execute(b"WAIT", b"%d" % replicas, milliseconds, share=share))
+
+        reply = await self._write(command, self._keys(command), size, bulk, then)
+        result, *counts = await asyncio.gather(reply, *waited)
+        if counts and counts[0] < replicas:
+            raise NotReplicated(f"{counts[0]} of {replicas} replicas have it")
+        return result
 
     async def execute_many(self, commands: Sequence[Command]) -> list[Reply]:
         """Writes, which are sent in one piece as far as there is room."""
@@ -63,7 +86,10 @@ class PipelinedCommands(Commands):
             failed.set_exception(error)
             return failed
 
-    async def _write(self, command: Command, keys: list[bytes], size: int, bulk: bool) -> asyncio.Future[Reply]:
+    async def _write(
+        self, command: Command, keys: list[bytes], size: int, bulk: bool,
+        then: Callable[[RespConnection, FairShare | None], None] = lambda connection, share: None,
+    ) -> asyncio.Future[Reply]:
         """The reply to come. A write waits for those of its keys that go another way: it must not overtake them, even
         when their callers have given them up."""
         left = self._wait_s
@@ -74,7 +100,9 @@ class PipelinedCommands(Commands):
             if connection is None:
                 raise ConnectionLost(self._failure(), False)
             try:
-                return connection.execute(*command, share=share, buckets=buckets)
+                reply = connection.execute(*command, share=share, buckets=buckets)
+                then(connection, share)
+                return reply
             except PipelineFull:
                 if left <= 0:
                     raise

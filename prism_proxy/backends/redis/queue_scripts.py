@@ -22,6 +22,7 @@ PARTS = ("meta", "ready", "later", "leased", "data", "counts", "expiry", "dead",
 LAYOUT = 1
 
 _COMMON = """
+if redis.replicate_commands then redis.replicate_commands() end
 local meta, ready, later, leased, data, counts, expiry, dead, reasons, age = unpack(KEYS, 1, 10)
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)

@@ -55,7 +55,8 @@ class RedisQueues:
     """`info` is what the server says of itself, `subscriptions` raises ConnectionLost while the driver is not open."""
 
     def __init__(self, commands: Commands, names: Names, info: Callable[[], Mapping[str, str]],
-                 subscriptions: Callable[[], Subscriptions]) -> None:
+                 subscriptions: Callable[[], Subscriptions], wait_replicas: int = 0) -> None:
+        self._replicas = wait_replicas
         self._commands = commands
         self._names = names
         self._info = info
@@ -66,7 +67,7 @@ class RedisQueues:
 
     @property
     def traits(self) -> Traits:
-        return Traits(Carrier.HEADERS, message_class(self._info()))
+        return Traits(Carrier.HEADERS, message_class(self._info(), self._replicas))
 
     def configure(self, settings: QueueSettings) -> None:
         self._settings = settings
@@ -94,7 +95,7 @@ class RedisQueues:
                 message.message_id.encode(),
                 records.encode(message.message_id, now, item.priority, message.headers, message.data),
                 b"%d" % item.priority, b"%d" % item.deliver_at_ms, b"%d" % message.expires_ms, b"%d" % index]
-        ids = await self._step(scripts.ENQUEUE, queue, *arguments, more=once)
+        ids = await self._step(scripts.ENQUEUE, queue, *arguments, more=once, replicas=self._replicas)
         return [found.decode() for found in ids]
 
     async def take(self, queue: str, count: int, wait_s: float) -> list[QueuedMessage]:
@@ -183,21 +184,24 @@ class RedisQueues:
 
     # --- steps --------------------------------------------------------------------------------------------------------
 
-    async def _step(self, script: Script, queue: str, *arguments: bytes, more: Sequence[bytes] = ()) -> Any:
+    async def _step(
+        self, script: Script, queue: str, *arguments: bytes, more: Sequence[bytes] = (), replicas: int = 0
+    ) -> Any:
         """What a script returns; what it found dead is brought to the dead letters."""
-        result, dead = await self._run(script, queue, *arguments, more=more)
+        result, dead = await self._run(script, queue, *arguments, more=more, replicas=replicas)
         while dead:
             dead = await self._bury(queue, dead)
         return result
 
     async def _run(
-        self, script: Script, queue: str, *arguments: bytes, more: Sequence[bytes] = ()
+        self, script: Script, queue: str, *arguments: bytes, more: Sequence[bytes] = (), replicas: int = 0
     ) -> tuple[Any, list[Any]]:
         base = self._names.queue(queue)
         keys = [base + b":" + part.encode() for part in scripts.PARTS]
         try:
             result, due_ms, dead = await script.run(
-                self._commands, b"", [*keys, *more], b"%d" % self._settings.max_receives, base + b":wake", *arguments)
+                self._commands, b"", [*keys, *more], b"%d" % self._settings.max_receives, base + b":wake", *arguments,
+                replicas=replicas)
         except RespError as error:
             if error.kind == "LAYOUT":
                 raise ValueError(f"queue {queue!r} has a layout that this release does not know: {error}") from None

@@ -22,16 +22,20 @@ class Script:
         self._source = source.encode()
         self._digest = hashlib.sha1(self._source, usedforsecurity=False).hexdigest().encode()
 
-    async def run(self, commands: Commands, prefix: bytes, keys: Sequence[bytes], *arguments: bytes) -> Reply:
-        """The script's reply. `prefix` is that of the namespace, whose keys these are."""
+    async def run(self, commands: Commands, prefix: bytes, keys: Sequence[bytes], *arguments: bytes,
+                  replicas: int = 0) -> Reply:
+        """The script's reply, when so many replicas have what it wrote. `prefix` is that of the namespace, whose keys
+        these are."""
         rest = (b"%d" % len(keys), *(prefix + key for key in keys), *arguments)
         bulk = len(keys) > 1
         try:
-            return await commands.execute(b"EVALSHA", self._digest, *rest, key=keys[0], bulk=bulk)
+            return await commands.execute(b"EVALSHA", self._digest, *rest, key=keys[0], bulk=bulk,
+                                          replicas=replicas)
         except RespError as error:
             if error.kind != "NOSCRIPT":
                 raise
-        return await commands.execute(b"EVAL", self._source, *rest, key=keys[0], bulk=bulk)
+        return await commands.execute(b"EVAL", self._source, *rest, key=keys[0], bulk=bulk,
+                                          replicas=replicas)
 
 
 # ARGV: 1 when a value is expected, the expected value, the new value

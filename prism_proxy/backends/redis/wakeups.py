@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+from collections.abc import Callable
 from types import TracebackType
 
 from prism_proxy._native.resp import ConnectionLost
@@ -13,9 +14,11 @@ LOOK_S = 1.0  # what is told of may be lost
 
 
 class Wakeup:
-    """`wait` returns when the channel was heard of since the last `wait`, or after a while."""
+    """`wait` returns when the channel spoke since the last `wait`, or after a while; `told` gets what it said."""
 
-    def __init__(self, hub: Subscriptions, channel: bytes, look_s: float = LOOK_S) -> None:
+    def __init__(self, hub: Subscriptions, channel: bytes, look_s: float = LOOK_S,
+                 told: Callable[[bytes], None] = lambda news: None) -> None:
+        self._told = told
         self._hub = hub
         self._name = channel
         self._look_s = look_s
@@ -41,6 +44,7 @@ class Wakeup:
 
     def received(self, channel: bytes, data: bytes) -> None:
         self._heard.set()
+        self._told(data)
 
     def interrupted(self, why: str) -> None:
         self._heard.set()
