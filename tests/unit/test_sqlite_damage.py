@@ -21,6 +21,9 @@ from prism_proxy.backends.sqlite.driver import SqliteDriver
 from prism_proxy.backends.sqlite.header import FORMAT
 from prism_proxy.contracts.driver import Health
 from prism_proxy.errors import PrismError, StatusCode
+from prism_proxy.models.messages import StoredMessage
+from prism_proxy.models.queue.contract import QueueItem
+from prism_proxy.models.stream.contract import NewRecord
 from tests.contracts.clock import FakeClock
 from tests.unit.test_sqlite import failure, opened, until
 
@@ -369,3 +372,21 @@ def test_verify_takes_a_file_of_format_1_and_refuses_what_is_none(
     path.unlink()
     code, said = verified(path, capsys)
     assert (code, "No such file or directory" in said) == (1, True)
+
+
+async def test_verify_finds_damaged_messages_and_records(path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    async with opened(path) as driver:
+        for name in (b"first", b"second"):
+            message = StoredMessage(f"id of the {name.decode()}", b"the %s message" % name, {"a": "b"}, 1000)
+            await driver.queue.enqueue("q", [QueueItem(message)])
+            record = StoredMessage(message.message_id, b"the %s record" % name, {"a": "b"}, 1000)
+            await driver.stream.append("s", [NewRecord(b"key", record)])
+    assert verified(path, capsys) == (
+        0, f"{path}: 0 rows, 2 messages of queues, 2 records of streams and topics: no damage found\n")
+    flip_within(path, b"the second message")
+    flip_within(path, b"the first record")
+    code, said = verified(path, capsys)
+    assert code == 1
+    assert "message 2, id 'id of the second': its checksum does not hold" in said
+    assert "id 'id of the first': its checksum does not hold" in said
+    assert "2 damages found" in said

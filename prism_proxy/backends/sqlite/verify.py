@@ -10,11 +10,13 @@ import argparse
 import os
 import sqlite3
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
 from pathlib import Path
+from typing import Any, NamedTuple
 
 from prism_proxy.backends.sqlite.header import FORMAT, HEADER_BYTES, newer, parse
+from prism_proxy.backends.sqlite.messaging.content import content_holds
 from prism_proxy.backends.sqlite.rows import check_row, shown
 from prism_proxy.backends.sqlite.schema import counter_holds, prepared_form
 from prism_proxy.errors import PrismError
@@ -48,18 +50,20 @@ def _verify(file: Path) -> int:
         return UNUSABLE
     with closing(sqlite3.connect(f"{file.as_uri()}?mode=ro", uri=True, isolation_level=None)) as connection:
         connection.text_factory = lambda stored: stored.decode("utf-8", "surrogateescape")
-        rows = Rows(connection)
+        rows = Rows(connection, KEYS)
+        messages = [Rows(connection, table) for table in (MESSAGES, RECORDS)]
         found = 0
-        for trouble in _troubles(connection, file, rows):
+        for trouble in _troubles(connection, file, [rows, *messages]):
             found += 1
             sys.stdout.write(f"{trouble}\n")
     unsummed = f", {rows.unsummed} of them without a checksum (not written since release 0.1)" if rows.unsummed else ""
     verdict = f"{found} damage{'' if found == 1 else 's'} found" if found else "no damage found"
-    sys.stdout.write(f"{file}: {rows.read} rows{unsummed}: {verdict}\n")
+    counts = ", ".join(f"{table.read} {table.what}" for table in messages if table.read)
+    sys.stdout.write(f"{file}: {rows.read} rows{unsummed}{', ' if counts else ''}{counts}: {verdict}\n")
     return DAMAGED if found else WHOLE
 
 
-def _troubles(connection: sqlite3.Connection, file: Path, rows: Rows) -> Iterator[str]:
+def _troubles(connection: sqlite3.Connection, file: Path, tables: Sequence[Rows]) -> Iterator[str]:
     try:
         form = prepared_form(connection, file)
         if form > FORMAT:
@@ -81,28 +85,64 @@ def _troubles(connection: sqlite3.Connection, file: Path, rows: Rows) -> Iterato
                 yield f"counter {name}: its checksum does not hold"
     except sqlite3.DatabaseError as error:
         yield f"counters: {error}"
-    yield from rows.troubles()
+    for table in tables:
+        yield from table.troubles()
+
+
+class Table(NamedTuple):
+    """`columns` behind the row's id; `check` says what is wrong with a row, and has the id first."""
+
+    name: str
+    what: str
+    columns: str
+    check: Callable[[Sequence[Any]], str | None]
+
+
+def _wrong_key(row: Sequence[Any]) -> str | None:
+    number, key, version, expires, stored, value = row
+    try:
+        check_row(key, value, version, expires, stored)
+    except PrismError:
+        return f"row {number}, key {shown(key)}: its checksum does not hold"
+    return None
+
+
+def _wrong_message(row: Sequence[Any]) -> str | None:
+    number, published, expires, message_id, headers, stored, data = row
+    if content_holds(stored, headers, data, published, expires):
+        return None
+    return f"message {number}, id {shown(message_id)}: its checksum does not hold"
+
+
+KEYS = Table("kv", "rows", "key, version, expires, sum, value", _wrong_key)
+MESSAGES = Table("message", "messages of queues", "enqueued, expires, message_id, headers, sum, data", _wrong_message)
+RECORDS = Table("record", "records of streams and topics",
+                "published, expires, message_id, CAST(key || headers AS BLOB), sum, data", _wrong_message)
 
 
 class Rows:
-    """All rows of `kv`, in the order of the file. `read` and `unsummed` count those that could be read, and of these
-    the ones without a checksum."""
+    """All rows of a table, in the order of the file. `read` and `unsummed` count those that could be read, and of
+    these the ones without a checksum."""
 
-    def __init__(self, connection: sqlite3.Connection) -> None:
+    def __init__(self, connection: sqlite3.Connection, table: Table) -> None:
         self._connection = connection
+        self._table = table
+        self.what = table.what
         self.read = 0
         self.unsummed = 0
 
     def troubles(self) -> Iterator[str]:
         """What is wrong, row by row. Where rows cannot be read, those behind them are looked for in larger steps."""
         try:
-            summed = "sum" in {row[1] for row in self._connection.execute("PRAGMA table_info(kv)")}
-            (last,) = self._connection.execute("SELECT max(id) FROM kv").fetchone()
+            there = {row[1] for row in self._connection.execute(f"PRAGMA table_info({self._table.name})")}
+            if not there:
+                return  # of an earlier format
+            (last,) = self._connection.execute(f"SELECT max(id) FROM {self._table.name}").fetchone()
         except sqlite3.DatabaseError as error:
-            yield f"rows: {error}"
+            yield f"{self.what}: {error}"
             return
-        query = (f"SELECT id, key, version, expires, {'sum' if summed else 'NULL'}, value FROM kv WHERE id > ?"
-                 " ORDER BY id LIMIT ?")
+        columns = self._table.columns if "sum" in there else self._table.columns.replace("sum", "NULL")
+        query = f"SELECT id, {columns} FROM {self._table.name} WHERE id > ? ORDER BY id LIMIT ?"
         at, step = 0, 1
         while isinstance(last, int) and at < last:
             try:
@@ -110,7 +150,7 @@ class Rows:
             except sqlite3.DatabaseError as error:
                 if step == 1:
                     yield from self._one_by_one(query, at)
-                    yield f"rows: some behind id {at} cannot be read: {error}"
+                    yield f"{self.what}: some behind id {at} cannot be read: {error}"
                 at, step = at + step, step * 2
                 continue
             step = 1
@@ -119,7 +159,7 @@ class Rows:
             for row in page:
                 yield from self._check(row)
             if page[-1][0] <= at:
-                yield f"rows: their ids go back behind {at}"
+                yield f"{self.what}: their ids go back behind {at}"
                 return
             at = page[-1][0]
 
@@ -134,11 +174,9 @@ class Rows:
         finally:
             rows.close()
 
-    def _check(self, row: Sequence[object]) -> Iterator[str]:
-        number, key, version, expires, stored, value = row
+    def _check(self, row: Sequence[Any]) -> Iterator[str]:
         self.read += 1
-        self.unsummed += stored is None
-        try:
-            check_row(key, value, version, expires, stored)
-        except PrismError:
-            yield f"row {number}, key {shown(key)}: its checksum does not hold"
+        self.unsummed += row[-2] is None
+        wrong = self._table.check(row)
+        if wrong is not None:
+            yield wrong
