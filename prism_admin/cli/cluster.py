@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+import time
 from collections import defaultdict
 from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
@@ -11,14 +13,16 @@ import typer
 
 from prism.admin.v1 import admin_pb2 as pb
 from prism_admin import layout
-from prism_admin.cli.connection import fail
-from prism_admin.cli.options import Output
-from prism_admin.cli.output import Form, is_table, show
+from prism_admin.cli.connection import Endpoint, fail, misused
+from prism_admin.cli.options import Output, ago, seconds
+from prism_admin.cli.output import Form, is_table, ranges, show
 
 proxies = typer.Typer(help="Show the proxies that registered.", no_args_is_help=True)
 partitions = typer.Typer(help="Show who serves what, and move it.", no_args_is_help=True)
 ALIVE = ("healthy", "unknown")
-MOVE_COLUMNS = ("PARTITION", "FROM", "TO", "NAMESPACES")
+MOVE_COLUMNS = ("PARTITIONS", "COUNT", "FROM", "TO", "NAMESPACES")
+POLL_SECONDS = 0.25
+BAR_WIDTH = 30
 
 
 @proxies.command("list")
@@ -42,7 +46,8 @@ def show_proxy(
                     ("version", found.version), ("partitions", _ranges(found.partition_ranges)),
                     ("namespaces", found.namespaces), ("last seen", _ago(found)),
                     ("capabilities", ", ".join(found.capabilities)), ("memory", f"{found.resources.memory_mb} MB"),
-                    ("cpu", f"{found.resources.cpu_percent:.0f} %"), *sorted(found.metadata.items())]
+                    ("cpu", f"{found.resources.cpu_percent:.0f} %"),
+                    ("tasks", found.resources.goroutine_count), *sorted(found.metadata.items())]
             show(output, found, ("SETTING", "VALUE"), rows)
             return
     raise fail(f"proxy not found: {proxy}")
@@ -95,6 +100,8 @@ def plan(
     output: Output = Form.AUTO,
 ) -> None:
     """What a change would move; nothing happens."""
+    if bool(join) + bool(leave) + contiguous != 1:
+        raise misused("give one of --join, --leave and --contiguous")
     request = pb.PlanRebalanceRequest(join=join, leave=leave, contiguous=contiguous)
     answer = context.obj.call(lambda stub, options: stub.PlanRebalance(request, **options))
     if is_table(output):
@@ -111,12 +118,18 @@ def rebalance(
     leave: Annotated[str, typer.Option(help="id of the proxy that is to give up its partitions")] = "",
     contiguous: Annotated[bool, typer.Option("--contiguous", help="equal ranges in order of ids")] = False,
     expected_revision: Annotated[int, typer.Option(help="refuse when the map has another revision by now")] = 0,
+    wait: Annotated[bool, typer.Option("--wait", help="until everything has moved; exit code 1 when not")] = False,
+    timeout: Annotated[float, typer.Option(parser=seconds, metavar="DURATION", help="how long to wait")] = 3600.0,
     output: Output = Form.AUTO,
 ) -> None:
     """Begin a planned change."""
+    if bool(leave) + contiguous != 1:
+        raise misused("give one of --leave and --contiguous")
     request = pb.RebalanceRequest(leave=leave, contiguous=contiguous, expected_revision=expected_revision)
     answer = context.obj.call(lambda stub, options: stub.Rebalance(request, **options))
     _show_moves(output, answer)
+    if wait:
+        _wait(context.obj, answer, timeout)
 
 
 def audit(
@@ -124,17 +137,19 @@ def audit(
     namespace: Annotated[str | None, typer.Option(help="only of this namespace")] = None,
     actor: Annotated[str | None, typer.Option(help="only by this user")] = None,
     operation: Annotated[str | None, typer.Option(help="only of this kind, such as CreateNamespace")] = None,
-    since: Annotated[int, typer.Option(help="only of the last so many minutes; 0 is all")] = 0,
-    until: Annotated[int, typer.Option(help="only of before so many minutes; 0 is until now")] = 0,
+    since: Annotated[float, typer.Option(
+        parser=ago, metavar="DURATION", help="only of the last 5m, 2h, 90d, or so many minutes; 0 is all")] = 0.0,
+    until: Annotated[float, typer.Option(
+        parser=ago, metavar="DURATION", help="only of before so long ago; 0 is until now")] = 0.0,
     failed: Annotated[bool, typer.Option("--failed", help="only what did not succeed, of those")] = False,
-    limit: Annotated[int, typer.Option(help="at most so many")] = 100, output: Output = Form.AUTO,
+    limit: Annotated[int, typer.Option(min=1, max=1000, help="at most so many")] = 100, output: Output = Form.AUTO,
 ) -> None:
     """Who did what, newest first."""
     request = pb.GetAuditLogRequest(namespace=namespace, actor=actor, operation=operation, limit=limit)
     if since:
-        request.start_time.FromDatetime(datetime.now(UTC) - timedelta(minutes=since))
+        request.start_time.FromDatetime(datetime.now(UTC) - timedelta(seconds=since))
     if until:
-        request.end_time.FromDatetime(datetime.now(UTC) - timedelta(minutes=until))
+        request.end_time.FromDatetime(datetime.now(UTC) - timedelta(seconds=until))
     entries = context.obj.call(lambda stub, options: list(stub.GetAuditLog(request, **options)))
     if failed:
         entries = [entry for entry in entries if not entry.success]
@@ -144,10 +159,47 @@ def audit(
 
 
 def _show_moves(output: Form, answer: Any) -> None:
+    grouped: dict[tuple[str, str], list[Any]] = defaultdict(list)
+    for move in answer.moves:
+        grouped[move.source or "-", move.target or "-"].append(move)
     show(output, answer, MOVE_COLUMNS, (
-        (move.partition, move.source or "-", move.target or "-", ", ".join(move.namespaces)) for move in answer.moves))
+        (ranges(move.partition for move in moves), len(moves), source, target,
+         ", ".join(sorted(name for move in moves for name in move.namespaces)) or "-")
+        for (source, target), moves in sorted(grouped.items())))
     for partition, reason in sorted(answer.refused.items()):
         typer.echo(f"partition {partition} stays: {reason}", err=True)
+
+
+def _wait(endpoint: Endpoint, answer: pb.RebalanceResponse, seconds: float) -> None:
+    """Until the moves are made, with a line of progress on a terminal. Ends the command when they are not in time."""
+    wanted = {move.partition: move.target for move in answer.moves}
+    began = time.monotonic()
+    left = wanted
+    while True:
+        found = endpoint.call(lambda stub, options: stub.GetPartitionMap(pb.GetPartitionMapRequest(), **options))
+        owner = {partition: item.proxy_id for item in found.map.owners
+                 for partition in range(item.start, item.end + 1)}
+        left = {partition: target for partition, target in wanted.items() if owner.get(partition) != target}
+        if sys.stderr.isatty():
+            typer.echo(f"\r{_bar(len(wanted) - len(left), len(wanted))}", err=True, nl=False)
+        given_up = [partition for partition in left if partition not in found.moving]
+        late = time.monotonic() - began > seconds
+        if not left or late or len(given_up) == len(left):
+            break
+        time.sleep(POLL_SECONDS)
+    if sys.stderr.isatty():
+        typer.echo(err=True)
+    took = f"{time.monotonic() - began:.1f} s"
+    if left:
+        why = "they were given up: the admin's log says why" if not late else "they go on moving"
+        raise fail(f"{len(wanted) - len(left)} of {len(wanted)} partitions moved in {took}; {ranges(left)} did not: "
+                   f"{why}")
+    typer.echo(f"{len(wanted)} partitions moved in {took}; map revision {found.map.revision}", err=True)
+
+
+def _bar(done: int, of: int) -> str:
+    filled = BAR_WIDTH * done // of if of else BAR_WIDTH
+    return f"[{'#' * filled}{'.' * (BAR_WIDTH - filled)}] {done}/{of} partitions"
 
 
 def _by_proxy(owners: Iterable[Any]) -> dict[str, list[Any]]:
@@ -158,7 +210,7 @@ def _by_proxy(owners: Iterable[Any]) -> dict[str, list[Any]]:
 
 
 def _ranges(found: Any) -> str:
-    return ", ".join(str(item.start) if item.start == item.end else f"{item.start}-{item.end}" for item in found) or "-"
+    return ranges(number for item in found for number in range(item.start, item.end + 1))
 
 
 def _ago(found: pb.ProxyInfo) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Annotated
 
@@ -13,7 +14,15 @@ from prism_runtime.standard_streams import open_standard_streams, run_command
 
 app = typer.Typer(
     name="prism-admin", help="The control plane of Prism: its server, and its tools.", no_args_is_help=True,
-    add_completion=False, pretty_exceptions_enable=False)
+    pretty_exceptions_enable=False, rich_markup_mode=None)
+
+
+def _version(asked: bool) -> None:
+    if asked:
+        from importlib.metadata import version
+
+        typer.echo(f"prism-admin {version('prism-proxy')}")
+        raise typer.Exit
 
 
 @app.callback()
@@ -26,12 +35,14 @@ def common(
     tls_ca: Annotated[Path | None, typer.Option(envvar="PRISM_TLS_CA", help="CA of the admin's certificate")] = None,
     tls_cert: Annotated[Path | None, typer.Option(envvar="PRISM_TLS_CERT", help="our certificate")] = None,
     tls_key: Annotated[Path | None, typer.Option(envvar="PRISM_TLS_KEY", help="key of our certificate")] = None,
+    version: Annotated[bool, typer.Option(
+        "--version", is_eager=True, callback=_version, help="show the version and exit")] = False,
 ) -> None:
     context.obj = Endpoint(endpoint, token_of(token_file), tls_ca, tls_cert, tls_key)
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """Ends the process: 0 when done, 1 for any error."""
+    """Ends the process: 0 when done, 1 for any error, 2 for a command line that cannot be, 130 after Ctrl-C."""
     open_standard_streams()
     given = sys.argv[1:] if arguments is None else arguments
     run_command("prism-admin", lambda: _run(given))
@@ -40,24 +51,62 @@ def main(arguments: list[str] | None = None) -> None:
 def _run(given: list[str]) -> int:
     _add_commands(given)
     try:
-        app(given, standalone_mode=True)
+        app(given, standalone_mode=True, prog_name="prism-admin")
     except SystemExit as end:
-        return 1 if end.code else 0
+        return end.code if isinstance(end.code, int) else int(end.code is not None)
     return 0
 
 
 def _add_commands(arguments: list[str]) -> None:
-    """Only the server's command when that is asked for: it must not wait for the tools to load."""
+    """All of them for help and completion, else the one that is asked for: it must not wait for others to load."""
+    asked = {word for word in arguments if not word.startswith("-")}
+    found = False
+    for names, add in _COMMANDS.items():
+        if not asked.isdisjoint(names):
+            add(names)
+            found = True
+    if not found or "--help" in arguments:
+        for names, add in _COMMANDS.items():
+            if asked.isdisjoint(names):
+                add(names)
+
+
+def _serve(names: tuple[str, ...]) -> None:
     from prism_admin.cli.serve import serve
 
-    for name, hidden in (("serve", False), ("server", True)):
-        app.command(name, hidden=hidden)(serve)
-    if any(word in ("serve", "server") for word in arguments):
-        return
-    from prism_admin.cli import cluster, namespaces
+    for number, name in enumerate(names):
+        app.command(name, hidden=number > 0)(serve)
 
-    for names, commands in ((("namespaces", "namespace"), namespaces.commands), (("proxies", "proxy"), cluster.proxies),
-                            (("partitions", "partition"), cluster.partitions)):
-        for number, name in enumerate(names):
-            app.add_typer(commands, name=name, hidden=number > 0)
-    app.command("audit")(cluster.audit)
+
+def _namespaces(names: tuple[str, ...]) -> None:
+    from prism_admin.cli.namespaces import commands
+
+    _add_group(commands, names)
+
+
+def _proxies(names: tuple[str, ...]) -> None:
+    from prism_admin.cli.cluster import proxies
+
+    _add_group(proxies, names)
+
+
+def _partitions(names: tuple[str, ...]) -> None:
+    from prism_admin.cli.cluster import partitions
+
+    _add_group(partitions, names)
+
+
+def _audit(names: tuple[str, ...]) -> None:
+    from prism_admin.cli.cluster import audit
+
+    app.command(names[0])(audit)
+
+
+def _add_group(commands: typer.Typer, names: tuple[str, ...]) -> None:
+    for number, name in enumerate(names):
+        app.add_typer(commands, name=name, hidden=number > 0)
+
+
+_COMMANDS: Mapping[tuple[str, ...], Callable[[tuple[str, ...]], None]] = {
+    ("serve", "server"): _serve, ("namespaces", "namespace"): _namespaces, ("proxies", "proxy"): _proxies,
+    ("partitions", "partition"): _partitions, ("audit",): _audit}

@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
+import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 from prism.admin.v1 import admin_pb2 as pb
-from prism_admin.cli.connection import Endpoint, fail
-from prism_admin.cli.manifest import ManifestError, read
+from prism_admin.cli.connection import Endpoint, fail, misused
 from prism_admin.cli.options import Name, Output, Wait
-from prism_admin.cli.output import Form, show
+from prism_admin.cli.output import Form, document, show
 
 commands = typer.Typer(help="Create, show and change namespaces.", no_args_is_help=True)
-File = Annotated[Path, typer.Option("-f", "--file", help="YAML file with its settings; - reads standard input")]
+File = Annotated[Path | None, typer.Option("-f", "--file", help="YAML file with its settings; - reads standard input")]
 PENDING = ("pending", "owner_down")
 POLL_SECONDS = 0.25
 COLUMNS = ("NAME", "PARTITION", "PROXY", "BACKEND", "VERSION", "HEALTH", "DESCRIPTION")
@@ -43,10 +44,17 @@ def list_namespaces(context: typer.Context, output: Output = Form.AUTO) -> None:
 
 @commands.command("show")
 def show_namespace(context: typer.Context, name: Name, output: Output = Form.AUTO) -> None:
-    """One namespace, with its configuration; secrets are masked."""
+    """One namespace, with its configuration; secrets are masked. As yaml in the form that create and update take."""
     answer = context.obj.call(
         lambda stub, options: stub.GetNamespace(pb.GetNamespaceRequest(name=name), **options))
-    show(output, answer.namespace, ("SETTING", "VALUE"), details(answer.namespace))
+    if output is not Form.YAML:
+        show(output, answer.namespace, ("SETTING", "VALUE"), details(answer.namespace))
+        return
+    from prism_admin.cli.manifest import written
+
+    for key, value in details(answer.namespace)[1:len(COLUMNS)]:
+        typer.echo(f"# {key}: {value}".rstrip())
+    document(written(name, answer.namespace.config))
 
 
 @commands.command("status")
@@ -64,25 +72,41 @@ def namespace_status(context: typer.Context, name: Name, output: Output = Form.A
 
 @commands.command("create")
 def create_namespace(
-    context: typer.Context, name: Name, file: File = Path("-"),
+    context: typer.Context, name: Name, file: File = None,
     description: Annotated[str, typer.Option(help="what it is for")] = "",
     backend: Annotated[str, typer.Option(help="backend of its store, instead of a file")] = "",
     wait: Wait = 15.0, output: Output = Form.AUTO,
 ) -> None:
-    """Create a namespace from a YAML file, or with one backend and its defaults. Exit code 1 when its proxy refuses it,
-    or has not confirmed it in time."""
+    """Create a namespace from a YAML file, or with one backend and its defaults.
+
+    The file has the form of a proxy's configuration file, whole or one entry of its namespaces, or that of
+    prism.NamespaceConfig. Exit code 1 when its proxy refuses it, or has not confirmed it in time.
+    """
     request = pb.CreateNamespaceRequest(name=name, description=description)
+    explain: Callable[[str], str] = str
+    if backend and file is not None:
+        raise misused("give -f FILE or --backend NAME, not both")
     if backend:
         request.config.backends["store"].backend_type = backend
-        request.config.patterns["keyvalue"].pattern_name = "keyvalue"
+    elif file is None and sys.stdin.isatty():
+        raise misused("say what it is to be: -f FILE (- is standard input), or --backend NAME")
     else:
-        try:
-            request.config.CopyFrom(read(file))
-        except ManifestError as error:
-            raise fail(str(error)) from None
-    answer = context.obj.call(lambda stub, options: stub.CreateNamespace(request, **options))
+        explain = _read_into(request.config, file or Path("-"), name)
+    answer = context.obj.call(lambda stub, options: stub.CreateNamespace(request, **options), explain)
     found = _confirmed(context.obj, answer.namespace, wait)
     show(output, found, COLUMNS, [row(found)])
+
+
+def _read_into(config: Any, file: Path, name: str) -> Callable[[str], str]:
+    """Fill a message from a file; what puts the file's lines into words of a proxy. Ends the command for mistakes."""
+    from prism_admin.cli.manifest import ManifestError, read
+
+    try:
+        found = read(file, name)
+    except ManifestError as error:
+        raise fail(str(error)) from None
+    config.CopyFrom(found.config)
+    return lambda words: found.located(name, words)
 
 
 def _confirmed(endpoint: Endpoint, created: pb.NamespaceInfo, seconds: float) -> pb.NamespaceInfo:
@@ -100,19 +124,19 @@ def _confirmed(endpoint: Endpoint, created: pb.NamespaceInfo, seconds: float) ->
 
 @commands.command("update")
 def update_namespace(
-    context: typer.Context, name: Name, file: Annotated[Path | None, typer.Option("-f", "--file")] = None,
+    context: typer.Context, name: Name, file: File = None,
     description: Annotated[str | None, typer.Option(help="what it is for")] = None,
     expected_version: Annotated[int, typer.Option(help="refuse when it has another version by now")] = 0,
     wait: Wait = 15.0, output: Output = Form.AUTO,
 ) -> None:
     """Change what is given, and leave the rest."""
     request = pb.UpdateNamespaceRequest(name=name, description=description, expected_version=expected_version)
+    explain: Callable[[str], str] = str
     if file is not None:
-        try:
-            request.config.CopyFrom(read(file))
-        except ManifestError as error:
-            raise fail(str(error)) from None
-    answer = context.obj.call(lambda stub, options: stub.UpdateNamespace(request, **options))
+        explain = _read_into(request.config, file, name)
+    elif description is None:
+        raise misused("say what is to change: -f FILE, or --description")
+    answer = context.obj.call(lambda stub, options: stub.UpdateNamespace(request, **options), explain)
     found = _confirmed(context.obj, answer.namespace, wait if file is not None else 0.0)
     show(output, found, COLUMNS, [row(found)])
 
@@ -138,6 +162,9 @@ def reassign_namespace(
     output: Output = Form.AUTO,
 ) -> None:
     """Give a namespace whose proxy is gone for good to another, without its data."""
+    if not accept_data_loss:
+        raise misused(f"what only the proxy of {name} has would be gone: add --accept-data-loss to say that this is "
+                      "understood")
     request = pb.ReassignNamespaceRequest(name=name, proxy_id=proxy, accept_data_loss=accept_data_loss)
     answer = context.obj.call(lambda stub, options: stub.ReassignNamespace(request, **options))
     show(output, answer.namespace, COLUMNS, [row(answer.namespace)])

@@ -20,6 +20,11 @@ def seconds(text: str | float) -> float:
     return float(found)
 
 
+def ago(text: str | float) -> float:
+    """As `seconds`, but a bare number has always been minutes here."""
+    return float(text) * 60 if isinstance(text, str) and text.isdecimal() else seconds(text)
+
+
 Output = Annotated[Form, typer.Option("-o", "--output", help="table, json or yaml")]
 Name = Annotated[str, typer.Argument(help="name of the namespace")]
 Wait = Annotated[float, typer.Option(

@@ -41,16 +41,46 @@ def show(
     print(yaml.safe_dump(data, sort_keys=True, allow_unicode=True), end="")
 
 
+def document(data: object) -> None:
+    """Print YAML."""
+    import yaml
+
+    print(yaml.safe_dump(data, sort_keys=False, allow_unicode=True), end="")
+
+
+def ranges(numbers: Iterable[int]) -> str:
+    """`0-3, 7`."""
+    found: list[list[int]] = []
+    for number in sorted(numbers):
+        if found and found[-1][1] == number - 1:
+            found[-1][1] = number
+        else:
+            found.append([number, number])
+    return ", ".join(str(first) if first == last else f"{first}-{last}" for first, last in found) or "-"
+
+
 def _plain(answer: Message) -> dict[str, Any]:
-    return MessageToDict(answer, preserving_proto_field_name=True, always_print_fields_with_no_presence=True)
+    found = MessageToDict(answer, preserving_proto_field_name=True, always_print_fields_with_no_presence=True)
+    _rename(found)
+    return found
+
+
+def _rename(value: Any) -> None:
+    """What the wire calls by names that mean nothing here, or has no figures for."""
+    if isinstance(value, list):
+        for item in value:
+            _rename(item)
+    elif isinstance(value, dict):
+        value.pop("storage_bytes_used", None)
+        if "goroutine_count" in value:
+            value["tasks"] = value.pop("goroutine_count")
+        for item in value.values():
+            _rename(item)
 
 
 def _table(columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
-    from rich.box import SIMPLE_HEAD
-    from rich.console import Console
-    from rich.table import Table
-
-    table = Table(*columns, box=SIMPLE_HEAD, pad_edge=False)
-    for row in rows:
-        table.add_row(*(str(cell) for cell in row))
-    Console().print(table)
+    """Every cell whole, on one line, however narrow the terminal is: it is copied, and searched."""
+    cells = [tuple(columns), *(tuple(" ".join(str(cell).split()) for cell in row) for row in rows)]
+    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
+    for row in cells:
+        print("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())

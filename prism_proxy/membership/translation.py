@@ -7,7 +7,8 @@ admin's. Paths are taken within the folder of this proxy for them (`DataFolder`)
     patterns.<any>.pattern_name, .settings   pattern, and its options: `narrow_keys`, or of a group: `limits.<name>`
     backends.<slot>.backend_type             driver
                    .connection_string        its `url`, or its `path`
-                   .options, .credentials    its other settings; dots lead into groups: `tls.ca`
+                   .options, .credentials    its other settings; dots lead into groups: `tls.ca`; sequences have
+                                             commas; `resilience.<name>` is the slot's own
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from dataclasses import replace
 
 from prism import control_plane_pb2 as pb
 from prism_proxy import standard
-from prism_proxy.configuration.namespaces import NamespacesReader, option_groups
+from prism_proxy.configuration.namespaces import RESILIENCE, NamespacesReader, option_groups
 from prism_proxy.forwarding.partitions import PARTITIONS, Owner, PartitionMap
 from prism_proxy.membership.data_folder import DataFolder, DataFolderError
 from prism_proxy.namespaces.model import DEFAULT_PATTERN, NamespaceConfig
@@ -104,11 +105,14 @@ def _unsupported(config: pb.NamespaceConfig) -> Iterable[str]:
 
 def _slot(backend: pb.BackendConfig) -> Table:
     """A driver and its settings."""
-    settings = _nested([*backend.options.items(), *backend.credentials.items()])
+    resilience = {key: text for key, text in backend.options.items() if key.startswith(f"{RESILIENCE}.")}
+    settings = _nested([(key, text) for key, text in (*backend.options.items(), *backend.credentials.items())
+                        if key not in resilience])
     if backend.connection_string:
         settings = overlay(settings, table(
             {_address(backend.backend_type): _scalar(backend.connection_string)}, _ORIGIN))
-    return table({"driver": _scalar(backend.backend_type), "config": settings}, _ORIGIN)
+    return overlay(_nested(resilience.items()), table(
+        {"driver": _scalar(backend.backend_type), "config": settings}, _ORIGIN))
 
 
 def _address(backend: str) -> str:

@@ -122,7 +122,9 @@ class Binder:
             if not isinstance(shape.item, Leaf) or isinstance(node, Table):
                 self.problems.add(node.origin, key, "must be a sequence")
                 return None
-            node = Listing((node,), node.origin)  # one value needs no brackets
+            assert isinstance(node, Scalar)
+            texts = node.text.split(",") if node.loose else [node.text]  # a variable, or a text from an admin
+            node = Listing(tuple(dataclasses.replace(node, text=text.strip()) for text in texts), node.origin)
         return tuple(self._value(shape.item, declared, item, key if len(node.items) == 1 else f"{key}[{index}]",
                                  optional=False) for index, item in enumerate(node.items))
 

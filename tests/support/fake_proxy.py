@@ -35,6 +35,7 @@ class FakeProxy(control_plane_pb2_grpc.ControlPlaneServicer):
         self.away_errors: list[AdminError] = []
         self.registrations = 0
         self.refuse = ""  # the reason it gives
+        self.asked = 0
         self.silent = ""  # it cannot be asked
         self._metadata = metadata or {}
         self._backends = backends
@@ -86,6 +87,7 @@ class FakeProxy(control_plane_pb2_grpc.ControlPlaneServicer):
     async def AssignNamespace(  # noqa: N802 - the contract's name
         self, request: pb.NamespaceAssignment, context: Any
     ) -> pb.NamespaceAssignmentAck:
+        self.asked += 1
         if self.silent:
             await context.abort(grpc.StatusCode.UNAVAILABLE, self.silent)
         if self.refuse:

@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
+import os
+import pty
+import signal
+import sys
 from collections.abc import AsyncIterator
+from importlib.metadata import version
 from pathlib import Path
 
 import pytest
 import yaml
 
 from tests.services.admin import AdminProcess, run
+from tests.support.echo import echo_server
 from tests.support.fake_proxy import FakeProxy, until
 
 MANIFEST = b"""
@@ -132,9 +139,7 @@ async def test_a_second_admin_on_the_same_file_is_refused(tmp_path: Path) -> Non
     (("proxies", "show", "missing"), "proxy not found: missing"),
     (("namespaces", "create", "Bad_Name", "--backend", "redis"), "use 3 to 63 lower-case letters"),
     (("namespaces", "create", "orders", "-f", "/nowhere.yaml"), "/nowhere.yaml: No such file"),
-    (("partitions", "plan"), "name one of join, leave and contiguous"),
     (("partitions", "plan", "--leave", "missing"), "there is no proxy 'missing'"),
-    (("nonsense",), "No such command 'nonsense'"),
 ])
 async def test_errors_are_sentences_and_exit_1(admin: AdminProcess, arguments: tuple[str, ...], said: str) -> None:
     code, _, errors = await command(admin, *arguments)
@@ -142,9 +147,109 @@ async def test_errors_are_sentences_and_exit_1(admin: AdminProcess, arguments: t
     assert said in " ".join(errors.split())
 
 
+@pytest.mark.parametrize(("arguments", "said"), [
+    (("partitions", "plan"), "give one of --join, --leave and --contiguous"),
+    (("partitions", "rebalance"), "give one of --leave and --contiguous"),
+    (("namespaces", "reassign", "orders"), "add --accept-data-loss"),
+    (("namespaces", "update", "orders"), "say what is to change: -f FILE, or --description"),
+    (("namespaces", "create", "orders", "--backend", "redis", "-f", "x.yaml"), "not both"),
+    (("audit", "--since", "soon"), "'soon' is no length of time: write it as 30s, 5m, 2h or 90d"),
+    (("audit", "--limit", "5000"), "Invalid value for '--limit'"), (("nonsense",), "No such command 'nonsense'"),
+    (("proxies", "list", "-o", "xml"), "'xml' is not one of"),
+])
+async def test_a_command_line_that_cannot_be_is_exit_2(arguments: tuple[str, ...], said: str) -> None:
+    code, _, errors = await run("--endpoint", "127.0.0.1:9", *arguments)
+    assert code == 2
+    assert said in " ".join(errors.split())
+
+
+async def test_a_command_loads_what_it_needs() -> None:
+    """So that it starts within 250 ms."""
+    program = ("import sys; from prism_admin.cli.main import _add_commands; _add_commands(['namespaces', 'list']); "
+               "print({'rich', 'yaml', 'sqlalchemy', 'alembic', 'asyncpg', 'prism_admin.app'} & set(sys.modules))")
+    process = await asyncio.create_subprocess_exec(sys.executable, "-c", program, stdout=asyncio.subprocess.PIPE)
+    assert (await process.communicate())[0] == b"set()\n"
+
+
+async def test_the_version_and_completion_are_there() -> None:
+    assert await run("--version") == (0, f"prism-admin {version('prism-proxy')}\n", "")
+    code, output, _ = await run("--show-completion", "bash")
+    assert (code, "_PRISM_ADMIN_COMPLETE" in output or "complete" in output) == (0, True)
+    assert "--install-completion" in (await run("--help"))[1]
+
+
+async def test_ctrl_c_is_exit_130(admin: AdminProcess, proxy: FakeProxy) -> None:
+    proxy.silent = "not today"
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-m", "prism_admin", "-e", f"127.0.0.1:{admin.port}", "namespaces", "create", "orders",
+        "--backend", "redis", stderr=asyncio.subprocess.PIPE)
+    await until(lambda: proxy.asked)
+    await asyncio.sleep(0.3)
+    process.send_signal(signal.SIGINT)
+    _, errors = await process.communicate()
+    assert (process.returncode, b"Traceback" in errors) == (130, False)
+
+
+async def test_without_a_file_on_a_terminal_it_says_so() -> None:
+    ours, theirs = pty.openpty()
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-m", "prism_admin", "-e", "127.0.0.1:9", "namespaces", "create", "orders", stdin=theirs,
+        stderr=asyncio.subprocess.PIPE)
+    _, errors = await asyncio.wait_for(process.communicate(), 20)
+    os.close(ours)
+    os.close(theirs)
+    assert (process.returncode, b"-f FILE (- is standard input), or --backend NAME" in errors) == (2, True)
+
+
+async def test_tables_are_whole_however_narrow_the_terminal_is(admin: AdminProcess, tmp_path: Path) -> None:
+    long = "proxy-with-a-name-that-is-as-long-as-names-of-hosts-are.eu-central-1.compute.internal"
+    first = await FakeProxy(long, admin.port).start()
+    await until(lambda: first.session.joined)
+    second = await FakeProxy("proxy-02", admin.port).start()
+    await until(lambda: second.session.joined)
+    code, output, _ = await command(admin, "proxies", "list", "-o", "table")
+    header, *rows = output.splitlines()
+    assert code == 0
+    assert header.split() == [
+        "PROXY", "STATUS", "ADDRESS", "REGION", "VERSION", "PARTITIONS", "NAMESPACES", "LAST", "SEEN"]
+    assert {row.split()[0]: row.split()[2] for row in rows} == {
+        long: first.address, "proxy-02": second.address}
+    _, output, _ = await command(admin, "partitions", "plan", "--leave", "proxy-02", "-o", "table")
+    moves = output.splitlines()[-1].split()
+    assert moves[1:] == ["128", "proxy-02", long, "-"]
+    assert len(output.splitlines()) < 8, "ranges, not a row for each partition"
+    await first.stop()
+    await second.stop()
+
+
+async def test_rebalance_waits_for_its_moves(admin: AdminProcess, proxy: FakeProxy) -> None:
+    second = await FakeProxy("proxy-02", admin.port).start()
+    await until(lambda: second.session.joined)
+    await command(admin, "namespaces", "create", "orders", "--backend", "redis")
+    owner, other = (proxy, second) if proxy.serving else (second, proxy)
+    other.silent = "not yet"
+    code, _, errors = await command(admin, "partitions", "rebalance", "--leave", owner.proxy_id, "--wait",
+                                    "--timeout", "500ms")
+    assert (code, "127 of 128 partitions moved in" in errors, "238 did not: they go on moving" in errors) == (
+        1, True, True)
+    other.silent = ""
+    await until(lambda: other.serving == {"orders": 1})
+    code, _, errors = await command(admin, "partitions", "rebalance", "--contiguous", "--wait")
+    assert (code, "partitions moved in" in errors) == (0, True)
+    await second.stop()
+
+
+async def test_the_address_of_a_proxy_is_told_from_an_admin() -> None:
+    async with echo_server() as served:
+        code, _, errors = await run("--endpoint", f"127.0.0.1:{served.port}", "proxies", "list")
+    assert code == 1
+    assert "is no admin, or one of an older version: a proxy's address, perhaps" in errors
+
+
 async def test_a_manifest_with_an_unknown_key_is_refused(admin: AdminProcess) -> None:
     code, _, errors = await command(admin, "namespaces", "create", "orders", given=b"backendz: {}")
-    assert (code, "backendz" in errors) == (1, True)
+    assert code == 1
+    assert "standard input:1:1: backends is missing" in errors
 
 
 async def test_no_admin_is_said_so() -> None:
