@@ -6,11 +6,14 @@ Which settings take them follows from their declared unit; no setting needs a ty
 from __future__ import annotations
 
 import re
-from fractions import Fraction
+from typing import TYPE_CHECKING
 
-_DURATIONS = {"ms": Fraction(1, 1000), "s": Fraction(1), "m": Fraction(60), "h": Fraction(3600), "d": Fraction(86400)}
-_SIZES = {"B": Fraction(1), "KiB": Fraction(1024), "MiB": Fraction(1024**2), "GiB": Fraction(1024**3),
-          "kB": Fraction(1000), "MB": Fraction(1000**2), "GB": Fraction(1000**3)}
+if TYPE_CHECKING:  # loads decimal: 5 ms of a start, where no file has a suffix
+    from fractions import Fraction
+
+_DURATIONS = {"ms": (1, 1000), "s": (1, 1), "m": (60, 1), "h": (3600, 1), "d": (86400, 1)}
+_SIZES = {"B": (1, 1), "KiB": (1024, 1), "MiB": (1024**2, 1), "GiB": (1024**3, 1), "kB": (1000, 1), "MB": (1000**2, 1),
+          "GB": (1000**3, 1)}
 _FACTORS = {"s": _DURATIONS, "seconds": _DURATIONS, "bytes": _SIZES}
 _EXAMPLES = {"s": "30s, 5m, 90d", "seconds": "30s, 5m, 90d", "bytes": "64KiB, 1MiB"}
 _FORM = re.compile(r"([0-9]{1,18}(?:\.[0-9]{1,9})?)([A-Za-z]{1,3})")
@@ -20,7 +23,11 @@ def with_suffix(text: str, unit: str) -> Fraction | None:
     """The number of `unit` that a text such as 5m stands for; None when it has no such form."""
     match = _FORM.fullmatch(text)
     factor = _FACTORS.get(unit, {}).get(match[2]) if match is not None else None
-    return Fraction(match[1]) * factor if match is not None and factor is not None else None
+    if match is None or factor is None:
+        return None
+    from fractions import Fraction
+
+    return Fraction(match[1]) * Fraction(*factor)
 
 
 def examples(unit: str) -> str:

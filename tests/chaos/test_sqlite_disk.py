@@ -16,6 +16,7 @@ from prism_proxy.backends.sqlite.driver import SqliteDriver
 from prism_proxy.contracts.driver import Health
 from prism_proxy.errors import PrismError, StatusCode
 from tests.contracts.clock import FakeClock
+from tests.support.expiring import set_expiring
 
 MIB = 1024 * 1024
 
@@ -220,7 +221,7 @@ async def test_expired_keys_leave_a_full_disk(disk: Path) -> None:
     await driver.open()
     try:
         for index in range(30):
-            await driver.set_with_ttl(b"short%d" % index, bytes(20_000), 10)
+            await set_expiring(driver, b"short%d" % index, bytes(20_000), 10)
         await fill_by_itself(driver)
         fill(disk)
         await clock.wait(20)

@@ -82,9 +82,6 @@ class PlainDriver(_Life):
     async def count(self, prefix: bytes) -> int:
         return sum(1 for key in list(self._entries) if key.startswith(prefix) and self._find(key))
 
-    async def set_with_ttl(self, key: bytes, value: bytes, ttl: float) -> None:
-        self._put(key, value, self._clock() + ttl if ttl else math.inf)
-
     async def expire(self, key: bytes, ttl: float) -> bool:
         entry = self._find(key)
         if entry is not None:

@@ -21,6 +21,7 @@ from prism_proxy.contracts.movable import Digest, Incoming, Record, Span
 from prism_proxy.membership.migration.copy import Copy
 from prism_proxy.membership.migration.target_client import MoveError
 from tests.contracts.test_migration import SECOND, Clock, Store, both, contents, write
+from tests.support.expiring import set_expiring
 
 KEYS = [b"user:%05d" % number for number in range(5000)]  # several parts of both drivers
 VALUE = b"value of a user"
@@ -85,7 +86,7 @@ async def fill(store: Store, keys: Sequence[bytes] = KEYS) -> None:
     for at in range(0, len(keys), 500):
         await store.batch_set([(key, VALUE) for key in keys[at:at + 500]])
     for key in keys[::100]:
-        await store.set_with_ttl(key, VALUE, 1000)
+        await set_expiring(store, key, VALUE, 1000)
 
 
 async def begin(source: Store, target: Store) -> tuple[Copy, Here]:
@@ -245,7 +246,7 @@ async def test_what_expires_meanwhile_is_no_difference(make: Callable[[str], Sto
     """At the target first, at the source first, and near its end when it was compared."""
     async with both(make) as (source, target):
         await fill(source)
-        await source.set_with_ttl(b"near", b"", 5)
+        await set_expiring(source, b"near", b"", 5)
         copy, _ = await begin(source, target)
         await copy.contents()
         await copy.compare()

@@ -19,6 +19,7 @@ from prism_proxy.backends.sqlite.config import SqliteConfig
 from prism_proxy.backends.sqlite.driver import SqliteDriver
 from prism_proxy.contracts.movable import Digest, Incoming, Outgoing, Record, Span, TooManyChangesError
 from prism_proxy.errors import PrismError
+from tests.support.expiring import set_expiring
 
 Store = MemstoreDriver | SqliteDriver
 SECOND = 1_000_000_000
@@ -73,7 +74,7 @@ async def write(driver: Store, chance: random.Random, clock: Clock) -> None:
     found, version = await driver.get_versioned(key)
     ttl = chance.choice((1, 20, 1000))
     kinds: list[Callable[[], Any]] = [
-        lambda: driver.set(key, value), lambda: driver.set_with_ttl(key, value, ttl),
+        lambda: driver.set(key, value), lambda: set_expiring(driver, key, value, ttl),
         lambda: driver.delete(key), lambda: driver.expire(key, chance.choice((0, ttl))), lambda: driver.persist(key),
         lambda: driver.batch_set([(one, value) for one in some]), lambda: driver.batch_delete(some),
         lambda: driver.compare_and_swap(key, found, value), lambda: driver.compare_and_delete(key, found or b""),
@@ -152,7 +153,7 @@ async def test_what_is_large_comes_in_pages(make: Callable[[str], Store]) -> Non
 async def test_a_digest_sees_any_difference(make: Callable[[str], Store], spoil: str) -> None:
     async with both(make) as (source, target):
         for key in KEYS[:50]:
-            await source.set_with_ttl(key, b"value of " + key, 100)
+            await set_expiring(source, key, b"value of " + key, 100)
         outgoing = await source.outgoing()
         incoming = await target.incoming(outgoing.clock)
         await move_contents(outgoing, incoming)
@@ -204,7 +205,7 @@ async def test_what_is_put_and_read_again_is_no_stray(make: Callable[[str], Stor
         await incoming.digest(Span(), horizon)
         await source.set(b"a", b"1")
         await source.delete(b"b")
-        await source.set_with_ttl(b"c", b"3", 4)
+        await set_expiring(source, b"c", b"3", 4)
         assert await incoming.put_proven(await outgoing.changes(), horizon) == await outgoing.digest_of(
             [b"a", b"b", b"c"], horizon)
         assert await incoming.unexpected_keys(horizon) == ([], Digest(0, 0))

@@ -107,7 +107,7 @@ async def _all_methods(driver: RedisDriver, node: RedisServer, tagged: bytes) ->
 
     for call in (driver.get(large), driver.batch_get([small, large]), driver.get_versioned(large),
                  driver.compare_and_swap(large, b"other", b"x") if not tagged else driver.get(large),
-                 driver.set(small, TOO_LARGE), driver.set_with_ttl(small, TOO_LARGE, 100),
+                 driver.set(small, TOO_LARGE),
                  driver.compare_and_swap(small, None, TOO_LARGE), driver.commit({}, {small: TOO_LARGE})):
         await refused(call)
     failed, stored = await driver.batch_set([(large, TOO_LARGE), (small, b"new")])

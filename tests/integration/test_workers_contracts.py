@@ -39,9 +39,8 @@ NAMESPACES = 190  # of each backend
 OPTIONS = [("grpc.use_local_subchannel_pool", 1), ("grpc.max_receive_message_length", 16 * 1024 * 1024)]
 DECLARATIONS = {"memstore": MemstoreDriver.declaration, "sqlite": SqliteConfig("any").declaration}
 WAITING = ("test_KVT_expired_keys_are_gone_for_every_interface", "test_KVX_conflict_with_an_expiry")
-ASKS_THE_DRIVER = "test_KVT_set_with_ttl"  # out of reach here
 EXPIRING = [(KeyValueTogetherSuite, name) for name in WAITING] + [
-    (KeyValueTTLSuite, name) for name in vars(KeyValueTTLSuite) if name.startswith("test_") and name != ASKS_THE_DRIVER]
+    (KeyValueTTLSuite, name) for name in vars(KeyValueTTLSuite) if name.startswith("test_")]
 
 
 class RotatingChannel:

@@ -57,4 +57,3 @@ class TestRedis(
     KeyValueTransactionalSuite, KeyValueTogetherSuite, KeyValueRulesSuite, StressSuite,
 ):
     versions_repeat = True  # they are digests of values
-    test_KVT_set_with_ttl = None  # type: ignore[assignment] # noqa: N815 - it asks the driver, out of reach here

@@ -22,6 +22,7 @@ from prism_proxy.contracts.driver import Health
 from prism_proxy.errors import PrismError, StatusCode
 from prism_proxy.standard import make_driver
 from tests.contracts.clock import FakeClock
+from tests.support.expiring import set_expiring
 
 
 @pytest.fixture
@@ -275,8 +276,8 @@ async def test_versions_never_repeat_over_restarts(path: Path) -> None:
 async def test_expiry_passes_while_nothing_runs(path: Path) -> None:
     clock = FakeClock()
     async with opened(path, clock) as driver:
-        await driver.set_with_ttl(b"short", b"v", 10)
-        await driver.set_with_ttl(b"long", b"v", 100)
+        await set_expiring(driver, b"short", b"v", 10)
+        await set_expiring(driver, b"long", b"v", 100)
     await clock.wait(50)
     async with opened(path, clock) as driver:
         assert await driver.batch_get([b"short", b"long"]) == [None, b"v"]
@@ -286,7 +287,7 @@ async def test_expiry_passes_while_nothing_runs(path: Path) -> None:
 async def test_expired_keys_are_deleted_in_the_background(path: Path) -> None:
     clock = FakeClock()
     async with opened(path, clock) as driver:
-        await asyncio.gather(*(driver.set_with_ttl(b"k%d" % index, b"v", 10) for index in range(1200)))
+        await asyncio.gather(*(set_expiring(driver, b"k%d" % index, b"v", 10) for index in range(1200)))
         await driver.set(b"stays", b"v")
         await clock.wait(11)
         assert await driver.count(b"") == 1

@@ -25,6 +25,7 @@ from prism_proxy.models.messages import StoredMessage
 from prism_proxy.models.queue.contract import QueueItem
 from prism_proxy.models.stream.contract import NewRecord
 from tests.contracts.clock import FakeClock
+from tests.support.expiring import set_expiring
 from tests.unit.test_sqlite import failure, opened, until
 
 FORMAT_1 = Path(__file__).parent.parent / "fixtures" / "sqlite" / "format_1.sql"
@@ -112,7 +113,7 @@ async def test_what_belongs_to_a_value_is_checked_with_it(path: Path, column: st
     """What a damaged version or expiry would decide, without the value being read."""
     clock = FakeClock()
     async with opened(path, clock) as driver:
-        await driver.set_with_ttl(b"k", b"v", 1000)
+        await set_expiring(driver, b"k", b"v", 1000)
     with database(path) as connection:
         connection.execute(f"UPDATE kv SET {column} = {column} - 1024")
     async with opened(path, clock) as driver:
@@ -126,8 +127,8 @@ async def test_what_belongs_to_a_value_is_checked_with_it(path: Path, column: st
 async def test_an_expiry_that_is_damaged_deletes_nothing(path: Path) -> None:
     clock = FakeClock()
     async with opened(path, clock) as driver:
-        await driver.set_with_ttl(b"kept", b"v", 1000)
-        await driver.set_with_ttl(b"gone", b"v", 10)
+        await set_expiring(driver, b"kept", b"v", 1000)
+        await set_expiring(driver, b"gone", b"v", 10)
     with database(path) as connection:
         connection.execute("UPDATE kv SET expires = 1 WHERE key = ?", (b"kept",))
     await clock.wait(20)

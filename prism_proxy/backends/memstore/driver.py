@@ -124,11 +124,6 @@ class MemstoreDriver:
 
     # --- keyvalue_ttl -----------------------------------------------------------------------------------------------
 
-    async def set_with_ttl(self, key: bytes, value: bytes, ttl: float) -> None:
-        self.native_store.set(key, value)
-        if ttl:
-            self.native_store.expire(key, _nanoseconds(ttl))
-
     async def expire(self, key: bytes, ttl: float) -> bool:
         return self.native_store.expire(key, _nanoseconds(ttl))
 

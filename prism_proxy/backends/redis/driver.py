@@ -147,13 +147,6 @@ class RedisDriver:
 
     # --- keyvalue_ttl -----------------------------------------------------------------------------------------------
 
-    async def set_with_ttl(self, key: bytes, value: bytes, ttl: float) -> None:
-        if ttl:
-            check_value(value, self._most)
-            await self._run(b"SET", key, value, b"PX", _milliseconds(ttl))
-        else:
-            await self.set(key, value)
-
     async def expire(self, key: bytes, ttl: float) -> bool:
         if not ttl:
             return await self.delete(key)

@@ -142,9 +142,6 @@ class SqliteDriver:
 
     # --- keyvalue_ttl -----------------------------------------------------------------------------------------------
 
-    async def set_with_ttl(self, key: bytes, value: bytes, ttl: float) -> None:
-        await self._writer.submit(partial(operations.put, key=key, value=value, ttl=ttl), _size((key, value)))
-
     async def expire(self, key: bytes, ttl: float) -> bool:
         return await self._writer.submit(partial(operations.expire, key=key, ttl=ttl), _size((key,)), frees=True)
 

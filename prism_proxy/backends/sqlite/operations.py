@@ -63,8 +63,8 @@ def find(connection: sqlite3.Connection, key: bytes, now_ms: int) -> tuple[bytes
     return (None, 0) if row is None or not row.live(now_ms) else (row.value, row.version)
 
 
-def put(session: Session, key: bytes, value: bytes, ttl: float = 0) -> None:
-    session.put(key, value, session.deadline(ttl) if ttl else None)
+def put(session: Session, key: bytes, value: bytes) -> None:
+    session.put(key, value)
 
 
 def put_all(session: Session, items: Iterable[tuple[bytes, bytes]]) -> None:

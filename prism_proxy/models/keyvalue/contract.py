@@ -79,10 +79,6 @@ class KeyValueScan(Protocol):
 
 
 class KeyValueTTL(Protocol):
-    async def set_with_ttl(self, key: bytes, value: bytes, ttl: float) -> None:
-        """Store a value that expires in `ttl` seconds; 0 = never."""
-        ...
-
     async def expire(self, key: bytes, ttl: float) -> bool:
         """Let a key expire in `ttl` seconds, 0 = now. True when it existed."""
         ...

@@ -2,25 +2,10 @@
 
 from __future__ import annotations
 
-from prism_proxy.models.keyvalue.contract import KeyValueTTL
 from prism_proxy.testing.contracts.subject import KeyValueSubject
 
 
 class KeyValueTTLSuite:
-    async def test_KVT_set_with_ttl(self, store: KeyValueSubject, driver: KeyValueTTL) -> None:
-        """Only drivers have this call; patterns that keep state use it. 0 = never."""
-        await driver.set_with_ttl(b"short", b"first", 1)
-        await driver.set_with_ttl(b"long", b"value", 10)
-        await driver.set_with_ttl(b"never", b"value", 0)
-        assert [await store.get_ttl(key) for key in ("short", "long", "never")] == [1, 10, -1]
-        assert await store.get("short") == b"first"
-        await store.wait(0.6)
-        await driver.set_with_ttl(b"short", b"second", 2)
-        await store.wait(0.6)  # over the end of the first, far from that of the second
-        assert await store.get("short") == b"second"
-        await store.wait(1.5)
-        assert [await store.exists(key) for key in ("short", "long", "never")] == [False, True, True]
-
     async def test_KVT_readable_before_expiry(self, store: KeyValueSubject) -> None:
         await store.set("key", b"value")
         assert await store.expire("key", 10)
