@@ -1,4 +1,4 @@
-"""200 disks after 200 losses of power: with durability `synced` every acknowledged write is on each of them.
+"""200 disks after 200 losses of power: with durability `synced` every acknowledged write and message is on each.
 
 A writer is traced (`sync_trace.c`), then cut off at random points of what it did (`disk_image.py`). The same images
 lose acknowledged writes when the driver does not sync, which shows that the test can fail.
@@ -28,6 +28,8 @@ import asyncio, os, subprocess, sys
 from prism_proxy.backends.sqlite import committer
 from prism_proxy.backends.sqlite.config import SqliteConfig
 from prism_proxy.backends.sqlite.driver import SqliteDriver
+from prism_proxy.models.messages import StoredMessage
+from prism_proxy.models.queue.contract import QueueItem
 from tests.chaos.disk_image import note
 from tests.chaos.test_sqlite_kill import value
 
@@ -42,11 +44,13 @@ async def write(driver, lane):
         number += 1
         os.write(trace, note(b"begin %d %d" % (lane, number)))
         pair = {b"left%d" % lane: value(number), b"right%d" % lane: value(number)}
-        assert await driver.commit({}, pair)
+        message = StoredMessage(f"{lane} {number}", b"%d" % number, {}, 1)
+        sent, _ = await asyncio.gather(driver.queue.enqueue("q", [QueueItem(message)]), driver.commit({}, pair))
+        assert sent == [message.message_id]
         os.write(trace, note(b"done %d %d" % (lane, number)))
 
 async def main():
-    driver = SqliteDriver(SqliteConfig(path, durability=durability))
+    driver = SqliteDriver(SqliteConfig(path, durability=durability, reserve_bytes=0))
     await driver.open()
     # in a process of its own: closing a descriptor of the database here would drop SQLite's locks
     subprocess.run(["cp", "-r", os.path.dirname(path), base], check=True, env={"PATH": os.environ["PATH"]})
@@ -84,21 +88,25 @@ def traced(folder: Path, shim: Path, durability: str) -> list[Event]:
 
 
 async def damaged_lanes(folder: Path, acknowledged: list[int], begun: list[int]) -> int:
-    """How many lanes miss their last acknowledged write, or hold half of one. What is there must have been written."""
+    """How many lanes miss an acknowledged message or their last acknowledged write, or hold half of one. What is there
+    must have been written."""
     with sqlite3.connect(folder / "store.db") as connection:
         assert connection.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
     connection.close()
-    driver = SqliteDriver(SqliteConfig(str(folder / "store.db"), durability="checkpointed"))
+    driver = SqliteDriver(SqliteConfig(str(folder / "store.db"), durability="checkpointed", reserve_bytes=0))
     await driver.open()
     try:
         lost = 0
+        queued = {message.message_id for message in await driver.queue.peek("q", 100_000, 0)}
         for lane in range(LANES):
             left, right = await driver.batch_get([b"left%d" % lane, b"right%d" % lane])
             if left != right:
                 lost += 1
                 continue
             assert numbered(left) <= begun[lane]
-            lost += numbered(left) < acknowledged[lane]
+            assert f"{lane} {begun[lane] + 1}" not in queued
+            messages = all(f"{lane} {number}" in queued for number in range(1, acknowledged[lane] + 1))
+            lost += numbered(left) < acknowledged[lane] or not messages
         return lost
     finally:
         await driver.close()
