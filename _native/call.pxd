@@ -76,7 +76,8 @@ cdef class ServerStream(QuotaRequest):
     cdef uint8_t* reply_begin_split(self, size_t inline_bytes, size_t total) noexcept
     cdef void reply_end(self) noexcept
     cdef void reply_end_with(self, chunk_t* rest) noexcept
-    cdef void send_message(self, bytes message, bint compressed) noexcept
+    cdef void message_end(self, chunk_t* rest) noexcept
+    cdef bint queue_reply(self, chunk_t* rest) noexcept
     cdef void finish(self, int code, object message, bytes details, list trailing) noexcept
     cdef void end_with(self, int code, list trailers) noexcept
     cdef void answer(self, int code) noexcept

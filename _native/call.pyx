@@ -14,12 +14,11 @@ namespaces' configuration or servicers; a Python object per call is made only by
 """
 cimport cython
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_GET_SIZE
-from cpython.ref cimport Py_DECREF, Py_INCREF
 from libc.stdint cimport int64_t, uint8_t, uint32_t
 from libc.string cimport memset
 
 from prism_proxy._native.buffers cimport (
-    buffer_free, buffer_t, chunk_borrow, chunk_bytes, chunk_free, chunk_new, chunk_t,
+    buffer_free, buffer_t, chunk_bytes, chunk_free, chunk_new, chunk_t,
 )
 from prism_proxy._native.core cimport GrpcSession, Method, RoutedMethod
 from prism_proxy._native.h2 cimport H2_INTERNAL_ERROR
@@ -48,10 +47,6 @@ cdef enum:
     INTERNAL = 13
     UNAVAILABLE = 14
     DEADLINE_LEEWAY_NS = 100_000_000
-
-
-cdef void release_object(void* owner) noexcept:
-    Py_DECREF(<object>owner)
 
 
 cdef class Handler:
@@ -464,42 +459,28 @@ cdef class ServerStream(QuotaRequest):
 
     cdef void reply_end_with(self, chunk_t* rest) noexcept:
         """As `reply_end`; `rest` holds the bytes that `reply_begin_split` announced."""
+        if self.queue_reply(rest):
+            self.finish(OK, None, None, None)
+
+    cdef void message_end(self, chunk_t* rest) noexcept:
+        """Send the message that `reply_begin` or `reply_begin_split` began. The call goes on."""
+        if self.queue_reply(rest):
+            self.send_head(False)
+            self.session.resume(self)
+
+    cdef bint queue_reply(self, chunk_t* rest) noexcept:
+        """Queue what `reply_begin` began, and `rest`; False when the call is over, and they are dropped."""
         cdef chunk_t* chunk = self.reply_chunk
         self.reply_chunk = NULL
         if self.session is None or self.answered:
             chunk_free(chunk)
             if rest != NULL:
                 chunk_free(rest)
-            return
+            return False
         self.enqueue(chunk)
         if rest != NULL:
             self.enqueue(rest)
-        self.finish(OK, None, None, None)
-
-    cdef void send_message(self, bytes message, bint compressed) noexcept:
-        """Queue one reply message; the bytes are not copied until they are framed."""
-        cdef uint8_t* out
-        cdef chunk_t* chunk
-        cdef size_t n = PyBytes_GET_SIZE(message)
-        if self.session is None or self.answered:
-            return
-        out = self.reply_begin_split(0, n)
-        if out == NULL:
-            return
-        (out - 5)[0] = compressed
-        chunk = self.reply_chunk
-        self.reply_chunk = NULL
-        self.enqueue(chunk)
-        if n:
-            Py_INCREF(message)
-            chunk = chunk_borrow(<const uint8_t*>PyBytes_AS_STRING(message), n, <void*>message, release_object)
-            if chunk == NULL:
-                Py_DECREF(message)
-                self.reset(H2_INTERNAL_ERROR)
-                return
-            self.enqueue(chunk)
-        self.send_head(False)
-        self.session.resume(self)
+        return True
 
     cdef void finish(self, int code, object message, bytes details, list trailing) noexcept:
         """End the call with a status. Only the first status counts."""

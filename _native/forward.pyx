@@ -359,7 +359,8 @@ cdef class ForwardHandler(ForwardQueue):
     """Forwards every call of the namespaces of one peer. Made by `prism_proxy.forwarding.peer.Peer`.
 
     `want()` is called when a connection is missing; `failure(phase, executed, message)` makes the error of a call that
-    could not be forwarded. `peer_token` proves to the peer who we are; `worker` peers are of this proxy, and take calls that other proxies forwarded to it.
+    could not be forwarded. `peer_token` proves to the peer who we are; `worker` peers are of this proxy, and take calls
+    that other proxies forwarded to it.
     """
 
     def __init__(self, loop, str peer not None, int64_t wait_ns, int64_t most_waiting, int64_t most_waiting_bytes,

@@ -21,7 +21,9 @@ from prism_proxy._native.call cimport Handler, ServerStream
 from prism_proxy._native.call_watch cimport trace_ids
 from prism_proxy._native.clock cimport monotonic_ns
 from prism_proxy._native.core cimport ServerCore
+from prism_proxy._native.framed cimport FramedMessage
 from prism_proxy._native.limits cimport SERVICER_BACKLOG
+from prism_proxy._native.replies cimport send_framed, send_message
 from prism_proxy._native.servicer_queue cimport CostMeter, QueuedCall
 from prism_proxy._native.wire cimport encode_metadata
 
@@ -424,7 +426,10 @@ cdef class Context(QueuedCall):
             raise UsageError("the RPC has already finished")
         if self.transport_gone:
             raise asyncio.CancelledError
-        if self.compression is not None and not self.compression_disabled:
+        if type(message) is FramedMessage:
+            send_framed(self.stream, (<FramedMessage>message).framed)
+            self.initial_sent = True
+        elif self.compression is not None and not self.compression_disabled:
             await self.send_compressed(message)
         else:
             self.send(message)
@@ -447,16 +452,17 @@ cdef class Context(QueuedCall):
             compressed = True
         self.compression_disabled = False
         self.initial_sent = True
-        self.stream.send_message(data, compressed)
+        send_message(self.stream, data, compressed)
 
     async def send_compressed(self, message):
         data = self.serialize(message)
         if not self.accepts_gzip():
-            self.stream.send_message(data, False)
+            send_message(self.stream, data, False)
         elif len(data) <= COMPRESS_OFF_LOOP:
-            self.stream.send_message(gzip_bytes(data), True)
+            send_message(self.stream, gzip_bytes(data), True)
         else:
-            self.stream.send_message(await self.loop.run_in_executor(self.stream.core.executor, gzip_bytes, data), True)
+            data = await self.loop.run_in_executor(self.stream.core.executor, gzip_bytes, data)
+            send_message(self.stream, data, True)
         self.initial_sent = True
 
     cdef bint accepts_gzip(self):
