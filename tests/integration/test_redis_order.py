@@ -24,7 +24,7 @@ from prism_proxy._native.resp import ConnectionLost
 from prism_proxy.backends.redis.config import RedisConfig
 from prism_proxy.backends.redis.driver import RedisDriver
 from tests.services.proxy import proxy
-from tests.services.redis import RedisServer, binary
+from tests.services.redis import HOST, RedisServer, binary, free_port
 from tests.services.shim import Shim
 
 pytestmark = pytest.mark.skipif(binary() is None, reason="there is no redis-server: run `make tools`")
@@ -181,5 +181,35 @@ async def test_what_a_lost_connection_leaves_is_forgotten_when_another_is_there(
             own = {id(store.route([b"%d" % number], 1, False)[0]) for number in range(50)}
             assert own == {id(store.pick(b"%d" % number)[0]) for number in range(50)}
             assert id(store.pick(b"", True)[0]) not in own
+        finally:
+            await driver.close()
+
+
+@pytest.mark.parametrize("given_up", ["silence", "deadline"])
+async def test_in_a_cluster_a_write_that_was_given_up_is_not_overtaken(given_up: str) -> None:
+    """Each command takes any connection to its node: the newer one waits until the node forgot the older one's."""
+    port = free_port()
+    async with Shim(HOST, port) as shim, RedisServer(
+            "--cluster-enabled", "yes", "--cluster-announce-port", str(shim.port), port=port) as server, \
+            server.client() as client:
+        await client.execute_command("CLUSTER ADDSLOTSRANGE", 0, 16383)
+        async with asyncio.timeout(20):
+            while (await client.execute_command("CLUSTER INFO"))["cluster_state"] != "ok":
+                await asyncio.sleep(0.05)
+        driver = RedisDriver(RedisConfig(
+            mode="cluster", nodes=(f"{HOST}:{shim.port}",), read_timeout_s=READ_TIMEOUT_S).within("test"))
+        await driver.open()
+        try:
+            await driver.set(b"key", b"first")
+            shim.hold_at(OLD)
+            with pytest.raises((ConnectionLost, TimeoutError)):
+                async with asyncio.timeout(0.1 if given_up == "deadline" else 20):
+                    await driver.set(b"key", OLD)
+            assert shim.holding
+            await driver.set(b"key", NEW)
+            shim.release()
+            await asyncio.sleep(0.3)  # time for what must not happen
+            assert await driver.get(b"key") == NEW
+            assert await driver.batch_set([(b"key", b"last")]) == [None]
         finally:
             await driver.close()

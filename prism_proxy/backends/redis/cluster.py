@@ -178,13 +178,14 @@ class Cluster(Commands):
     async def _send(self, shared: SharedCluster, node: Any, commands: list[PipelineCommand]) -> None:
         """Commands on one connection; what becomes of each is its result."""
         try:
+            await shared.order.clear(commands, self._config.max_wait_s)
             await when_there_is_room(lambda: self._enter(shared, node), self._config.max_wait_s)
-        except PipelineFull as error:
+        except (PipelineFull, ConnectionLost) as error:
             for command in commands:
                 command.result = error
             return
         try:
-            await node.execute_pipeline(commands)
+            await shared.order.exchange(node, commands)
         except FAILURES as error:
             for command in commands:
                 command.result = error

@@ -19,6 +19,7 @@ from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 
 from prism_proxy._native.resp import ConnectionLost
+from prism_proxy.backends.redis.cluster_order import WriteOrder
 from prism_proxy.backends.redis.config import RedisConfig
 from prism_proxy.backends.redis.dial import Endpoint, options_of
 from prism_proxy.backends.redis.subscriptions import Subscriptions
@@ -49,6 +50,7 @@ class SharedCluster:
         self._closed = False
         self._asked = ""  # the host of the node that is asked for the slots
         self.subscriptions = Subscriptions(options_of(config), self._any)  # each node hears of all that is published
+        self.order = WriteOrder(lambda node: any(node.name == found.name for found in self.primaries()))
         self.looked = asyncio.Event()
         self.users: Counter[str] = Counter()
         self.failure: str | None = "not connected yet"
@@ -61,6 +63,7 @@ class SharedCluster:
     async def close(self) -> None:
         self._closed = True
         await self.subscriptions.close()
+        await self.order.close()
         self._stale.set()
         if self._task is not None:
             await cancel([self._task])  # redis-py may swallow it
