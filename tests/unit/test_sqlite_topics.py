@@ -10,7 +10,6 @@ from pathlib import Path
 import pytest
 
 from prism_proxy.backends.sqlite.driver import SqliteDriver
-from prism_proxy.backends.sqlite.messaging.live import matches
 from prism_proxy.errors import PrismError
 from prism_proxy.models.messages import Delivery, StoredMessage
 from prism_proxy.models.pubsub.contract import DurableSubscription, PubSubSettings, Subscription
@@ -83,13 +82,6 @@ async def subscribed(
 async def durable(driver: SqliteDriver, inbox: Inbox, name: str = "d", **start: object) -> object:
     return await driver.pubsub.subscribe_durable(
         DurableSubscription("t", name, **start), inbox)  # type: ignore[arg-type]
-
-
-@pytest.mark.parametrize(("pattern", "topic", "expected"), [
-    ("a.*", "a.b", True), ("a.*", "a", False), ("a.*", "a.b.c", False), ("a.>", "a.b.c", True), ("a.>", "a", False),
-    (">", "a", True), ("*.b", "a.b", True), ("*.b", "a.c", False), ("a.*.c", "a.b.c", True), ("a.b", "a.b", True)])
-def test_patterns(pattern: str, topic: str, expected: bool) -> None:
-    assert matches(pattern.split("."), topic.split(".")) is expected
 
 
 async def test_subscribers_get_what_is_published_while_they_are_there(driver: SqliteDriver) -> None:

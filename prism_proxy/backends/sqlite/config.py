@@ -21,7 +21,8 @@ class SqliteConfig:
     """A SQLite file, durable, served by one process at a time."""
 
     DECLARES: ClassVar[Declaration] = Declaration(
-        "sqlite", keyvalue.ALL | pubsub.ALL | queue.ALL | stream.ALL, state="local", durability="synced", movable=True)
+        "sqlite", keyvalue.ALL | pubsub.ALL | queue.ALL | stream.ALL, state="local", durability="synced",
+        parts=frozenset({"pubsub", "stream", "queue"}), movable=True)
     path: str = setting("The database file, made when missing; its folder must exist.")
     durability: Literal["synced", "checkpointed"] = setting(
         "Whether an acknowledged write survives a loss of power (synced), or only the death of the process, while a "

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 
 from prism_proxy.models.messages import Delivery, Sink
 from prism_proxy.models.messaging_errors import publish_queue_full
 from prism_proxy.models.pubsub.contract import Subscription
+from prism_proxy.models.pubsub.matching import TopicTrie
 
 PUBLISH_WAIT_SECONDS = 5.0  # of a publisher for subscribers that are not to lose anything
 
@@ -38,23 +39,27 @@ class Subscriber:
                     closed.cancel()
 
     async def close(self) -> None:
-        self.closed.set()
-        self._leave(self)
+        if not self.closed.is_set():
+            self.closed.set()
+            self._leave(self)
 
 
 class Live:
-    """Belongs to the loop. Exact topics are found by name, patterns by their first token."""
+    """Belongs to the loop."""
 
     def __init__(self) -> None:
         self._exact: dict[str, list[Subscriber]] = {}
-        self._patterns: dict[str, list[tuple[list[str], Subscriber]]] = {}
+        self._patterns: TopicTrie[Subscriber] = TopicTrie()
         self._turns: dict[str, int] = {}  # of the members of queue groups
+        self._members: dict[str, int] = {}
 
     def subscribe(self, subscription: Subscription, sink: Sink[Delivery]) -> Subscriber:
         subscriber = Subscriber(subscription, sink, self._leave)
+        if subscription.queue_group:
+            self._turns.setdefault(subscription.queue_group, -1)
+            self._members[subscription.queue_group] = self._members.get(subscription.queue_group, 0) + 1
         if subscription.pattern:
-            tokens = subscription.topic.split(".")
-            self._patterns.setdefault(tokens[0], []).append((tokens, subscriber))
+            self._patterns.add(subscription.topic, subscriber)
         else:
             self._exact.setdefault(subscription.topic, []).append(subscriber)
         return subscriber
@@ -83,49 +88,24 @@ class Live:
             else:
                 yield subscriber
         for group, members in groups.items():
-            turn = self._turns[group] = self._turns.get(group, -1) + 1
+            turn = self._turns[group] = self._turns[group] + 1
             ordered = [members[(turn + index) % len(members)] for index in range(len(members))]
             yield next((one for one in ordered if one.sink.credit > 0 and not one.line.locked()), ordered[0])
 
     def _matching(self, topic: str) -> Iterator[Subscriber]:
         yield from self._exact.get(topic, ())
-        if self._patterns:
-            tokens = topic.split(".")
-            for first in (tokens[0], "*", ">"):
-                for pattern, subscriber in self._patterns.get(first, ()):
-                    if matches(pattern, tokens):
-                        yield subscriber
+        yield from self._patterns.match(topic)
 
     def _leave(self, subscriber: Subscriber) -> None:
         topic = subscriber.subscription.topic
         if subscriber.subscription.pattern:
-            first = topic.split(".")[0]
-            left = [entry for entry in self._patterns.get(first, ()) if entry[1] is not subscriber]
-            self._patterns[first] = left
-            if not left:
-                del self._patterns[first]
-        else:
-            others = [one for one in self._exact.get(topic, ()) if one is not subscriber]
-            self._exact[topic] = others
-            if not others:
+            self._patterns.discard(topic, subscriber)
+        elif subscriber in self._exact.get(topic, ()):
+            self._exact[topic].remove(subscriber)
+            if not self._exact[topic]:
                 del self._exact[topic]
         group = subscriber.subscription.queue_group
-        if group and not any(one.subscription.queue_group == group for one in self._all()):
-            self._turns.pop(group, None)
-
-    def _all(self) -> Iterator[Subscriber]:
-        for subscribers in self._exact.values():
-            yield from subscribers
-        for entries in self._patterns.values():
-            yield from (subscriber for _, subscriber in entries)
-
-
-def matches(pattern: Sequence[str], tokens: Sequence[str]) -> bool:
-    """Whether a topic is one of a pattern's: `*` is one token, a last `>` one or more."""
-    if pattern[-1] == ">":
-        return len(tokens) >= len(pattern) and matches_each(pattern[:-1], tokens)
-    return len(tokens) == len(pattern) and matches_each(pattern, tokens)
-
-
-def matches_each(pattern: Sequence[str], tokens: Sequence[str]) -> bool:
-    return all(wanted in ("*", token) for wanted, token in zip(pattern, tokens, strict=False))
+        if group:
+            self._members[group] -= 1
+            if not self._members[group]:
+                del self._members[group], self._turns[group]
