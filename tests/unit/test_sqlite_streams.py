@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import sqlite3
 import uuid
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
 import pytest
 
 from prism_proxy.backends.sqlite.driver import SqliteDriver
+from prism_proxy.backends.sqlite.errors import overloaded
+from prism_proxy.backends.sqlite.messaging import log_rows
 from prism_proxy.errors import PrismError
 from prism_proxy.models.messages import StoredMessage
 from prism_proxy.models.stream.contract import (
@@ -317,3 +320,26 @@ async def test_a_damaged_record_is_passed_over_and_counted(path: Path) -> None:
         await driver.stream.read(ReadFrom("s"), sink)
         assert await sink.end_of_read() == [b"second"]
         assert sink.missing == 1
+
+
+async def test_readers_and_groups_outlive_a_file_that_cannot_be_read_for_a_while(
+    driver: SqliteDriver, monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    run = driver._readers.run
+    errors: list[Exception] = [overloaded(1, "reads"), sqlite3.OperationalError("disk I/O error")] * 2
+
+    async def failing(query: Callable[[sqlite3.Connection], object]) -> object:
+        if errors and getattr(query, "func", None) is log_rows.page:
+            raise errors.pop()
+        return await run(query)
+
+    await driver.stream.append("s", numbered(3))
+    await driver.stream.create_group("s", "g", 0)
+    monkeypatch.setattr(driver._readers, "run", failing)
+    sink = Collected()
+    reading = await driver.stream.read(ReadFrom("s"), sink)
+    _, member = await joined(driver, "a")
+    assert await sink.end_of_read() == [b"0", b"1", b"2"]
+    assert offsets(await member.until(3)) == [0, 1, 2]
+    assert not errors
+    await reading.close()

@@ -13,6 +13,7 @@ from prism_proxy.errors import PrismError, StatusCode
 
 Outcome = Literal["not_executed", "unknown"]
 RETRY_AFTER_S = 0.5
+CLOSED = "STORE_CLOSED"  # the reason for all that comes after `close`
 
 
 class _Meaning(NamedTuple):
@@ -100,4 +101,4 @@ def overloaded(waiting: int, what: str) -> PrismError:
 
 
 def closed() -> PrismError:
-    return PrismError(_UNAVAILABLE, "STORE_CLOSED", "the store is closed", {"outcome": "not_executed"}, RETRY_AFTER_S)
+    return PrismError(_UNAVAILABLE, CLOSED, "the store is closed", {"outcome": "not_executed"}, RETRY_AFTER_S)

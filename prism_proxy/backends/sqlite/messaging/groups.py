@@ -15,6 +15,7 @@ from dataclasses import dataclass, field, replace
 
 from prism_proxy.backends.sqlite.messaging.log_rows import Part, Stored
 from prism_proxy.backends.sqlite.messaging.reading import DAMAGED, LogReader
+from prism_proxy.errors import PrismError
 from prism_proxy.models.messages import Sink
 from prism_proxy.models.messaging_errors import subscriber_replaced
 from prism_proxy.models.stream.contract import Membership, Record
@@ -204,6 +205,13 @@ class Group:
             partition.member = least
 
     async def _run(self) -> None:
+        try:
+            await self._deliver_for_ever()
+        except PrismError as error:  # the store is closed
+            for member in self.members:
+                member.sink.end(error)
+
+    async def _deliver_for_ever(self) -> None:
         while True:
             arrival = self._reader.arrivals.expect(self.stream)
             arrival.add_done_callback(lambda _: self.wake())

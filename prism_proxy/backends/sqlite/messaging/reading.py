@@ -9,6 +9,7 @@ from collections.abc import AsyncGenerator, Callable
 from functools import partial
 from typing import Generic, TypeVar
 
+from prism_proxy.backends.sqlite.errors import CLOSED
 from prism_proxy.backends.sqlite.messaging import log_rows
 from prism_proxy.backends.sqlite.messaging.arrivals import Arrivals
 from prism_proxy.backends.sqlite.messaging.log_rows import Part
@@ -39,13 +40,15 @@ class LogReader:
     async def page(
         self, part: Part, offset: int, until: int = log_rows.LAST_OFFSET, limit: int = log_rows.PAGE_RECORDS,
     ) -> tuple[list[Record], int, int]:
-        """As `log_rows.page`. A file that cannot be read is waited for."""
+        """As `log_rows.page`. A file that cannot be read now is waited for. PrismError STORE_CLOSED."""
         while True:
             try:
                 return await self._readers.run(partial(
                     log_rows.page, part=part, offset=offset, until=until, limit=limit, now_ms=self._now_ms()))
-            except sqlite3.Error:
-                await asyncio.sleep(RETRY_SECONDS)
+            except (PrismError, sqlite3.Error) as error:
+                if isinstance(error, PrismError) and error.reason == CLOSED:
+                    raise
+            await asyncio.sleep(RETRY_SECONDS)
 
     async def records(
         self, name: str, parts: list[tuple[Part, int, int | None]], missed: Callable[[int, str], None],
