@@ -7,7 +7,8 @@ is delivered is recognised message by message, so that other programs' messages 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import Any
 
 from prism_proxy._native.envelope import new_message_id, now_ms
 from prism_proxy.envelope import attributes, reader, relay
@@ -21,15 +22,16 @@ VERSION_HEADER = "prism-envelope-version"
 MAX_WRITERS = 1024
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Opened:
-    """A message as a subscriber sees it."""
+    """A message as a subscriber sees it. `wire` is what a servicer sends of it, made for the first subscriber."""
 
     payload: bytes
     metadata: Mapping[str, str]
     message_id: str
     published_ms: int
     topic: str
+    wire: Any = field(default=None, compare=False, repr=False)
 
 
 class Framing:

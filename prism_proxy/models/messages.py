@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import Enum
-from typing import TYPE_CHECKING, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 if TYPE_CHECKING:  # errors bring grpc, which a supervisor of workers does without
     from prism_proxy.errors import PrismError
@@ -75,7 +75,8 @@ class Delivery:
     """A message of a topic on its way to a subscriber.
 
     `message_id` and `published_ms` are what the backend knows; empty and 0 when only `data` tells. `position` is
-    opaque outside the driver and orders the messages of one subscription: empty where nothing can be resumed.
+    opaque outside the driver and orders the messages of one subscription: empty where nothing can be resumed. A driver
+    may push one object to many sinks; `opened` is what the model made of it for the first of them.
     """
 
     topic: str
@@ -85,6 +86,7 @@ class Delivery:
     published_ms: int = 0
     position: bytes = b""
     attempt: int = 1
+    opened: Any = field(default=None, compare=False, repr=False)
 
 
 class Sink(Protocol[DeliveryT_contra]):

@@ -26,6 +26,7 @@ from prism_proxy.backends.redis.config import RedisConfig
 from prism_proxy.interfaces.catalogue import namespaced
 from prism_proxy.interfaces.registration import add_interfaces
 from prism_proxy.models.pubsub.options import PubSubOptions
+from prism_proxy.models.pubsub.servicers import messages
 from prism_proxy.namespaces.activator import Activator
 from prism_proxy.namespaces.model import DEFAULT, NamespaceConfig
 from prism_proxy.namespaces.snapshot import Namespaces
@@ -371,3 +372,28 @@ async def test_a_namespace_that_goes_ends_its_subscriptions(client: Client) -> N
     await client.activator.apply([])
     code, _ = await refusal(call.read())
     assert code is grpc.StatusCode.UNAVAILABLE
+
+
+async def test_many_subscribers_share_what_is_serialized_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each gets every message whole; one that expires is looked at for each of them."""
+    made: list[bytes] = []
+    original = messages.message
+
+    def counted(opened: Any) -> Any:
+        made.append(opened.payload)
+        return original(opened)
+
+    monkeypatch.setattr(messages, "message", counted)
+    async with serving(NamespaceConfig.of_store(DEFAULT, "memstore", MemstoreConfig())) as client:
+        calls = [await client.subscribe("orders.created", f"s{number}") for number in range(20)]
+        calls += [await client.follow("orders.*") for _ in range(5)]
+        ids = [await client.publish("orders.created", b"%d" % number, key=str(number)) for number in range(3)]
+        ids.append(await client.publish("orders.created", b"short", prism_ttl_seconds="60"))
+        for call in calls:
+            got = await take(call, 4)
+            assert [item.message_id for item in got] == ids
+            assert [item.payload for item in got] == [b"0", b"1", b"2", b"short"]
+            assert [item.metadata.get("key") for item in got] == ["0", "1", "2", None]
+        assert sorted(made) == [b"0", b"1", b"2", *[b"short"] * len(calls)]
+        for call in calls:
+            call.cancel()

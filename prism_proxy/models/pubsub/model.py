@@ -11,6 +11,7 @@ import contextlib
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from typing import Any
 
+from prism_proxy.envelope import attributes
 from prism_proxy.errors import PrismError, StatusCode, invalid
 from prism_proxy.handles import HandleMaker
 from prism_proxy.models import names
@@ -158,9 +159,13 @@ class PubSubModel(Part):
     def _open(self, delivery: Delivery) -> Opened | None:
         if not delivery.topic:  # a notice of a gap
             return Opened(b"", delivery.headers, "", 0, "")
+        if delivery.opened is not None:
+            return delivery.opened  # type: ignore[no-any-return]
         opened = self._framing.open(delivery.topic, delivery.data, delivery.headers, delivery.message_id,
                                     delivery.published_ms)
         self._state.expired += opened is None
+        if opened is not None and attributes.TTL_SECONDS not in opened.metadata:  # what expires is looked at again
+            delivery.opened = opened
         return opened
 
     def _forget(self, key: Key, subscriber: Subscriber) -> None:
