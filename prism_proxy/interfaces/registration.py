@@ -22,10 +22,11 @@ from prism_proxy.interfaces.servicer import Relay, Resolve
 class Services(grpc.GenericRpcHandler):  # type: ignore[type-arg]
     """The services of one server. `resolve(name)` finds the route of a namespace, `relay` leads to other workers.
 
-    Those of third parties, which a namespace may bring at any time, are found call by call.
+    Those of third parties come with the first namespace that offers them; before that they are found call by call.
     """
 
     def __init__(self, server: Any, resolve: Resolve, relay: Relay | None = None) -> None:
+        self._server = server
         self._arguments = (resolve, relay)
         self._services = {found.name: _Service(found, resolve, relay) for found in served()}
         for service in self._services.values():
@@ -41,6 +42,7 @@ class Services(grpc.GenericRpcHandler):  # type: ignore[type-arg]
             found = interface(name)
             if found is not None:
                 self._services[name] = _Service(found, *self._arguments)
+                self._server.add_registered_method_handlers(found.service, self._services[name].handlers)
 
     def load_messages(self) -> None:
         """Import the messages of all services, for a caller who asks what there is."""

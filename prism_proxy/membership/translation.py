@@ -78,8 +78,9 @@ def translate(name: str, config: pb.NamespaceConfig, files: DataFolder) -> Names
     if mistakes:
         raise TranslationError("; ".join(mistakes))
     try:
-        return replace(read[0], slots={
-            name: replace(slot, config=files.placed(slot.config)) for name, slot in read[0].slots.items()})
+        return replace(
+            read[0], assigned=True, options={name: files.placed(group) for name, group in read[0].options.items()},
+            slots={name: replace(slot, config=files.placed(slot.config)) for name, slot in read[0].slots.items()})
     except DataFolderError as error:
         raise TranslationError(str(error)) from error
 

@@ -104,9 +104,12 @@ class Server:
     def add_registered_method_handlers(
         self, service_name: str, method_handlers: Mapping[str, grpc.RpcMethodHandler[Any, Any]]
     ) -> None:
-        """Handlers of a service by method name; generated code calls this."""
+        """Handlers of a service by method name, at any time; generated code calls this."""
         for name, handler in method_handlers.items():
-            self._servicers[f"/{service_name}/{name}"] = handler
+            path = f"/{service_name}/{name}"
+            self._servicers[path] = handler
+            if self._core is not None and not self._interceptors:
+                self._add_method(self._core, path)
 
     def add_native_handler(self, path: str, handler: Handler) -> None:
         """One more native handler for `path`: the first that accepts a route, the servicer what it declines."""
@@ -173,15 +176,18 @@ class Server:
         if self._routes is not None:
             core.set_routes(self._routes)
         for path in self._servicers.keys() | self._native.keys() if not self._interceptors else ():
-            servicer = self._servicers.get(path)
-            handler = self._handler(servicer) if servicer is not None else None
-            core.add_method(path, self._native.get(path, []), handler, self._namespaced(path), self._lasting(path))
+            self._add_method(core, path)
         for sock, tls, owned, trusted in self._sockets:
             listener = Listener(sock, tls, self.limits, self._counters, partial(ServerConnection, core, trusted),
                                 lambda: len(core.connections), owned=owned)
             self._listeners.append(listener)
             listener.start()
         self._ticker = loop.create_task(self._tick(core))
+
+    def _add_method(self, core: ServerCore, path: str) -> None:
+        servicer = self._servicers.get(path)
+        handler = self._handler(servicer) if servicer is not None else None
+        core.add_method(path, self._native.get(path, []), handler, self._namespaced(path), self._lasting(path))
 
     def _handler(self, servicer: grpc.RpcMethodHandler[Any, Any]) -> ServicerHandler:
         return ServicerHandler(servicer, adapt(servicer, self._executor))

@@ -47,6 +47,16 @@ def test_a_connection_string_is_a_url_or_a_path() -> None:
     assert sqlite.slots["store"].config.path == "/data/b.db", "within the folder of the proxy"
 
 
+def test_commas_part_the_items_of_a_list() -> None:
+    found = translate("a", config(pb.BackendConfig(
+        backend_type="redis", connection_string="redis://x", options={"mode": "cluster", "nodes": "a:1, b:2"})))
+    assert found.slots["store"].config.nodes == ("a:1", "b:2")
+    assert found.assigned, "it uses nothing of the process that the file does not allow it"
+    one = translate("a", config(pb.BackendConfig(
+        backend_type="redis", connection_string="redis://x", options={"mode": "cluster", "nodes": "a:1"})))
+    assert one.slots["store"].config.nodes == ("a:1",)
+
+
 @pytest.mark.parametrize(("wrong", "said"), [
     (config(pb.BackendConfig(backend_type="memstor")), "did you mean 'memstore'"),
     (config(pb.BackendConfig(backend_type="memstore", options={"max_key": "1"})), "max_key is no setting"),
