@@ -15,9 +15,9 @@ from enum import IntEnum
 from typing import TYPE_CHECKING, Any, Protocol
 
 from prism_proxy.contracts.pattern import SlotDeclaration
-from prism_proxy.envelope.parts import Encryption, Schema
 
-if TYPE_CHECKING:  # a supervisor loads this, and gRPC's codes with it only where a message is judged
+if TYPE_CHECKING:  # every start loads this module, and neither envelopes nor gRPC's codes before a step needs them
+    from prism_proxy.envelope.parts import Encryption, Schema
     from prism_proxy.errors import PrismError
 
 
