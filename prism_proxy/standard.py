@@ -35,6 +35,7 @@ BACKENDS: dict[str, Entry] = {
 MODELS: dict[str, str] = {
     "keyvalue": "prism_proxy.models.keyvalue.declaration:DECLARATION",
     "pubsub": "prism_proxy.models.pubsub.declaration:DECLARATION",
+    "queue": "prism_proxy.models.queue.declaration:DECLARATION",
 }
 STEPS: dict[str, str] = {
     "encryption": "prism_proxy.steps.encrypt.declaration:DECLARATION",

@@ -16,9 +16,10 @@ from prism_proxy.envelope.errors import encryption_required
 from prism_proxy.envelope.parts import observability_of
 from prism_proxy.envelope.writer import EnvelopeWriter
 from prism_proxy.errors import PrismError, StatusCode
-from prism_proxy.models.messages import Carrier, StoredMessage
+from prism_proxy.models.messages import ERROR_HEADER, RETRIES_HEADER, SOURCE_HEADER, Carrier, StoredMessage
 
 VERSION_HEADER = "prism-envelope-version"
+DEAD_LETTER_HEADERS = (SOURCE_HEADER, ERROR_HEADER, RETRIES_HEADER)
 MAX_WRITERS = 1024
 
 
@@ -63,7 +64,8 @@ class Framing:
             return StoredMessage(message_id, payload, headers, now, expires, found.deduplication_id)
         data = self._writer(topic).write(payload, found, message_id=message_id, published_ms=now,
                                          observability=observability)
-        return StoredMessage(message_id, data, self._copies(topic, message_id), now, expires, found.deduplication_id)
+        headers = self._copies(topic, message_id, found.metadata())
+        return StoredMessage(message_id, data, headers, now, expires, found.deduplication_id)
 
     def open(
         self, topic: str, data: bytes, headers: Mapping[str, str], message_id: str, published_ms: int
@@ -74,8 +76,9 @@ class Framing:
             if envelope is not None:
                 if envelope.expired(now_ms()):
                     return None
-                return Opened(envelope.payload, envelope.metadata(), envelope.head.message_id,
-                              envelope.head.published_ms, topic)
+                seen = envelope.metadata()
+                seen.update((key, headers[key]) for key in DEAD_LETTER_HEADERS if key in headers)
+                return Opened(envelope.payload, seen, envelope.head.message_id, envelope.head.published_ms, topic)
         ttl = headers.get(attributes.TTL_SECONDS, "")
         if ttl.isdigit() and published_ms and published_ms + int(ttl) * 1000 <= now_ms():
             return None
@@ -90,15 +93,15 @@ class Framing:
         envelope = relay.admit(payload, self._namespace, topic)
         head = envelope.head
         deduplication_id = envelope.attributes().deduplication_id
-        headers = self._copies(topic, head.message_id)
+        headers = self._copies(topic, head.message_id, envelope.attributes().metadata())
         return StoredMessage(head.message_id, envelope.data, headers, head.published_ms or now_ms(), head.expires_ms,
                              deduplication_id)
 
-    def _copies(self, topic: str, message_id: str) -> dict[str, str]:
+    def _copies(self, topic: str, message_id: str, metadata: Mapping[str, str]) -> dict[str, str]:
         """What brokers' own tools see of an envelope."""
         if self._carrier is Carrier.BYTES:
             return {}
-        return {VERSION_HEADER: "1", "prism-message-id": message_id, "prism-topic": topic}
+        return {**metadata, VERSION_HEADER: "1", "prism-message-id": message_id, "prism-topic": topic}
 
     def _writer(self, topic: str) -> EnvelopeWriter:
         found = self._writers.get(topic)

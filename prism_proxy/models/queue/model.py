@@ -1,0 +1,290 @@
+"""The meaning of the Queue methods, over a slot filled by any driver.
+
+A message that expired is settled and never handed out. Waiting for a message holds no place at the backend that other
+calls need (`Slot.blocking`).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, NamedTuple
+
+from prism_proxy._native.envelope import now_ms
+from prism_proxy.errors import PrismError, invalid
+from prism_proxy.models import names
+from prism_proxy.models.framing import Framing, Opened
+from prism_proxy.models.messages import DEAD_LETTER_SUFFIX, MAX_BATCH
+from prism_proxy.models.queue import operations
+from prism_proxy.models.queue.contract import (
+    DEFAULT_PRIORITY,
+    MAX_PRIORITY,
+    DeadLetters,
+    Outcome,
+    QueuedMessage,
+    QueueItem,
+    QueueSettings,
+    Redriven,
+    Scheduled,
+    Settlement,
+)
+from prism_proxy.models.queue.options import MAX_VISIBILITY, QueueOptions
+from prism_proxy.slots.composition import Part, Surroundings
+from prism_proxy.slots.operation import Caller
+from prism_proxy.slots.slot import Slot
+from prism_proxy.telemetry.metrics import Metric, Sample
+
+MAX_DELAY_S = 365 * 86_400
+MAX_RECEIPT = 512
+REDRIVE_PAGE = 1000
+EXPIRED = "expired"
+
+
+class Item(NamedTuple):
+    """A message to enqueue. `priority` 0 reads as the default; `deliver_at_ms` wins over `delay_s`."""
+
+    payload: bytes
+    metadata: Mapping[str, str]
+    priority: int = 0
+    delay_s: int = 0
+    deliver_at_ms: int | None = None
+
+
+class Dequeued(NamedTuple):
+    """A message as a consumer sees it."""
+
+    message: QueuedMessage
+    opened: Opened
+
+
+class _Counts:
+    """What outlives a configuration change."""
+
+    enqueued = delivered = settled = expired = 0
+
+
+class QueueModel(Part):
+    """One per namespace and configuration."""
+
+    native = True  # no native handler serves it, so none can serve it wrongly
+
+    def __init__(self, slot: Slot[Any], options: QueueOptions, surroundings: Surroundings = Surroundings(),
+                 previous: QueueModel | None = None) -> None:
+        self._slot = slot
+        self._driver = slot.driver.queue
+        self._driver.configure(QueueSettings(options.visibility, options.max_receives))
+        self._options = options
+        self._namespace = surroundings.namespace
+        self._counts: _Counts = previous._counts if previous is not None else _Counts()
+        traits = self._driver.traits
+        bound = min(options.max_bytes, traits.max_bytes or options.max_bytes)
+        setting = "queue.max_bytes" if bound == options.max_bytes else "the broker's own limit"
+        self._framing = Framing(surroundings.namespace, traits.carrier, bound, setting)
+
+    # --- producers --------------------------------------------------------------------------------------------------
+
+    async def enqueue(self, queue: str, item: Item, caller: Caller | None = None, traceparent: str = "") -> str:
+        """The message id; that of the first message for a duplicate."""
+        [result] = await self._enqueue(operations.ENQUEUE, queue, [item], caller, traceparent)
+        if isinstance(result, PrismError):
+            raise result
+        return result
+
+    async def enqueue_batch(
+        self, queue: str, items: Sequence[Item], caller: Caller | None = None, traceparent: str = ""
+    ) -> list[str | PrismError]:
+        """One message id or error an item, in order."""
+        _bounded(len(items), "messages")
+        return await self._enqueue(operations.ENQUEUE_BATCH, queue, items, caller, traceparent)
+
+    async def _enqueue(
+        self, operation: Any, queue: str, items: Sequence[Item], caller: Caller | None, traceparent: str
+    ) -> list[str | PrismError]:
+        names.topic(queue, "queue")
+        results: list[str | PrismError] = []
+        valid = []
+        for item in items:
+            try:
+                valid.append(self._framed(queue, item, traceparent))
+                results.append("")
+            except PrismError as error:
+                results.append(error)
+        done = iter(await self._slot.call(operation, caller, self._driver.enqueue, queue, valid) if valid else ())
+        for at, result in enumerate(results):
+            if not isinstance(result, PrismError):
+                results[at] = found = next(done)
+                self._counts.enqueued += not isinstance(found, PrismError)
+        return results
+
+    def _framed(self, queue: str, item: Item, traceparent: str) -> QueueItem:
+        if not 0 <= item.priority <= MAX_PRIORITY:
+            raise invalid("priority", f"priority is from 0 to {MAX_PRIORITY}", value=str(item.priority))
+        if not 0 <= item.delay_s <= MAX_DELAY_S:
+            raise invalid("delay_seconds", f"delay_seconds is from 0 to {MAX_DELAY_S}", value=str(item.delay_s))
+        now = now_ms()
+        deliver_at = item.deliver_at_ms if item.deliver_at_ms is not None else (
+            now + item.delay_s * 1000 if item.delay_s else 0)
+        if not 0 <= deliver_at <= now + MAX_DELAY_S * 1000:
+            raise invalid("deliver_at", f"deliver_at is a time in epoch milliseconds, at most {MAX_DELAY_S} s from now",
+                          value=str(deliver_at))
+        return QueueItem(self._framing.frame(queue, item.payload, item.metadata, traceparent),
+                         item.priority or DEFAULT_PRIORITY, deliver_at)
+
+    # --- consumers --------------------------------------------------------------------------------------------------
+
+    async def dequeue(self, queue: str, count: int, wait_ms: int, caller: Caller | None = None) -> list[Dequeued]:
+        """Remove messages and return them: at most once."""
+        return await self._deliver(queue, count, wait_ms, lambda most, wait: self._slot.blocking(
+            operations.DEQUEUE, caller, self._driver.take, queue, most, wait))
+
+    async def peek(self, queue: str, count: int, wait_ms: int, caller: Caller | None = None) -> list[Dequeued]:
+        names.topic(queue, "queue")
+        found = await self._slot.blocking(operations.PEEK, caller, self._driver.peek, queue, _count(count),
+                                          self._wait(wait_ms))
+        return [Dequeued(message, opened) for message in found
+                if (opened := self._open(queue, message)) is not None]
+
+    async def lease(
+        self, queue: str, count: int, visibility_s: int, wait_ms: int, caller: Caller | None = None
+    ) -> list[Dequeued]:
+        """Messages that nobody else sees until their receipts are settled, or the time is over."""
+        seconds = float(visibility_s) if visibility_s else self._options.visibility
+        if not 0 < seconds <= MAX_VISIBILITY:
+            raise invalid("visibility_seconds", f"visibility_seconds is from 1 to {MAX_VISIBILITY:g}, 0 for the "
+                          "namespace's own", value=str(visibility_s))
+        return await self._deliver(queue, count, wait_ms, lambda most, wait: self._slot.blocking(
+            operations.LEASE, caller, self._driver.lease, queue, most, seconds, wait))
+
+    async def _deliver(self, queue: str, count: int, wait_ms: int, take: Any) -> list[Dequeued]:
+        """What `take` brings, without what has expired: that is settled, and the call looks again."""
+        names.topic(queue, "queue")
+        most, wait = _count(count), self._wait(wait_ms)
+        ends = time.monotonic() + wait
+        while True:
+            taken = await take(most, wait)
+            found, receipts = [], []
+            for message in taken:
+                opened = self._open(queue, message)
+                if opened is not None:
+                    found.append(Dequeued(message, opened))
+                elif message.receipt:
+                    receipts.append(message.receipt)
+            if receipts:
+                await self._driver.settle(queue, receipts, Settlement(Outcome.DONE, EXPIRED))
+            self._counts.delivered += len(found)
+            if found or not taken:
+                return found
+            wait = max(0.0, ends - time.monotonic())
+
+    async def extend(self, queue: str, receipt: str, seconds: int, caller: Caller | None = None) -> None:
+        names.topic(queue, "queue")
+        if not 0 < seconds <= MAX_VISIBILITY:
+            raise invalid("seconds", f"seconds is from 1 to {MAX_VISIBILITY:g}", value=str(seconds))
+        await self._slot.call(operations.EXTEND, caller, self._driver.extend, queue, _receipt(receipt), float(seconds))
+
+    async def release(
+        self, queue: str, receipts: Sequence[str], *, delete: bool, reason: str = "", delay_ms: int = 0,
+        caller: Caller | None = None,
+    ) -> list[PrismError | None]:
+        """End leases: done, or back to the queue. One result a receipt."""
+        names.topic(queue, "queue")
+        _bounded(len(receipts), "receipts")
+        if not 0 <= delay_ms <= MAX_DELAY_S * 1000:
+            raise invalid("delay_ms", f"delay_ms is from 0 to {MAX_DELAY_S * 1000}", value=str(delay_ms))
+        if len(reason) > MAX_RECEIPT:
+            raise invalid("reason", f"reason has at most {MAX_RECEIPT} characters")
+        settlement = Settlement(Outcome.DONE if delete else Outcome.RETRY, reason, delay_ms / 1000)
+        operation = operations.RELEASE if len(receipts) == 1 else operations.RELEASE_BATCH
+        results: list[PrismError | None] = await self._slot.call(
+            operation, caller, self._driver.settle, queue, [_receipt(each) for each in receipts], settlement)
+        self._counts.settled += sum(result is None for result in results) if delete else 0
+        return results
+
+    # --- dead letters -----------------------------------------------------------------------------------------------
+
+    async def configure_dead_letter(
+        self, queue: str, dead_letter_queue: str, max_receives: int, caller: Caller | None = None
+    ) -> None:
+        names.topic(queue, "queue")
+        target = names.topic(dead_letter_queue or queue + DEAD_LETTER_SUFFIX, "dead_letter_queue")
+        receives = max_receives or self._options.max_receives
+        if target == queue:
+            raise invalid("dead_letter_queue", "a queue cannot be its own dead letter queue", value=target)
+        if not 0 < receives <= 1_000_000:
+            raise invalid("max_receives", "max_receives is from 1 to 1000000: the namespace has no default",
+                          value=str(max_receives))
+        await self._slot.call(operations.CONFIGURE_DEAD_LETTER, caller, self._driver.configure_dead_letter, queue,
+                              target, receives)
+
+    async def dead_letters(self, queue: str, caller: Caller | None = None) -> DeadLetters:
+        names.topic(queue, "queue")
+        found: DeadLetters = await self._slot.call(
+            operations.GET_DEAD_LETTER_QUEUE, caller, self._driver.dead_letters, queue)
+        return found
+
+    async def redrive(
+        self, queue: str, matching: Mapping[str, str], most: int, rate: int, caller: Caller | None = None, *,
+        dry_run: bool,
+    ) -> tuple[int, int]:
+        """(moved, skipped). `most` 0 = all; `rate` messages a second, 0 = as fast as the backend allows."""
+        names.topic(queue, "queue")
+        if most < 0 or rate < 0:
+            raise invalid("rate" if rate < 0 else "max_messages", "it must not be negative")
+        moved = skipped = 0
+        cursor: bytes | None = None
+        while True:
+            page = min(REDRIVE_PAGE, most - moved if most else REDRIVE_PAGE, max(1, rate) if rate else REDRIVE_PAGE)
+            found: Redriven = await self._slot.call(
+                operations.REDRIVE, caller, self._driver.redrive, queue, dict(matching), page, cursor, dry_run=dry_run)
+            moved, skipped, cursor = moved + found.moved, skipped + found.skipped, found.cursor
+            if cursor is None or (most and moved >= most):
+                return moved, skipped
+            if rate and not dry_run:
+                await asyncio.sleep(found.moved / rate)
+
+    async def scheduled(self, queue: str, caller: Caller | None = None) -> Scheduled:
+        names.topic(queue, "queue")
+        found: Scheduled = await self._slot.call(
+            operations.GET_SCHEDULED_COUNT, caller, self._driver.scheduled, queue)
+        return found
+
+    # --- what operators see -----------------------------------------------------------------------------------------
+
+    def metrics(self) -> Iterable[Metric]:
+        label = (("namespace", self._namespace),)
+        for name, text, count in (
+            ("enqueued", "Messages that the backend stored.", self._counts.enqueued),
+            ("delivered", "Messages handed to consumers, each delivery counted.", self._counts.delivered),
+            ("settled", "Messages that consumers have done.", self._counts.settled),
+            ("expired", "Messages that expired before they were delivered.", self._counts.expired),
+        ):
+            yield Metric(f"prism_queue_{name}_total", "counter", text, [Sample(label, float(count))])
+
+    def _open(self, queue: str, message: QueuedMessage) -> Opened | None:
+        opened = self._framing.open(queue, message.data, message.headers, message.message_id, message.enqueued_ms)
+        self._counts.expired += opened is None
+        return opened
+
+    def _wait(self, wait_ms: int) -> float:
+        if not 0 <= wait_ms <= self._options.max_wait * 1000:
+            raise invalid("wait_ms", f"wait_ms is from 0 to {self._options.max_wait * 1000:g} (queue.max_wait)",
+                          value=str(wait_ms))
+        return wait_ms / 1000
+
+
+def _count(wanted: int) -> int:
+    if not 0 <= wanted <= MAX_BATCH:
+        raise invalid("max_messages", f"max_messages is from 0, which reads as 1, to {MAX_BATCH}", value=str(wanted))
+    return wanted or 1
+
+
+def _bounded(count: int, field: str) -> None:
+    if not 0 < count <= MAX_BATCH:
+        raise invalid(field, f"{field} has 1 to {MAX_BATCH} items, this one {count}", constraint=f"1 to {MAX_BATCH}")
+
+
+def _receipt(text: str) -> str:
+    if not 0 < len(text) <= MAX_RECEIPT:
+        raise invalid("receipt", f"a receipt has 1 to {MAX_RECEIPT} characters")
+    return text
