@@ -42,6 +42,7 @@ EXTENSIONS: dict[str, tuple[list[str], list[str]]] = {
     "quota_request": ([], []),
     "framed": ([], []),
     "h2": ([], ["nghttp2"]),
+    "heap": ([], []),
     "inspector": ([], ["nghttp2"]),
     "keyvalue": ([], []),
     "keyvalue_redis": ([], []),

@@ -30,7 +30,7 @@ from prism_proxy.namespaces.placement import Placement
 from prism_proxy.namespaces.snapshot import Namespaces
 from prism_proxy.namespaces.status import NamespaceStatus
 from prism_proxy.process_config import ProxyConfig
-from prism_proxy.server.descriptors import within_descriptors
+from prism_proxy.server.descriptors import tell_of_fewer, within_descriptors
 from prism_proxy.server.health import HealthServicer, add_health
 from prism_proxy.server.reflection import Reflection, add_reflection
 from prism_proxy.server.server import Server
@@ -79,6 +79,7 @@ class App:
         report: Report | None = None, ask: ControlCallHandler | None = None,
     ) -> None:
         self._log = log.get("prism.proxy")
+        self._configured_limits = config.limits
         config = replace(config, limits=within_descriptors(config.limits))
         self._config = config
         self._report = report or self.show_health
@@ -163,6 +164,7 @@ class App:
                 self._server.adopt(sock, self._config.tls, owned=owned)
         except TlsError as error:
             raise StartError(str(error)) from error
+        tell_of_fewer(self._configured_limits, self._config.limits)
         await self._server.start()
         if internal is not None:
             self._internal.adopt(internal, None, owned=False, trusted=True)

@@ -27,12 +27,16 @@ def descriptor_limit() -> int:
 
 
 def within_descriptors(limits: Limits) -> Limits:
-    """The limits with as many connections as the process has descriptors for; it is said when those are fewer."""
+    """The limits with as many connections as the process has descriptors for, at most."""
     descriptors = descriptor_limit()
     most = max(1, descriptors - min(RESERVE, descriptors // 4))
-    if limits.connections <= most:
-        return limits
-    log.get("prism.server").warning(
-        "fewer connections than configured: the process has too few file descriptors", connections=most,
-        configured=limits.connections, descriptors=descriptors, hint="raise the limit of open files (ulimit -Hn)")
-    return replace(limits, connections=most)
+    return limits if limits.connections <= most else replace(limits, connections=most)
+
+
+def tell_of_fewer(configured: Limits, limits: Limits) -> None:
+    """Log that there can be fewer connections than configured, where that is so."""
+    if limits.connections < configured.connections:
+        log.get("prism.server").warning(
+            "fewer connections than configured: the process has too few file descriptors",
+            connections=limits.connections, configured=configured.connections, descriptors=descriptor_limit(),
+            hint="raise the limit of open files (ulimit -Hn)")
