@@ -1,8 +1,8 @@
 """Connections between an admin and its proxies that nobody uses for minutes: pings that find out whether the other side
 is there must not be taken for a flood.
 
-Time is shortened: what is pinged every 10 s, and may be every 5 s, is pinged fifty times as often, and may be. In the
-long form it is not shortened.
+Time is shortened: what is pinged every 10 s, and may be every 5 s, is pinged a hundred times as often, and may be. In
+the long form it is not shortened.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from tests.integration.admin.cluster import Cluster
 from tests.support.echo import FRESH, SINK, echo_server
 
 LONG = os.environ.get("PRISM_SOAK") == "1"
-FASTER = 1 if LONG else 50
+FASTER = 1 if LONG else 100
 ALONE_SECONDS = 360.0
 
 
