@@ -11,7 +11,7 @@ from typing import Protocol
 
 from prism_proxy._native.keyvalue_redis import RedisStore
 from prism_proxy._native.resp import ConnectionLost
-from prism_proxy.backends.redis.commands import Commands
+from prism_proxy.backends.redis.commands import REPLICAS_S, Commands
 from prism_proxy.backends.redis.config import RedisConfig
 from prism_proxy.backends.redis.connection_pool import NOT_YET, ConnectionPool
 from prism_proxy.backends.redis.dial import ConnectionPoolOptions, Endpoint, options_of
@@ -109,7 +109,8 @@ class PooledServer:
             config.key_prefix, config.bulk_bytes, config.max_value_bytes, config.max_pending,
             native_errors(config.namespace))
         self.commands = PipelinedCommands(self.native_store, lambda: self._failure if self._pool is None
-                                          else self._pool.failure, config.max_wait_s)
+                                          else self._pool.failure, config.max_wait_s,
+                                          min(REPLICAS_S, config.read_timeout_s / 3))
 
     @property
     def info(self) -> Mapping[str, str]:

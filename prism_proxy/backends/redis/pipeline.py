@@ -11,15 +11,8 @@ from collections.abc import Callable, Sequence
 
 from prism_proxy._native.keyvalue_redis import RedisStore
 from prism_proxy._native.resp import ConnectionLost, FairShare, PipelineFull, RespConnection
-from prism_proxy.backends.redis.commands import (
-    REPLICAS_S,
-    ROOM_S,
-    Command,
-    Commands,
-    NotReplicated,
-    Reply,
-    when_there_is_room,
-)
+from prism_proxy.backends.redis.commands import ROOM_S, Command, Commands, Reply, when_there_is_room
+from prism_proxy.backends.redis.replication import Replication
 
 ORDER_S = 0.001  # between two looks whether an earlier write has been answered
 _READS = frozenset({b"GET", b"MGET", b"EXISTS", b"PTTL", b"SCAN"})
@@ -27,12 +20,14 @@ _SCRIPTS = frozenset({b"EVAL", b"EVALSHA"})
 
 
 class PipelinedCommands(Commands):
-    """`failure` says why there is no connection; `wait_s` is how long a command waits while connections are full."""
+    """`failure` says why there is no connection; `wait_s` is how long a command waits while connections are full,
+    and `replicas_s` how long one waits for replicas."""
 
     sharded = False
     servers = 1
 
-    def __init__(self, store: RedisStore, failure: Callable[[], str], wait_s: float) -> None:
+    def __init__(self, store: RedisStore, failure: Callable[[], str], wait_s: float, replicas_s: float = 1.0) -> None:
+        self._replication = Replication(replicas_s)
         self._store = store
         self._failure = failure
         self._wait_s = wait_s
@@ -50,18 +45,13 @@ class PipelinedCommands(Commands):
         return await (await when_there_is_room(send, self._wait_s))
 
     async def _replicated(self, command: Command, size: int, bulk: bool, replicas: int) -> Reply:
-        """The reply to a write. WAIT follows it at once on its connection, and says how many replicas have it."""
-        waited: list[asyncio.Future[Reply]] = []
-
-        def then(connection: RespConnection, share: FairShare | None) -> None:
-            if replicas:
-                milliseconds = b"%d" % int(REPLICAS_S * 1000)
-                waited.append(connection.execute(b"WAIT", b"%d" % replicas, milliseconds, share=share))
-
-        reply = await self._write(command, self._keys(command), size, bulk, then)
-        result, *counts = await asyncio.gather(reply, *waited)
-        if counts and counts[0] < replicas:
-            raise NotReplicated(f"{counts[0]} of {replicas} replicas have it")
+        """The reply to a write, when so many replicas have it."""
+        used: list[tuple[RespConnection, FairShare | None]] = []
+        reply = await self._write(command, self._keys(command), size, bulk,
+                                  lambda connection, share: used.append((connection, share)))
+        result = await reply
+        if replicas:
+            await self._replication.reached(*used[0], replicas)
         return result
 
     async def execute_many(self, commands: Sequence[Command]) -> list[Reply]:
