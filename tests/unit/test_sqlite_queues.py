@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from prism_proxy.backends.sqlite.driver import SqliteDriver
+from prism_proxy.contracts.driver import Health
 from prism_proxy.errors import PrismError
 from prism_proxy.models.messages import StoredMessage
 from prism_proxy.models.queue.contract import Outcome, QueuedMessage, QueueItem, QueueSettings, Settlement
@@ -215,6 +216,9 @@ async def test_a_damaged_message_is_set_aside_and_holds_nobody_up(path: Path) ->
     async with opened(path) as driver:
         assert data_of(await driver.queue.take("q", 2, 0)) == [b"second"]
         assert await driver.queue.peek("q", 2, 0) == []
+        report = driver.health()
+        assert (report.status, report.details["damaged_reads"]) == (Health.DEGRADED, "1")
+        assert report.details["last_damage"] == "message 1 of queue 'q' is damaged, and was set aside"
 
 
 async def test_messages_do_not_move_to_another_proxy(driver: SqliteDriver) -> None:

@@ -232,6 +232,8 @@ class Committer:
             if is_full(error):
                 return None  # also at COMMIT: the log lacks the frame that would make it count
             return [Failed(meaning(error, outcome) or error) for _ in requests]
+        for what in session.damaged:
+            self.damage.note(what)
         self.counters.commits += 1
         self.counters.writes += len(requests)
         self.counters.longest_commit_s = max(self.counters.longest_commit_s, time.monotonic() - began)

@@ -32,8 +32,11 @@ class Damage:
     def met(self, error: Exception) -> None:
         """Any error of a read or a write; those that are not of damage count for nothing."""
         if shows_damage(error):
-            self.rows += 1
-            self.last = str(error)
+            self.note(str(error))
+
+    def note(self, what: str) -> None:
+        self.rows += 1
+        self.last = what
 
     def look(self, connection: sqlite3.Connection, *, first: bool = False) -> None:
         """At most every few seconds, and only when damage was met since, or at all where everything was."""

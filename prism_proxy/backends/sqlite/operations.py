@@ -20,13 +20,14 @@ class Session:
     """An open transaction of the writer. `now_ms` is wall time, `version` the last one given out, `changes_before` the
     connection's count of changes at the start."""
 
-    __slots__ = ("changes_before", "connection", "now_ms", "version")
+    __slots__ = ("changes_before", "connection", "damaged", "now_ms", "version")
 
     def __init__(self, connection: sqlite3.Connection, now_ms: int, version: int) -> None:
         self.connection = connection
         self.now_ms = now_ms
         self.version = version
         self.changes_before = connection.total_changes
+        self.damaged: list[str] = []  # what was met and set aside
 
     def put(self, key: bytes, value: bytes, expires: int | None = None) -> None:
         self.version += 1
