@@ -324,7 +324,8 @@ def _ready(session: Session, queue: Queue, count: int) -> list[tuple[Any, ...]]:
             return rows
         connection.executemany("DELETE FROM message WHERE id = ?", [(row[0],) for row in expired if _whole(row)])
         connection.executemany("UPDATE message SET due = ? WHERE id = ?", [(SET_ASIDE, row[0]) for row in damaged])
-        session.damaged += [f"message {row[0]} of queue {queue.name!r} is damaged, and was set aside" for row in damaged]
+        session.damaged += [
+            f"message {row[0]} of queue {queue.name!r} is damaged, and was set aside" for row in damaged]
 
 
 def _whole(row: Sequence[Any]) -> bool:
