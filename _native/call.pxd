@@ -8,14 +8,14 @@ from prism_proxy._native.messages cimport assembler_t
 from prism_proxy._native.metrics cimport MethodStats
 from prism_proxy._native.pace cimport pace_t
 from prism_proxy._native.request_head cimport slice_t
-from prism_proxy._native.routing cimport NativeRoute
+from prism_proxy._native.routing cimport Binding, NativeRoute
 
 
 cdef class Handler:
     """Answers the calls of one method. Every upcall runs on the loop and must not raise."""
     cdef bint request_streaming
     cdef bint passthrough   # takes the request's bytes as they come, by `on_bytes`, instead of messages
-    cdef bint accepts(self, NativeRoute route) noexcept
+    cdef Binding bind(self, NativeRoute route, Method method)
     cdef void on_start(self, ServerStream stream) noexcept
     cdef void on_message(self, ServerStream stream, const uint8_t* data, size_t n) noexcept
     cdef void on_bytes(self, ServerStream stream, const uint8_t* data, size_t n, bint last) noexcept
@@ -35,6 +35,7 @@ cdef class ServerStream(QuotaRequest):
     cdef Method method
     cdef Handler handler
     cdef NativeRoute route
+    cdef Binding binding        # of a native handler, which has bound the method on the route
     cdef MethodStats stats
     cdef object call
     cdef int64_t deadline_ns

@@ -33,7 +33,7 @@ from prism_proxy._native.name_values cimport MAX_NV, add_pairs, fixed
 from prism_proxy._native.nghttp2 cimport NGHTTP2_NV_FLAG_NO_COPY_NAME, nghttp2_nv
 from prism_proxy._native.plain_http cimport answer_plainly
 from prism_proxy._native.request_head cimport BY_WORKER, equals, is_grpc
-from prism_proxy._native.routing cimport NativeRoute, not_found
+from prism_proxy._native.routing cimport Binding, NativeRoute, not_found
 from prism_proxy._native.wire cimport INFLATE_OK, INFLATE_TOO_LARGE, inflate_message, parse_timeout
 
 from prism_proxy._native.wire import MessageTooLarge, inflate_bytes, percent_encode
@@ -50,8 +50,10 @@ cdef enum:
 
 
 cdef class Handler:
-    cdef bint accepts(self, NativeRoute route) noexcept:
-        return True
+    cdef Binding bind(self, NativeRoute route, Method method):
+        """What a native handler will need to serve the calls of a method on a route; None: it does not serve them.
+        Asked once for each method of a route."""
+        return None
 
     cdef void on_start(self, ServerStream stream) noexcept: pass
     cdef void on_message(self, ServerStream stream, const uint8_t* data, size_t n) noexcept: pass
@@ -80,8 +82,9 @@ cdef Handler choose(NativeRoute route, Method method, RoutedMethod routed):
     if routed.handler is None and route is not None and route.forward is not None:
         routed.handler = <Handler?>route.forward
     if routed.handler is None:
-        for native in method.natives:
-            if native.accepts(route):
+        for native in method.natives if route is not None else ():
+            routed.binding = native.bind(route, method)
+            if routed.binding is not None:
                 routed.handler = native
                 return native
         routed.handler = method.servicer
@@ -147,6 +150,7 @@ cdef class ServerStream(QuotaRequest):
                       "use identity, gzip or deflate")
             return
         self.handler = choose(self.route, method, routed)
+        self.binding = routed.binding
         if self.handler is None:
             self.fail(UNIMPLEMENTED, "METHOD_NOT_FOUND", "unknown method " + self.header_text(self.path))
             return

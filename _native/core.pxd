@@ -6,13 +6,14 @@ from prism_proxy._native.h2 cimport H2Session, OutputScheduler
 from prism_proxy._native.limits cimport NativeLimits
 from prism_proxy._native.metrics cimport MethodStats
 from prism_proxy._native.request_head cimport RequestHead
-from prism_proxy._native.routing cimport NativeRoute, RouteTable
+from prism_proxy._native.routing cimport Binding, NativeRoute, RouteTable
 from prism_proxy._native.servicer_queue cimport ServicerQueue
 
 
 cdef class Method:
     """A row of the method table. Its native handlers are asked in turn, the servicer serves the others."""
     cdef readonly bytes path
+    cdef readonly bytes service
     cdef readonly str operation
     cdef readonly int index
     cdef readonly bint namespaced
@@ -26,6 +27,7 @@ cdef class Method:
 cdef class RoutedMethod:
     """A method for the calls of one route: who serves it, and its statistics."""
     cdef object handler                 # Handler; None until the first call has chosen
+    cdef Binding binding                # of a native handler
     cdef MethodStats stats
 
 

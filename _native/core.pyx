@@ -25,6 +25,7 @@ cdef class Method:
     def __cinit__(self, str path not None, int index, bint namespaced, list natives not None, servicer,
                   bint transient=False, bint lasting=False):
         self.path = path.encode()
+        self.service = path.rpartition("/")[0].lstrip("/").encode()
         self.operation = path.rpartition("/")[2]
         self.index = index
         self.namespaced = namespaced

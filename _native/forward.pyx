@@ -30,6 +30,7 @@ from prism_proxy._native.h2 cimport (
 from prism_proxy._native.limits cimport HEADER_LIST, NativeLimits
 from prism_proxy._native.nghttp2 cimport nghttp2_nv
 from prism_proxy._native.request_head cimport BY_PROXY, BY_WORKER, equals
+from prism_proxy._native.core cimport RoutedMethod
 from prism_proxy._native.routing cimport NativeRoute
 
 cdef enum:
@@ -242,6 +243,7 @@ cdef class ForwardCall(ForwardRequest):
         cdef ServerStream caller = self.caller
         cdef NativeRoute route = caller.core.lookup(caller)
         cdef Handler handler
+        cdef RoutedMethod routed
         cdef ForwardCall fresh
         if route is None or (route is caller.route and not again):
             if again and caller.forwarded == BY_WORKER:
@@ -249,10 +251,12 @@ cdef class ForwardCall(ForwardRequest):
             elif again:
                 self.leave().fail(5, "NAMESPACE_NOT_FOUND", "there is no such namespace")
             return False
-        handler = choose(route, caller.method, caller.core.routed(route, caller.method))
+        routed = caller.core.routed(route, caller.method)
+        handler = choose(route, caller.method, routed)
         if handler is None:
             return False
         caller.route = route
+        caller.binding = routed.binding
         caller.handler = handler
         if isinstance(handler, ForwardHandler):
             fresh = self.retry_copy(<ForwardHandler>handler)

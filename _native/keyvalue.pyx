@@ -9,6 +9,7 @@ from libc.string cimport memcpy
 
 from prism_proxy._native.buffers cimport chunk_borrow, chunk_t
 from prism_proxy._native.call cimport Handler, ServerStream
+from prism_proxy._native.core cimport Method
 from prism_proxy._native.memstore cimport (
     MS_OK, MemStore, blob_ref, blob_t, blob_unref,
 )
@@ -16,7 +17,7 @@ from prism_proxy._native.protowire cimport (
     PROTO_LEN, proto_bytes_t, proto_put_varint, proto_reader_t, proto_length_delimited, proto_skip, proto_tag,
     proto_utf8, proto_varint_size,
 )
-from prism_proxy._native.routing cimport NativeRoute
+from prism_proxy._native.routing cimport Binding, NativeRoute
 
 cdef enum:
     MAX_KEY_BYTES = 64 * 1024
@@ -106,15 +107,16 @@ cdef class KeyValueHandler(Handler):
 cdef class MemoryHandler(KeyValueHandler):
     """Base of the handlers over the memory store: they answer at once."""
 
-    cdef bint accepts(self, NativeRoute route) noexcept:
-        return route is not None and isinstance(route.native_store, MemStore)
+    cdef Binding bind(self, NativeRoute route, Method method):
+        found = route.bindings.get(method.service)
+        return <Binding>found if found is not None and isinstance((<Binding>found).store, MemStore) else None
 
 
 cdef class GetHandler(MemoryHandler):
     cdef void on_message(self, ServerStream stream, const uint8_t* data, size_t n) noexcept:
         cdef proto_bytes_t key
         cdef blob_t* blob
-        cdef MemStore store = <MemStore>stream.route.native_store
+        cdef MemStore store = <MemStore>stream.binding.store
         if read_request(data, n, &key, NULL):
             self.fall_back(stream, data, n)
             return
@@ -145,7 +147,7 @@ cdef class GetHandler(MemoryHandler):
 cdef class SetHandler(MemoryHandler):
     cdef void on_message(self, ServerStream stream, const uint8_t* data, size_t n) noexcept:
         cdef proto_bytes_t key, value
-        cdef MemStore store = <MemStore>stream.route.native_store
+        cdef MemStore store = <MemStore>stream.binding.store
         value.data = data
         value.length = 0
         if store.sealed or read_request(data, n, &key, &value) or store.native_set(
@@ -158,7 +160,7 @@ cdef class SetHandler(MemoryHandler):
 cdef class DeleteHandler(MemoryHandler):
     cdef void on_message(self, ServerStream stream, const uint8_t* data, size_t n) noexcept:
         cdef proto_bytes_t key
-        cdef MemStore store = <MemStore>stream.route.native_store
+        cdef MemStore store = <MemStore>stream.binding.store
         if store.sealed or read_request(data, n, &key, NULL):
             self.fall_back(stream, data, n)
             return
@@ -169,7 +171,7 @@ cdef class DeleteHandler(MemoryHandler):
 cdef class ExistsHandler(MemoryHandler):
     cdef void on_message(self, ServerStream stream, const uint8_t* data, size_t n) noexcept:
         cdef proto_bytes_t key
-        cdef MemStore store = <MemStore>stream.route.native_store
+        cdef MemStore store = <MemStore>stream.binding.store
         if read_request(data, n, &key, NULL):
             self.fall_back(stream, data, n)
             return

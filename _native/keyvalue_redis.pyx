@@ -13,6 +13,7 @@ from libc.stdlib cimport free, malloc
 from libc.string cimport memcpy
 
 from prism_proxy._native.call cimport Handler, ServerStream
+from prism_proxy._native.core cimport Method
 from prism_proxy._native.circuit cimport CircuitCore
 from prism_proxy._native.clock cimport monotonic_ns
 from prism_proxy._native.keyvalue cimport KeyValueHandler, read_request
@@ -21,7 +22,7 @@ from prism_proxy._native.resp cimport (
     ANSWERED, BUCKETS, EXPECT_INTEGER, EXPECT_OK, EXPECT_VALUE, EXPIRED, LOST_SENT, NO_BUCKET, SEND_OK, RespConnection,
     FairShare, Writes, argument_t, read_command, reply_fn, resp_reply_t, too_large,
 )
-from prism_proxy._native.routing cimport NativeRoute
+from prism_proxy._native.routing cimport Binding, NativeRoute
 from prism_proxy._native.concurrency_limiter cimport ConcurrencyCore
 
 cdef enum:
@@ -165,7 +166,7 @@ cdef class QueuedCall:
         if not permit:
             handler.fail_shed(stream)
         elif handler.call(stream, data, n):
-            stream.route.limiter.permit_returned()      # the limiter that gave the permit looks for free ones itself
+            stream.binding.limiter.permit_returned()      # the limiter that gave the permit looks for free ones itself
             stream.handler_finished()
             handler.fall_back(stream, data, n)
             stream.handler.on_end(stream)
@@ -182,11 +183,12 @@ cdef class RedisHandler(KeyValueHandler):
     cdef bytes verb
     cdef bint writes
 
-    cdef bint accepts(self, NativeRoute route) noexcept:
-        return route is not None and isinstance(route.native_store, RedisStore)
+    cdef Binding bind(self, NativeRoute route, Method method):
+        found = route.bindings.get(method.service)
+        return <Binding>found if found is not None and isinstance((<Binding>found).store, RedisStore) else None
 
     cdef void on_message(self, ServerStream stream, const uint8_t* data, size_t n) noexcept:
-        cdef ConcurrencyCore limiter = stream.route.limiter
+        cdef ConcurrencyCore limiter = stream.binding.limiter
         if limiter is not None and not limiter.enter():
             self.wait(stream, data, n)
         elif self.call(stream, data, n):
@@ -199,7 +201,7 @@ cdef class RedisHandler(KeyValueHandler):
         cdef QueuedCall waiting = QueuedCall.__new__(QueuedCall)
         waiting.stream = stream
         waiting.request = PyBytes_FromStringAndSize(<const char*>data, n)
-        if not stream.route.limiter.join(waiting):
+        if not stream.binding.limiter.join(waiting):
             self.fail_shed(stream)
             return
         stream.handler_started()
@@ -211,9 +213,9 @@ cdef class RedisHandler(KeyValueHandler):
     cdef int call(self, ServerStream stream, const uint8_t* data, size_t n) noexcept:
         """Send the command of a call that has its permit; -1 when the servicer must serve it, without that permit."""
         cdef proto_bytes_t key, value
-        cdef RedisStore store = <RedisStore>stream.route.native_store
+        cdef RedisStore store = <RedisStore>stream.binding.store
         cdef RespConnection connection
-        cdef CircuitCore circuit = stream.route.circuit
+        cdef CircuitCore circuit = stream.binding.circuit
         cdef argument_t arguments[3]
         cdef Py_ssize_t place
         cdef uint32_t bucket = NO_BUCKET
@@ -244,7 +246,7 @@ cdef class RedisHandler(KeyValueHandler):
         arguments[2].data = value.data
         arguments[2].length = value.length
         if connection.send(self.done, self.expects, stream, stream.deadline_ns, 3 if has_value else 2,
-                           arguments, <FairShare>store.shares[place], stream.route.limiter, bucket, None) != SEND_OK:
+                           arguments, <FairShare>store.shares[place], stream.binding.limiter, bucket, None) != SEND_OK:
             return -1
         if not stream.handler_active:
             stream.handler_started()
@@ -259,7 +261,7 @@ cdef class RedisHandler(KeyValueHandler):
     cdef bint over(self, ServerStream stream, int outcome, const resp_reply_t* reply, const uint8_t* command,
                    size_t n) noexcept:
         """Whether the call has ended, or is ended here, because its command has no ordinary reply."""
-        cdef CircuitCore circuit = stream.route.circuit
+        cdef CircuitCore circuit = stream.binding.circuit
         if stream.answered or stream.session is None:
             stream.handler_finished()
             return True
@@ -281,7 +283,7 @@ cdef class RedisHandler(KeyValueHandler):
 
     cdef void fall_back_with(self, ServerStream stream, const uint8_t* command, size_t n) noexcept:
         """Let the servicer try: rebuild the request from the command that was sent."""
-        cdef RedisStore store = <RedisStore>stream.route.native_store
+        cdef RedisStore store = <RedisStore>stream.binding.store
         cdef size_t prefix = PyBytes_GET_SIZE(store.prefix)
         cdef const uint8_t* key = NULL
         cdef const uint8_t* value = NULL
@@ -313,29 +315,29 @@ cdef class RedisHandler(KeyValueHandler):
         free(request)
 
     cdef void fail_expired(self, ServerStream stream) noexcept:
-        cdef RedisStore store = <RedisStore>stream.route.native_store
+        cdef RedisStore store = <RedisStore>stream.binding.store
         stream.fail_with(store.describe["expired"](stream.method.operation, self.writes))
         stream.handler_finished()   # a caller's deadline says nothing of the backend
 
     cdef void fail_too_large(self, ServerStream stream, const resp_reply_t* reply) noexcept:
         """The value was left out of the reply, and asking again would have it sent once more."""
-        cdef RedisStore store = <RedisStore>stream.route.native_store
-        if stream.route.circuit is not None:
-            (<CircuitCore>stream.route.circuit).succeeded()
+        cdef RedisStore store = <RedisStore>stream.binding.store
+        if stream.binding.circuit is not None:
+            (<CircuitCore>stream.binding.circuit).succeeded()
         stream.fail_with(store.describe["too_large"](stream.method.operation, (<char*>reply.data)[:reply.length]))
         stream.handler_finished()
 
     cdef void fail_shed(self, ServerStream stream) noexcept:
-        stream.fail_with(stream.route.limiter.refusal(stream.method.operation))
+        stream.fail_with(stream.binding.limiter.refusal(stream.method.operation))
         stream.handler_finished()
 
     cdef void backend_failed(self, ServerStream stream, str reason) noexcept:
-        cdef CircuitCore circuit = stream.route.circuit
+        cdef CircuitCore circuit = stream.binding.circuit
         if circuit is not None:
             circuit.failed(reason)
 
     cdef void fail_unknown(self, ServerStream stream) noexcept:
-        cdef RedisStore store = <RedisStore>stream.route.native_store
+        cdef RedisStore store = <RedisStore>stream.binding.store
         stream.handler_finished()
         self.backend_failed(stream, "CONNECTION_LOST")
         stream.fail_with(store.describe["unknown"](stream.method.operation))

@@ -4,15 +4,20 @@ from prism_proxy._native.quota cimport NamespaceQuota
 from prism_proxy._native.concurrency_limiter cimport ConcurrencyCore
 
 
+cdef class Binding:
+    """What a native handler works with on one route: the store of the slot that serves the method's interface."""
+    cdef readonly object store
+    cdef readonly CircuitCore circuit       # of the slot, or None where nothing breaks
+    cdef readonly ConcurrencyCore limiter   # of the slot, or None where calls are not limited
+
+
 cdef class NativeRoute:
     """What native code keeps of a namespace's route."""
     cdef readonly object route
     cdef readonly bytes name
-    cdef readonly object native_store
+    cdef readonly dict bindings     # Binding by the name of the service whose calls native code may serve
     cdef readonly object forward    # the Handler of a namespace that is served elsewhere, or None
     cdef readonly bytes owner       # what replies name as x-prism-owner, or None
-    cdef readonly CircuitCore circuit   # of the slot that calls the backend, or None where nothing breaks
-    cdef readonly ConcurrencyCore limiter   # of the same slot, or None where calls are not limited
     cdef readonly NamespaceQuota quota      # its limits, or None
     cdef readonly frozenset repeated    # paths of forwarded methods that may run again when the owner is lost
     cdef list methods               # RoutedMethod by the index of its method

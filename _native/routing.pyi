@@ -4,21 +4,25 @@ from prism_proxy._native.circuit import CircuitCore
 from prism_proxy._native.concurrency_limiter import ConcurrencyCore
 from prism_proxy._native.quota import NamespaceQuota
 
+class Binding:
+    store: Any
+    circuit: CircuitCore | None
+    limiter: ConcurrencyCore | None
+    def __init__(
+        self, store: Any, circuit: CircuitCore | None = None, limiter: ConcurrencyCore | None = None
+    ) -> None: ...
+
 class NativeRoute:
     route: Any
     name: bytes
-    native_store: Any
+    bindings: dict[bytes, Binding]
     forward: Any
     owner: bytes | None
-    circuit: CircuitCore | None
-    limiter: ConcurrencyCore | None
     quota: NamespaceQuota | None
     repeated: frozenset[bytes]
     def __init__(
-        self, route: Any, name: str, native_store: Any, forward: Any = None, owner: str | None = None,
-        circuit: CircuitCore | None = None, quota: NamespaceQuota | None = None,
-        repeated: frozenset[bytes] = frozenset(),
-        limiter: ConcurrencyCore | None = None,
+        self, route: Any, name: str, bindings: dict[bytes, Binding] | None = None, forward: Any = None,
+        owner: str | None = None, quota: NamespaceQuota | None = None, repeated: frozenset[bytes] = frozenset(),
     ) -> None: ...
 
 class RouteTable:

@@ -8,17 +8,21 @@ cdef enum:
     NAMES_SHOWN = 10    # of namespaces, in a message
 
 
-cdef class NativeRoute:
-    def __cinit__(self, route, str name not None, native_store, forward=None, str owner=None,
-                  CircuitCore circuit=None, NamespaceQuota quota=None, frozenset repeated not None=frozenset(),
-                  ConcurrencyCore limiter=None):
-        self.route = route
-        self.name = name.encode()
-        self.native_store = native_store
-        self.forward = forward
-        self.owner = owner.encode() if owner is not None else None
+cdef class Binding:
+    def __cinit__(self, store not None, CircuitCore circuit=None, ConcurrencyCore limiter=None):
+        self.store = store
         self.circuit = circuit
         self.limiter = limiter
+
+
+cdef class NativeRoute:
+    def __cinit__(self, route, str name not None, dict bindings=None, forward=None, str owner=None,
+                  NamespaceQuota quota=None, frozenset repeated not None=frozenset()):
+        self.route = route
+        self.name = name.encode()
+        self.bindings = bindings if bindings is not None else {}
+        self.forward = forward
+        self.owner = owner.encode() if owner is not None else None
         self.quota = quota
         self.repeated = repeated
         self.methods = []

@@ -17,7 +17,6 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from prism_proxy import __version__
-from prism_proxy._native import keyvalue, keyvalue_redis
 from prism_proxy._native.call_watch import CallWatch
 from prism_proxy._native.quota import SharedQuotaTable
 from prism_proxy.cluster import Cluster, tls_refused
@@ -27,12 +26,13 @@ from prism_proxy.interfaces.registration import Services
 from prism_proxy.namespaces.activator import Activator
 from prism_proxy.namespaces.model import NamespaceConfig
 from prism_proxy.namespaces.placement import Placement
-from prism_proxy.namespaces.snapshot import Namespaces
+from prism_proxy.namespaces.snapshot import Namespaces, Snapshot
 from prism_proxy.namespaces.status import NamespaceStatus
 from prism_proxy.process_config import ProxyConfig
 from prism_proxy.server.descriptors import tell_of_fewer, within_descriptors
 from prism_proxy.server.health import HealthServicer, add_health
 from prism_proxy.server.reflection import Reflection, add_reflection
+from prism_proxy.server.registration import NativeHandlers
 from prism_proxy.server.server import Server
 from prism_proxy.standard import DriverFactory
 from prism_proxy.status import ProcessStatus
@@ -130,11 +130,13 @@ class App:
 
     def _add_methods(self, server: Server, handles: HandleRelay | None) -> Services:
         """Register everything that calls of a namespace need."""
-        for handlers in (keyvalue.handlers(), keyvalue_redis.handlers()):
-            for path, handler in handlers.items():
-                server.add_native_handler(path, handler)
-        services = Services(server, self.namespaces.resolve, handles)
-        self.namespaces.on_swap(lambda current: services.add(current.interfaces()))
+        services, natives = Services(server, self.namespaces.resolve, handles), NativeHandlers(server)
+
+        def add(current: Snapshot) -> None:
+            services.add(current.interfaces())
+            natives.add(current.backends())
+
+        self.namespaces.on_swap(add)
         return services
 
     def _watch(self) -> CallWatch | None:

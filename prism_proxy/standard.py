@@ -7,7 +7,7 @@ Third parties use entry points: `prism.backends` for a driver class with its con
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from importlib import import_module
 from typing import Any, NamedTuple
 
@@ -17,20 +17,24 @@ from prism_proxy.contracts.steps import StepDeclaration
 
 
 class Entry(NamedTuple):
-    """`factory` and `config` are MODULE:CLASS, imported on first use so that start-up pays for nothing unused."""
+    """`factory` and `config` are MODULE:CLASS, imported on first use so that start-up pays for nothing unused. `native`
+    is MODULE:FUNCTION, which makes the native handlers of the backend by the path of their method."""
 
     factory: str
     config: str
     extra: str | None
+    native: str | None = None
 
 
 BACKENDS: dict[str, Entry] = {
     "memstore": Entry("prism_proxy.backends.memstore.driver:MemstoreDriver",
-                      "prism_proxy.backends.memstore.config:MemstoreConfig", None),
+                      "prism_proxy.backends.memstore.config:MemstoreConfig", None,
+                      "prism_proxy._native.keyvalue:handlers"),
     "sqlite": Entry("prism_proxy.backends.sqlite.driver:SqliteDriver",
                     "prism_proxy.backends.sqlite.config:SqliteConfig", None),
     "redis": Entry("prism_proxy.backends.redis.driver:RedisDriver",
-                   "prism_proxy.backends.redis.config:RedisConfig", "redis"),
+                   "prism_proxy.backends.redis.config:RedisConfig", "redis",
+                   "prism_proxy._native.keyvalue_redis:handlers"),
 }
 MODELS: dict[str, str] = {
     "keyvalue": "prism_proxy.models.keyvalue.declaration:DECLARATION",
@@ -84,6 +88,18 @@ def config_class(backend: str) -> type[Any]:
     entry = BACKENDS.get(backend)
     found: type[Any] = load(entry.config) if entry is not None else _third_party(backend).config_class
     return found
+
+
+def native(backend: str) -> Callable[[], Mapping[str, Any]] | None:
+    """What makes the native handlers of a backend, by path; None where it has none. A third party's driver class names
+    it as `native`."""
+    entry = BACKENDS.get(backend)
+    if entry is None:
+        entry_point = _entry_points("prism.backends").get(backend)
+        reference = getattr(entry_point.load(), "native", None) if entry_point is not None else None
+    else:
+        reference = entry.native
+    return None if reference is None else load(reference)
 
 
 def declaration(backend: str, config: Any) -> Declaration:

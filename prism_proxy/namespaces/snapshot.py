@@ -15,10 +15,11 @@ from prism_proxy import standard
 from prism_proxy._native.call import Handler
 from prism_proxy._native.crc32 import partition_of
 from prism_proxy._native.quota import NamespaceQuota, SharedQuotaTable
-from prism_proxy._native.routing import NativeRoute, RouteTable
+from prism_proxy._native.routing import Binding, NativeRoute, RouteTable
 from prism_proxy.contracts.driver import VOLATILE, Driver
 from prism_proxy.contracts.pattern import PatternDeclaration
 from prism_proxy.handles import process_name
+from prism_proxy.interfaces.catalogue import interface
 from prism_proxy.interfaces.streams import OpenStreams
 from prism_proxy.namespaces.model import DEFAULT, NamespaceConfig, SlotConfig
 from prism_proxy.namespaces.placement import Placement
@@ -38,8 +39,8 @@ LOCAL, SHARED = "local", "shared"
 class Route:
     """Everything a call needs of its namespace; a call holds its route to its end, which `drain` watches.
 
-    `slots` are those that are filled, the first one first. `interfaces` are those that are offered. `native_slot` lets
-    native handlers serve its driver's store; None sends every call through the servicers. `elsewhere` is the worker
+    `slots` are those that are filled, the first one first. `interfaces` are those that are offered. `bindings` lets
+    native handlers serve calls, by the service; the servicers serve all others. `elsewhere` is the worker
     that serves it when this one does not: then its drivers stay closed. `streams` are the open ones, shared by routes
     over the same drivers.
     """
@@ -51,7 +52,7 @@ class Route:
     slots: Mapping[str, Slot[Any]]
     pattern: Pattern
     interfaces: frozenset[str]
-    native_slot: Slot[Any] | None
+    bindings: dict[bytes, Binding]
     streams: OpenStreams
     elsewhere: int | None = None
     quota: NamespaceQuota | None = None
@@ -80,10 +81,6 @@ class Route:
         found = [driver.declaration.durability for driver in self.drivers]
         return VOLATILE if VOLATILE in found else found[0]
 
-    @property
-    def native_store(self) -> Any:
-        return getattr(self.native_slot.driver, "native_store", None) if self.native_slot is not None else None
-
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
@@ -105,6 +102,10 @@ class Snapshot:
         """Those that any namespace offers."""
         return frozenset().union(*(route.interfaces for route in self.routes.values()))
 
+    def backends(self) -> frozenset[str]:
+        """The names of all drivers that are used."""
+        return frozenset(slot.driver for route in self.routes.values() for slot in route.config.slots.values())
+
     def table(
         self, forward: Callable[[int], Handler | None] = lambda worker: None, reads: frozenset[bytes] = frozenset(),
         owner: str | None = None, by_partition: list[NativeRoute | None] | None = None,
@@ -125,11 +126,9 @@ class Snapshot:
         native = []
         for name, route in self.routes.items():
             if name not in unlisted:
-                slot = route.native_slot
                 native.append(NativeRoute(
-                    route, name, route.native_store, elsewhere(name, route), owner,
-                    slot.circuit if slot is not None else None, route.quota,
-                    reads if route.durability != VOLATILE else frozenset(), slot.limiter if slot is not None else None))
+                    route, name, route.bindings, elsewhere(name, route), owner, route.quota,
+                    reads if route.durability != VOLATILE else frozenset()))
         return RouteTable(self.revision, native, DEFAULT, by_partition)
 
 
@@ -233,9 +232,10 @@ class _Builder:
         pattern: Pattern = standard.load(declared.factory)(
             Composition(slots, config.options, Surroundings(config.name, process_name(self.placement.worker), chain)),
             before.pattern if before is not None and same else None)
+        offered = _offered(declared, pattern, slots)
         return Route(
             config.name, partition, self.revision, config, MappingProxyType(slots), pattern,
-            _offered(declared, pattern, slots), pattern.native if elsewhere is None else None,
+            offered, _bindings(pattern, offered) if elsewhere is None else {},
             before.streams if before is not None and same else OpenStreams(), elsewhere, quota, chain)
 
     def _chain(self, config: NamespaceConfig, slots: Mapping[str, Slot[Any]]) -> Chain:
@@ -284,6 +284,21 @@ def _offered(declared: PatternDeclaration, pattern: Pattern, slots: Mapping[str,
     if wanted is None:
         wanted = next(iter(slots.values())).driver.declaration.interfaces
     return frozenset(name for name in wanted if pattern.implementation(name) is not None)
+
+
+def _bindings(pattern: Pattern, offered: Iterable[str]) -> dict[bytes, Binding]:
+    """What native handlers may work with, by the service of an interface. A driver that has the commands of a model
+    in a part of it has the model's native store there too."""
+    found = {}
+    for name in offered:
+        slot, known = pattern.native_slot(name), interface(name)
+        if slot is not None and known is not None:
+            parts = slot.driver.declaration.parts
+            driver = getattr(slot.driver, known.model) if known.model in parts else slot.driver
+            store = getattr(driver, "native_store", None)
+            if store is not None:
+                found[known.service.encode()] = Binding(store, slot.circuit, slot.limiter)
+    return found
 
 
 def state_of(drivers: Iterable[Driver]) -> str:

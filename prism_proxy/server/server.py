@@ -112,7 +112,8 @@ class Server:
                 self._add_method(self._core, path)
 
     def add_native_handler(self, path: str, handler: Handler) -> None:
-        """One more native handler for `path`: the first that accepts a route, the servicer what it declines."""
+        """One more native handler for `path`, at any time: the first that binds the method on a route serves it, the
+        servicer what it falls back from."""
         self._native.setdefault(path, []).append(handler)
 
     def add_insecure_port(self, address: str) -> int:
@@ -187,7 +188,8 @@ class Server:
     def _add_method(self, core: ServerCore, path: str) -> None:
         servicer = self._servicers.get(path)
         handler = self._handler(servicer) if servicer is not None else None
-        core.add_method(path, self._native.get(path, []), handler, self._namespaced(path), self._lasting(path))
+        core.add_method(path, self._native.setdefault(path, []), handler, self._namespaced(path),
+                        self._lasting(path))
 
     def _handler(self, servicer: grpc.RpcMethodHandler[Any, Any]) -> ServicerHandler:
         return ServicerHandler(servicer, adapt(servicer, self._executor))

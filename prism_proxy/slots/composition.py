@@ -58,13 +58,16 @@ class Part:
     def metrics(self) -> Iterable[Metric]:
         return ()
 
+    def native_slot(self, interface: str) -> Slot[Any] | None:
+        """Of a pattern: nothing is served past it."""
+        return None
+
 
 class Pattern(Protocol):
     """One per namespace and configuration; `Part` has what most of them need of it."""
 
-    @property
-    def native(self) -> Slot[Any] | None:
-        """The slot that native handlers may serve directly: what they do is what the pattern would do."""
+    def native_slot(self, interface: str) -> Slot[Any] | None:
+        """The slot by which native handlers may serve an interface: what they do is what the pattern would do."""
         ...
 
     def implementation(self, interface: str) -> Any:

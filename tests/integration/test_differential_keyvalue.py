@@ -15,13 +15,13 @@ import pytest
 from google.protobuf.message import DecodeError
 
 from prism.interfaces.keyvalue import keyvalue_basic_pb2 as basic
-from prism_proxy._native import keyvalue as native_keyvalue
 from prism_proxy.backends.memstore.config import MemstoreConfig
 from prism_proxy.backends.memstore.driver import MemstoreDriver
 from prism_proxy.interfaces.catalogue import namespaced
 from prism_proxy.interfaces.registration import add_interfaces
 from prism_proxy.namespaces.model import NamespaceConfig
 from prism_proxy.namespaces.snapshot import Namespaces, build
+from prism_proxy.server.registration import NativeHandlers
 from prism_proxy.server.server import Server
 from tests.support.h2peer import DATA, END_HEADERS, END_STREAM, HEADERS, H2Peer, Reply, frame, grpc_headers, message
 
@@ -95,8 +95,7 @@ async def served(*, native: bool) -> AsyncIterator[int]:
     server = Server(namespaced=namespaced)
     add_interfaces(server, namespaces.resolve)
     namespaces.on_swap(lambda current: server.set_routes(current.table()))
-    for path, handler in native_keyvalue.handlers().items() if native else ():
-        server.add_native_handler(path, handler)
+    NativeHandlers(server).add(["memstore"] if native else [])
     port = server.add_insecure_port("127.0.0.1:0")
     for driver in drivers.values():
         await driver.open()

@@ -18,7 +18,6 @@ from prism.interfaces.keyvalue import keyvalue_batch_pb2 as batch
 from prism.interfaces.keyvalue import keyvalue_batch_pb2_grpc as batch_grpc
 from prism.interfaces.keyvalue import keyvalue_scan_pb2 as scan
 from prism.interfaces.keyvalue import keyvalue_scan_pb2_grpc as scan_grpc
-from prism_proxy._native import keyvalue
 from prism_proxy._native.crc32 import partition_of
 from prism_proxy._native.routing import NativeRoute
 from prism_proxy.backends.memstore.config import MemstoreConfig
@@ -29,6 +28,7 @@ from prism_proxy.namespaces.activator import Activator
 from prism_proxy.namespaces.call_drain import CallDrain
 from prism_proxy.namespaces.model import NamespaceConfig
 from prism_proxy.namespaces.snapshot import Namespaces
+from prism_proxy.server.registration import NativeHandlers
 from prism_proxy.server.server import Server
 from prism_proxy.standard import make_driver
 from prism_runtime.address import Address
@@ -45,8 +45,7 @@ class Proxy:
         self.activator = Activator(self.namespaces, make_driver)
         self.server = Server(namespaced=namespaced)
         self.elsewhere: list[NativeRoute | None] = [None] * 256
-        for path, handler in keyvalue.handlers().items():
-            self.server.add_native_handler(path, handler)
+        NativeHandlers(self.server).add(["memstore"])
         add_interfaces(self.server, self.namespaces.resolve)
         self.namespaces.on_swap(lambda current: self.server.set_routes(
             current.table(by_partition=self.elsewhere, paused=self.namespaces.paused)))
@@ -56,7 +55,7 @@ class Proxy:
         return await self.activator.rotate_route(NAME)
 
     def store(self) -> Any:
-        return self.namespaces.current.routes[NAME].native_store
+        return self.namespaces.current.routes[NAME].drivers[0].native_store
 
 
 @pytest.fixture

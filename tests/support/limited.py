@@ -11,7 +11,6 @@ from google.rpc import error_details_pb2
 from grpc_status import rpc_status
 
 from prism.common import errors_pb2
-from prism_proxy._native import keyvalue as native_keyvalue
 from prism_proxy._native.quota import NamespaceQuota, SharedQuotaTable
 from prism_proxy._native.routing import NativeRoute, RouteTable
 from prism_proxy.backends.memstore.config import MemstoreConfig
@@ -22,6 +21,7 @@ from prism_proxy.namespaces.limits import LoadLimits
 from prism_proxy.namespaces.model import NamespaceConfig
 from prism_proxy.namespaces.quotas import make_quota
 from prism_proxy.namespaces.snapshot import Namespaces, Snapshot, build
+from prism_proxy.server.registration import NativeHandlers
 from prism_proxy.server.server import Server
 from prism_proxy.standard import make_driver
 from tests.support.echo import Echo
@@ -60,8 +60,7 @@ async def keyvalue_server(limits: LoadLimits) -> AsyncIterator[LimitedKeyValue]:
     server = Server(namespaced=namespaced)
     add_interfaces(server, served.namespaces.resolve)
     served.namespaces.on_swap(lambda current: server.set_routes(current.table()))
-    for path, handler in native_keyvalue.handlers().items():
-        server.add_native_handler(path, handler)
+    NativeHandlers(server).add(["memstore"])
     served.port = server.add_insecure_port("127.0.0.1:0")
     for route in routes:
         await route.drivers[0].open()

@@ -5,12 +5,12 @@ from __future__ import annotations
 import contextlib
 from collections.abc import AsyncIterator
 
-from prism_proxy._native import keyvalue as native_keyvalue
 from prism_proxy.backends.memstore.driver import MemstoreDriver
 from prism_proxy.interfaces.catalogue import namespaced
 from prism_proxy.interfaces.registration import add_interfaces
 from prism_proxy.namespaces.model import NamespaceConfig
 from prism_proxy.namespaces.snapshot import Namespaces, build
+from prism_proxy.server.registration import NativeHandlers
 from prism_proxy.server.server import Server
 
 GET = "/prism.interfaces.keyvalue.KeyValueBasicInterface/Get"
@@ -24,8 +24,7 @@ async def served(driver: MemstoreDriver) -> AsyncIterator[int]:
     server = Server(namespaced=namespaced)
     add_interfaces(server, namespaces.resolve)
     namespaces.on_swap(lambda current: server.set_routes(current.table()))
-    for path, handler in native_keyvalue.handlers().items():
-        server.add_native_handler(path, handler)
+    NativeHandlers(server).add(["memstore"])
     port = server.add_insecure_port("127.0.0.1:0")
     await driver.open()
     await server.start()

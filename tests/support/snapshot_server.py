@@ -5,10 +5,10 @@ from __future__ import annotations
 import contextlib
 from collections.abc import AsyncIterator
 
-from prism_proxy._native import keyvalue_redis
 from prism_proxy.interfaces.catalogue import namespaced
 from prism_proxy.interfaces.registration import add_interfaces
 from prism_proxy.namespaces.snapshot import Namespaces, Snapshot
+from prism_proxy.server.registration import NativeHandlers
 from prism_proxy.server.server import Server
 
 
@@ -19,8 +19,7 @@ async def served(snapshot: Snapshot, *, native: bool = False) -> AsyncIterator[s
     namespaces.swap(snapshot)
     server = Server(namespaced=namespaced)
     add_interfaces(server, namespaces.resolve)
-    for path, handler in keyvalue_redis.handlers().items() if native else ():
-        server.add_native_handler(path, handler)
+    NativeHandlers(server).add(["redis"] if native else [])
     namespaces.on_swap(lambda current: server.set_routes(current.table()))
     port = server.add_insecure_port("127.0.0.1:0")
     await server.start()

@@ -120,7 +120,7 @@ async def test_CHN_6_an_empty_chain_costs_nothing() -> None:  # noqa: N802 - the
     assert not EMPTY.values
     route = build(1, [NamespaceConfig.of_store("a", "memstore", MemstoreConfig())], make_driver).routes["a"]
     assert route.chain is EMPTY, "native handlers serve it"
-    assert route.native_slot is not None
+    assert route.bindings
 
 
 def config(**options: Any) -> NamespaceConfig:

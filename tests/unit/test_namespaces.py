@@ -26,13 +26,14 @@ def test_a_route_has_all_that_a_call_needs() -> None:
     assert (route.namespace, route.partition, route.revision, route.backend) == (
         "orders", partition_of("orders"), 7, "memstore")
     assert 0 <= route.partition < 256
-    assert route.native_store is route.drivers[0].native_store  # type: ignore[attr-defined]
+    binding = route.bindings[b"prism.interfaces.keyvalue.KeyValueBasicInterface"]
+    assert binding.store is route.drivers[0].native_store  # type: ignore[attr-defined]
 
 
 def test_narrow_keys_are_served_by_the_servicer() -> None:
     """A native handler knows only the ordinary rules for keys."""
     narrow = config("orders", keyvalue=KeyValueOptions(narrow_keys=True))
-    assert build(1, [narrow], make_driver).routes["orders"].native_store is None
+    assert build(1, [narrow], make_driver).routes["orders"].bindings == {}
 
 
 def test_what_did_not_change_keeps_its_driver_and_open_transactions() -> None:

@@ -32,10 +32,10 @@ class Primitives(Part):
             model: _model(model, self._slot, composition, previous) for model in {found.model for found in offered}}
         self._implementations = {found.name: self._models[found.model] for found in offered}
 
-    @property
-    def native(self) -> Slot[Any] | None:
-        """None where a model's options have rules that native handlers do not know."""
-        return self._slot if all(model.native for model in self._models.values()) else None
+    def native_slot(self, interface: str) -> Slot[Any] | None:
+        """None where the model's options have rules that native handlers do not know."""
+        model = self._implementations.get(interface)
+        return self._slot if model is not None and model.native else None
 
     def implementation(self, interface: str) -> Any:
         return self._implementations.get(interface)

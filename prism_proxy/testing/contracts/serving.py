@@ -8,7 +8,7 @@ from enum import Enum
 
 import grpc
 
-from prism_proxy._native import keyvalue, keyvalue_redis
+from prism_proxy import standard
 from prism_proxy._native.routing import NativeRoute, RouteTable
 from prism_proxy.forwarding.peer import Peer
 from prism_proxy.interfaces.catalogue import namespaced
@@ -17,6 +17,7 @@ from prism_proxy.models.keyvalue.model import KeyValueStore
 from prism_proxy.models.keyvalue.options import KeyValueOptions
 from prism_proxy.namespaces.model import NamespaceConfig
 from prism_proxy.namespaces.snapshot import Namespaces, Snapshot, build
+from prism_proxy.server.registration import NativeHandlers
 from prism_proxy.server.server import Server
 from prism_proxy.testing.contracts.driver_subject import DriverSubject
 from prism_proxy.testing.contracts.model_subject import ModelSubject
@@ -71,9 +72,7 @@ async def serve(way: Way, snapshot: Snapshot) -> AsyncIterator[grpc.aio.Channel]
     if isinstance(server, Server):
         namespaces.on_swap(lambda current: server.set_routes(current.table()))
         if way in (Way.NATIVE, Way.FORWARDED):
-            for handlers in (keyvalue.handlers(), keyvalue_redis.handlers()):
-                for path, handler in handlers.items():
-                    server.add_native_handler(path, handler)
+            NativeHandlers(server).add(standard.BACKENDS)
     port = server.add_insecure_port("127.0.0.1:0")
     await server.start()
     try:

@@ -12,8 +12,6 @@ from prism_toy.model import CounterModel
 
 
 class Ledger(Part):
-    native = None  # every call is written down
-
     def __init__(self, composition: Composition, previous: Ledger | None = None) -> None:
         options: LedgerOptions = composition.options.get("ledger") or LedgerOptions()
         self._title = options.title
