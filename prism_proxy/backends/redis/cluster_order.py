@@ -56,6 +56,8 @@ class WriteOrder:
     async def exchange(self, node: Any, commands: Sequence[PipelineCommand]) -> None:
         """Commands and their replies, over one of the connections of redis-py to a node."""
         connection = node.acquire_connection()
+        task = asyncio.current_task()
+        cancelled = task.cancelling() if task is not None else 0
         number: int | None = None
         sent = False
         for command in commands:
@@ -70,6 +72,8 @@ class WriteOrder:
                     command.result = await node.parse_response(connection, command.args[0], **command.kwargs)
                 except Exception as error:  # noqa: BLE001 - it is the command's result, whatever it is
                     command.result = error
+            if task is not None and task.cancelling() > cancelled:  # redis-py takes it for its own at times
+                raise asyncio.CancelledError
         finally:
             if sent:
                 self._doubt(node, number, [command for command in commands if command.result is _UNANSWERED or

@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import uuid
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, TypeVar
 
 from prism_proxy._native.resp import ConnectionLost, PipelineFull, RespError
@@ -144,7 +144,7 @@ async def _lasting(call: Callable[[], Awaitable[ResultT]]) -> ResultT:
         await asyncio.sleep(AGAIN_S)
 
 
-async def _cancelled(*tasks: asyncio.Task[None]) -> Sequence[object]:
-    for task in tasks:
+async def _cancelled(task: asyncio.Task[None]) -> None:
+    while not task.done():
         task.cancel()
-    return await asyncio.gather(*tasks, return_exceptions=True)
+        await asyncio.wait({task}, timeout=AGAIN_S)
