@@ -192,9 +192,10 @@ async def test_a_file_is_handed_over_while_calls_wait(world: World) -> None:
     before = world.get("a")
     await asyncio.sleep(0)
     change = asyncio.ensure_future(world.apply(a=Config("new", file="f")))
-    await asyncio.sleep(0.01)
+    async with asyncio.timeout(10):
+        while world.namespaces.current.routes["a"].drivers[0].health().status is not Health.DEGRADED:
+            await asyncio.sleep(0.001)
     during = world.get("a")
-    assert world.namespaces.current.routes["a"].drivers[0].health().status is Health.DEGRADED
     assert world.states == [("old", "open"), ("new", "new")]
     world.pause.set()
     assert (await before, await during) == (b"old", b"new")
