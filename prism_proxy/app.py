@@ -27,7 +27,7 @@ from prism_proxy.namespaces.activator import Activator
 from prism_proxy.namespaces.model import NamespaceConfig
 from prism_proxy.namespaces.placement import Placement
 from prism_proxy.namespaces.snapshot import Namespaces, Snapshot
-from prism_proxy.namespaces.status import NamespaceStatus
+from prism_proxy.namespaces.status import NamespaceStatus, readiness
 from prism_proxy.process_config import ProxyConfig
 from prism_proxy.server.descriptors import tell_of_fewer, within_descriptors
 from prism_proxy.server.health import HealthServicer, add_health
@@ -185,6 +185,8 @@ class App:
     def show_health(self, namespaces: Mapping[str, NamespaceStatus]) -> None:
         """Put the states of all namespaces into grpc.health.v1, as `namespace/<name>`."""
         self._health.follow({f"namespace/{name}": status.serving for name, status in namespaces.items()})
+        if self.lifecycle.state is State.RUNNING:
+            self._health.set("", readiness(State.RUNNING.value, namespaces)[0])
 
     # --- stop -------------------------------------------------------------------------------------------------------
 

@@ -19,7 +19,7 @@ from tests.support.forwarding import Pair, forwarding
 
 SEEDS = range(40 if os.environ.get("PRISM_SOAK") else 4)
 SECONDS = 1.0
-CANCELLED, DEADLINE_EXCEEDED, UNAVAILABLE = 1, 4, 14
+CANCELLED, DEADLINE_EXCEEDED, RESOURCE_EXHAUSTED, UNAVAILABLE = 1, 4, 8, 14  # calls may be shed
 LIMITS = Limits(stream_window_bytes=65535, reset_burst=100_000)
 
 
@@ -55,7 +55,7 @@ async def caller(pair: Pair, rng: random.Random, until: float) -> None:
         try:
             await one_call(channel, rng)
         except CallError as error:
-            if error.code not in (CANCELLED, DEADLINE_EXCEEDED, UNAVAILABLE):
+            if error.code not in (CANCELLED, DEADLINE_EXCEEDED, RESOURCE_EXHAUSTED, UNAVAILABLE):
                 raise
     await channel.close()
 

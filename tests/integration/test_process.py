@@ -241,7 +241,7 @@ main()
 """
 
 
-async def test_a_backend_that_is_down_shows_everywhere_and_leaves_the_process_ready(tmp_path: Path) -> None:
+async def test_a_local_backend_that_is_down_shows_everywhere_and_takes_readiness_away(tmp_path: Path) -> None:
     sick = tmp_path / "sick"
     arguments = ("--listen", "127.0.0.1:0", "--metrics-listen", "127.0.0.1:0")
     async with ProxyProcess(*arguments, environment={"SICK": str(sick)}, program=("-c", SICK_BACKEND)) as process:
@@ -251,15 +251,17 @@ async def test_a_backend_that_is_down_shows_everywhere_and_leaves_the_process_re
             assert (await watch.read()).status == 1
             sick.touch()
             assert (await watch.read()).status == 2
-            assert (await health.Check(health_pb2.HealthCheckRequest())).status == 1
+            assert (await health.Check(health_pb2.HealthCheckRequest())).status == 2, "it follows /ready"
             status, body = await process.get("/ready")
-            assert status == 200
+            assert status == 503, "no namespace can be served, for a reason of this machine"
             assert json.loads(body)["namespaces"]["default"]["health"] == "unhealthy"
             assert json.loads(body)["namespaces"]["default"]["message"] == "it is gone"
             _, metrics = await process.get("/metrics")
             assert 'prism_namespace_health{namespace="default",backend="memstore"} 3\n' in metrics
             sick.unlink()
             assert (await watch.read()).status == 1
+            assert (await health.Check(health_pb2.HealthCheckRequest())).status == 1
+            assert (await process.get("/ready"))[0] == 200
         assert await process.stop() == 0
 
 

@@ -46,7 +46,7 @@ async def test_a_second_proxy_over_another_name_is_refused(tmp_path: Path, link:
             assert (await stub.Get(pb.GetRequest(key="k"), metadata=metadata)).value == b"v"
 
 
-@pytest.mark.parametrize(("link", "reason"), [("symbolic", "each namespace needs its own"), ("hard", "has 2 names")])
+@pytest.mark.parametrize(("link", "reason"), [("symbolic", "each needs its own"), ("hard", "has 2 names")])
 async def test_two_namespaces_of_one_file_are_refused(tmp_path: Path, link: str, reason: str) -> None:
     file, other = tmp_path / "a.db", tmp_path / "b.db"
     file.touch()

@@ -39,7 +39,6 @@ async def test_figures_readiness_and_json_logs(tmp_path: Path) -> None:
     assert found["prism_admin_partitions_without_owner"] == 256
     proxy = await FakeProxy("proxy-01", admin.port).start()
     await until(lambda: proxy.session.joined)
-    proxy.refuse = "not today"
     code, _, _ = await run(
         "--endpoint", f"127.0.0.1:{admin.port}", "namespaces", "create", "orders", "--backend", "redis")
     assert code == 0
@@ -52,6 +51,10 @@ async def test_figures_readiness_and_json_logs(tmp_path: Path) -> None:
         "audit_failures_total": 0, 'proxies{status="healthy"}': 1, 'proxies{status="unhealthy"}': 0,
         'requests_total{operation="CreateNamespace",status="OK"}': 1}
     assert found['prism_admin_request_duration_seconds_count{operation="CreateNamespace"}'] == 1
+    proxy.refuse = "not today"
+    code, _, _ = await run(
+        "--endpoint", f"127.0.0.1:{admin.port}", "namespaces", "create", "later", "--backend", "redis")
+    assert code == 1
     assert 0 < found["process_resident_memory_bytes"] < 90e6
     assert (await get(admin, "/health"))[0] == 200
     status, body = await get(admin, "/ready")
