@@ -40,6 +40,7 @@ MODELS: dict[str, str] = {
     "keyvalue": "prism_proxy.models.keyvalue.declaration:DECLARATION",
     "pubsub": "prism_proxy.models.pubsub.declaration:DECLARATION",
     "queue": "prism_proxy.models.queue.declaration:DECLARATION",
+    "stream": "prism_proxy.models.stream.declaration:DECLARATION",
 }
 STEPS: dict[str, str] = {
     "encryption": "prism_proxy.steps.encrypt.declaration:DECLARATION",

@@ -34,6 +34,13 @@ def pattern(text: str, field: str = "pattern") -> str:
     return text
 
 
+def identity(text: str, field: str) -> str:
+    """What a caller calls itself, or a key; empty where it leaves that to the proxy."""
+    if len(text.encode()) > MAX_BYTES or has_control(text):
+        raise invalid(field, f"{field} has at most {MAX_BYTES} bytes and no control character", value=text)
+    return text
+
+
 def _tokens(text: str, field: str) -> list[str]:
     if not text:
         raise _invalid(field, "is empty", text)

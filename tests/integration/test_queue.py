@@ -27,6 +27,7 @@ from prism.interfaces.queue import queue_priority_pb2_grpc as priority_rpc
 from prism.interfaces.queue import queue_visibility_pb2 as visibility
 from prism.interfaces.queue import queue_visibility_pb2_grpc as visibility_rpc
 from prism_proxy import standard
+from prism_proxy.backends.memstore.config import MemstoreConfig
 from prism_proxy.backends.redis.config import RedisConfig
 from prism_proxy.backends.sqlite.config import SqliteConfig
 from prism_proxy.interfaces.catalogue import namespaced
@@ -75,8 +76,10 @@ def redis() -> Iterator[RedisServer]:
         yield server
 
 
-@pytest.fixture(params=("sqlite", "redis"))
+@pytest.fixture(params=("memstore", "sqlite", "redis"))
 def config(request: pytest.FixtureRequest, tmp_path: Path) -> NamespaceConfig:
+    if request.param == "memstore":
+        return NamespaceConfig.of_store(DEFAULT, "memstore", MemstoreConfig())
     if request.param == "sqlite":
         return NamespaceConfig.of_store(DEFAULT, "sqlite", SqliteConfig(path=str(tmp_path / "q.db")))
     settings = RedisConfig(url=request.getfixturevalue("redis").url, prefix=f"{time.time_ns()}:")

@@ -8,11 +8,13 @@ from typing import ClassVar
 from prism_proxy.contracts.driver import Declaration
 from prism_proxy.models.keyvalue import contract as keyvalue
 from prism_proxy.models.pubsub import contract as pubsub
+from prism_proxy.models.queue import contract as queue
+from prism_proxy.models.stream import contract as stream
 from prism_runtime.settings import check, setting
 
-PUBSUB = frozenset({pubsub.BASIC, pubsub.WILDCARDS, pubsub.BATCH})
-DECLARATION = Declaration("memstore", keyvalue.ALL | PUBSUB, state="local", durability="volatile",
-                          parts=frozenset({"pubsub"}), movable=True)
+DECLARATION = Declaration(
+    "memstore", keyvalue.ALL | pubsub.ALL | queue.ALL | stream.ALL, state="local", durability="volatile",
+    parts=frozenset({"pubsub", "queue", "stream"}), movable=True)
 
 
 @dataclass(frozen=True, slots=True)

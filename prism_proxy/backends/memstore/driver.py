@@ -12,7 +12,10 @@ from collections.abc import Callable, Mapping, Sequence
 
 from prism_proxy._native.memstore import MemStore, StoreFull, StoreSealed
 from prism_proxy.backends.memstore.config import DECLARATION, MemstoreConfig
+from prism_proxy.backends.memstore.memory import Clock, Memory
 from prism_proxy.backends.memstore.migration import MemstoreIncoming, MemstoreOutgoing
+from prism_proxy.backends.memstore.queues import MemstoreQueues
+from prism_proxy.backends.memstore.streams import MemstoreStreams
 from prism_proxy.backends.memstore.topics import MemstoreTopics
 from prism_proxy.contracts.driver import Health, HealthReport
 from prism_proxy.contracts.movable import Incoming, Outgoing, sealed
@@ -34,7 +37,11 @@ class MemstoreDriver:
 
     def __init__(self, config: MemstoreConfig, clock: Callable[[], int] | None = None) -> None:
         self.native_store = MemStore(config.max_bytes, config.max_keys, config.evict, clock)
-        self.pubsub = MemstoreTopics()
+        self.memory = Memory(self.native_store, config.max_bytes, config.max_keys)
+        now_ms = Clock(clock).now_ms
+        self.pubsub = MemstoreTopics(self.memory, now_ms, self._refused)
+        self.queue = MemstoreQueues(self.memory, now_ms, self._refused)
+        self.stream = MemstoreStreams(self.memory, now_ms)
         self._config = config
         self._upkeep: asyncio.Task[None] | None = None
 
@@ -49,6 +56,8 @@ class MemstoreDriver:
     async def close(self) -> None:
         if self._upkeep is not None:
             self._upkeep.cancel()
+        for model in (self.pubsub, self.queue, self.stream):
+            model.close()
         self.native_store.watch(False)
         await self._empty()
 
@@ -59,15 +68,23 @@ class MemstoreDriver:
     async def _keep_up(self) -> None:
         while True:
             await asyncio.sleep(UPKEEP_SECONDS)
+            for model in (self.pubsub, self.queue, self.stream):
+                model.keep_up()
             while self.native_store.keep_up(SLICE_NS):  # noqa: ASYNC110 - yields between slices, waits for nothing
                 await asyncio.sleep(0)
+
+    def _refused(self, error: Exception) -> PrismError:
+        found = self.classify(error)
+        if found is None:
+            raise error
+        return found
 
     def adapts(self, config: MemstoreConfig) -> bool:
         """New bounds need no new store, which would be an empty one."""
         return config.evict == self._config.evict
 
     def adapt(self, config: MemstoreConfig) -> None:
-        self.native_store.resize(config.max_bytes, config.max_keys)
+        self.memory.resize(config.max_bytes, config.max_keys)
         self._config = config
 
     def health(self) -> HealthReport:

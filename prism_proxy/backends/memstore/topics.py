@@ -1,4 +1,4 @@
-"""Publish/subscribe within one process: a message goes to the sinks of its topic, and is kept nowhere.
+"""Publish/subscribe within one process: a message goes to the sinks of its topic, and to its log where it has one.
 
 A publisher waits while a subscriber with policy `block` has no room; every other subscriber costs it nothing.
 """
@@ -8,9 +8,12 @@ from __future__ import annotations
 import asyncio
 import itertools
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
+from prism_proxy._native.memstore import StoreFull
+from prism_proxy.backends.memstore.memory import Memory
+from prism_proxy.backends.memstore.topic_logs import DurableReader, Log
 from prism_proxy.errors import PrismError
 from prism_proxy.models.messages import (
     DEDUPLICATION_SECONDS,
@@ -22,12 +25,20 @@ from prism_proxy.models.messages import (
     StoredMessage,
     Traits,
 )
-from prism_proxy.models.messaging_errors import publish_queue_full
-from prism_proxy.models.pubsub.contract import Published, PubSubSettings, Subscription
+from prism_proxy.models.messaging_errors import durable_not_found, message_not_found, publish_queue_full
+from prism_proxy.models.pubsub.contract import (
+    DurableSubscription,
+    LastMessage,
+    Published,
+    PubSubSettings,
+    Subscription,
+)
 from prism_proxy.models.pubsub.matching import TopicTrie
 
 BLOCK_SECONDS = 5.0  # a publisher waits for a subscriber's room
-_TRAITS = Traits(Carrier.PARTS, DeliveryClass(Guarantee.AT_MOST_ONCE, "everything", "everything"))
+_TRAITS = Traits(
+    Carrier.PARTS, DeliveryClass(Guarantee.AT_MOST_ONCE, "everything", "everything"),
+    durable=DeliveryClass(Guarantee.AT_LEAST_ONCE, "everything", "everything", "per key"))
 
 
 class MemstoreSubscription:
@@ -47,36 +58,96 @@ class MemstoreTopics:
 
     traits = _TRAITS
 
-    def __init__(self) -> None:
+    def __init__(self, memory: Memory, now_ms: Callable[[], int], refused: Callable[[Exception], PrismError]) -> None:
+        self._memory = memory
+        self._now_ms = now_ms
+        self._refused = refused
+        self._settings = PubSubSettings()
+        self._logs: dict[str, Log] = {}
         self._exact: dict[str, list[MemstoreSubscription]] = {}
         self._patterns: TopicTrie[MemstoreSubscription] = TopicTrie()
         self._turns: dict[str, itertools.count[int]] = {}  # of queue groups
-        self._seen: dict[tuple[str, str], tuple[float, str]] = {}  # (topic, deduplication id) -> (time, message id)
+        self._seen: dict[tuple[str, str], tuple[float, Published]] = {}  # by (topic, deduplication id)
 
     def configure(self, settings: PubSubSettings) -> None:
-        """Topics here have no log that could be bounded."""
+        self._settings = settings
+
+    def close(self) -> None:
+        for log in self._logs.values():
+            self._memory.give(log.clear())
+
+    def keep_up(self) -> None:
+        """Let go of what the logs no longer keep."""
+        now = self._now_ms()
+        for log in self._logs.values():
+            self._memory.give(log.trim(self._settings, now))
 
     async def publish(self, topic: str, message: StoredMessage) -> Published:
         first = self._duplicate_of(topic, message)
         if first is not None:
-            return Published(first)
-        if message.deduplication_id:
-            self._seen[topic, message.deduplication_id] = (time.monotonic(), message.message_id)
+            return first
         reached = self._reached(topic)
+        log = self._logs.get(topic)
+        published = Published(message.message_id, 0 if log is None else self._append(log, message), len(reached))
+        if message.deduplication_id:
+            self._seen[topic, message.deduplication_id] = (time.monotonic(), published)
         delivery = Delivery(topic, message.data, message.headers, message.message_id, message.published_ms)
         full = [found.sink for found in reached if not found.sink.push(delivery)]
         if full:
             await self._push_later(topic, delivery, full)
-        return Published(message.message_id, receivers=len(reached))
+        return published
 
     async def publish_batch(self, items: Sequence[tuple[str, StoredMessage]]) -> list[Published | PrismError]:
         results: list[Published | PrismError] = []
         for topic, message in items:
             try:
                 results.append(await self.publish(topic, message))
+            except StoreFull as error:
+                results.append(self._refused(error))
             except PrismError as error:
                 results.append(error)
         return results
+
+    # --- logs ---------------------------------------------------------------------------------------------------------
+
+    async def publish_persistent(self, topic: str, message: StoredMessage) -> Published:
+        self._log(topic)
+        return await self.publish(topic, message)
+
+    async def publish_ordered(self, topic: str, ordering_key: str, message: StoredMessage) -> Published:
+        return await self.publish_persistent(topic, message)
+
+    async def subscribe_durable(self, subscription: DurableSubscription, sink: Sink[Delivery]) -> DurableReader:
+        log = self._log(subscription.topic)
+        self._memory.give(log.trim(self._settings, self._now_ms()))
+        return log.open(subscription, sink)
+
+    async def ack_durable(self, topic: str, durable_name: str, message_id: str) -> None:
+        log = self._logs.get(topic)
+        durable = log.durables.get(durable_name) if log is not None else None
+        if log is None or durable is None:
+            raise durable_not_found(topic, durable_name)
+        sequence = log.sequence_of(message_id)
+        if sequence is None:
+            raise message_not_found(topic, message_id)
+        durable.settled = max(durable.settled, sequence)
+
+    async def last_message(self, topic: str) -> LastMessage:
+        log = self._logs.get(topic)
+        return log.last() if log is not None else LastMessage("", 0)
+
+    def _log(self, topic: str) -> Log:
+        found = self._logs.get(topic)
+        if found is None:
+            found = self._logs[topic] = Log(topic, self._memory)
+        return found
+
+    def _append(self, log: Log, message: StoredMessage) -> int:
+        sequence = log.append(message, self._now_ms())
+        self._memory.give(log.trim(self._settings, self._now_ms(), appended=True))
+        return sequence
+
+    # --- subscriptions ------------------------------------------------------------------------------------------------
 
     async def subscribe(self, subscription: Subscription, sink: Sink[Delivery]) -> MemstoreSubscription:
         made = MemstoreSubscription(self, subscription, sink)
@@ -124,7 +195,7 @@ class MemstoreTopics:
             raise replace(publish_queue_full(f"a subscriber of topic {topic!r}"),
                           metadata={"outcome": "unknown"}) from None
 
-    def _duplicate_of(self, topic: str, message: StoredMessage) -> str | None:
+    def _duplicate_of(self, topic: str, message: StoredMessage) -> Published | None:
         if not message.deduplication_id:
             return None
         now = time.monotonic()

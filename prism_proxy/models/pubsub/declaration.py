@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from prism_proxy.contracts.pattern import ModelDeclaration
-from prism_proxy.models.pubsub.contract import BASIC, BATCH, WILDCARDS
+from prism_proxy.models.pubsub.contract import BASIC, BATCH, FILTERING, ORDERING, PERSISTENT, WILDCARDS
 from prism_proxy.models.pubsub.options import PubSubOptions
 
 _SERVICERS = "prism_proxy.models.pubsub.servicers."
@@ -12,5 +12,8 @@ DECLARATION = ModelDeclaration(
     PubSubOptions, {
         BASIC: _SERVICERS + "basic:PubSubBasicServicer",
         WILDCARDS: _SERVICERS + "wildcards:PubSubWildcardsServicer",
+        PERSISTENT: _SERVICERS + "persistent:PubSubPersistentServicer",
+        FILTERING: _SERVICERS + "filtering:PubSubFilteringServicer",
+        ORDERING: _SERVICERS + "ordering:PubSubOrderingServicer",
         BATCH: _SERVICERS + "batch:PubSubBatchServicer",
     })

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from prism_proxy.envelope import attributes
@@ -19,9 +19,10 @@ from prism_proxy.models.framing import Framing, Opened
 from prism_proxy.models.messages import MAX_BATCH, Delivery
 from prism_proxy.models.messaging_errors import subscriber_replaced
 from prism_proxy.models.pubsub import operations
-from prism_proxy.models.pubsub.contract import Published, PubSubSettings, Subscription
+from prism_proxy.models.pubsub.contract import DurableSubscription, LastMessage, Published, Subscription
 from prism_proxy.models.pubsub.options import PubSubOptions
-from prism_proxy.models.pubsub.subscriber import Subscriber, SubscriberOptions
+from prism_proxy.models.pubsub.subscriber import DURABLE, Subscriber, SubscriberOptions
+from prism_proxy.models.resume import position_in
 from prism_proxy.slots.composition import Part, Surroundings
 from prism_proxy.slots.operation import Caller
 from prism_proxy.slots.slot import Slot
@@ -49,7 +50,7 @@ class PubSubModel(Part):
                  previous: PubSubModel | None = None) -> None:
         self._slot = slot
         self._driver = slot.driver.pubsub
-        self._driver.configure(PubSubSettings())
+        self._driver.configure(options.settings())
         self._options = options
         self._namespace = surroundings.namespace
         self._state: _State = previous._state if previous is not None else _State(surroundings.process)
@@ -69,6 +70,30 @@ class PubSubModel(Part):
             operations.PUBLISH, caller, self._driver.publish, topic, message)
         self._state.published += 1
         return found.message_id
+
+    async def publish_persistent(
+        self, topic: str, payload: bytes, metadata: Mapping[str, str], caller: Caller | None = None,
+        traceparent: str = "",
+    ) -> Published:
+        """Stored when it returns."""
+        message = self._framing.frame(names.topic(topic), payload, metadata, traceparent)
+        found: Published = await self._slot.call(
+            operations.PUBLISH_PERSISTENT, caller, self._driver.publish_persistent, topic, message)
+        self._state.published += 1
+        return found
+
+    async def publish_ordered(
+        self, topic: str, payload: bytes, ordering_key: str, metadata: Mapping[str, str],
+        caller: Caller | None = None, traceparent: str = "",
+    ) -> Published:
+        """Messages of one ordering key reach each subscriber in the order of their sequences."""
+        if not names.identity(ordering_key, "ordering_key"):
+            raise invalid("ordering_key", "ordering_key is empty: Publish needs none")
+        message = self._framing.frame(names.topic(topic), payload, metadata, traceparent)
+        found: Published = await self._slot.call(
+            operations.PUBLISH_ORDERED, caller, self._driver.publish_ordered, topic, ordering_key, message)
+        self._state.published += 1
+        return found
 
     async def publish_batch(
         self, items: Sequence[tuple[str, bytes, Mapping[str, str]]], caller: Caller | None = None,
@@ -99,29 +124,66 @@ class PubSubModel(Part):
 
     async def subscribe(
         self, topic: str, subscriber_id: str, given: Mapping[str, str], *, pattern: bool = False,
-        queue_group: str = "", caller: Caller | None = None,
+        queue_group: str = "", accepts: Callable[[Mapping[str, str]], bool] | None = None,
+        caller: Caller | None = None,
     ) -> Subscriber:
         """An active subscription, which the caller must hand to `messages`. A second one with the same topic and id
-        ends the first."""
+        ends the first. `accepts` filters by what the subscriber would see as metadata."""
         checked = names.pattern(topic) if pattern else names.topic(topic)
         options = SubscriberOptions.parse(given, self._options, lossy=self._lossy)
-        subscription_id = self._state.ids.make()
-        subscriber = Subscriber(subscription_id, options, self._count_dropped, self._report_missed)
-        key = (checked, subscriber_id or subscription_id)
+        group = names.identity(queue_group or options.queue_group, "queue_group")
+        operation = operations.SUBSCRIBE_PATTERN if pattern else operations.SUBSCRIBE
+        subscriber = Subscriber(self._state.ids.make(), options, self._count_dropped, self._report_missed,
+                                self._filter(accepts))
+        identity = names.identity(subscriber_id, "subscriber_id") or subscriber.subscription_id
+        await self._activate((checked, identity), subscriber, lambda: self._slot.stream(
+            operation, caller, self._driver.subscribe, Subscription(checked, identity, pattern, group), subscriber))
+        return subscriber
+
+    async def subscribe_durable(
+        self, topic: str, durable_name: str, given: Mapping[str, str], *, from_message_id: str = "",
+        from_ms: int | None = None, caller: Any = None,
+    ) -> Subscriber:
+        """As `subscribe`, at the position of the durable name. Unless `ack` is explicit, it moves when a message was
+        written to the caller."""
+        names.topic(topic)
+        if not names.identity(durable_name, "durable_name"):
+            raise invalid("durable_name", "durable_name is empty: Subscribe needs none")
+        names.identity(from_message_id, "from_message_id")
+        options = SubscriberOptions.parse(given, self._options, lossy=False, durable=True)
+        after = position_in(caller, DURABLE) or b""
+        subscriber = Subscriber(self._state.ids.make(), options, self._count_dropped, self._report_missed)
+        wanted = DurableSubscription(topic, durable_name, after, from_message_id, from_ms)
+        await self._activate((topic, durable_name), subscriber, lambda: self._slot.stream(
+            operations.SUBSCRIBE_DURABLE, caller, self._driver.subscribe_durable, wanted, subscriber))
+        if not options.explicit_ack:
+            subscriber.settle = subscriber.active.settle  # type: ignore[union-attr]
+        return subscriber
+
+    def _filter(self, accepts: Callable[[Mapping[str, str]], bool] | None) -> Callable[[Delivery], bool] | None:
+        if accepts is None:
+            return None
+
+        def wanted(delivery: Delivery) -> bool:
+            opened = self._open(delivery)
+            return opened is not None and accepts(opened.metadata)
+
+        return wanted
+
+    async def _activate(
+        self, key: Key, subscriber: Subscriber, subscribe: Callable[[], Awaitable[Any]]
+    ) -> None:
         earlier = self._state.open.get(key)
         if earlier is not None:
-            earlier.end(subscriber_replaced(subscriber_id))
-            log.get("prism.pubsub").info("a subscriber was replaced", namespace=self._namespace, topic=topic,
-                                         subscriber=subscriber_id)
+            earlier.end(subscriber_replaced(key[1]))
+            log.get("prism.pubsub").info("a subscriber was replaced", namespace=self._namespace, topic=key[0],
+                                         subscriber=key[1])
         self._state.open[key] = subscriber
         try:
-            subscriber.active = await self._slot.stream(
-                operations.SUBSCRIBE_PATTERN if pattern else operations.SUBSCRIBE, caller, self._driver.subscribe,
-                Subscription(checked, key[1], pattern, queue_group or options.queue_group), subscriber)
+            subscriber.active = await subscribe()
         except BaseException:
             self._forget(key, subscriber)
             raise
-        return subscriber
 
     async def messages(self, topic: str, subscriber_id: str, subscriber: Subscriber) -> AsyncIterator[Opened]:
         """What the subscriber gets, until its subscription ends. PrismError when it failed."""
@@ -131,11 +193,11 @@ class PubSubModel(Part):
         try:
             while (delivery := await subscriber.take()) is not None:
                 opened = self._open(delivery)
-                if opened is None:
-                    continue
-                subscriber.delivered += 1
-                self._state.delivered += 1
-                yield opened
+                if opened is not None:
+                    subscriber.delivered += 1
+                    self._state.delivered += 1
+                    yield opened
+                await subscriber.written(delivery)
                 if options.max_messages and subscriber.delivered >= options.max_messages:
                     return
         finally:
@@ -145,6 +207,7 @@ class PubSubModel(Part):
             subscriber.end(None)
             if subscriber.active is not None:
                 with contextlib.suppress(PrismError):
+                    await subscriber.settle_written()
                     await subscriber.active.close()
 
     def unsubscribe(self, topic: str, subscriber_id: str) -> None:
@@ -155,6 +218,21 @@ class PubSubModel(Part):
                 StatusCode.NOT_FOUND, "SUBSCRIPTION_NOT_FOUND",
                 f"there is no subscription of {subscriber_id!r} to {topic!r}", field_name="subscriber_id")
         found.end(None)
+
+    # --- logs -------------------------------------------------------------------------------------------------------
+
+    async def last_message(self, topic: str, caller: Caller | None = None) -> LastMessage:
+        names.topic(topic)
+        found: LastMessage = await self._slot.call(
+            operations.LAST_MESSAGE, caller, self._driver.last_message, topic)
+        return found
+
+    async def ack_durable(self, topic: str, durable_name: str, message_id: str, caller: Caller | None = None) -> None:
+        names.topic(topic)
+        names.identity(durable_name, "durable_name")
+        names.identity(message_id, "message_id")
+        await self._slot.call(
+            operations.ACK_DURABLE, caller, self._driver.ack_durable, topic, durable_name, message_id)
 
     def _open(self, delivery: Delivery) -> Opened | None:
         if not delivery.topic:  # a notice of a gap

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from prism_proxy.models.pubsub.contract import PubSubSettings
 from prism_runtime.settings import check, setting
 
 BLOCK, DROP, DISCONNECT = "block", "drop", "disconnect"
@@ -28,5 +29,15 @@ class PubSubOptions:
         "Payload of a message at most; the default is what a stock client receives.", 4 * 1024 * 1024 - 64 * 1024,
         minimum=1024, maximum=16 * 1024 * 1024, unit="bytes")
 
+    log_max_age: float = setting("How long the log of a topic keeps messages; 0 has no bound.", 86_400.0, minimum=0,
+                                 maximum=3.2e9, unit="s")
+    log_max_bytes: int = setting("Bytes that the log of a topic keeps at most; 0 has no bound.", 0, minimum=0,
+                                 maximum=2**50, unit="bytes")
+    log_max_messages: int = setting("Messages that the log of a topic keeps at most; 0 has no bound.", 0, minimum=0,
+                                    maximum=2**50, unit="messages")
+
     def __post_init__(self) -> None:
         check(self)
+
+    def settings(self) -> PubSubSettings:
+        return PubSubSettings(self.log_max_age, self.log_max_bytes, self.log_max_messages)

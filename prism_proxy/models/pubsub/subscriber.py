@@ -9,17 +9,21 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 
 from prism_proxy.errors import PrismError, invalid
 from prism_proxy.models.messages import Active, Delivery
 from prism_proxy.models.messaging_errors import slow_subscriber
 from prism_proxy.models.pubsub.options import BLOCK, DISCONNECT, DROP, MAX_BYTES, MAX_MESSAGES, POLICIES, PubSubOptions
+from prism_proxy.models.resume import token
 from prism_runtime.configuration import units
 
 KNOWN = ("buffer_messages", "buffer_bytes", "slow_subscriber", "max_messages", "max_duration", "queue_group",
          "gap_notice")
+KNOWN_DURABLE = ("buffer_messages", "buffer_bytes", "max_messages", "max_duration", "ack")
+DURABLE = b"durable"  # what a position of x-prism-resume is for
+SETTLE_EVERY = 64  # messages that were written, before the position of a durable subscription follows
 GAP_HEADER = "prism-gap"  # of the message that tells of a gap: how many may be missing, or "unknown"
 OVERHEAD_BYTES = 256  # counted for each message that waits, beside its bytes
 
@@ -35,14 +39,21 @@ class SubscriberOptions:
     max_seconds: float = 0.0
     queue_group: str = ""
     gap_notice: bool = False
+    explicit_ack: bool = False
 
     @classmethod
-    def parse(cls, given: Mapping[str, str], defaults: PubSubOptions, *, lossy: bool) -> SubscriberOptions:
-        """PrismError INVALID_ARGUMENT names the key, and what it may be. Where the backend is `lossy`, block is
-        drop."""
+    def parse(
+        cls, given: Mapping[str, str], defaults: PubSubOptions, *, lossy: bool, durable: bool = False
+    ) -> SubscriberOptions:
+        """PrismError INVALID_ARGUMENT names the key, and what it may be. Where the backend is `lossy`, block is drop. A
+        durable subscription holds its log back, and loses nothing."""
+        known = KNOWN_DURABLE if durable else KNOWN
         for key in given:
-            if key not in KNOWN:
-                raise invalid("options", f"option {key!r} is unknown: there are {', '.join(KNOWN)}", value=key)
+            if key not in known:
+                raise invalid("options", f"option {key!r} is unknown: there are {', '.join(known)}", value=key)
+        ack = given.get("ack", "auto")
+        if ack not in ("auto", "explicit"):
+            raise invalid("options", "option ack is auto or explicit", value=ack)
         policy = given.get("slow_subscriber", defaults.slow_subscriber)
         if policy not in POLICIES:
             raise invalid("options", f"option slow_subscriber is one of {', '.join(POLICIES)}", value=policy)
@@ -50,11 +61,11 @@ class SubscriberOptions:
         if gap not in ("true", "false"):
             raise invalid("options", "option gap_notice is true or false", value=gap)
         return cls(
-            DROP if lossy and policy == BLOCK else policy,
+            BLOCK if durable else DROP if lossy and policy == BLOCK else policy,
             _number(given, "buffer_messages", defaults.buffer_messages, 1, MAX_MESSAGES),
             _number(given, "buffer_bytes", defaults.buffer_bytes, 1024, MAX_BYTES),
             _number(given, "max_messages", 0, 0, 2**62), _seconds(given, "max_duration"),
-            given.get("queue_group", ""), gap == "true")
+            given.get("queue_group", ""), gap == "true", ack == "explicit")
 
 
 def _number(given: Mapping[str, str], key: str, default: int, least: int, most: int) -> int:
@@ -77,12 +88,19 @@ def _seconds(given: Mapping[str, str], key: str) -> float:
 class Subscriber:
     """The sink of one subscription. `on_drop(count)` and `on_missed(count, why)` count what it did not get."""
 
-    def __init__(self, subscription_id: str, options: SubscriberOptions, on_drop: Callable[[int], None],
-                 on_missed: Callable[[int | None, str], None]) -> None:
+    def __init__(
+        self, subscription_id: str, options: SubscriberOptions, on_drop: Callable[[int], None],
+        on_missed: Callable[[int | None, str], None], accepts: Callable[[Delivery], bool] | None = None,
+    ) -> None:
+        """What `accepts` does not want takes no room."""
         self.subscription_id = subscription_id
         self.options = options
         self.active: Active | None = None
         self.delivered = 0
+        self.settle: Callable[[bytes], Awaitable[None]] | None = None  # of a durable one
+        self._accepts = accepts
+        self._position = b""  # of the last message that was written
+        self._unsettled = 0
         self._on_drop = on_drop
         self._on_missed = on_missed
         self._waiting: deque[Delivery] = deque()
@@ -104,7 +122,7 @@ class Subscriber:
         return max(0, self.options.buffer_messages - len(self._waiting))
 
     def push(self, delivery: Delivery) -> bool:
-        if self._ended:
+        if self._ended or (self._accepts is not None and not self._accepts(delivery)):
             return True
         if self.credit == 0:
             return self._overflow()
@@ -155,3 +173,21 @@ class Subscriber:
         if self.credit:
             self._room.set()
         return delivery
+
+    # --- positions of durable subscriptions ---------------------------------------------------------------------------
+
+    def resume(self) -> str | None:
+        """Where the caller can go on; None where nothing is kept for it."""
+        return token(DURABLE, self._position) if self._position else None
+
+    async def written(self, delivery: Delivery) -> None:
+        """The message is with its caller, or was skipped."""
+        self._position = delivery.position
+        self._unsettled += 1
+        if not self._waiting or self._unsettled >= SETTLE_EVERY:
+            await self.settle_written()
+
+    async def settle_written(self) -> None:
+        if self.settle is not None and self._position and self._unsettled:
+            self._unsettled = 0
+            await self.settle(self._position)

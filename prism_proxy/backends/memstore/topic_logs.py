@@ -1,0 +1,180 @@
+"""The log of one topic in memory, and the durable subscriptions that read it."""
+
+from __future__ import annotations
+
+import asyncio
+import bisect
+from contextlib import suppress
+from dataclasses import dataclass
+
+from prism_proxy.backends.memstore.memory import Memory, size_of
+from prism_proxy.models.messages import Delivery, Sink, StoredMessage
+from prism_proxy.models.messaging_errors import subscriber_replaced
+from prism_proxy.models.pubsub.contract import DurableSubscription, LastMessage, PubSubSettings
+
+TRIM_AT = 1024  # removed messages at the beginning of the list, before it is shortened
+
+
+@dataclass(slots=True)
+class Kept:
+    sequence: int
+    message: StoredMessage
+    size: int
+    appended_ms: int
+
+
+@dataclass(slots=True)
+class Durable:
+    """`settled` is the sequence up to which its subscriber has everything."""
+
+    name: str
+    settled: int
+    reader: DurableReader | None = None
+
+
+class Log:
+    """Sequences are dense and begin at 1."""
+
+    def __init__(self, topic: str, memory: Memory) -> None:
+        self.topic = topic
+        self.durables: dict[str, Durable] = {}
+        self._memory = memory
+        self._kept: list[Kept] = []
+        self._start = 0  # index of the first that is kept
+        self._next = 1
+        self._bytes = 0
+        self._by_id: dict[str, int] = {}
+
+    def __len__(self) -> int:
+        return len(self._kept) - self._start
+
+    def append(self, message: StoredMessage, now_ms: int) -> int:
+        """StoreFull when there is no memory for it."""
+        size = size_of(message)
+        self._memory.take(size)
+        sequence = self._next
+        self._next += 1
+        self._kept.append(Kept(sequence, message, size, now_ms))
+        self._bytes += size
+        self._by_id[message.message_id] = sequence
+        for durable in self.durables.values():
+            if durable.reader is not None:
+                durable.reader.wake()
+        return sequence
+
+    def trim(self, settings: PubSubSettings, now_ms: int, *, appended: bool = False) -> int:
+        """Remove what the bounds do not keep; returns how many bytes. After an append a few will do."""
+        size, most = 0, 4 if appended else 1000
+        oldest = now_ms - int(settings.log_max_age_s * 1000) if settings.log_max_age_s else 0
+        while len(self) and most:
+            first = self._kept[self._start]
+            if not (first.appended_ms < oldest or 0 < settings.log_max_bytes < self._bytes
+                    or 0 < settings.log_max_messages < len(self) or 0 < first.message.expires_ms <= now_ms):
+                break
+            self._bytes -= first.size
+            size += first.size
+            self._by_id.pop(first.message.message_id, None)
+            self._kept[self._start] = _GONE
+            self._start += 1
+            most -= 1
+        if self._start >= TRIM_AT and self._start * 2 > len(self._kept):
+            del self._kept[:self._start]
+            self._start = 0
+        return size
+
+    def clear(self) -> int:
+        size, self._bytes = self._bytes, 0
+        self._kept.clear()
+        self._start = 0
+        return size
+
+    def last(self) -> LastMessage:
+        if not len(self):
+            return LastMessage("", 0)
+        return LastMessage(self._kept[-1].message.message_id, self._kept[-1].sequence)
+
+    def sequence_of(self, message_id: str) -> int | None:
+        return self._by_id.get(message_id)
+
+    def behind(self, sequence: int) -> Kept | None:
+        """The first that is kept after this sequence."""
+        if not len(self):
+            return None
+        index = self._start + max(sequence + 1 - self._kept[self._start].sequence, 0)
+        return self._kept[index] if index < len(self._kept) else None
+
+    def open(self, subscription: DurableSubscription, sink: Sink[Delivery]) -> DurableReader:
+        durable = self.durables.get(subscription.durable_name)
+        start = self._start_of(subscription, durable)
+        if durable is None:
+            durable = self.durables[subscription.durable_name] = Durable(subscription.durable_name, start)
+        elif durable.reader is not None:
+            durable.reader.replaced()
+        durable.reader = DurableReader(self, durable, start, sink)
+        return durable.reader
+
+    def _start_of(self, subscription: DurableSubscription, durable: Durable | None) -> int:
+        """The sequence behind which it begins."""
+        if len(subscription.after) == 8:
+            return int.from_bytes(subscription.after, "big")
+        if subscription.from_message_id:
+            known = self.sequence_of(subscription.from_message_id)
+            if known is not None:
+                return known - 1
+            with suppress(ValueError):
+                return self._before(int(subscription.from_message_id.replace("-", "")[:12], 16))
+        if durable is not None:
+            return durable.settled
+        if subscription.from_ms is not None:
+            return self._before(subscription.from_ms)
+        return self._next - 1
+
+    def _before(self, milliseconds: int) -> int:
+        index = bisect.bisect_left(self._kept, milliseconds, self._start, key=lambda kept: kept.message.published_ms)
+        return self._kept[index].sequence - 1 if index < len(self._kept) else self._next - 1
+
+
+_GONE = Kept(0, StoredMessage("", b"", {}, 0), 0, 0)
+
+
+class DurableReader:
+    """An open durable subscription: one task that reads the log on."""
+
+    def __init__(self, log: Log, durable: Durable, after: int, sink: Sink[Delivery]) -> None:
+        self._log = log
+        self._durable = durable
+        self._after = after
+        self._sink = sink
+        self._more = asyncio.Event()
+        self._task = asyncio.get_running_loop().create_task(self._run())
+
+    def wake(self) -> None:
+        self._more.set()
+
+    def replaced(self) -> None:
+        self._task.cancel()
+        self._sink.end(subscriber_replaced(self._durable.name))
+
+    async def settle(self, position: bytes) -> None:
+        self._durable.settled = max(self._durable.settled, int.from_bytes(position, "big"))
+
+    async def close(self) -> None:
+        self._task.cancel()
+        if self._durable.reader is self:
+            self._durable.reader = None
+
+    async def _run(self) -> None:
+        while True:
+            self._more.clear()
+            sent = 0
+            while (kept := self._log.behind(self._after)) is not None:
+                message = kept.message
+                delivery = Delivery(self._log.topic, message.data, message.headers, message.message_id,
+                                    message.published_ms, kept.sequence.to_bytes(8, "big"))
+                while not self._sink.push(delivery):
+                    await self._sink.room()
+                self._after = kept.sequence
+                sent += 1
+                if sent % 100 == 0:
+                    await asyncio.sleep(0)
+            await self._more.wait()

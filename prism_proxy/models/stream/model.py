@@ -1,0 +1,280 @@
+"""The meaning of the Stream methods, over a slot filled by any driver.
+
+Callers have checked that the namespace offers the interface of the method. The `caller` of a method is the context of
+its gRPC call.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, NamedTuple
+
+from prism_proxy._native.envelope import new_message_id
+from prism_proxy.errors import invalid
+from prism_proxy.models import names
+from prism_proxy.models.framing import Framing, Opened
+from prism_proxy.models.messages import MAX_BATCH
+from prism_proxy.models.messaging_errors import subscriber_replaced
+from prism_proxy.models.resume import position_in
+from prism_proxy.models.stream import operations
+from prism_proxy.models.stream.contract import (
+    LATEST,
+    Appended,
+    GroupInfo,
+    Membership,
+    NewRecord,
+    PartitionInfo,
+    ReadFrom,
+    Record,
+    Retention,
+    StreamDriver,
+)
+from prism_proxy.models.stream.options import StreamOptions
+from prism_proxy.models.stream.reading import KIND, OpenRead, ReadOptions, positions_from_bytes
+from prism_proxy.slots.composition import Part, Surroundings
+from prism_proxy.slots.slot import Slot
+from prism_proxy.telemetry.metrics import Metric, Sample
+
+DEFAULT_IN_FLIGHT, MAX_IN_FLIGHT = 100, 10_000
+MAX_KEY_BYTES = 64 * 1024
+MAX_OFFSET = 2**63 - 1
+
+
+class WantedRecord(NamedTuple):
+    key: bytes
+    value: bytes
+    headers: Mapping[str, str]
+
+
+class _State:
+    """What outlives a configuration change: the open memberships by (stream, group, consumer), and the counts."""
+
+    def __init__(self) -> None:
+        self.members: dict[tuple[str, str, str], OpenRead] = {}
+        self.appended = self.delivered = self.redelivered = self.acknowledged = self.expired = 0
+
+
+class StreamModel(Part):
+    """One per namespace and configuration."""
+
+    native = True  # no native handler serves it, so none can serve it wrongly
+
+    def __init__(self, slot: Slot[Any], options: StreamOptions, surroundings: Surroundings = Surroundings(),
+                 previous: StreamModel | None = None) -> None:
+        self._slot = slot
+        self._driver: StreamDriver = slot.driver.stream
+        self._driver.configure(options.settings())
+        self._options = options
+        self._namespace = surroundings.namespace
+        self._state: _State = previous._state if previous is not None else _State()
+        traits = self._driver.traits
+        bound = min(options.record_max_bytes, traits.max_bytes or options.record_max_bytes)
+        setting = "stream.record_max_bytes" if bound == options.record_max_bytes else "the broker's own limit"
+        self._framing = Framing(surroundings.namespace, traits.carrier, bound, setting)
+
+    # --- append -------------------------------------------------------------------------------------------------------
+
+    async def append(
+        self, stream: str, records: Sequence[WantedRecord], caller: Any = None, partition: int | None = None,
+        traceparent: str = "",
+    ) -> Appended:
+        names.topic(stream, "stream")
+        if not 1 <= len(records) <= MAX_BATCH:
+            raise invalid("records", f"an append has 1 to {MAX_BATCH} records, this one {len(records)}")
+        made = [self._made(stream, record, traceparent) for record in records]
+        operation = operations.APPEND if partition is None else operations.APPEND_TO_PARTITION
+        done = await self._slot.call(operation, caller, self._driver.append, stream, made, partition)
+        self._state.appended += len(made)
+        return done
+
+    def _made(self, stream: str, record: WantedRecord, traceparent: str) -> NewRecord:
+        if len(record.key) > MAX_KEY_BYTES:
+            raise invalid("records", f"the key of a record has at most {MAX_KEY_BYTES} bytes, not {len(record.key)}")
+        return NewRecord(record.key, self._framing.frame(stream, record.value, record.headers, traceparent))
+
+    # --- read ---------------------------------------------------------------------------------------------------------
+
+    async def read(
+        self, stream: str, offset: int, limit: int, options: Mapping[str, str], caller: Any = None, *,
+        partition: int | None = None, follow: bool = False,
+    ) -> OpenRead:
+        names.topic(stream, "stream")
+        _check_offset(offset, "offset", LATEST)
+        if limit < 0:
+            raise invalid("limit", "limit is not negative; 0 reads all", value=str(limit))
+        found = ReadOptions.parse(options, self._options.buffer_bytes)
+        resumed = position_in(caller, KIND)
+        positions = positions_from_bytes(resumed) if resumed is not None else {}
+        return await self._open_read(
+            ReadFrom(stream, offset, partition, None, follow, positions), found, limit, operations.READ, caller)
+
+    async def replay(
+        self, stream: str, first: int, last: int, caller: Any = None, *, partition: int | None = None
+    ) -> OpenRead:
+        names.topic(stream, "stream")
+        _check_offset(first, "from_offset")
+        _check_offset(last, "to_offset")
+        resumed = position_in(caller, KIND)
+        positions = positions_from_bytes(resumed) if resumed is not None else {}
+        what = ReadFrom(stream, first, partition, last, False, positions)
+        options = ReadOptions.parse({}, self._options.buffer_bytes)
+        return await self._open_read(what, options, 0, operations.REPLAY_RANGE, caller)
+
+    async def _open_read(
+        self, what: ReadFrom, options: ReadOptions, limit: int, operation: Any, caller: Any
+    ) -> OpenRead:
+        if what.partition is not None and what.partition < 0:
+            raise invalid("partition", "partition is not negative", value=str(what.partition))
+        opened = self._opened(what.stream, options, limit, resumable=True)
+        opened.positions = dict(what.positions)
+        opened.active = await self._slot.stream(operation, caller, self._driver.read, what, opened.buffer)
+        return opened
+
+    def _opened(self, stream: str, options: ReadOptions, limit: int, *, resumable: bool) -> OpenRead:
+        def open_record(record: Record) -> Opened | None:
+            opened = self._framing.open(
+                stream, record.data, record.headers, record.message_id, record.timestamp_ms)
+            self._state.expired += opened is None
+            self._state.delivered += opened is not None
+            self._state.redelivered += opened is not None and record.attempt > 1
+            return opened
+
+        return OpenRead(options, limit, open_record, resumable=resumable)
+
+    async def latest_offset(self, stream: str, partition: int, caller: Any = None) -> int:
+        names.topic(stream, "stream")
+        return await self._slot.call(
+            operations.LATEST_OFFSET, caller, self._driver.latest_offset, stream, _partition(partition))
+
+    async def partitions(self, stream: str, caller: Any = None) -> Sequence[PartitionInfo]:
+        names.topic(stream, "stream")
+        return await self._slot.call(operations.PARTITIONS, caller, self._driver.partitions, stream)
+
+    # --- consumer groups ----------------------------------------------------------------------------------------------
+
+    async def create_group(self, stream: str, group: str, start_offset: int, caller: Any = None) -> None:
+        _check_group(stream, group)
+        _check_offset(start_offset, "start_offset", LATEST)
+        await self._slot.call(
+            operations.CREATE_GROUP, caller, self._driver.create_group, stream, group, start_offset)
+
+    async def join(
+        self, stream: str, group: str, consumer_id: str, max_in_flight: int, options: Mapping[str, str],
+        caller: Any = None,
+    ) -> tuple[OpenRead, str]:
+        """The membership, and the consumer's id."""
+        _check_group(stream, group)
+        if not 0 <= max_in_flight <= MAX_IN_FLIGHT:
+            raise invalid("max_in_flight", f"max_in_flight is 0 to {MAX_IN_FLIGHT}", value=str(max_in_flight))
+        found = ReadOptions.parse(options, self._options.buffer_bytes)
+        consumer = names.identity(consumer_id, "consumer_id") or new_message_id()
+        opened = self._opened(stream, found, 0, resumable=False)  # the group knows where it is
+        driver = self._driver
+        opened.skip = lambda record: self._slot.call(
+            operations.ACK, None, driver.ack, stream, group, record.partition, [record.offset])
+        name = (stream, group, consumer)
+        earlier = self._state.members.pop(name, None)
+        if earlier is not None:
+            earlier.buffer.end(subscriber_replaced(consumer))
+            await earlier.close()
+        membership = Membership(stream, group, consumer, max_in_flight or DEFAULT_IN_FLIGHT)
+        opened.active = await self._slot.stream(operations.JOIN, caller, driver.join, membership, opened.buffer)
+        self._state.members[name] = opened
+        opened.on_close = lambda: self._left(name, opened)
+        return opened, consumer
+
+    def _left(self, name: tuple[str, str, str], opened: OpenRead) -> None:
+        if self._state.members.get(name) is opened:
+            del self._state.members[name]
+
+    async def ack(self, stream: str, group: str, partition: int, offsets: Sequence[int], caller: Any = None) -> int:
+        _check_group(stream, group)
+        _check_count(offsets)
+        done = await self._slot.call(
+            operations.ACK, caller, self._driver.ack, stream, group, _partition(partition), list(offsets))
+        self._state.acknowledged += done
+        return done
+
+    async def nack(
+        self, stream: str, group: str, partition: int, offsets: Sequence[int], delay_ms: int, reason: str,
+        caller: Any = None,
+    ) -> int:
+        _check_group(stream, group)
+        _check_count(offsets)
+        if not 0 <= delay_ms <= 12 * 3_600_000:
+            raise invalid("delay_ms", "delay_ms is 0 to 12 hours", value=str(delay_ms))
+        return await self._slot.call(operations.NACK, caller, self._driver.nack, stream, group, _partition(partition),
+                                     list(offsets), delay_ms / 1000, reason[:1024])
+
+    async def group_info(self, stream: str, group: str, caller: Any = None) -> GroupInfo:
+        _check_group(stream, group)
+        return await self._slot.call(operations.GROUP_INFO, caller, self._driver.group_info, stream, group)
+
+    # --- seek and retention -------------------------------------------------------------------------------------------
+
+    async def seek_offset(self, stream: str, group: str, partition: int, offset: int, caller: Any = None) -> int:
+        _check_group(stream, group)
+        _check_offset(offset, "offset", LATEST)
+        return await self._slot.call(
+            operations.SEEK_OFFSET, caller, self._driver.seek_offset, stream, group, _partition(partition), offset)
+
+    async def seek_timestamp(self, stream: str, group: str, timestamp_ms: int, caller: Any = None) -> int:
+        _check_group(stream, group)
+        _check_offset(timestamp_ms, "timestamp")
+        return await self._slot.call(
+            operations.SEEK_TIMESTAMP, caller, self._driver.seek_timestamp, stream, group, timestamp_ms)
+
+    async def set_retention(
+        self, stream: str, max_age_s: int, max_bytes: int, max_records: int, caller: Any = None
+    ) -> None:
+        names.topic(stream, "stream")
+        for field, value in (("max_age_seconds", max_age_s), ("max_bytes", max_bytes), ("max_records", max_records)):
+            if value < 0:
+                raise invalid(field, f"{field} is not negative; 0 has no bound", value=str(value))
+        await self._slot.call(operations.SET_RETENTION, caller, self._driver.set_retention, stream,
+                              Retention(float(max_age_s), max_bytes, max_records))
+
+    async def get_retention(self, stream: str, caller: Any = None) -> Retention:
+        names.topic(stream, "stream")
+        return await self._slot.call(operations.GET_RETENTION, caller, self._driver.get_retention, stream)
+
+    async def compact(self, stream: str, caller: Any = None, *, keep_latest_per_key: bool) -> int:
+        names.topic(stream, "stream")
+        return await self._slot.call(
+            operations.COMPACT, caller, self._driver.compact, stream, keep_latest_per_key=keep_latest_per_key)
+
+    # --- operators ----------------------------------------------------------------------------------------------------
+
+    def metrics(self) -> Iterable[Metric]:
+        label, state = (("namespace", self._namespace),), self._state
+        yield Metric("prism_stream_members", "gauge", "Open memberships of consumer groups.",
+                     [Sample(label, float(len(state.members)))])
+        for name, text, count in (
+            ("appended", "Records that the backend stored.", state.appended),
+            ("delivered", "Records handed to readers and members, each delivery counted.", state.delivered),
+            ("redelivered", "Deliveries to a group after the first.", state.redelivered),
+            ("acknowledged", "Records that members have done.", state.acknowledged),
+            ("expired", "Records that expired before they were delivered.", state.expired),
+        ):
+            yield Metric(f"prism_stream_{name}_total", "counter", text, [Sample(label, float(count))])
+
+
+def _check_group(stream: str, group: str) -> None:
+    names.topic(stream, "stream")
+    names.topic(group, "group")
+
+
+def _check_offset(value: int, field: str, least: int = 0) -> None:
+    if not least <= value <= MAX_OFFSET:
+        raise invalid(field, f"{field} is at least {least}", value=str(value))
+
+
+def _check_count(offsets: Sequence[int]) -> None:
+    if len(offsets) > MAX_BATCH:
+        raise invalid("offsets", f"at most {MAX_BATCH} offsets in one call, this one has {len(offsets)}")
+
+
+def _partition(value: int) -> int:
+    if value < 0:
+        raise invalid("partition", "partition is not negative", value=str(value))
+    return value

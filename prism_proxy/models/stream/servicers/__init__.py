@@ -1,0 +1,1 @@
+"""The Stream services: each method decodes, calls the model, encodes."""
