@@ -156,6 +156,7 @@ return 1
 # ARGV 2: group, then ids
 ACK = _step("""
 local count = redis.call('XACK', stream, ARGV[2], unpack(ARGV, 3))
+if count == 0 then redis.call('XPENDING', stream, ARGV[2]) end -- says so when there is no such group
 redis.call('ZREM', open, unpack(ARGV, 3))
 if count > 0 then wake() end
 return count

@@ -1,0 +1,117 @@
+"""What the suites of messaging talk to: the services of one namespace, over the wire, with the calls they need."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import AsyncIterator, Iterator, Sequence
+from importlib import import_module
+from typing import Any
+
+import grpc
+import pytest
+from google.protobuf.message_factory import GetMessageClass
+from google.rpc import error_details_pb2
+from grpc_status import rpc_status
+
+from prism_proxy.interfaces.catalogue import catalogue
+
+
+class Service:
+    """One thin interface: each method by its name."""
+
+    def __init__(self, channel: grpc.aio.Channel, name: str) -> None:
+        interface = catalogue()[name]
+        stubs = import_module(interface.stubs)
+        service = stubs.DESCRIPTOR.services_by_name[interface.service.rpartition(".")[2]]
+        for method in service.methods:
+            kind = "_".join("stream" if streams else "unary" for streams in (
+                method.client_streaming, method.server_streaming))
+            request = GetMessageClass(method.input_type)
+            call = getattr(channel, kind)(
+                interface.path(method.name), request_serializer=lambda message: message.SerializeToString(),
+                response_deserializer=GetMessageClass(method.output_type).FromString)
+            setattr(self, method.name, _caller(call, request))
+
+    def __getattr__(self, name: str) -> Any:
+        raise AttributeError(name)
+
+
+def _caller(call: Any, request: type[Any]) -> Any:
+    return lambda call_metadata=(), **fields: call(request(**fields), metadata=call_metadata)
+
+
+class Messaging:
+    """`interfaces` are those that the namespace offers."""
+
+    def __init__(self, channel: grpc.aio.Channel, interfaces: frozenset[str]) -> None:
+        self.interfaces = interfaces
+        self._channel = channel
+        self._services: dict[str, Service] = {}
+
+    def __getitem__(self, interface: str) -> Service:
+        if interface not in self._services:
+            self._services[interface] = Service(self._channel, interface)
+        return self._services[interface]
+
+    # --- streams ------------------------------------------------------------------------------------------------------
+
+    async def append(self, stream: str, *values: bytes, key: bytes = b"") -> tuple[int, int]:
+        done = await self["stream_basic"].Append(
+            stream=stream, records=[{"key": key, "value": value} for value in values])
+        return done.first_offset, done.last_offset
+
+    async def read(self, stream: str, offset: int = 0, **more: Any) -> list[Any]:
+        return [record async for record in self["stream_basic"].Read(stream=stream, offset=offset, **more)]
+
+    @contextlib.asynccontextmanager
+    async def member(self, stream: str, group: str, **more: Any) -> AsyncIterator[Any]:
+        """An open membership; its records by `read`."""
+        call = self["stream_consumer_groups"].JoinConsumerGroup(stream=stream, group=group, **more)
+        try:
+            await call.initial_metadata()
+            yield call
+        finally:
+            call.cancel()
+
+    async def ack(self, group: str, stream: str, *records: Any) -> int:
+        return sum([(await self["stream_consumer_groups"].Ack(
+            stream=stream, group=group, partition=record.partition, offsets=[record.offset])).acknowledged
+            for record in records])
+
+    # --- topics -------------------------------------------------------------------------------------------------------
+
+    @contextlib.asynccontextmanager
+    async def durable(
+        self, topic: str, name: str, call_metadata: Sequence[tuple[str, str]] = (), **more: Any
+    ) -> AsyncIterator[Any]:
+        """An active durable subscription; its messages by `read`."""
+        call = self["pubsub_persistent"].SubscribeDurable(
+            topic=topic, durable_name=name, call_metadata=call_metadata, **more)
+        try:
+            await call.initial_metadata()
+            yield call
+        finally:
+            call.cancel()
+
+
+async def several(call: Any, count: int) -> list[Any]:
+    """The next so many of a stream."""
+    return [await call.read() for _ in range(count)]
+
+
+@contextlib.contextmanager
+def fails(code: grpc.StatusCode, reason: str | None = None) -> Iterator[None]:
+    """The block must fail with this status, and the reason of its ErrorInfo where given."""
+    with pytest.raises(grpc.aio.AioRpcError) as caught:
+        yield
+    assert caught.value.code() is code, caught.value.details()
+    if reason is not None:
+        assert reason_of(caught.value) == reason
+
+
+def reason_of(error: grpc.aio.AioRpcError) -> str:
+    info = error_details_pb2.ErrorInfo()
+    status = rpc_status.from_call(error)  # type: ignore[arg-type]
+    assert status is not None
+    assert status.details[0].Unpack(info)
+    return str(info.reason)
