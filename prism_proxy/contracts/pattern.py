@@ -62,6 +62,7 @@ class ModelDeclaration:
     factory: str
     options: type[Any]
     servicers: Mapping[str, str] = field(default_factory=dict)
+    native: bool = False  # there are native handlers, which ask its objects whether they may serve
     stubs: tuple[str, ...] = ()
 
 

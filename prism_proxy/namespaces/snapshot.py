@@ -283,7 +283,7 @@ def _offered(declared: PatternDeclaration, pattern: Pattern, slots: Mapping[str,
     wanted = declared.interfaces
     if wanted is None:
         wanted = next(iter(slots.values())).driver.declaration.interfaces
-    return frozenset(name for name in wanted if pattern.implementation(name) is not None)
+    return frozenset(name for name in wanted if pattern.offers(name))
 
 
 def _bindings(pattern: Pattern, offered: Iterable[str]) -> dict[bytes, Binding]:

@@ -42,6 +42,14 @@ class Part:
     share its state; both are closed, each when its own calls have ended.
     """
 
+    def offers(self, interface: str) -> bool:
+        """Of a pattern: whether it serves an interface."""
+        return self.implementation(interface) is not None
+
+    def implementation(self, interface: str) -> Any:
+        """Of a pattern: see `Pattern`."""
+        return None
+
     async def open(self) -> None:
         """The drivers of its slots are open; it is not active yet, and may never be."""
 
@@ -68,6 +76,10 @@ class Pattern(Protocol):
 
     def native_slot(self, interface: str) -> Slot[Any] | None:
         """The slot by which native handlers may serve an interface: what they do is what the pattern would do."""
+        ...
+
+    def offers(self, interface: str) -> bool:
+        """Whether it serves an interface; makes nothing that serves it."""
         ...
 
     def implementation(self, interface: str) -> Any:

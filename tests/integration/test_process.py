@@ -7,6 +7,7 @@ import socket
 import time
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import Any
 
 import grpc
 import pytest
@@ -15,6 +16,9 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from prism.interfaces.keyvalue import keyvalue_basic_pb2 as pb
 from prism.interfaces.keyvalue import keyvalue_basic_pb2_grpc as pb_grpc
+from prism.interfaces.pubsub import pubsub_basic_pb2, pubsub_basic_pb2_grpc
+from prism.interfaces.queue import queue_basic_pb2, queue_basic_pb2_grpc
+from prism.interfaces.stream import stream_basic_pb2, stream_basic_pb2_grpc
 from tests.services.certificates import write_pair
 from tests.services.proxy import ProxyProcess, page, proxy
 
@@ -103,12 +107,23 @@ def documented_metrics() -> dict[str, tuple[str, set[str]]]:
     return {name.strip("`"): (kind, {label.strip("`") for label in labels.split()}) for name, kind, labels, _ in rows}
 
 
+async def use_every_model(channel: grpc.aio.Channel) -> None:
+    """A model has figures from its first use on."""
+    topics: Any = pubsub_basic_pb2_grpc.PubSubBasicInterfaceStub(channel)
+    await topics.Publish(pubsub_basic_pb2.PublishRequest(topic="t"))
+    queues: Any = queue_basic_pb2_grpc.QueueBasicInterfaceStub(channel)
+    await queues.Enqueue(queue_basic_pb2.EnqueueRequest(queue="q"))
+    streams: Any = stream_basic_pb2_grpc.StreamBasicInterfaceStub(channel)
+    await streams.Append(stream_basic_pb2.AppendRequest(stream="s", records=[stream_basic_pb2.StreamRecord()]))
+
+
 async def test_the_reference_page_lists_just_the_metrics_there_are(tmp_path: Path) -> None:
     limited = tmp_path / "limited.yaml"
     limited.write_text("namespaces: {default: {backends: {store: {driver: memstore}}, limits: {concurrent_calls: 9}}}")
     async with proxy("--config", str(limited)) as process:
         async with grpc.aio.insecure_channel(f"127.0.0.1:{process.port}") as channel:
             await stub(channel).Get(pb.GetRequest(key="k"))
+            await use_every_model(channel)
         _, text = await process.get("/metrics")
     found, documented = {}, documented_metrics()
     for family in text_string_to_metric_families(text):

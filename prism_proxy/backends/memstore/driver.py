@@ -9,20 +9,25 @@ from __future__ import annotations
 import asyncio
 import math
 from collections.abc import Callable, Mapping, Sequence
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from prism_proxy._native.memstore import MemStore, StoreFull, StoreSealed
 from prism_proxy.backends.memstore.config import DECLARATION, MemstoreConfig
 from prism_proxy.backends.memstore.memory import Clock, Memory
 from prism_proxy.backends.memstore.migration import MemstoreIncoming, MemstoreOutgoing
-from prism_proxy.backends.memstore.queues import MemstoreQueues
-from prism_proxy.backends.memstore.streams import MemstoreStreams
-from prism_proxy.backends.memstore.topics import MemstoreTopics
 from prism_proxy.contracts.driver import Health, HealthReport
 from prism_proxy.contracts.movable import Incoming, Outgoing, sealed
 from prism_proxy.errors import PrismError, StatusCode
 from prism_proxy.models.keyvalue import contract as keyvalue
 from prism_proxy.models.keyvalue.contract import CasResult, ScanPage
 
+if TYPE_CHECKING:
+    from prism_proxy.backends.memstore.queues import MemstoreQueues
+    from prism_proxy.backends.memstore.streams import MemstoreStreams
+    from prism_proxy.backends.memstore.topics import MemstoreTopics
+
+ModelT = TypeVar("ModelT")
 UPKEEP_SECONDS = 0.05
 SLICE_NS = 200_000
 SLICE_ITEMS = 100  # of a batch, between two yields to the loop
@@ -38,12 +43,34 @@ class MemstoreDriver:
     def __init__(self, config: MemstoreConfig, clock: Callable[[], int] | None = None) -> None:
         self.native_store = MemStore(config.max_bytes, config.max_keys, config.evict, clock)
         self.memory = Memory(self.native_store, config.max_bytes, config.max_keys)
-        now_ms = Clock(clock).now_ms
-        self.pubsub = MemstoreTopics(self.memory, now_ms, self._refused)
-        self.queue = MemstoreQueues(self.memory, now_ms, self._refused)
-        self.stream = MemstoreStreams(self.memory, now_ms)
+        self._now_ms = Clock(clock).now_ms
+        self._messaging: list[Any] = []  # those of `pubsub`, `queue`, `stream` that are used
         self._config = config
         self._upkeep: asyncio.Task[None] | None = None
+
+    # Made when they are first used: most processes keep no messages in memory, and pay nothing for them.
+
+    @cached_property
+    def pubsub(self) -> MemstoreTopics:
+        from prism_proxy.backends.memstore.topics import MemstoreTopics
+
+        return self._used(MemstoreTopics(self.memory, self._now_ms, self._refused))
+
+    @cached_property
+    def queue(self) -> MemstoreQueues:
+        from prism_proxy.backends.memstore.queues import MemstoreQueues
+
+        return self._used(MemstoreQueues(self.memory, self._now_ms, self._refused))
+
+    @cached_property
+    def stream(self) -> MemstoreStreams:
+        from prism_proxy.backends.memstore.streams import MemstoreStreams
+
+        return self._used(MemstoreStreams(self.memory, self._now_ms))
+
+    def _used(self, model: ModelT) -> ModelT:
+        self._messaging.append(model)
+        return model
 
     # --- life -------------------------------------------------------------------------------------------------------
 
@@ -56,7 +83,7 @@ class MemstoreDriver:
     async def close(self) -> None:
         if self._upkeep is not None:
             self._upkeep.cancel()
-        for model in (self.pubsub, self.queue, self.stream):
+        for model in self._messaging:
             model.close()
         self.native_store.watch(False)
         await self._empty()
@@ -68,7 +95,7 @@ class MemstoreDriver:
     async def _keep_up(self) -> None:
         while True:
             await asyncio.sleep(UPKEEP_SECONDS)
-            for model in (self.pubsub, self.queue, self.stream):
+            for model in self._messaging:
                 model.keep_up()
             while self.native_store.keep_up(SLICE_NS):  # noqa: ASYNC110 - yields between slices, waits for nothing
                 await asyncio.sleep(0)
@@ -209,6 +236,10 @@ class MemstoreDriver:
     # --- moving to another process ----------------------------------------------------------------------------------
 
     async def outgoing(self) -> Outgoing:
+        if self.memory.held:
+            raise PrismError(StatusCode.FAILED_PRECONDITION, "MESSAGES_DO_NOT_MOVE",
+                             "this namespace holds messages of pubsub, queue or stream, which cannot move to another "
+                             "proxy: consume or delete them first", {"outcome": "not_executed"})
         return MemstoreOutgoing(self.native_store)
 
     async def incoming(self, clock: int) -> Incoming:

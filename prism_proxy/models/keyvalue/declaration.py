@@ -15,4 +15,4 @@ DECLARATION = ModelDeclaration(
         TRANSACTIONAL: _SERVICERS + "transactional:KeyValueTransactionalServicer",
         BATCH: _SERVICERS + "batch:KeyValueBatchServicer",
         CAS: _SERVICERS + "cas:KeyValueCasServicer",
-    })
+    }, native=True)

@@ -6,7 +6,7 @@ It decides nothing about calls: what they mean is the models' matter.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from typing import Any
 
 from prism_proxy import standard
@@ -28,21 +28,42 @@ class Primitives(Part):
         declared = self._slot.driver.declaration.interfaces
         offered = [found for name in sorted(declared) if self.only is None or name in self.only
                    if (found := interface(name)) is not None]
-        self._models: dict[str, Any] = {
-            model: _model(model, self._slot, composition, previous) for model in {found.model for found in offered}}
-        self._implementations = {found.name: self._models[found.model] for found in offered}
+        self._composition = composition
+        self._offered = {found.name: found.model for found in offered}
+        self._models: dict[str, Any] = {}
+        before = previous.models if previous is not None else {}
+        for name in sorted(set(self._offered.values())):
+            if name in before or name not in standard.MODELS:  # a third party's may have something to open
+                self._make(name, before.get(name))
+
+    @property
+    def models(self) -> Mapping[str, Any]:
+        """The objects of the data models that were used so far: those built in are made at their first use."""
+        return self._models
 
     def native_slot(self, interface: str) -> Slot[Any] | None:
         """None where the model's options have rules that native handlers do not know."""
-        model = self._implementations.get(interface)
-        return self._slot if model is not None and model.native else None
+        model = self._offered.get(interface)
+        if model is None or not standard.model(model).native:
+            return None
+        return self._slot if self.implementation(interface).native else None
+
+    def offers(self, interface: str) -> bool:
+        return interface in self._offered
 
     def implementation(self, interface: str) -> Any:
-        return self._implementations.get(interface)
+        model = self._offered.get(interface)
+        if model is None:
+            return None
+        return self._models[model] if model in self._models else self._make(model, None)
 
-    def model(self, name: str) -> Any:
-        """The object of a data model, None where the driver has none of its interfaces."""
-        return self._models.get(name)
+    def _make(self, name: str, previous: Any) -> Any:
+        declared = standard.model(name)
+        options = self._composition.options.get(name)
+        made = self._models[name] = standard.load(declared.factory)(
+            self._slot, options if options is not None else declared.options(), self._composition.surroundings,
+            previous)
+        return made
 
     async def open(self) -> None:
         for model in self._models.values():
@@ -67,11 +88,3 @@ class Primitives(Part):
             report = model.health()
             if report is not None:
                 yield report
-
-
-def _model(name: str, slot: Slot[Any], composition: Composition, previous: Primitives | None) -> Any:
-    declared = standard.model(name)
-    options = composition.options.get(name)
-    return standard.load(declared.factory)(
-        slot, options if options is not None else declared.options(), composition.surroundings,
-        previous.model(name) if previous is not None else None)
