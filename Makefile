@@ -11,7 +11,7 @@ COMPILE = scripts/step.sh "native modules, compiled on $(JOBS) cores" $(PY) setu
 export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 
 .DEFAULT_GOAL := help
-.PHONY: help build native tools run check test bench soak conformance lint debug clean
+.PHONY: help build native tools run check test wheel bench soak conformance lint debug clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 14
@@ -57,6 +57,9 @@ check: build ## the quick tests: one module each, native code, and the contracts
 
 test: build tools ## every test in its short form
 	$(PYTEST)
+
+wheel: build ## a wheel in dist/ that needs no compiler and no libraries where it is installed
+	@$(PY) -m scripts.wheel
 
 conformance: build tools ## h2spec and the gRPC interoperability cases only
 	$(PYTEST) -m conformance

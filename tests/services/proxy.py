@@ -20,8 +20,8 @@ class ProxyProcess:
 
     def __init__(self, *arguments: str, environment: Mapping[str, str] | None = None,
                  program: tuple[str, ...] = ("-m", "prism_proxy"), folder: Path | None = None,
-                 within: Sequence[str] = ()) -> None:
-        self._command = (*within, sys.executable, *program, *arguments)
+                 within: Sequence[str] = (), python: Path | str = sys.executable) -> None:
+        self._command = (*within, str(python), *program, *arguments)
         inherited = {name: value for name, value in os.environ.items() if not name.startswith("PRISM_")}
         self._environment = inherited | dict(environment or {})
         if folder is not None:
