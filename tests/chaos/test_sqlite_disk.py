@@ -15,7 +15,7 @@ from prism_proxy.backends.sqlite.config import SqliteConfig
 from prism_proxy.backends.sqlite.driver import SqliteDriver
 from prism_proxy.contracts.driver import Health
 from prism_proxy.errors import PrismError, StatusCode
-from tests.contracts.clock import FakeClock
+from prism_proxy.testing.clock import FakeClock
 from tests.support.expiring import set_expiring
 
 MIB = 1024 * 1024

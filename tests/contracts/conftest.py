@@ -5,45 +5,22 @@ A module may name its layers in `WAYS`; `layered_store` leaves out the bare driv
 
 from __future__ import annotations
 
-import os
-from collections.abc import AsyncIterator
-from typing import Any
-
 import pytest
 
-from prism_proxy.testing.contracts.serving import Way, subject
-from prism_proxy.testing.contracts.subject import KeyValueSubject
-from tests.contracts.clock import FakeClock, RealClock
+from prism_proxy.testing.clock import FakeClock, RealClock
+from prism_proxy.testing.contracts.serving import Way
+from prism_proxy.testing.plugin import (  # noqa: F401 - fixtures of the suites, and the hook that names their ways
+    layered_store,
+    pytest_generate_tests,
+    store,
+    stress_seconds,
+)
 
 # What is forwarded does not depend on the driver: one module forwards, memstore's.
 HERE = tuple(way for way in Way if way is not Way.FORWARDED)
 WITHOUT_NATIVE = tuple(way for way in HERE if way is not Way.NATIVE)
 
 
-def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    if "way" in metafunc.fixturenames:
-        ways = getattr(metafunc.module, "WAYS", HERE)
-        if "layered_store" in metafunc.fixturenames:
-            ways = [way for way in ways if way is not Way.DRIVER]
-        metafunc.parametrize("way", ways, ids=lambda way: way.value)
-
-
 @pytest.fixture
 def clock(way: Way) -> RealClock:
     return RealClock() if way in (Way.NATIVE, Way.FORWARDED) else FakeClock()
-
-
-@pytest.fixture
-async def store(way: Way, driver: Any, clock: RealClock) -> AsyncIterator[KeyValueSubject]:
-    async with subject(way, driver, clock.wait) as under_test:
-        yield under_test
-
-
-@pytest.fixture
-def layered_store(store: KeyValueSubject) -> KeyValueSubject:
-    return store
-
-
-@pytest.fixture
-def stress_seconds() -> float:
-    return 5.0 if os.environ.get("PRISM_SOAK") else 0.3

@@ -6,18 +6,9 @@ import pytest
 
 from prism_proxy.backends.memstore.config import MemstoreConfig
 from prism_proxy.backends.memstore.driver import MemstoreDriver
-from prism_proxy.testing.contracts.declaration import DeclarationSuite
-from prism_proxy.testing.contracts.keyvalue_basic import KeyValueBasicSuite
-from prism_proxy.testing.contracts.keyvalue_batch import KeyValueBatchSuite
-from prism_proxy.testing.contracts.keyvalue_cas import KeyValueCasSuite
-from prism_proxy.testing.contracts.keyvalue_rules import KeyValueRulesSuite
-from prism_proxy.testing.contracts.keyvalue_scan import KeyValueScanSuite
-from prism_proxy.testing.contracts.keyvalue_together import KeyValueTogetherSuite
-from prism_proxy.testing.contracts.keyvalue_transactional import KeyValueTransactionalSuite
-from prism_proxy.testing.contracts.keyvalue_ttl import KeyValueTTLSuite
+from prism_proxy.testing.clock import RealClock
 from prism_proxy.testing.contracts.serving import Way
-from prism_proxy.testing.contracts.stress import StressSuite
-from tests.contracts.clock import RealClock
+from prism_proxy.testing.suites import suites_for
 
 WAYS = tuple(Way)
 
@@ -27,8 +18,5 @@ def driver(clock: RealClock) -> MemstoreDriver:
     return MemstoreDriver(MemstoreConfig(), clock.nanoseconds)
 
 
-class TestMemstore(
-    DeclarationSuite, KeyValueBasicSuite, KeyValueScanSuite, KeyValueTTLSuite, KeyValueBatchSuite, KeyValueCasSuite,
-    KeyValueTransactionalSuite, KeyValueTogetherSuite, KeyValueRulesSuite, StressSuite,
-):
+class TestMemstore(suites_for(MemstoreDriver, ways=WAYS)):  # type: ignore[misc]
     pass

@@ -4,17 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from prism_proxy.testing.contracts.declaration import DeclarationSuite
-from prism_proxy.testing.contracts.keyvalue_basic import KeyValueBasicSuite
-from prism_proxy.testing.contracts.keyvalue_batch import KeyValueBatchSuite
-from prism_proxy.testing.contracts.keyvalue_cas import KeyValueCasSuite
-from prism_proxy.testing.contracts.keyvalue_rules import KeyValueRulesSuite
-from prism_proxy.testing.contracts.keyvalue_scan import KeyValueScanSuite
-from prism_proxy.testing.contracts.keyvalue_together import KeyValueTogetherSuite
-from prism_proxy.testing.contracts.keyvalue_transactional import KeyValueTransactionalSuite
-from prism_proxy.testing.contracts.keyvalue_ttl import KeyValueTTLSuite
-from prism_proxy.testing.contracts.stress import StressSuite
-from tests.contracts.clock import RealClock
+from prism_proxy.testing.clock import RealClock
+from prism_proxy.testing.suites import suites_for
 from tests.contracts.conftest import WITHOUT_NATIVE
 from tests.contracts.plain_driver import PlainDriver
 
@@ -26,8 +17,5 @@ def driver(clock: RealClock) -> PlainDriver:
     return PlainDriver(clock.seconds)
 
 
-class TestPlain(
-    DeclarationSuite, KeyValueBasicSuite, KeyValueScanSuite, KeyValueTTLSuite, KeyValueBatchSuite, KeyValueCasSuite,
-    KeyValueTransactionalSuite, KeyValueTogetherSuite, KeyValueRulesSuite, StressSuite,
-):
+class TestPlain(suites_for(PlainDriver, ways=WAYS)):  # type: ignore[misc]
     pass

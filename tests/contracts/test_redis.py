@@ -10,17 +10,8 @@ from redis.asyncio import Redis
 
 from prism_proxy.backends.redis.config import RedisConfig
 from prism_proxy.backends.redis.driver import RedisDriver
-from prism_proxy.testing.contracts.declaration import DeclarationSuite
-from prism_proxy.testing.contracts.keyvalue_basic import KeyValueBasicSuite
-from prism_proxy.testing.contracts.keyvalue_batch import KeyValueBatchSuite
-from prism_proxy.testing.contracts.keyvalue_cas import KeyValueCasSuite
-from prism_proxy.testing.contracts.keyvalue_rules import KeyValueRulesSuite
-from prism_proxy.testing.contracts.keyvalue_scan import KeyValueScanSuite
-from prism_proxy.testing.contracts.keyvalue_together import KeyValueTogetherSuite
-from prism_proxy.testing.contracts.keyvalue_transactional import KeyValueTransactionalSuite
-from prism_proxy.testing.contracts.keyvalue_ttl import KeyValueTTLSuite
-from prism_proxy.testing.contracts.stress import StressSuite
-from tests.contracts.clock import RealClock
+from prism_proxy.testing.clock import RealClock
+from prism_proxy.testing.suites import suites_for
 from tests.services.redis import RedisServer, binary, given, running
 
 _NUMBERS = itertools.count()
@@ -77,8 +68,5 @@ def driver(config: RedisConfig) -> RedisDriver:
     return RedisDriver(config)
 
 
-class TestRedis(
-    DeclarationSuite, KeyValueBasicSuite, KeyValueScanSuite, KeyValueTTLSuite, KeyValueBatchSuite, KeyValueCasSuite,
-    KeyValueTransactionalSuite, KeyValueTogetherSuite, KeyValueRulesSuite, StressSuite,
-):
+class TestRedis(suites_for(RedisDriver)):  # type: ignore[misc]
     versions_repeat = True  # they are digests of values

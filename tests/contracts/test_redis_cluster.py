@@ -9,6 +9,7 @@ import pytest
 
 from prism_proxy.backends.redis.config import RedisConfig
 from prism_proxy.backends.redis.driver import RedisDriver
+from prism_proxy.testing.clock import RealClock
 from prism_proxy.testing.contracts.keyvalue_basic import KeyValueBasicSuite
 from prism_proxy.testing.contracts.keyvalue_batch import KeyValueBatchSuite
 from prism_proxy.testing.contracts.keyvalue_cas import KeyValueCasSuite
@@ -16,7 +17,6 @@ from prism_proxy.testing.contracts.keyvalue_rules import KeyValueRulesSuite
 from prism_proxy.testing.contracts.keyvalue_scan import KeyValueScanSuite
 from prism_proxy.testing.contracts.keyvalue_ttl import KeyValueTTLSuite
 from prism_proxy.testing.contracts.serving import Way
-from tests.contracts.clock import RealClock
 from tests.services.redis import RedisCluster, binary, running
 
 WAYS = (Way.SERVER,)

@@ -6,6 +6,7 @@ import dataclasses
 
 import pytest
 
+from prism_proxy.testing.clock import RealClock
 from prism_proxy.testing.contracts.keyvalue_basic import KeyValueBasicSuite
 from prism_proxy.testing.contracts.keyvalue_batch import KeyValueBatchSuite
 from prism_proxy.testing.contracts.keyvalue_cas import KeyValueCasSuite
@@ -16,7 +17,6 @@ from prism_proxy.testing.contracts.keyvalue_transactional import KeyValueTransac
 from prism_proxy.testing.contracts.keyvalue_ttl import KeyValueTTLSuite
 from prism_proxy.testing.contracts.serving import Way
 from prism_proxy.testing.contracts.stress import StressSuite
-from tests.contracts.clock import RealClock
 from tests.contracts.plain_driver import PlainDriver
 
 WAYS = (Way.PATTERN, Way.SERVER)

@@ -8,17 +8,8 @@ import pytest
 
 from prism_proxy.backends.sqlite.config import SqliteConfig
 from prism_proxy.backends.sqlite.driver import SqliteDriver
-from prism_proxy.testing.contracts.declaration import DeclarationSuite
-from prism_proxy.testing.contracts.keyvalue_basic import KeyValueBasicSuite
-from prism_proxy.testing.contracts.keyvalue_batch import KeyValueBatchSuite
-from prism_proxy.testing.contracts.keyvalue_cas import KeyValueCasSuite
-from prism_proxy.testing.contracts.keyvalue_rules import KeyValueRulesSuite
-from prism_proxy.testing.contracts.keyvalue_scan import KeyValueScanSuite
-from prism_proxy.testing.contracts.keyvalue_together import KeyValueTogetherSuite
-from prism_proxy.testing.contracts.keyvalue_transactional import KeyValueTransactionalSuite
-from prism_proxy.testing.contracts.keyvalue_ttl import KeyValueTTLSuite
-from prism_proxy.testing.contracts.stress import StressSuite
-from tests.contracts.clock import RealClock
+from prism_proxy.testing.clock import RealClock
+from prism_proxy.testing.suites import suites_for
 from tests.contracts.conftest import WITHOUT_NATIVE
 
 WAYS = WITHOUT_NATIVE
@@ -29,8 +20,5 @@ def driver(clock: RealClock, tmp_path: Path) -> SqliteDriver:
     return SqliteDriver(SqliteConfig(str(tmp_path / "store.db")), clock.nanoseconds)
 
 
-class TestSqlite(
-    DeclarationSuite, KeyValueBasicSuite, KeyValueScanSuite, KeyValueTTLSuite, KeyValueBatchSuite, KeyValueCasSuite,
-    KeyValueTransactionalSuite, KeyValueTogetherSuite, KeyValueRulesSuite, StressSuite,
-):
+class TestSqlite(suites_for(SqliteDriver, ways=WAYS)):  # type: ignore[misc]
     pass

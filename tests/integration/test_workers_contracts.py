@@ -18,6 +18,7 @@ import pytest
 from prism_proxy._native.crc32 import partition_of
 from prism_proxy.backends.memstore.driver import MemstoreDriver
 from prism_proxy.backends.sqlite.config import SqliteConfig
+from prism_proxy.testing.clock import RealClock
 from prism_proxy.testing.contracts.keyvalue_basic import KeyValueBasicSuite
 from prism_proxy.testing.contracts.keyvalue_batch import KeyValueBatchSuite
 from prism_proxy.testing.contracts.keyvalue_cas import KeyValueCasSuite
@@ -28,7 +29,6 @@ from prism_proxy.testing.contracts.keyvalue_transactional import KeyValueTransac
 from prism_proxy.testing.contracts.keyvalue_ttl import KeyValueTTLSuite
 from prism_proxy.testing.contracts.stress import StressSuite
 from prism_proxy.testing.contracts.wire_subject import WireSubject
-from tests.contracts.clock import RealClock
 from tests.services.proxy import ProxyProcess, proxy
 from tests.services.workers import running
 

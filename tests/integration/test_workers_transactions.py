@@ -7,9 +7,9 @@ import pytest
 
 from prism_proxy.contracts.driver import Declaration
 from prism_proxy.models.keyvalue import contract as keyvalue
+from prism_proxy.testing.clock import RealClock
 from prism_proxy.testing.contracts.subject import Refused
 from prism_proxy.testing.contracts.wire_subject import WireSubject
-from tests.contracts.clock import RealClock
 from tests.integration.test_workers_contracts import RotatingChannel
 from tests.services.proxy import ProxyProcess, proxy
 from tests.services.workers import WorkersProcess, install_backend, running

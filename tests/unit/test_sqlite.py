@@ -21,7 +21,7 @@ from prism_proxy.backends.sqlite.driver import SqliteDriver
 from prism_proxy.contracts.driver import Health
 from prism_proxy.errors import PrismError, StatusCode
 from prism_proxy.standard import make_driver
-from tests.contracts.clock import FakeClock
+from prism_proxy.testing.clock import FakeClock
 from tests.support.expiring import set_expiring
 
 

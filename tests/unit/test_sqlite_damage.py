@@ -24,7 +24,7 @@ from prism_proxy.errors import PrismError, StatusCode
 from prism_proxy.models.messages import StoredMessage
 from prism_proxy.models.queue.contract import QueueItem
 from prism_proxy.models.stream.contract import NewRecord
-from tests.contracts.clock import FakeClock
+from prism_proxy.testing.clock import FakeClock
 from tests.support.expiring import set_expiring
 from tests.unit.test_sqlite import failure, opened, until
 

@@ -14,7 +14,7 @@ from prism_proxy.contracts.driver import Health
 from prism_proxy.errors import PrismError
 from prism_proxy.models.messages import StoredMessage
 from prism_proxy.models.queue.contract import Outcome, QueuedMessage, QueueItem, QueueSettings, Settlement
-from tests.contracts.clock import FakeClock
+from prism_proxy.testing.clock import FakeClock
 from tests.unit.test_sqlite import failure, opened, writer_held
 
 DONE, RETRY, FAIL = Settlement(Outcome.DONE), Settlement(Outcome.RETRY, "again"), Settlement(Outcome.FAIL, "no good")

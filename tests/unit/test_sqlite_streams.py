@@ -26,7 +26,7 @@ from prism_proxy.models.stream.contract import (
     Retention,
     StreamSettings,
 )
-from tests.contracts.clock import FakeClock
+from prism_proxy.testing.clock import FakeClock
 from tests.unit.test_sqlite import failure, opened
 
 

@@ -13,7 +13,7 @@ from prism_proxy.backends.sqlite.driver import SqliteDriver
 from prism_proxy.errors import PrismError
 from prism_proxy.models.messages import Delivery, StoredMessage
 from prism_proxy.models.pubsub.contract import DurableSubscription, PubSubSettings, Subscription
-from tests.contracts.clock import FakeClock
+from prism_proxy.testing.clock import FakeClock
 from tests.unit.test_sqlite import failure, opened
 
 

@@ -1,4 +1,4 @@
-"""Monotonic clocks of tests: one that tests move, and the real one, which native handlers read."""
+"""Monotonic clocks for suites: one that tests move, and the real one, which native handlers read."""
 
 from __future__ import annotations
 

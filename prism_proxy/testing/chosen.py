@@ -1,0 +1,14 @@
+"""The module that `python -m prism_proxy.testing` has pytest collect: the suites of the driver it was asked for."""
+
+from __future__ import annotations
+
+import os
+
+from prism_proxy.standard import load
+from prism_proxy.testing.suites import suites_for
+
+DRIVER = "PRISM_TEST_DRIVER"
+
+
+class TestDriver(suites_for(load(os.environ[DRIVER]))):  # type: ignore[misc]
+    pass
