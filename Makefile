@@ -5,7 +5,7 @@ VENV   := .venv
 PY     := $(VENV)/bin/python
 JOBS   := $(shell nproc 2>/dev/null || echo 1)
 NATIVE := $(shell find _native proto -type f 2>/dev/null)
-PYTEST := $(PY) -m pytest -n $(JOBS)
+PYTEST := $(PY) -m pytest -n $(JOBS) $(PYTESTFLAGS)
 PIP    := $(PY) -m pip install -q --disable-pip-version-check
 COMPILE = scripts/step.sh "native modules, compiled on $(JOBS) cores" $(PY) setup.py -q build_ext --inplace -j $(JOBS)
 export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
@@ -83,7 +83,7 @@ lint: build ## ruff, mypy, cython-lint, import-linter
 	lint-imports
 
 debug: build tools ## native, contract, conformance and fuzz tests under the address and undefined-behaviour sanitizers
-	$(PY) -m scripts.sanitize
+	$(PY) -m scripts.sanitize $(PYTESTFLAGS)
 
 clean: ## remove what the build made; keep .venv and .tools
 	rm -rf build dist prism prism_proxy/_native .mypy_cache .pytest_cache .ruff_cache .import_linter_cache *.egg-info

@@ -271,6 +271,7 @@ async def test_a_write_that_was_given_up_is_not_executed_after_a_newer_one(optio
         assert await driver.get(b"key") == b"new"
 
 
+@pytest.mark.serial
 async def test_POL_1_more_calls_than_the_pool_takes_wait_and_then_fail() -> None:  # noqa: N802 - the scenario's name
     async with RedisServer() as server, Shim("127.0.0.1", server.port) as shim, opened(RedisConfig(
             f"redis://127.0.0.1:{shim.port}", max_pending=20, max_wait_s=0.5, connections=2)) as driver:
