@@ -36,7 +36,10 @@ def option_groups(pattern: str | None = None, *, third_party: bool = True) -> di
     models = {found.model for name in offered if (found := interface(name)) is not None}
     everything = any(found.interfaces is None for found in declared)
     names = standard.models() if third_party else list(standard.MODELS)
-    groups = {name: standard.model(name).options for name in names if everything or name in models}
+    groups: dict[str, type[Any]] = {}
+    for name in names:
+        if everything or name in models:
+            groups |= {name: standard.model(name).options, **standard.model(name).groups}
     groups.update({found.name: found.options for found in declared if found.options is not None})
     groups.update({found.name: found.options for found in standard.steps(None if third_party else standard.STEPS)})
     return {**groups, **_COMMON}

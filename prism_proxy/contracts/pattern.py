@@ -54,8 +54,8 @@ class PatternDeclaration:
 @dataclass(frozen=True, slots=True)
 class ModelDeclaration:
     """Made once, in the model's folder. `factory` is MODULE:CLASS of a `slots.composition.ModelFactory`, `options` the
-    settings class of the group with the model's name; `servicers` has MODULE:CLASS by interface. `stubs` are the
-    modules with the messages of a third party's interfaces; those of our contract are known."""
+    settings class of the group with the model's name, `groups` of those that models share; `servicers` has MODULE:CLASS
+    by interface. `stubs` are the modules with the messages of a third party's interfaces; ours are known."""
 
     name: str
     doc: str
@@ -64,6 +64,7 @@ class ModelDeclaration:
     servicers: Mapping[str, str] = field(default_factory=dict)
     native: bool = False  # there are native handlers, which ask its objects whether they may serve
     stubs: tuple[str, ...] = ()
+    groups: Mapping[str, type[Any]] = field(default_factory=dict)
 
 
 def _listed(names: Collection[str], separator: str = ", ") -> str:

@@ -1,114 +1,200 @@
 """Between a message as callers see it and as a backend carries it.
 
-A backend that keeps parts gets payload and metadata as they are; one with headers or bytes alone gets an envelope. What
-is delivered is recognised message by message, so that other programs' messages arrive too, as they are.
+    publish: metadata and payload -> the namespace's steps -> parts, envelope, headers or the payload alone
+    consume: what the message itself says it is           -> the steps, the other way round -> metadata and payload
+
+A backend that keeps parts gets payload and metadata as they are; for one with headers or bytes alone the namespace's
+`envelope.mode` decides. What is delivered is recognised message by message, so that other programs' messages arrive
+too, as they are.
 """
 
 from __future__ import annotations
 
+from base64 import b64decode, b64encode
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from prism_proxy._native.envelope import new_message_id, now_ms
+from prism_proxy._native.envelope import MalformedEnvelopeError, new_message_id, now_ms
+from prism_proxy.contracts.steps import PassingMessage
 from prism_proxy.envelope import attributes, reader, relay
-from prism_proxy.envelope.errors import encryption_required
-from prism_proxy.envelope.parts import observability_of
+from prism_proxy.envelope.attributes import Attributes
+from prism_proxy.envelope.errors import encryption_required, signature_invalid
+from prism_proxy.envelope.parts import Encryption, Observability, Security, observability_of
+from prism_proxy.envelope.reader import Envelope
+from prism_proxy.envelope.signature import load_key, verify
 from prism_proxy.envelope.writer import EnvelopeWriter
 from prism_proxy.errors import PrismError, StatusCode
 from prism_proxy.models.messages import ERROR_HEADER, RETRIES_HEADER, SOURCE_HEADER, Carrier, StoredMessage
+from prism_proxy.models.messaging_options import ALWAYS, RAW, EnvelopeOptions
+from prism_proxy.slots.composition import Surroundings
 
 VERSION_HEADER = "prism-envelope-version"
+ID_HEADER = "prism-message-id"
+TOPIC_HEADER = "prism-topic"
+NAMESPACE_HEADER = "prism-namespace"
+PUBLISHER_HEADER = "prism-publisher-id"
+ENCRYPTION_HEADER = "prism-encryption"
+NOTE_PREFIX = "prism-note-"
 DEAD_LETTER_HEADERS = (SOURCE_HEADER, ERROR_HEADER, RETRIES_HEADER)
+_HIDDEN = frozenset({VERSION_HEADER, ID_HEADER, TOPIC_HEADER, NAMESPACE_HEADER, PUBLISHER_HEADER, ENCRYPTION_HEADER})
 MAX_WRITERS = 1024
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """Who publishes, by a verified certificate or empty, and within which trace."""
+
+    publisher_id: str = ""
+    traceparent: str = ""
+
+
+NOBODY = Origin()
 
 
 @dataclass(slots=True)
 class Opened:
-    """A message as a subscriber sees it. `wire` is what a servicer sends of it, made for the first subscriber."""
+    """A message as a subscriber sees it. `passing` still has to go through the namespace's steps, which make the
+    payload of it. `wire` is what a servicer sends of it, made for the first subscriber."""
 
     payload: bytes
     metadata: Mapping[str, str]
     message_id: str
     published_ms: int
     topic: str
+    passing: PassingMessage | None = None
     wire: Any = field(default=None, compare=False, repr=False)
 
 
-class Framing:
-    """`max_bytes` bounds a payload; `setting` is the name of that bound in errors."""
+class Rejected(Exception):  # noqa: N818 - a verdict, which the model acts upon
+    """A message that never opens."""
 
-    def __init__(self, namespace: str, carrier: Carrier, max_bytes: int, setting: str) -> None:
-        self._namespace = namespace
+    def __init__(self, reason: str) -> None:
+        super().__init__(reason)
+        self.reason = reason
+
+
+class Framing:
+    """`max_bytes` bounds a payload; `setting` is the name of that bound in errors. PrismError when the key of
+    signatures cannot be read."""
+
+    def __init__(
+        self, surroundings: Surroundings, carrier: Carrier, max_bytes: int, setting: str
+    ) -> None:
+        self._namespace = surroundings.namespace
+        self._chain = surroundings.chain
         self._carrier = carrier
         self._max_bytes = max_bytes
         self._setting = setting
+        self._envelope = surroundings.group("envelope", EnvelopeOptions)
+        self._key = _key(surroundings.namespace, self._envelope)
         self._writers: dict[str, EnvelopeWriter] = {}
 
-    def frame(self, topic: str, payload: bytes, metadata: Mapping[str, str], traceparent: str = "") -> StoredMessage:
+    @property
+    def steps(self) -> bool:
+        """Whether messages pass steps, so that each receiver opens its own."""
+        return bool(self._chain.messages)
+
+    # --- publish ------------------------------------------------------------------------------------------------------
+
+    async def frame(
+        self, topic: str, payload: bytes, metadata: Mapping[str, str], origin: Origin = NOBODY
+    ) -> StoredMessage:
         """The message as the backend gets it. PrismError for metadata, sizes and envelopes that cannot pass."""
         if len(payload) > self._max_bytes:
             raise self._too_large(len(payload))
-        found = attributes.parse(metadata)
-        if found.is_envelope:
-            return self._admitted(topic, payload)
-        if found.data_classification in attributes.ENCRYPTED_CLASSIFICATIONS:
-            raise encryption_required(found.data_classification)
-        message_id, now = new_message_id(), now_ms()
-        expires = now + found.ttl_seconds * 1000 if found.ttl_seconds else 0
-        observability = observability_of(traceparent) if traceparent else None
+        said = attributes.parse(metadata)
+        self._check_steps()
+        if said.is_envelope:
+            return self._admitted(topic, payload, said, origin)
+        passing = PassingMessage(topic, new_message_id(), payload, said.user)
+        if self._chain.messages:
+            await self._chain.publish(passing)
+        if said.data_classification in attributes.ENCRYPTED_CLASSIFICATIONS and passing.encryption is None:
+            raise encryption_required(said.data_classification)
+        return self._stored(passing, said, origin, now_ms())
+
+    def _check_steps(self) -> None:
+        """Nothing is stored in plaintext where a step should have changed it."""
+        if self._chain.values and not self._chain.messages:
+            raise PrismError(
+                StatusCode.UNIMPLEMENTED, "ENCRYPTED_NAMESPACE",
+                f"namespace {self._namespace!r} has the step {', '.join(self._chain.steps)}, which messages cannot pass"
+                ": publish in a namespace without it", {"namespace": self._namespace})
+
+    def _stored(self, passing: PassingMessage, said: Attributes, origin: Origin, now: int) -> StoredMessage:
+        trace = observability_of(origin.traceparent) if origin.traceparent else None
+        expires = now + said.ttl_seconds * 1000 if said.ttl_seconds else 0
         if self._carrier is Carrier.PARTS:
-            headers = found.metadata()
-            if observability is not None:
-                headers[attributes.TRACE_ID] = observability.trace_id
-            return StoredMessage(message_id, payload, headers, now, expires, found.deduplication_id)
-        data = self._writer(topic).write(payload, found, message_id=message_id, published_ms=now,
-                                         observability=observability)
-        headers = self._copies(topic, message_id, found.metadata())
-        return StoredMessage(message_id, data, headers, now, expires, found.deduplication_id)
+            data, headers = passing.payload, self._in_headers(passing, said, origin, trace)
+        elif self._envelope.mode == ALWAYS:
+            data = self._wrapped(passing, said, origin, trace, now)
+            headers = self._copies(passing.topic, passing.message_id, said.metadata(), trace)
+        elif self._envelope.mode == RAW or self._carrier is Carrier.BYTES:
+            data, headers = passing.payload, {}
+        else:
+            data = passing.payload
+            headers = self._in_headers(passing, said, origin, trace) | {
+                ID_HEADER: passing.message_id, TOPIC_HEADER: passing.topic, NAMESPACE_HEADER: self._namespace,
+                attributes.PUBLISHED_AT: reader.rfc3339(now)}
+        return StoredMessage(passing.message_id, data, headers, now, expires, said.deduplication_id)
 
-    def open(
-        self, topic: str, data: bytes, headers: Mapping[str, str], message_id: str, published_ms: int
-    ) -> Opened | None:
-        """The message as its receiver sees it; None when it has expired."""
-        if self._carrier is not Carrier.PARTS or VERSION_HEADER in headers:
-            envelope = reader.recognise(data)
-            if envelope is not None:
-                if envelope.expired(now_ms()):
-                    return None
-                seen = envelope.metadata()
-                seen.update((key, headers[key]) for key in DEAD_LETTER_HEADERS if key in headers)
-                return Opened(envelope.payload, seen, envelope.head.message_id, envelope.head.published_ms, topic)
-        ttl = headers.get(attributes.TTL_SECONDS, "")
-        if ttl.isdigit() and published_ms and published_ms + int(ttl) * 1000 <= now_ms():
-            return None
-        seen = dict(headers)
-        if published_ms:
-            seen[attributes.PUBLISHED_AT] = reader.rfc3339(published_ms)
-        seen[attributes.ENCODING] = "none"
-        return Opened(data, seen, message_id, published_ms, topic)
+    def _wrapped(
+        self, passing: PassingMessage, said: Attributes, origin: Origin, trace: Observability | None, now: int
+    ) -> bytes:
+        security = None
+        if origin.publisher_id or passing.encryption is not None:
+            security = Security(origin.publisher_id, encryption=passing.encryption)
+        return self._writer(passing.topic).write(
+            passing.payload, said, message_id=passing.message_id, published_ms=now, security=security,
+            observability=trace, content_encoding=passing.content_encoding,
+            extensions={NOTE_PREFIX + key: value.encode() for key, value in passing.notes.items()})
 
-    def _admitted(self, topic: str, payload: bytes) -> StoredMessage:
+    def _in_headers(
+        self, passing: PassingMessage, said: Attributes, origin: Origin, trace: Observability | None
+    ) -> dict[str, str]:
+        """All that an envelope would say."""
+        found = said.metadata()
+        if trace is not None:
+            found[attributes.TRACE_ID] = trace.trace_id
+        if passing.content_encoding:
+            found[attributes.ENCODING] = passing.content_encoding
+        if origin.publisher_id:
+            found[PUBLISHER_HEADER] = origin.publisher_id
+        if passing.encryption is not None:
+            found[ENCRYPTION_HEADER] = b64encode(passing.encryption.encode()).decode()
+        found.update({NOTE_PREFIX + key: value for key, value in passing.notes.items()})
+        return found
+
+    def _admitted(self, topic: str, payload: bytes, said: Attributes, origin: Origin) -> StoredMessage:
         """An envelope that the caller made itself."""
-        envelope = relay.admit(payload, self._namespace, topic)
-        head = envelope.head
-        deduplication_id = envelope.attributes().deduplication_id
-        headers = self._copies(topic, head.message_id, envelope.attributes().metadata())
+        envelope = relay.admit(payload, self._namespace, topic, origin.publisher_id)
+        if self._key is not None:
+            verify(envelope, self._key, required=self._envelope.signature_required)
+        head, inner = envelope.head, envelope.attributes()
+        headers = {VERSION_HEADER: "1"} if self._carrier is Carrier.PARTS else self._copies(
+            topic, head.message_id, inner.metadata(), None)
         return StoredMessage(head.message_id, envelope.data, headers, head.published_ms or now_ms(), head.expires_ms,
-                             deduplication_id)
+                             said.deduplication_id or inner.deduplication_id)
 
-    def _copies(self, topic: str, message_id: str, metadata: Mapping[str, str]) -> dict[str, str]:
+    def _copies(
+        self, topic: str, message_id: str, metadata: Mapping[str, str], trace: Observability | None
+    ) -> dict[str, str]:
         """What brokers' own tools see of an envelope."""
         if self._carrier is Carrier.BYTES:
             return {}
-        return {**metadata, VERSION_HEADER: "1", "prism-message-id": message_id, "prism-topic": topic}
+        found = {**metadata, VERSION_HEADER: "1", ID_HEADER: message_id, TOPIC_HEADER: topic}
+        if trace is not None:
+            found[attributes.TRACE_ID] = trace.trace_id
+        return found
 
     def _writer(self, topic: str) -> EnvelopeWriter:
         found = self._writers.get(topic)
         if found is None:
             if len(self._writers) >= MAX_WRITERS:
                 self._writers.clear()
-            found = self._writers[topic] = EnvelopeWriter(self._namespace, topic)
+            signer = self._key if getattr(self._key, "private", self._key) is not None else None
+            found = self._writers[topic] = EnvelopeWriter(self._namespace, topic, signer=signer)
         return found
 
     def _too_large(self, size: int) -> PrismError:
@@ -116,3 +202,111 @@ class Framing:
             StatusCode.RESOURCE_EXHAUSTED, "MESSAGE_TOO_LARGE",
             f"the payload has {size} bytes, and {self._setting} is {self._max_bytes}: raise it, or send large payloads "
             "by claim check", {"outcome": "not_executed"}, field_name="payload")
+
+    # --- consume ------------------------------------------------------------------------------------------------------
+
+    def open(
+        self, topic: str, data: bytes, headers: Mapping[str, str], message_id: str, published_ms: int
+    ) -> Opened | None:
+        """The message as its receiver sees it; None when it has expired. Rejected when it has no valid signature."""
+        envelope = self._recognised(data, headers)
+        if envelope is not None:
+            return self._from_envelope(topic, envelope, headers)
+        if self._key is not None and self._envelope.signature_required and self._carrier is not Carrier.PARTS:
+            raise Rejected(signature_invalid("it has none").reason)
+        return self._from_headers(topic, data, headers, message_id, published_ms)
+
+    async def consume(self, opened: Opened) -> Opened:
+        """Let the message pass the steps. StepFailure has their verdict."""
+        if opened.passing is not None and self._chain.messages:
+            await self._chain.consume(opened.passing)
+            opened.payload, opened.passing = opened.passing.payload, None
+        return opened
+
+    def _recognised(self, data: bytes, headers: Mapping[str, str]) -> Envelope | None:
+        if VERSION_HEADER in headers or (self._carrier is not Carrier.PARTS and ID_HEADER not in headers):
+            return reader.recognise(data)
+        return None
+
+    def _from_envelope(self, topic: str, envelope: Envelope, headers: Mapping[str, str]) -> Opened | None:
+        if envelope.expired(now_ms()):
+            return None
+        try:
+            if self._key is not None:
+                verify(envelope, self._key, required=self._envelope.signature_required)
+            seen = envelope.metadata()
+            passing = self._passing(topic, envelope)
+        except (MalformedEnvelopeError, PrismError) as error:
+            raise Rejected(error.reason if isinstance(error, PrismError) else "ENVELOPE_MALFORMED") from error
+        seen.update((key, headers[key]) for key in DEAD_LETTER_HEADERS if key in headers)
+        return Opened(envelope.payload, seen, envelope.head.message_id, envelope.head.published_ms, topic, passing)
+
+    def _passing(self, topic: str, envelope: Envelope) -> PassingMessage | None:
+        if not self._chain.messages:
+            return None
+        head, security = envelope.head, envelope.security()
+        encrypted = security is not None and security.HasField("encryption")
+        notes = {key.removeprefix(NOTE_PREFIX): value.decode("utf-8", "replace")
+                 for key, value in head.extensions().items() if key.startswith(NOTE_PREFIX)}
+        return PassingMessage(
+            topic, head.message_id, envelope.payload, envelope.attributes().user, head.content_encoding,
+            _encryption(security.encryption) if encrypted and security is not None else None, notes=notes)
+
+    def _from_headers(
+        self, topic: str, data: bytes, headers: Mapping[str, str], message_id: str, published_ms: int
+    ) -> Opened | None:
+        ours = self._carrier is Carrier.PARTS or ID_HEADER in headers
+        ttl = headers.get(attributes.TTL_SECONDS, "") if ours else ""
+        if ttl.isdigit() and published_ms and published_ms + int(ttl) * 1000 <= now_ms():
+            return None
+        seen = {key: value for key, value in headers.items() if key not in _HIDDEN and not key.startswith(NOTE_PREFIX)}
+        if published_ms:
+            seen[attributes.PUBLISHED_AT] = reader.rfc3339(published_ms)
+        seen.setdefault(attributes.ENCODING, "none")
+        message_id = message_id or headers.get(ID_HEADER, "")
+        passing = None
+        if self._chain.messages:
+            passing = PassingMessage(
+                topic, message_id, data, seen, headers.get(attributes.ENCODING, "") if ours else "",
+                _encryption_in(headers), notes={key.removeprefix(NOTE_PREFIX): value for key, value in headers.items()
+                                                if key.startswith(NOTE_PREFIX)})
+        return Opened(data, seen, message_id, published_ms, topic, passing)
+
+
+def origin_of(context: Any) -> Origin:
+    """Who calls, by its certificate, and within which trace."""
+    traceparent = next((str(value) for key, value in context.invocation_metadata() or () if key == "traceparent"), "")
+    identities = context.peer_identities()
+    publisher = next(iter(identities), b"") if identities else b""
+    return Origin(publisher.decode("utf-8", "replace"), traceparent) if publisher or traceparent else NOBODY
+
+
+def _key(namespace: str, options: EnvelopeOptions) -> Any:
+    if options.signature_key is None:
+        return None
+    try:
+        return load_key(options.signature, options.signature_key)
+    except (OSError, ValueError) as error:
+        raise PrismError(StatusCode.FAILED_PRECONDITION, "SIGNATURE_KEY",
+                         f"envelope.signature_key of namespace {namespace!r}: {error}") from error
+
+
+def _encryption(found: Any) -> Encryption:
+    """The part of our library for a message of the contract."""
+    names = ("public_key_id", "iv", "aad", "encapsulated_key", "algorithm_params")
+    given = {name: getattr(found, name) if found.HasField(name) else None for name in names}
+    return Encryption(found.key_id, found.encryption_type, found.algorithm, **given)
+
+
+def _encryption_in(headers: Mapping[str, str]) -> Encryption | None:
+    text = headers.get(ENCRYPTION_HEADER)
+    if text is None:
+        return None
+    from google.protobuf.message import DecodeError
+
+    from prism.envelope.v1 import envelope_pb2
+
+    try:
+        return _encryption(envelope_pb2.EncryptionMetadata.FromString(b64decode(text)))
+    except (ValueError, DecodeError):
+        return None

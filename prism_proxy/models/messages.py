@@ -53,6 +53,13 @@ class DeliveryClass:
     notes: tuple[str, ...] = ()
 
 
+def described(name: str, found: DeliveryClass) -> dict[str, str]:
+    """A delivery class as the status of a namespace shows it."""
+    return {f"{name}.guarantee": found.guarantee.value, f"{name}.lost_with_process": found.process_loss,
+            f"{name}.lost_with_power": found.power_loss, f"{name}.order": found.order,
+            **({f"{name}.notes": " ".join(found.notes)} if found.notes else {})}
+
+
 @dataclass(frozen=True, slots=True)
 class StoredMessage:
     """A message on its way to the backend.

@@ -230,7 +230,8 @@ class _Builder:
         elsewhere = self.placement.elsewhere(partition, state_of(slot.driver for slot in slots.values()))
         chain = self._chain(config, slots) if elsewhere is None else EMPTY
         pattern: Pattern = standard.load(declared.factory)(
-            Composition(slots, config.options, Surroundings(config.name, process_name(self.placement.worker), chain)),
+            Composition(slots, config.options, Surroundings(
+                config.name, process_name(self.placement.worker), chain, config.options)),
             before.pattern if before is not None and same else None)
         offered = _offered(declared, pattern, slots)
         return Route(

@@ -8,12 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 from prism_proxy.contracts.driver import HealthReport
 from prism_proxy.slots.chain import EMPTY, Chain
 from prism_proxy.slots.slot import Slot
 from prism_proxy.telemetry.metrics import Metric
+
+OptionsT = TypeVar("OptionsT")
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,6 +26,12 @@ class Surroundings:
     namespace: str = "default"
     process: str = "local-0"
     chain: Chain = EMPTY
+    options: Mapping[str, Any] = field(default_factory=dict)
+
+    def group(self, name: str, cls: type[OptionsT]) -> OptionsT:
+        """A group of options that models share; its defaults where nothing is written."""
+        found = self.options.get(name)
+        return found if isinstance(found, cls) else cls()
 
 
 @dataclass(frozen=True, slots=True)

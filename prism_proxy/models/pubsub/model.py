@@ -11,13 +11,15 @@ import contextlib
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
 from typing import Any
 
+from prism_proxy.contracts.driver import Health, HealthReport
 from prism_proxy.envelope import attributes
 from prism_proxy.errors import PrismError, StatusCode, invalid
 from prism_proxy.handles import HandleMaker
 from prism_proxy.models import names
-from prism_proxy.models.framing import Framing, Opened
-from prism_proxy.models.messages import MAX_BATCH, Delivery
+from prism_proxy.models.framing import NOBODY, Framing, Opened, Origin, Rejected
+from prism_proxy.models.messages import MAX_BATCH, Delivery, described
 from prism_proxy.models.messaging_errors import subscriber_replaced
+from prism_proxy.models.passing import Receipts
 from prism_proxy.models.pubsub import operations
 from prism_proxy.models.pubsub.contract import DurableSubscription, LastMessage, Published, Subscription
 from prism_proxy.models.pubsub.options import PubSubOptions
@@ -57,15 +59,16 @@ class PubSubModel(Part):
         traits = self._driver.traits
         bound = min(options.max_bytes, traits.max_bytes or options.max_bytes)
         setting = "pubsub.max_bytes" if bound == options.max_bytes else "the broker's own limit"
-        self._framing = Framing(surroundings.namespace, traits.carrier, bound, setting)
+        self._framing = Framing(surroundings, traits.carrier, bound, setting)
+        self._receipts = Receipts(self._framing, surroundings.namespace, "pubsub")
         self._lossy = traits.lossy
 
     # --- publish ----------------------------------------------------------------------------------------------------
 
     async def publish(self, topic: str, payload: bytes, metadata: Mapping[str, str], caller: Caller | None = None,
-                      traceparent: str = "") -> str:
+                      origin: Origin = NOBODY) -> str:
         """The message id; that of the first message when this one is a duplicate."""
-        message = self._framing.frame(names.topic(topic), payload, metadata, traceparent)
+        message = await self._framing.frame(names.topic(topic), payload, metadata, origin)
         found: Published = await self._slot.call(
             operations.PUBLISH, caller, self._driver.publish, topic, message)
         self._state.published += 1
@@ -73,10 +76,10 @@ class PubSubModel(Part):
 
     async def publish_persistent(
         self, topic: str, payload: bytes, metadata: Mapping[str, str], caller: Caller | None = None,
-        traceparent: str = "",
+        origin: Origin = NOBODY,
     ) -> Published:
         """Stored when it returns."""
-        message = self._framing.frame(names.topic(topic), payload, metadata, traceparent)
+        message = await self._framing.frame(names.topic(topic), payload, metadata, origin)
         found: Published = await self._slot.call(
             operations.PUBLISH_PERSISTENT, caller, self._driver.publish_persistent, topic, message)
         self._state.published += 1
@@ -84,12 +87,12 @@ class PubSubModel(Part):
 
     async def publish_ordered(
         self, topic: str, payload: bytes, ordering_key: str, metadata: Mapping[str, str],
-        caller: Caller | None = None, traceparent: str = "",
+        caller: Caller | None = None, origin: Origin = NOBODY,
     ) -> Published:
         """Messages of one ordering key reach each subscriber in the order of their sequences."""
         if not names.identity(ordering_key, "ordering_key"):
             raise invalid("ordering_key", "ordering_key is empty: Publish needs none")
-        message = self._framing.frame(names.topic(topic), payload, metadata, traceparent)
+        message = await self._framing.frame(names.topic(topic), payload, metadata, origin)
         found: Published = await self._slot.call(
             operations.PUBLISH_ORDERED, caller, self._driver.publish_ordered, topic, ordering_key, message)
         self._state.published += 1
@@ -97,7 +100,7 @@ class PubSubModel(Part):
 
     async def publish_batch(
         self, items: Sequence[tuple[str, bytes, Mapping[str, str]]], caller: Caller | None = None,
-        traceparent: str = "",
+        origin: Origin = NOBODY,
     ) -> list[str | PrismError]:
         """One message id or error an item, in order."""
         if len(items) > MAX_BATCH:
@@ -107,7 +110,7 @@ class PubSubModel(Part):
         valid = []
         for topic, payload, metadata in items:
             try:
-                valid.append((topic, self._framing.frame(names.topic(topic), payload, metadata, traceparent)))
+                valid.append((topic, await self._framing.frame(names.topic(topic), payload, metadata, origin)))
                 results.append("")
             except PrismError as error:
                 results.append(error)
@@ -193,6 +196,8 @@ class PubSubModel(Part):
         try:
             while (delivery := await subscriber.take()) is not None:
                 opened = self._open(delivery)
+                if opened is not None and opened.passing is not None:
+                    opened = await self._receipts.passed(opened)
                 if opened is not None:
                     subscriber.delivered += 1
                     self._state.delivered += 1
@@ -239,10 +244,15 @@ class PubSubModel(Part):
             return Opened(b"", delivery.headers, "", 0, "")
         if delivery.opened is not None:
             return delivery.opened  # type: ignore[no-any-return]
-        opened = self._framing.open(delivery.topic, delivery.data, delivery.headers, delivery.message_id,
-                                    delivery.published_ms)
+        try:
+            opened = self._framing.open(delivery.topic, delivery.data, delivery.headers, delivery.message_id,
+                                        delivery.published_ms)
+        except Rejected as rejected:
+            self._receipts.reject(delivery.topic, rejected.reason)
+            return None
         self._state.expired += opened is None
-        if opened is not None and attributes.TTL_SECONDS not in opened.metadata:  # what expires is looked at again
+        if opened is not None and not self._framing.steps and attributes.TTL_SECONDS not in opened.metadata:
+            # what expires is looked at again
             delivery.opened = opened
         return opened
 
@@ -259,6 +269,13 @@ class PubSubModel(Part):
         self._state.missed += count or 1
         log.get("prism.pubsub").warning("messages may have been missed", namespace=self._namespace,
                                         count="unknown" if count is None else count, why=why)
+
+    def health(self) -> HealthReport:
+        """What callers may rely on; degraded while a step of the namespace has not what it needs."""
+        paused, traits = self._receipts.paused, self._driver.traits
+        details = described("pubsub", traits.delivery) | (
+            described("pubsub_durable", traits.durable) if traits.durable is not None else {})
+        return HealthReport(Health.DEGRADED if paused else Health.HEALTHY, paused, details)
 
     def metrics(self) -> Iterable[Metric]:
         label = (("namespace", self._namespace),)

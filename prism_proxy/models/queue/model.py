@@ -9,13 +9,17 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 from prism_proxy._native.envelope import now_ms
+from prism_proxy.contracts.driver import Health, HealthReport
+from prism_proxy.contracts.steps import StepFailure
 from prism_proxy.errors import PrismError, invalid
 from prism_proxy.models import names
-from prism_proxy.models.framing import Framing, Opened
-from prism_proxy.models.messages import DEAD_LETTER_SUFFIX, MAX_BATCH
+from prism_proxy.models.framing import NOBODY, Framing, Opened, Origin, Rejected
+from prism_proxy.models.messages import DEAD_LETTER_SUFFIX, MAX_BATCH, described
+from prism_proxy.models.passing import Receipts
 from prism_proxy.models.queue import operations
 from prism_proxy.models.queue.contract import (
     DEFAULT_PRIORITY,
@@ -39,6 +43,7 @@ MAX_DELAY_S = 365 * 86_400
 MAX_RECEIPT = 512
 REDRIVE_PAGE = 1000
 EXPIRED = "expired"
+STEP_RETRY_S = 1.0  # before a message whose step had not what it needs is delivered again
 
 
 class Item(NamedTuple):
@@ -56,6 +61,13 @@ class Dequeued(NamedTuple):
 
     message: QueuedMessage
     opened: Opened
+
+
+class _Unserved(NamedTuple):
+    """What becomes of a message that its consumer does not get, and what the consumer hears if it gets no other."""
+
+    settlement: Settlement
+    error: PrismError | None = None
 
 
 class _Counts:
@@ -80,33 +92,34 @@ class QueueModel(Part):
         traits = self._driver.traits
         bound = min(options.max_bytes, traits.max_bytes or options.max_bytes)
         setting = "queue.max_bytes" if bound == options.max_bytes else "the broker's own limit"
-        self._framing = Framing(surroundings.namespace, traits.carrier, bound, setting)
+        self._framing = Framing(surroundings, traits.carrier, bound, setting)
+        self._receipts = Receipts(self._framing, surroundings.namespace, "queue")
 
     # --- producers --------------------------------------------------------------------------------------------------
 
-    async def enqueue(self, queue: str, item: Item, caller: Caller | None = None, traceparent: str = "") -> str:
+    async def enqueue(self, queue: str, item: Item, caller: Caller | None = None, origin: Origin = NOBODY) -> str:
         """The message id; that of the first message for a duplicate."""
-        [result] = await self._enqueue(operations.ENQUEUE, queue, [item], caller, traceparent)
+        [result] = await self._enqueue(operations.ENQUEUE, queue, [item], caller, origin)
         if isinstance(result, PrismError):
             raise result
         return result
 
     async def enqueue_batch(
-        self, queue: str, items: Sequence[Item], caller: Caller | None = None, traceparent: str = ""
+        self, queue: str, items: Sequence[Item], caller: Caller | None = None, origin: Origin = NOBODY
     ) -> list[str | PrismError]:
         """One message id or error an item, in order."""
         _bounded(len(items), "messages")
-        return await self._enqueue(operations.ENQUEUE_BATCH, queue, items, caller, traceparent)
+        return await self._enqueue(operations.ENQUEUE_BATCH, queue, items, caller, origin)
 
     async def _enqueue(
-        self, operation: Any, queue: str, items: Sequence[Item], caller: Caller | None, traceparent: str
+        self, operation: Any, queue: str, items: Sequence[Item], caller: Caller | None, origin: Origin
     ) -> list[str | PrismError]:
         names.topic(queue, "queue")
         results: list[str | PrismError] = []
         valid = []
         for item in items:
             try:
-                valid.append(self._framed(queue, item, traceparent))
+                valid.append(await self._framed(queue, item, origin))
                 results.append("")
             except PrismError as error:
                 results.append(error)
@@ -117,7 +130,7 @@ class QueueModel(Part):
                 self._counts.enqueued += not isinstance(found, PrismError)
         return results
 
-    def _framed(self, queue: str, item: Item, traceparent: str) -> QueueItem:
+    async def _framed(self, queue: str, item: Item, origin: Origin) -> QueueItem:
         if not 0 <= item.priority <= MAX_PRIORITY:
             raise invalid("priority", f"priority is from 0 to {MAX_PRIORITY}", value=str(item.priority))
         if not 0 <= item.delay_s <= MAX_DELAY_S:
@@ -128,22 +141,28 @@ class QueueModel(Part):
         if not 0 <= deliver_at <= now + MAX_DELAY_S * 1000:
             raise invalid("deliver_at", f"deliver_at is a time in epoch milliseconds, at most {MAX_DELAY_S} s from now",
                           value=str(deliver_at))
-        return QueueItem(self._framing.frame(queue, item.payload, item.metadata, traceparent),
+        return QueueItem(await self._framing.frame(queue, item.payload, item.metadata, origin),
                          item.priority or DEFAULT_PRIORITY, deliver_at)
 
     # --- consumers --------------------------------------------------------------------------------------------------
 
     async def dequeue(self, queue: str, count: int, wait_ms: int, caller: Caller | None = None) -> list[Dequeued]:
         """Remove messages and return them: at most once."""
-        return await self._deliver(queue, count, wait_ms, lambda most, wait: self._slot.blocking(
-            operations.DEQUEUE, caller, self._driver.take, queue, most, wait))
+        if not self._framing.steps:
+            return await self._deliver(queue, count, wait_ms, lambda most, wait: self._slot.blocking(
+                operations.DEQUEUE, caller, self._driver.take, queue, most, wait))
+        found = await self._deliver(queue, count, wait_ms, lambda most, wait: self._slot.blocking(
+            operations.DEQUEUE, caller, self._driver.lease, queue, most, self._options.visibility, wait))
+        done = Settlement(Outcome.DONE)  # only now: what could not pass the steps is still there
+        await self._driver.settle(queue, [each.message.receipt for each in found], done)
+        return [each._replace(message=replace(each.message, receipt="")) for each in found]
 
     async def peek(self, queue: str, count: int, wait_ms: int, caller: Caller | None = None) -> list[Dequeued]:
         names.topic(queue, "queue")
         found = await self._slot.blocking(operations.PEEK, caller, self._driver.peek, queue, _count(count),
                                           self._wait(wait_ms))
-        return [Dequeued(message, opened) for message in found
-                if (opened := self._open(queue, message)) is not None]
+        return [Dequeued(message, seen) for message in found
+                if isinstance(seen := await self._received(queue, message), Opened)]
 
     async def lease(
         self, queue: str, count: int, visibility_s: int, wait_ms: int, caller: Caller | None = None
@@ -163,19 +182,37 @@ class QueueModel(Part):
         ends = time.monotonic() + wait
         while True:
             taken = await take(most, wait)
-            found, receipts = [], []
+            found, failed = [], None
             for message in taken:
-                opened = self._open(queue, message)
-                if opened is not None:
-                    found.append(Dequeued(message, opened))
-                elif message.receipt:
-                    receipts.append(message.receipt)
-            if receipts:
-                await self._driver.settle(queue, receipts, Settlement(Outcome.DONE, EXPIRED))
+                seen = await self._received(queue, message)
+                if isinstance(seen, Opened):
+                    found.append(Dequeued(message, seen))
+                    continue
+                failed = seen.error or failed
+                if message.receipt:
+                    await self._driver.settle(queue, [message.receipt], seen.settlement)
             self._counts.delivered += len(found)
+            if failed is not None and not found:
+                raise failed
             if found or not taken:
                 return found
             wait = max(0.0, ends - time.monotonic())
+
+    async def _received(self, queue: str, message: QueuedMessage) -> Opened | _Unserved:
+        """The message as its consumer sees it, or what is to become of it instead."""
+        try:
+            opened = self._open(queue, message)
+            return await self._framing.consume(opened) if opened is not None else _Unserved(
+                Settlement(Outcome.DONE, EXPIRED))
+        except Rejected as rejected:
+            self._receipts.reject(queue, rejected.reason)
+            return _Unserved(Settlement(Outcome.FAIL, rejected.reason))
+        except StepFailure as failure:
+            reason = f"{failure.step}: {failure.error.reason}"
+            if failure.temporary:
+                return _Unserved(Settlement(Outcome.RETRY, reason, STEP_RETRY_S), failure.error)
+            self._receipts.reject(queue, reason)
+            return _Unserved(Settlement(Outcome.FAIL, reason))
 
     async def extend(self, queue: str, receipt: str, seconds: int, caller: Caller | None = None) -> None:
         names.topic(queue, "queue")
@@ -250,6 +287,12 @@ class QueueModel(Part):
         return found
 
     # --- what operators see -----------------------------------------------------------------------------------------
+
+    def health(self) -> HealthReport:
+        """What callers may rely on; degraded while a step of the namespace has not what it needs."""
+        paused, traits = self._receipts.paused, self._driver.traits
+        details = described("queue", traits.delivery)
+        return HealthReport(Health.DEGRADED if paused else Health.HEALTHY, paused, details)
 
     def metrics(self) -> Iterable[Metric]:
         label = (("namespace", self._namespace),)

@@ -10,11 +10,13 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from prism_proxy._native.envelope import new_message_id
+from prism_proxy.contracts.driver import Health, HealthReport
 from prism_proxy.errors import invalid
 from prism_proxy.models import names
-from prism_proxy.models.framing import Framing, Opened
-from prism_proxy.models.messages import MAX_BATCH
+from prism_proxy.models.framing import NOBODY, Framing, Opened, Origin, Rejected
+from prism_proxy.models.messages import MAX_BATCH, described
 from prism_proxy.models.messaging_errors import subscriber_replaced
+from prism_proxy.models.passing import Receipts
 from prism_proxy.models.resume import position_in
 from prism_proxy.models.stream import operations
 from prism_proxy.models.stream.contract import (
@@ -70,27 +72,28 @@ class StreamModel(Part):
         traits = self._driver.traits
         bound = min(options.record_max_bytes, traits.max_bytes or options.record_max_bytes)
         setting = "stream.record_max_bytes" if bound == options.record_max_bytes else "the broker's own limit"
-        self._framing = Framing(surroundings.namespace, traits.carrier, bound, setting)
+        self._framing = Framing(surroundings, traits.carrier, bound, setting)
+        self._receipts = Receipts(self._framing, surroundings.namespace, "stream")
 
     # --- append -------------------------------------------------------------------------------------------------------
 
     async def append(
         self, stream: str, records: Sequence[WantedRecord], caller: Any = None, partition: int | None = None,
-        traceparent: str = "",
+        origin: Origin = NOBODY,
     ) -> Appended:
         names.topic(stream, "stream")
         if not 1 <= len(records) <= MAX_BATCH:
             raise invalid("records", f"an append has 1 to {MAX_BATCH} records, this one {len(records)}")
-        made = [self._made(stream, record, traceparent) for record in records]
+        made = [await self._made(stream, record, origin) for record in records]
         operation = operations.APPEND if partition is None else operations.APPEND_TO_PARTITION
         done = await self._slot.call(operation, caller, self._driver.append, stream, made, partition)
         self._state.appended += len(made)
         return done
 
-    def _made(self, stream: str, record: WantedRecord, traceparent: str) -> NewRecord:
+    async def _made(self, stream: str, record: WantedRecord, origin: Origin) -> NewRecord:
         if len(record.key) > MAX_KEY_BYTES:
             raise invalid("records", f"the key of a record has at most {MAX_KEY_BYTES} bytes, not {len(record.key)}")
-        return NewRecord(record.key, self._framing.frame(stream, record.value, record.headers, traceparent))
+        return NewRecord(record.key, await self._framing.frame(stream, record.value, record.headers, origin))
 
     # --- read ---------------------------------------------------------------------------------------------------------
 
@@ -131,12 +134,20 @@ class StreamModel(Part):
         return opened
 
     def _opened(self, stream: str, options: ReadOptions, limit: int, *, resumable: bool) -> OpenRead:
-        def open_record(record: Record) -> Opened | None:
-            opened = self._framing.open(
-                stream, record.data, record.headers, record.message_id, record.timestamp_ms)
-            self._state.expired += opened is None
-            self._state.delivered += opened is not None
-            self._state.redelivered += opened is not None and record.attempt > 1
+        async def open_record(record: Record) -> Opened | None:
+            try:
+                opened = self._framing.open(
+                    stream, record.data, record.headers, record.message_id, record.timestamp_ms)
+            except Rejected as rejected:
+                self._receipts.reject(stream, rejected.reason)
+                raise
+            if opened is None:
+                self._state.expired += 1
+                return None
+            if opened.passing is not None and await self._receipts.passed(opened) is None:
+                raise Rejected("a step of the namespace rejected it")
+            self._state.delivered += 1
+            self._state.redelivered += record.attempt > 1
             return opened
 
         return OpenRead(options, limit, open_record, resumable=resumable)
@@ -172,6 +183,9 @@ class StreamModel(Part):
         driver = self._driver
         opened.skip = lambda record: self._slot.call(
             operations.ACK, None, driver.ack, stream, group, record.partition, [record.offset])
+        opened.reject = lambda record, reason: self._slot.call(
+            operations.NACK, None, driver.nack, stream, group, record.partition, [record.offset], 0.0, reason,
+            final=True)
         name = (stream, group, consumer)
         earlier = self._state.members.pop(name, None)
         if earlier is not None:
@@ -244,6 +258,12 @@ class StreamModel(Part):
             operations.COMPACT, caller, self._driver.compact, stream, keep_latest_per_key=keep_latest_per_key)
 
     # --- operators ----------------------------------------------------------------------------------------------------
+
+    def health(self) -> HealthReport:
+        """What callers may rely on; degraded while a step of the namespace has not what it needs."""
+        paused, traits = self._receipts.paused, self._driver.traits
+        details = described("stream", traits.delivery)
+        return HealthReport(Health.DEGRADED if paused else Health.HEALTHY, paused, details)
 
     def metrics(self) -> Iterable[Metric]:
         label, state = (("namespace", self._namespace),), self._state

@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from dataclasses import dataclass
 
 from prism_proxy.errors import invalid
-from prism_proxy.models.framing import Opened
+from prism_proxy.models.framing import Opened, Rejected
 from prism_proxy.models.messages import Active
 from prism_proxy.models.resume import token
 from prism_proxy.models.stream.buffer import ReadBuffer
@@ -58,13 +58,16 @@ def _seconds(given: Mapping[str, str], key: str) -> float:
 
 class OpenRead:
     """`open_record` makes of a record what its reader sees, None of one that has expired: `skip` settles it, where the
-    reader is a member of a group. `positions` has the next offset of each partition: where an ended read goes on."""
+    reader is a member of a group, and `reject` one that never opens. `positions` has the next offset of each partition:
+    where an ended read goes on."""
 
     def __init__(
-        self, options: ReadOptions, limit: int, open_record: Callable[[Record], Opened | None], *, resumable: bool
+        self, options: ReadOptions, limit: int, open_record: Callable[[Record], Awaitable[Opened | None]], *,
+        resumable: bool,
     ) -> None:
         self.buffer = ReadBuffer(options.buffer_messages, options.buffer_bytes)
         self.active: Active | None = None
+        self.reject: Callable[[Record, str], Awaitable[object]] | None = None
         self.skip: Callable[[Record], Awaitable[object]] | None = None
         self.on_close: Callable[[], None] | None = None
         self.positions: dict[int, int] = {}
@@ -82,12 +85,17 @@ class OpenRead:
         timer = asyncio.get_running_loop().call_later(self._seconds, self.buffer.end, None) if self._seconds else None
         try:
             while self.delivered < self._most and (record := await self.buffer.take()) is not None:
-                opened = self._open_record(record)
-                if opened is not None:
-                    yield record, opened
-                    self.delivered += 1
-                elif self.skip is not None:
-                    await self.skip(record)
+                try:
+                    opened = await self._open_record(record)
+                except Rejected as rejected:
+                    if self.reject is not None:
+                        await self.reject(record, rejected.reason)
+                else:
+                    if opened is not None:
+                        yield record, opened
+                        self.delivered += 1
+                    elif self.skip is not None:
+                        await self.skip(record)
                 self.positions[record.partition] = record.offset + 1
         finally:
             if timer is not None:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Collection, Iterable, Iterator, Mapping
+from dataclasses import replace
 from typing import Any
 
 from prism_proxy import standard
@@ -76,8 +77,12 @@ class Primitives(Part):
         await asyncio.gather(*(model.close() for model in self._models.values()))
 
     def health(self) -> HealthReport | None:
-        """The worst of what the models say."""
-        return max(self._reports(), key=lambda report: report.status.value, default=None)
+        """The worst of what the models say, with the details of all."""
+        reports = list(self._reports())
+        if not reports:
+            return None
+        worst = max(reports, key=lambda report: report.status.value)
+        return replace(worst, details={key: text for report in reports for key, text in report.details.items()})
 
     def metrics(self) -> Iterable[Metric]:
         for model in self._models.values():

@@ -10,8 +10,8 @@ from prism.interfaces.pubsub import pubsub_basic_pb2 as basic
 from prism.interfaces.pubsub import pubsub_batch_pb2 as pb
 from prism_proxy.errors import PrismError
 from prism_proxy.interfaces.servicer import NamespacedServicer, answers
+from prism_proxy.models.framing import origin_of
 from prism_proxy.models.pubsub.contract import BATCH
-from prism_proxy.models.pubsub.servicers.messages import traceparent
 
 GROUP = 256  # requests of a stream that are published and answered together, when as many are there
 
@@ -24,7 +24,7 @@ class PubSubBatchServicer(NamespacedServicer):
     @answers
     async def PublishBatch(self, request: Any, context: Any) -> Any:  # noqa: N802 - names of the contract
         model = self.implementation(context)
-        results = await model.publish_batch(_items(request.requests), context, traceparent(context))
+        results = await model.publish_batch(_items(request.requests), context, origin_of(context))
         responses = [_response(result) for result in results]
         return pb.PublishBatchResponse(results=responses, all_success=all(each.success for each in responses))
 
@@ -32,7 +32,7 @@ class PubSubBatchServicer(NamespacedServicer):
     async def PublishStream(self, requests: Any, context: Any) -> AsyncIterator[Any]:  # noqa: N802
         model = self.implementation(context)
         answered = 0
-        parent = traceparent(context)
+        parent = origin_of(context)
         async for group in _groups(requests):
             results = await model.publish_batch(_items(group), context, parent)
             answered += len(results)

@@ -8,8 +8,9 @@ from typing import Any
 from prism.interfaces.pubsub import pubsub_basic_pb2 as pb
 from prism_proxy.interfaces.servicer import NamespacedServicer, answers
 from prism_proxy.models.filters import compiled
+from prism_proxy.models.framing import origin_of
 from prism_proxy.models.pubsub.contract import FILTERING
-from prism_proxy.models.pubsub.servicers.messages import follow, traceparent
+from prism_proxy.models.pubsub.servicers.messages import follow
 
 
 class PubSubFilteringServicer(NamespacedServicer):
@@ -20,7 +21,7 @@ class PubSubFilteringServicer(NamespacedServicer):
     @answers
     async def PublishWithAttributes(self, request: Any, context: Any) -> Any:  # noqa: N802 - names of the contract
         message_id = await self.implementation(context).publish(
-            request.topic, request.payload, request.attributes, context, traceparent(context))
+            request.topic, request.payload, request.attributes, context, origin_of(context))
         return pb.PublishResponse(success=True, message_id=message_id)
 
     @answers

@@ -34,8 +34,3 @@ def framed_message(opened: Opened) -> FramedMessage:
     if opened.wire is None:
         opened.wire = FramedMessage(message(opened).SerializeToString())
     return opened.wire  # type: ignore[no-any-return]
-
-
-def traceparent(context: Any) -> str:
-    """The trace context that the caller sent."""
-    return next((str(value) for key, value in context.invocation_metadata() or () if key == "traceparent"), "")

@@ -7,8 +7,9 @@ from typing import Any
 
 from prism.interfaces.pubsub import pubsub_persistent_pb2 as pb
 from prism_proxy.interfaces.servicer import NamespacedServicer, answers
+from prism_proxy.models.framing import origin_of
 from prism_proxy.models.pubsub.contract import PERSISTENT
-from prism_proxy.models.pubsub.servicers.messages import follow, traceparent
+from prism_proxy.models.pubsub.servicers.messages import follow
 
 
 class PubSubPersistentServicer(NamespacedServicer):
@@ -19,7 +20,7 @@ class PubSubPersistentServicer(NamespacedServicer):
     @answers
     async def PublishPersistent(self, request: Any, context: Any) -> Any:  # noqa: N802 - names of the contract
         done = await self.implementation(context).publish_persistent(
-            request.topic, request.payload, request.metadata, context, traceparent(context))
+            request.topic, request.payload, request.metadata, context, origin_of(context))
         return pb.PublishPersistentResponse(success=True, message_id=done.message_id, sequence=done.sequence)
 
     @answers

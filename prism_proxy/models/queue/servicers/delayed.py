@@ -7,9 +7,9 @@ from typing import Any
 from prism.interfaces.queue import queue_basic_pb2 as basic
 from prism.interfaces.queue import queue_delayed_pb2 as pb
 from prism_proxy.interfaces.servicer import NamespacedServicer, answers
+from prism_proxy.models.framing import origin_of
 from prism_proxy.models.queue.contract import DELAYED
 from prism_proxy.models.queue.model import Item
-from prism_proxy.models.queue.servicers.messages import traceparent
 
 
 class QueueDelayedServicer(NamespacedServicer):
@@ -22,7 +22,7 @@ class QueueDelayedServicer(NamespacedServicer):
         deliver_at = request.deliver_at if request.HasField("deliver_at") else None
         item = Item(request.payload, request.metadata, delay_s=request.delay_seconds, deliver_at_ms=deliver_at)
         return basic.EnqueueResponse(message_id=await self.implementation(context).enqueue(
-            request.queue, item, context, traceparent(context)))
+            request.queue, item, context, origin_of(context)))
 
     @answers
     async def GetScheduledCount(self, request: Any, context: Any) -> Any:  # noqa: N802

@@ -23,8 +23,3 @@ def enqueued(result: str | PrismError) -> Any:
     if isinstance(result, PrismError):
         return pb.EnqueueResponse(error=str(result))
     return pb.EnqueueResponse(message_id=result)
-
-
-def traceparent(context: Any) -> str:
-    """The trace context that the caller sent."""
-    return next((str(value) for key, value in context.invocation_metadata() or () if key == "traceparent"), "")

@@ -7,8 +7,9 @@ from typing import Any
 
 from prism.interfaces.stream import stream_basic_pb2 as pb
 from prism_proxy.interfaces.servicer import answers
+from prism_proxy.models.framing import origin_of
 from prism_proxy.models.stream.contract import BASIC
-from prism_proxy.models.stream.servicers.reading import ReadingServicer, partition_of, traceparent, wanted
+from prism_proxy.models.stream.servicers.reading import ReadingServicer, partition_of, wanted
 
 
 class StreamBasicServicer(ReadingServicer):
@@ -19,7 +20,7 @@ class StreamBasicServicer(ReadingServicer):
     @answers
     async def Append(self, request: Any, context: Any) -> Any:  # noqa: N802 - names of the contract
         done = await self.implementation(context).append(
-            request.stream, wanted(request.records), context, traceparent=traceparent(context))
+            request.stream, wanted(request.records), context, origin=origin_of(context))
         return pb.AppendResponse(first_offset=done.first, last_offset=done.last)
 
     @answers

@@ -26,11 +26,6 @@ class ReadingServicer(NamespacedServicer):
             await opened.close()
 
 
-def traceparent(context: Any) -> str:
-    """The trace context that the caller sent."""
-    return next((str(value) for key, value in context.invocation_metadata() or () if key == "traceparent"), "")
-
-
 def wanted(records: Iterable[Any]) -> list[WantedRecord]:
     return [WantedRecord(record.key, record.value, record.headers) for record in records]
 
