@@ -113,7 +113,10 @@ class Declares(Protocol):
 
 
 class Native(Protocol):
-    """What a driver may offer beside `Driver`: its store, for handlers in native code."""
+    """What a driver may offer beside `Driver`: its store, for handlers in native code. The class of a third party's
+    driver names as `native` the MODULE:FUNCTION that makes these handlers, by the path of their method."""
+
+    native: str | None
 
     @property
     def native_store(self) -> object | None:
