@@ -6,6 +6,7 @@ its answer passed on as it is. Rare enough to be made with Python objects; hot c
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
 from typing import Any
 
@@ -20,6 +21,7 @@ from prism_proxy.server.limits import Limits
 _OWN_FIELDS = {"te", "content-type", "user-agent", "x-prism-forwarded"}
 _CODES = {code.value[0]: code for code in grpc.StatusCode}
 RETRY_SECONDS = 1.0
+ASKED = "x-prism-asked"  # by another worker, on behalf of its caller
 
 
 class HandleRelay:
@@ -36,16 +38,31 @@ class HandleRelay:
             return None
         return worker
 
+    async def ask_others(self, path: str, request: bytes, context: Any) -> bytes | None:
+        """The reply of the worker that has what a request is about, where no handle names it; None: no other has it.
+        Each is asked once, and asks nobody itself. A worker that cannot be reached has lost what it held."""
+        if any(name == ASKED for name, _ in context.invocation_metadata() or ()):
+            return None
+        metadata = (*self._metadata(context), (ASKED, "1"))
+        others = [channel for worker, channel in enumerate(self._channels) if worker != self._worker]
+        found = await asyncio.gather(*(
+            channel.unary(path, request, metadata, context.time_remaining()) for channel in others),
+            return_exceptions=True)
+        for reply in found:
+            if isinstance(reply, bytes):
+                return reply
+            if not isinstance(reply, CallError):
+                raise reply
+        return None
+
     async def call(self, worker: int, path: str, request: bytes, context: Any) -> bytes:
         """The reply of that worker. Its error ends the call of `context` as it came.
 
         PrismError UNAVAILABLE when the worker ends meanwhile: what it held is gone, and a Commit may have been applied.
         """
-        metadata = [(name, value) for name, value in context.invocation_metadata() or ()
-                    if name not in _OWN_FIELDS and not name.startswith(("grpc-", ":"))]
         try:
             return await self._channels[worker].unary(
-                path, request, (*metadata, ("x-prism-forwarded", "1")), context.time_remaining())
+                path, request, self._metadata(context), context.time_remaining())
         except CallError as error:
             if any(name == "grpc-status-details-bin" for name, _ in error.trailers):
                 await context.abort(_CODES[error.code], error.message, error.trailers)
@@ -56,6 +73,12 @@ class HandleRelay:
                 f"worker {worker}, which holds its state, cannot be reached: {error.message}",
                 {"outcome": "unknown" if error.executed else "not_executed"},
                 retry_after=None if error.executed else RETRY_SECONDS) from error
+
+    @staticmethod
+    def _metadata(context: Any) -> tuple[tuple[str, str | bytes], ...]:
+        """The caller's, for a worker that believes us."""
+        return (*((name, value) for name, value in context.invocation_metadata() or ()
+                  if name not in _OWN_FIELDS and not name.startswith(("grpc-", ":"))), ("x-prism-forwarded", "1"))
 
     async def close(self) -> None:
         for channel in self._channels:

@@ -13,11 +13,13 @@ from typing import Any, ClassVar, Protocol, TypeVar
 import grpc
 
 from prism_proxy.errors import PrismError, StatusCode, interface_not_supported, status_of
+from prism_proxy.interfaces.catalogue import interface
 from prism_proxy.interfaces.streams import OpenStreams, Resume, ServicerStream
 from prism_proxy.telemetry import trace
 from prism_runtime import log
 
 ItemT = TypeVar("ItemT")
+LOCAL = "local"  # state that one worker serves
 
 NAMESPACE_HEADER = "x-namespace"
 DEFAULT_NAMESPACE = "default"
@@ -41,6 +43,9 @@ class Route(Protocol):
     def streams(self) -> OpenStreams: ...
 
     @property
+    def state(self) -> str: ...
+
+    @property
     def elsewhere(self) -> int | None: ...
 
     def implementation(self, interface: str) -> Any: ...
@@ -53,6 +58,8 @@ class Relay(Protocol):
     """Other workers of the proxy, which hold state that handles name (see `handles`)."""
 
     def elsewhere(self, handle: str) -> int | None: ...
+
+    async def ask_others(self, path: str, request: bytes, context: Any) -> bytes | None: ...
 
     async def call(self, worker: int, path: str, request: bytes, context: Any) -> bytes: ...
 
@@ -76,6 +83,12 @@ class NamespacedServicer:
                 StatusCode.UNAVAILABLE, "NOT_OWNER", f"namespace {found.namespace!r} is served by another process",
                 {"namespace": found.namespace, "outcome": "not_executed"}, retry_after=NOT_OWNER_RETRY_SECONDS)
         return found
+
+    def path(self, method: str) -> str:
+        """The full name of a method of the interface."""
+        found = interface(self.interface)
+        assert found is not None
+        return found.path(method)
 
     def implementation(self, context: Any) -> Any:
         """What serves the interface in the call's namespace. UNIMPLEMENTED, before any I/O, when nothing does."""
@@ -102,6 +115,51 @@ class NamespacedServicer:
                              missing if sent else f"the call sent no {NAMESPACE_HEADER}, and {missing}",
                              {"namespace": name})
         return found
+
+
+def where_the_handle_is(
+    field_name: str, reply: Callable[[], type[Any]]
+) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """Decorates a method about a handle, which `field_name` of its request has: it runs in the worker that made the
+    handle, and answers with `reply`."""
+
+    def decorate(method: Callable[..., Any]) -> Callable[..., Any]:
+        @functools.wraps(method)
+        async def relayed(self: NamespacedServicer, request: Any, context: Any) -> Any:
+            relay = self._relay
+            worker = relay.elsewhere(getattr(request, field_name)) if relay is not None else None
+            if relay is None or worker is None:
+                return await method(self, request, context)
+            self.implementation(context)  # what is refused without looking at the state is refused here
+            return reply().FromString(await relay.call(
+                worker, self.path(method.__name__), request.SerializeToString(), context))
+
+        return relayed
+
+    return decorate
+
+
+def wherever_it_is(reply: Callable[[], type[Any]]) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """Decorates a method about what is open in one worker, and no handle tells in which: where it is NOT_FOUND
+    here, the others are asked, and the one that has it answers with `reply`."""
+
+    def decorate(method: Callable[..., Any]) -> Callable[..., Any]:
+        @functools.wraps(method)
+        async def relayed(self: NamespacedServicer, request: Any, context: Any) -> Any:
+            try:
+                return await method(self, request, context)
+            except PrismError as error:
+                if error.code is not StatusCode.NOT_FOUND or self._relay is None or self.route(context).state == LOCAL:
+                    raise
+                found = await self._relay.ask_others(
+                    self.path(method.__name__), request.SerializeToString(), context)
+                if found is None:
+                    raise
+                return reply().FromString(found)
+
+        return relayed
+
+    return decorate
 
 
 def answers(method: Callable[..., Any]) -> Callable[..., Any]:

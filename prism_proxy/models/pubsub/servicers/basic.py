@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 from prism.interfaces.pubsub import pubsub_basic_pb2 as pb
-from prism_proxy.interfaces.servicer import NamespacedServicer, answers
+from prism_proxy.interfaces.servicer import NamespacedServicer, answers, wherever_it_is
 from prism_proxy.models.framing import origin_of
 from prism_proxy.models.pubsub.contract import BASIC
 from prism_proxy.models.pubsub.servicers.messages import follow
@@ -32,6 +32,7 @@ class PubSubBasicServicer(NamespacedServicer):
             yield message
 
     @answers
+    @wherever_it_is(lambda: pb.UnsubscribeResponse)
     async def Unsubscribe(self, request: Any, context: Any) -> Any:  # noqa: N802
         self.implementation(context).unsubscribe(request.topic, request.subscriber_id)
         return pb.UnsubscribeResponse(success=True)
