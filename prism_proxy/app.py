@@ -21,7 +21,7 @@ from prism_proxy._native.call_watch import CallWatch
 from prism_proxy._native.quota import SharedQuotaTable
 from prism_proxy.cluster import Cluster, tls_refused
 from prism_proxy.errors import PrismError
-from prism_proxy.interfaces.catalogue import lasting, namespaced
+from prism_proxy.interfaces.catalogue import lasting, namespaced, waits
 from prism_proxy.interfaces.registration import Services
 from prism_proxy.namespaces.activator import Activator
 from prism_proxy.namespaces.model import NamespaceConfig
@@ -152,7 +152,7 @@ class App:
                 raise StartError(str(error)) from error
             self.metrics.collectors.append(self._telemetry.dropped_exports.collect)
             export = self._telemetry.export
-        return make_watch(config.log_calls, config.slow_call_s, config.trace.sample_ratio, export)
+        return make_watch(config.log_calls, config.slow_call_s, config.trace.sample_ratio, export, waits)
 
     async def serve(
         self, sockets: Sequence[socket.socket], *, internal: socket.socket | None = None, owned: bool = True

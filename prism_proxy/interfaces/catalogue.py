@@ -13,7 +13,7 @@ from importlib import import_module
 
 from prism.interfaces.catalogue import INTERFACES
 from prism_proxy import standard
-from prism_proxy.interfaces.interface import READ, STREAM, Interface, Method
+from prism_proxy.interfaces.interface import BLOCKING, READ, STREAM, Interface, Method
 
 
 @functools.cache
@@ -64,9 +64,18 @@ def namespaced(path: str) -> bool:
 
 def lasting(path: str) -> bool:
     """Whether the method at `path` is a stream that lasts as long as its caller wants."""
+    return _has_effect(path, STREAM)
+
+
+def waits(path: str) -> bool:
+    """Whether the method at `path` may wait for something to arrive."""
+    return _has_effect(path, BLOCKING)
+
+
+def _has_effect(path: str, effect: str) -> bool:
     service, _, name = path.lstrip("/").rpartition("/")
     found = _services().get(service) or of_third_party(service)
-    return found is not None and any(method.name == name and method.effect == STREAM for method in found.methods)
+    return found is not None and any(method.name == name and method.effect == effect for method in found.methods)
 
 
 def of_third_party(service: str) -> Interface | None:

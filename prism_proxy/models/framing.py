@@ -25,8 +25,8 @@ from prism_proxy.envelope.reader import Envelope
 from prism_proxy.envelope.signature import load_key, verify
 from prism_proxy.envelope.writer import EnvelopeWriter
 from prism_proxy.errors import PrismError, StatusCode
-from prism_proxy.models.messages import ERROR_HEADER, RETRIES_HEADER, SOURCE_HEADER, Carrier, StoredMessage
-from prism_proxy.models.messaging_options import ALWAYS, RAW, EnvelopeOptions
+from prism_proxy.models.messages import ERROR_HEADER, RETRIES_HEADER, SOURCE_HEADER, Carrier, StoredMessage, Traits
+from prism_proxy.models.messaging_options import ALWAYS, RAW, EnvelopeOptions, MessagingOptions
 from prism_proxy.slots.composition import Surroundings
 
 VERSION_HEADER = "prism-envelope-version"
@@ -75,17 +75,16 @@ class Rejected(Exception):  # noqa: N818 - a verdict, which the model acts upon
 
 
 class Framing:
-    """`max_bytes` bounds a payload; `setting` is the name of that bound in errors. PrismError when the key of
-    signatures cannot be read."""
+    """What the backend's `traits` and the namespace's options make of messages. PrismError when the key of signatures
+    cannot be read."""
 
-    def __init__(
-        self, surroundings: Surroundings, carrier: Carrier, max_bytes: int, setting: str
-    ) -> None:
+    def __init__(self, surroundings: Surroundings, traits: Traits) -> None:
         self._namespace = surroundings.namespace
         self._chain = surroundings.chain
-        self._carrier = carrier
-        self._max_bytes = max_bytes
-        self._setting = setting
+        self._carrier = traits.carrier
+        most = surroundings.group("messaging", MessagingOptions).max_bytes
+        self._max_bytes = min(most, traits.max_bytes or most)
+        self._setting = "messaging.max_bytes" if self._max_bytes == most else "the broker's own limit"
         self._envelope = surroundings.group("envelope", EnvelopeOptions)
         self._key = _key(surroundings.namespace, self._envelope)
         self._writers: dict[str, EnvelopeWriter] = {}

@@ -10,6 +10,20 @@ from prism_runtime.settings import check, setting
 ALWAYS, HEADERS, RAW = "always", "headers", "raw"
 
 
+DEFAULT_MAX_BYTES = 4 * 1024 * 1024 - 64 * 1024  # what a stock client receives, less the metadata
+
+
+@dataclass(frozen=True, slots=True)
+class MessagingOptions:
+    """All messages of a namespace."""
+
+    max_bytes: int = setting("Payload of a message at most; the broker may allow less.", DEFAULT_MAX_BYTES,
+                             minimum=1024, maximum=16 * 1024 * 1024, unit="bytes")
+
+    def __post_init__(self) -> None:
+        check(self)
+
+
 @dataclass(frozen=True, slots=True)
 class EnvelopeOptions:
     """How messages stand at the broker. Memory and SQLite keep payload and metadata as they are."""

@@ -25,14 +25,18 @@ _NAMES = {code.value[0]: code.name for code in StatusCode}
 Export = Callable[[EndedCall], None]
 
 
-def make_watch(log_calls: str, slow_s: float, sample_ratio: float, export: Export | None) -> CallWatch | None:
+def make_watch(
+    log_calls: str, slow_s: float, sample_ratio: float, export: Export | None,
+    waits: Callable[[str], bool] = lambda path: False,
+) -> CallWatch | None:
     """The watch of a server; None when nobody wants to hear of any call.
 
-    `log_calls` is none, errors or all; `export` is given what is traced.
+    `log_calls` is none, errors or all; `export` is given what is traced. Methods that `waits(path)` names may take
+    their time: they wait for something to arrive.
     """
     if log_calls == "none" and export is None:
         return None
-    reports = CallReports(log_calls, slow_s, export)
+    reports = CallReports(log_calls, slow_s, export, waits=waits)
     statuses = range(1, 17) if export is not None else [code.value[0] for code in _OURS]
     return CallWatch(
         reports.ended, range(17) if log_calls == "all" else statuses, slow_s=slow_s, traces=export is not None,
@@ -42,13 +46,16 @@ def make_watch(log_calls: str, slow_s: float, sample_ratio: float, export: Expor
 class CallReports:
     """Log lines are bounded in number; those left out are counted and told with the next one."""
 
-    def __init__(self, log_calls: str, slow_s: float, export: Export | None,
-                 clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self, log_calls: str, slow_s: float, export: Export | None, clock: Callable[[], float] = time.monotonic,
+        waits: Callable[[str], bool] = lambda path: False,
+    ) -> None:
         self._log = log.get("prism.calls")
         self._log_calls = log_calls
         self._slow_ns = slow_s * 1e9
         self._export = export
         self._clock = clock
+        self._waits = waits
         self._tokens = LINES_PER_S
         self._refilled = clock()
         self._suppressed = 0
@@ -58,7 +65,8 @@ class CallReports:
         if self._export is not None:
             self._export(call)
         failed = call.code in _OURS_NUMBERS
-        slow = call.elapsed_ns > self._slow_ns and not call.streaming
+        slow = call.elapsed_ns > self._slow_ns and not call.streaming and not self._waits(
+            f"/{call.service}/{call.operation}")
         if self._log_calls == "all" or (self._log_calls == "errors" and (failed or slow)):
             self._write(call, failed=failed, slow=slow)
 

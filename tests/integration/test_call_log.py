@@ -85,6 +85,13 @@ def test_an_id_of_the_caller_stands_before_ours(caplog: pytest.LogCaptureFixture
     assert [(line["request_id"], line["reason"]) for line in fields] == [("ours", "GONE"), ("theirs", "GONE")]
 
 
+def test_a_call_that_may_wait_is_never_slow(caplog: pytest.LogCaptureFixture) -> None:
+    reports = CallReports("errors", 1e-9, None, waits=lambda path: path == "/a.B/Dequeue")
+    for operation in ("Dequeue", "Get"):
+        reports.ended(EndedCall(MethodStats("orders", "a.B", operation, "redis"), 0, 1000, (), "ipv4:127.0.0.1:1", ()))
+    assert [line.prism_fields["operation"] for line in caplog.records] == ["a.B/Get"]  # type: ignore[attr-defined]
+
+
 def ended(
     trailers: tuple[tuple[bytes, bytes], ...], metadata: tuple[tuple[str, str | bytes], ...] = ()
 ) -> EndedCall:

@@ -27,7 +27,7 @@ from prism_proxy.backends.redis.config import RedisConfig
 from prism_proxy.backends.sqlite.config import SqliteConfig
 from prism_proxy.interfaces.catalogue import namespaced
 from prism_proxy.interfaces.registration import add_interfaces
-from prism_proxy.models.pubsub.options import PubSubOptions
+from prism_proxy.models.messaging_options import MessagingOptions
 from prism_proxy.models.pubsub.servicers import messages
 from prism_proxy.namespaces.activator import Activator
 from prism_proxy.namespaces.model import DEFAULT, NamespaceConfig
@@ -306,8 +306,8 @@ async def test_classified_payloads_need_encryption(client: Client) -> None:
 
 
 async def test_a_payload_that_is_too_large_names_its_bound(config: Callable[..., NamespaceConfig]) -> None:
-    async with serving(config(pubsub=PubSubOptions(max_bytes=2048))) as client:
-        with pytest.raises(grpc.aio.AioRpcError, match=r"pubsub\.max_bytes is 2048") as caught:
+    async with serving(config(messaging=MessagingOptions(max_bytes=2048))) as client:
+        with pytest.raises(grpc.aio.AioRpcError, match=r"messaging\.max_bytes is 2048") as caught:
             await client.publish("t", bytes(2049))
         assert caught.value.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
         await client.publish("t", bytes(2048))

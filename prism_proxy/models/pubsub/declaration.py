@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from prism_proxy.contracts.pattern import ModelDeclaration
-from prism_proxy.models.messaging_options import EnvelopeOptions
+from prism_proxy.models.messaging_options import EnvelopeOptions, MessagingOptions
 from prism_proxy.models.pubsub.contract import BASIC, BATCH, FILTERING, ORDERING, PERSISTENT, WILDCARDS
 from prism_proxy.models.pubsub.options import PubSubOptions
 
@@ -17,4 +17,4 @@ DECLARATION = ModelDeclaration(
         FILTERING: _SERVICERS + "filtering:PubSubFilteringServicer",
         ORDERING: _SERVICERS + "ordering:PubSubOrderingServicer",
         BATCH: _SERVICERS + "batch:PubSubBatchServicer",
-    }, groups={"envelope": EnvelopeOptions})
+    }, groups={"envelope": EnvelopeOptions, "messaging": MessagingOptions})

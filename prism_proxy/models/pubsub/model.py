@@ -56,12 +56,9 @@ class PubSubModel(Part):
         self._options = options
         self._namespace = surroundings.namespace
         self._state: _State = previous._state if previous is not None else _State(surroundings.process)
-        traits = self._driver.traits
-        bound = min(options.max_bytes, traits.max_bytes or options.max_bytes)
-        setting = "pubsub.max_bytes" if bound == options.max_bytes else "the broker's own limit"
-        self._framing = Framing(surroundings, traits.carrier, bound, setting)
+        self._framing = Framing(surroundings, self._driver.traits)
         self._receipts = Receipts(self._framing, surroundings.namespace, "pubsub")
-        self._lossy = traits.lossy
+        self._lossy = self._driver.traits.lossy
 
     # --- publish ----------------------------------------------------------------------------------------------------
 
@@ -217,6 +214,8 @@ class PubSubModel(Part):
 
     def unsubscribe(self, topic: str, subscriber_id: str) -> None:
         """End a subscription, with OK. PrismError NOT_FOUND when it is not open in this process."""
+        names.pattern(topic, "topic")
+        names.identity(subscriber_id, "subscriber_id")
         found = self._state.open.get((topic, subscriber_id))
         if found is None:
             raise PrismError(

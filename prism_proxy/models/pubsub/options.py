@@ -25,9 +25,6 @@ class PubSubOptions:
                                    maximum=MAX_MESSAGES, unit="messages")
     buffer_bytes: int = setting("Bytes that may wait for one subscriber.", MAX_BYTES, minimum=1024,
                                 maximum=MAX_BYTES, unit="bytes")
-    max_bytes: int = setting(
-        "Payload of a message at most; the default is what a stock client receives.", 4 * 1024 * 1024 - 64 * 1024,
-        minimum=1024, maximum=16 * 1024 * 1024, unit="bytes")
 
     log_max_age: float = setting("How long the log of a topic keeps messages; 0 has no bound.", 86_400.0, minimum=0,
                                  maximum=3.2e9, unit="s")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from prism_proxy.contracts.pattern import ModelDeclaration
-from prism_proxy.models.messaging_options import EnvelopeOptions
+from prism_proxy.models.messaging_options import EnvelopeOptions, MessagingOptions
 from prism_proxy.models.queue.contract import BASIC, BATCH, DEAD_LETTER, DELAYED, PRIORITY, VISIBILITY
 from prism_proxy.models.queue.options import QueueOptions
 
@@ -17,4 +17,4 @@ DECLARATION = ModelDeclaration(
         PRIORITY: _SERVICERS + "priority:QueuePriorityServicer",
         DELAYED: _SERVICERS + "delayed:QueueDelayedServicer",
         BATCH: _SERVICERS + "batch:QueueBatchServicer",
-    }, groups={"envelope": EnvelopeOptions})
+    }, groups={"envelope": EnvelopeOptions, "messaging": MessagingOptions})

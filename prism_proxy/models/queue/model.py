@@ -89,10 +89,7 @@ class QueueModel(Part):
         self._options = options
         self._namespace = surroundings.namespace
         self._counts: _Counts = previous._counts if previous is not None else _Counts()
-        traits = self._driver.traits
-        bound = min(options.max_bytes, traits.max_bytes or options.max_bytes)
-        setting = "queue.max_bytes" if bound == options.max_bytes else "the broker's own limit"
-        self._framing = Framing(surroundings, traits.carrier, bound, setting)
+        self._framing = Framing(surroundings, self._driver.traits)
         self._receipts = Receipts(self._framing, surroundings.namespace, "queue")
 
     # --- producers --------------------------------------------------------------------------------------------------

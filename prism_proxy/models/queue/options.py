@@ -18,8 +18,6 @@ class QueueOptions:
     max_receives: int = setting(
         "Deliveries after which an unsettled message goes to the dead letters, where ConfigureDeadLetter did not say; "
         "0 delivers it until it is settled.", 0, minimum=0, maximum=1_000_000, unit="deliveries")
-    max_bytes: int = setting("Payload of a message at most.", 4 * 1024 * 1024 - 64 * 1024, minimum=1024,
-                             maximum=16 * 1024 * 1024, unit="bytes")
     max_wait: float = setting("How long a call may wait for a message.", 60.0, minimum=0, maximum=3600, unit="s")
 
     def __post_init__(self) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from prism_proxy.contracts.pattern import ModelDeclaration
-from prism_proxy.models.messaging_options import EnvelopeOptions
+from prism_proxy.models.messaging_options import EnvelopeOptions, MessagingOptions
 from prism_proxy.models.stream.contract import BASIC, GROUPS, PARTITIONING, REPLAY, RETENTION
 from prism_proxy.models.stream.options import StreamOptions
 
@@ -15,4 +15,4 @@ DECLARATION = ModelDeclaration(
         REPLAY: _SERVICERS + "replay:StreamReplayServicer",
         RETENTION: _SERVICERS + "retention:StreamRetentionServicer",
         PARTITIONING: _SERVICERS + "partitioning:StreamPartitioningServicer",
-    }, groups={"envelope": EnvelopeOptions})
+    }, groups={"envelope": EnvelopeOptions, "messaging": MessagingOptions})

@@ -69,10 +69,7 @@ class StreamModel(Part):
         self._options = options
         self._namespace = surroundings.namespace
         self._state: _State = previous._state if previous is not None else _State()
-        traits = self._driver.traits
-        bound = min(options.record_max_bytes, traits.max_bytes or options.record_max_bytes)
-        setting = "stream.record_max_bytes" if bound == options.record_max_bytes else "the broker's own limit"
-        self._framing = Framing(surroundings, traits.carrier, bound, setting)
+        self._framing = Framing(surroundings, self._driver.traits)
         self._receipts = Receipts(self._framing, surroundings.namespace, "stream")
 
     # --- append -------------------------------------------------------------------------------------------------------

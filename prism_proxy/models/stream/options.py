@@ -24,8 +24,6 @@ class StreamOptions:
                              maximum=2**62, unit="bytes")
     max_records: int = setting("Records that a stream keeps at most, without SetRetention; 0 has no bound.", 0,
                                minimum=0, maximum=2**62, unit="records")
-    record_max_bytes: int = setting("Value of a record at most.", 4 * 1024 * 1024 - 64 * 1024, minimum=1024,
-                                    maximum=16 * 1024 * 1024, unit="bytes")
     buffer_bytes: int = setting("Bytes that wait for one reader at most.", 16 * 1024 * 1024, minimum=1024,
                                 maximum=2**31, unit="bytes")
 

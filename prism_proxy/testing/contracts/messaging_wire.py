@@ -53,6 +53,12 @@ class Messaging:
             self._services[interface] = Service(self._channel, interface)
         return self._services[interface]
 
+    def fields(self, interface: str, method: str) -> list[str]:
+        """The names of the fields of a method's request."""
+        found = catalogue()[interface]
+        service = import_module(found.stubs).DESCRIPTOR.services_by_name[found.service.rpartition(".")[2]]
+        return [field.name for field in service.methods_by_name[method].input_type.fields]
+
     # --- streams ------------------------------------------------------------------------------------------------------
 
     async def append(self, stream: str, *values: bytes, key: bytes = b"") -> tuple[int, int]:

@@ -11,18 +11,19 @@ from prism.envelope.v1 import envelope_pb2 as pb
 from prism_proxy.envelope.writer import EnvelopeWriter
 from prism_proxy.errors import PrismError, StatusCode
 from prism_proxy.models.framing import Framing, Origin, Rejected
-from prism_proxy.models.messages import Carrier, StoredMessage
+from prism_proxy.models.messages import Carrier, DeliveryClass, Guarantee, StoredMessage, Traits
 from prism_proxy.models.messaging_options import EnvelopeOptions
 from prism_proxy.slots.composition import Surroundings
 
 METADATA = {"colour": "blue", "prism-content-type": "text/plain", "prism-priority": "7"}
 ORIGIN = Origin("spiffe://me", "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01")
+_CLASS = DeliveryClass(Guarantee.AT_MOST_ONCE, "", "")
 MODES = [(carrier, mode) for carrier in Carrier for mode in ("always", "headers", "raw")]
 
 
 def framing(carrier: Carrier, **envelope: Any) -> Framing:
     options = {"envelope": EnvelopeOptions(**envelope)}
-    return Framing(Surroundings("ns", options=options), carrier, 1000, "the bound")
+    return Framing(Surroundings("ns", options=options), Traits(carrier, _CLASS))
 
 
 def opened(made: Framing, stored: StoredMessage) -> Any:
