@@ -22,49 +22,16 @@ SOURCES = ROOT / "_native"
 STAGE = ROOT / "prism_proxy" / "_native"
 SOURCE_SUFFIXES = {".py", ".pyi", ".pyx", ".pxd", ".c", ".h"}
 
-# extension name -> (extra C sources, libraries)
-EXTENSIONS: dict[str, tuple[list[str], list[str]]] = {
-    "aead": ([], ["crypto"]),
-    "call": ([], []),
-    "call_watch": ([], []),
-    "circuit": ([], []),
-    "client": ([], []),
-    "connection": ([], []),
-    "core": ([], []),
-    "crc32": ([], ["z"]),
-    "envelope": ([], []),
-    "flood": ([], []),
-    "forward": ([], []),
-    "forward_head": ([], []),
-    "forward_queue": ([], []),
-    "forward_request": ([], []),
-    "quota": ([], []),
-    "quota_request": ([], []),
-    "framed": ([], []),
-    "h2": ([], ["nghttp2"]),
-    "heap": ([], []),
-    "inspector": ([], ["nghttp2"]),
-    "keyvalue": ([], []),
-    "keyvalue_redis": ([], []),
-    "limits": ([], []),
-    "memstore": ([f"memstore_{part}.c" for part in ("core", "order", "slab", "table", "wheel")], []),
-    "metrics": ([], []),
-    "plain_http": ([], []),
-    "process": ([], []),
-    "record_digest": ([], []),
-    "replies": ([], []),
-    "request_head": ([], []),
-    "static_error": ([], []),
-    "resp": ([], []),
-    "routing": ([], []),
-    "row_sum": ([], []),
-    "servicer": ([], []),
-    "servicer_queue": ([], []),
-    "session_options": ([], ["nghttp2"]),
-    "trace_context": ([], []),
-    "concurrency_limiter": ([], []),
-    "wire": ([], ["z"]),
+# Every .pyx below `_native/` is an extension; these link a library too, or have C sources of their own.
+LIBRARIES = {
+    "crypto.aead": ["crypto"],
+    "grpc.wire": ["z"],
+    "http2.inspector": ["nghttp2"],
+    "http2.session": ["nghttp2"],
+    "http2.session_options": ["nghttp2"],
+    "runtime.crc32": ["z"],
 }
+C_SOURCES = {"memstore.store": "memstore/*.c"}
 HEADERS = {"nghttp2/nghttp2.h": "libnghttp2-dev", "openssl/evp.h": "libssl-dev", "zlib.h": "zlib1g-dev"}
 CORES = os.cpu_count() or 1
 SANITIZE = os.environ.get("PRISM_SANITIZE") == "1"
@@ -79,9 +46,13 @@ def copy_if_changed(source: Path, target: Path) -> None:
 
 def stage_native() -> None:
     """Mirror `_native/` to the package path the extensions are installed under."""
-    for source in SOURCES.iterdir():
-        if source.suffix in SOURCE_SUFFIXES:
-            copy_if_changed(source, STAGE / source.name)
+    kept = {path.relative_to(SOURCES) for path in SOURCES.rglob("*") if path.suffix in SOURCE_SUFFIXES}
+    for path in kept:
+        copy_if_changed(SOURCES / path, STAGE / path)
+    modules = {path.with_suffix("") for path in kept}
+    for path in STAGE.rglob("*.*"):  # what is left of a source that was moved or deleted would still be imported
+        if path.is_file() and path.relative_to(STAGE).with_name(path.name.partition(".")[0]) not in modules:
+            path.unlink()
 
 
 def generate_stubs() -> None:
@@ -135,18 +106,21 @@ def extensions() -> list[Extension]:
         # Ours would come after the user's, and win. Line numbers are enough for a backtrace: full debugging
         # information (-g, from Python's own flags) costs a quarter of the compile time.
         flags = ["-g1"] if "-O" in os.environ.get("CFLAGS", "") else ["-O3", "-g1"]
-    return [
-        Extension(
-            f"prism_proxy._native.{name}",
-            [f"prism_proxy/_native/{name}.pyx", *(f"prism_proxy/_native/{source}" for source in sources)],
-            libraries=libraries,
+    headers = [str(path.relative_to(ROOT)) for path in sorted(STAGE.rglob("*.h"))]
+    made = []
+    for source in sorted(SOURCES.rglob("*.pyx")):
+        module = ".".join(source.relative_to(SOURCES).with_suffix("").parts)
+        sources = [source, *(sorted(SOURCES.glob(C_SOURCES[module])) if module in C_SOURCES else [])]
+        made.append(Extension(
+            f"prism_proxy._native.{module}",
+            [str((STAGE / path.relative_to(SOURCES)).relative_to(ROOT)) for path in sources],
+            libraries=LIBRARIES.get(module, []),
             include_dirs=["prism_proxy/_native"],
-            depends=[str(p.relative_to(ROOT)) for p in STAGE.glob("*.h")],
+            depends=headers,
             extra_compile_args=[*flags, "-std=gnu11", "-Wno-unused-function"],
             extra_link_args=["-fsanitize=address,undefined"] if SANITIZE else [],
-        )
-        for name, (sources, libraries) in EXTENSIONS.items()
-    ]
+        ))
+    return made
 
 
 class BuildNative(build_ext):

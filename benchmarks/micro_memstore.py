@@ -12,7 +12,7 @@ import sys
 import time
 from collections.abc import Callable, Iterable
 
-from prism_proxy._native.memstore import MemStore
+from prism_proxy._native.memstore.store import MemStore
 
 SECOND = 1_000_000_000
 TICK_UNITS = 100

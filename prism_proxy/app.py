@@ -17,8 +17,8 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from prism_proxy import __version__
-from prism_proxy._native.call_watch import CallWatch
-from prism_proxy._native.quota import SharedQuotaTable
+from prism_proxy._native.grpc.call_watch import CallWatch
+from prism_proxy._native.grpc.quota import SharedQuotaTable
 from prism_proxy.cluster import Cluster, tls_refused
 from prism_proxy.errors import PrismError
 from prism_proxy.interfaces.catalogue import lasting, namespaced, waits

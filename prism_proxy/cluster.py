@@ -10,7 +10,7 @@ import asyncio
 from collections.abc import Collection, Iterable, Sequence
 from typing import TYPE_CHECKING
 
-from prism_proxy._native.call import Handler
+from prism_proxy._native.grpc.call import Handler
 from prism_proxy.interfaces.catalogue import reads
 from prism_proxy.namespaces.activator import Activator
 from prism_proxy.namespaces.placement import Placement

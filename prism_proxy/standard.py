@@ -29,12 +29,12 @@ class Entry(NamedTuple):
 BACKENDS: dict[str, Entry] = {
     "memstore": Entry("prism_proxy.backends.memstore.driver:MemstoreDriver",
                       "prism_proxy.backends.memstore.config:MemstoreConfig", None,
-                      "prism_proxy._native.keyvalue:handlers"),
+                      "prism_proxy._native.keyvalue.memstore:handlers"),
     "sqlite": Entry("prism_proxy.backends.sqlite.driver:SqliteDriver",
                     "prism_proxy.backends.sqlite.config:SqliteConfig", None),
     "redis": Entry("prism_proxy.backends.redis.driver:RedisDriver",
                    "prism_proxy.backends.redis.config:RedisConfig", "redis",
-                   "prism_proxy._native.keyvalue_redis:handlers"),
+                   "prism_proxy._native.keyvalue.redis:handlers"),
 }
 MODELS: dict[str, str] = {
     "keyvalue": "prism_proxy.models.keyvalue.declaration:DECLARATION",

@@ -43,9 +43,10 @@ def main(folder: str = "dist") -> int:
 
 def remove_leftovers(root: Path) -> None:
     """Empty setuptools' build folder, but for the native modules that there still are: nothing is compiled again."""
-    current = {path.stem for path in (root / "_native").rglob("*.pyx")}
+    current = {path.relative_to(root / "_native").with_suffix("") for path in (root / "_native").rglob("*.pyx")}
     for path in root.glob("build/lib*/**/*"):
-        if path.is_file() and not (path.suffix == ".so" and path.name.split(".")[0] in current):
+        module = Path(str(path).rpartition("/_native/")[2].partition(".")[0])
+        if path.is_file() and not (path.suffix == ".so" and module in current):
             path.unlink()
     shutil.rmtree(root / "prism_proxy.egg-info", ignore_errors=True)
 

@@ -10,7 +10,7 @@ import timeit
 from collections.abc import Callable
 
 from prism.envelope.v1 import envelope_pb2 as pb
-from prism_proxy._native.envelope import Writer, new_message_id, now_ms, scan
+from prism_proxy._native.envelope.codec import Writer, new_message_id, now_ms, scan
 
 CALLS, ROUNDS = 20_000, 25
 SIZES = (100, 1024, 1024 * 1024)

@@ -8,7 +8,7 @@ import sys
 
 import uvloop
 
-from prism_proxy._native.routing import NativeRoute, RouteTable
+from prism_proxy._native.grpc.routing import NativeRoute, RouteTable
 from prism_proxy.forwarding.peer import Peer
 from prism_proxy.interfaces.catalogue import namespaced
 from prism_proxy.interfaces.registration import add_interfaces

@@ -8,7 +8,7 @@ import time
 from collections import OrderedDict
 from collections.abc import Callable
 
-from prism_proxy._native.aead import Aead, AuthenticationError
+from prism_proxy._native.crypto.aead import Aead, AuthenticationError
 from prism_proxy.crypto import errors, kdf
 from prism_proxy.crypto.algorithms import RSA_DIRECT, Algorithm, algorithm, refused
 from prism_proxy.crypto.keyring import KeyRing, KeyVersion, split_key_id

@@ -14,7 +14,7 @@ import time
 from collections.abc import Callable
 from typing import Protocol
 
-from prism_proxy._native.aead import Aead, CounterIv, RandomIv
+from prism_proxy._native.crypto.aead import Aead, CounterIv, RandomIv
 from prism_proxy.crypto import errors, kdf
 from prism_proxy.crypto.algorithms import RSA_DIRECT, Algorithm
 from prism_proxy.crypto.keyring import KeyRing, KeyVersion

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, cast
 
-from prism_proxy._native.envelope import IrregularEnvelopeError, MalformedEnvelopeError, Scan, fields, scan
+from prism_proxy._native.envelope.codec import IrregularEnvelopeError, MalformedEnvelopeError, Scan, fields, scan
 from prism_proxy.envelope import attributes as attribute
 from prism_proxy.envelope.attributes import Attributes
 from prism_proxy.envelope.errors import field_missing

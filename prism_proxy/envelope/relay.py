@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import uuid
 
-from prism_proxy._native.envelope import MalformedEnvelopeError, fields
+from prism_proxy._native.envelope.codec import MalformedEnvelopeError, fields
 from prism_proxy.envelope import wire
 from prism_proxy.envelope.errors import malformed, mismatch
 from prism_proxy.envelope.reader import Envelope, in_order, read, require

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
-from prism_proxy._native.envelope import MalformedEnvelopeError
+from prism_proxy._native.envelope.codec import MalformedEnvelopeError
 from prism_proxy.envelope.errors import signature_invalid
 from prism_proxy.envelope.reader import Envelope, in_order
 

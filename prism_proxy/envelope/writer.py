@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
-from prism_proxy._native.envelope import Writer
+from prism_proxy._native.envelope.codec import Writer
 from prism_proxy.envelope import wire
 from prism_proxy.envelope.attributes import PLAIN, Attributes
 from prism_proxy.envelope.parts import Observability, Schema, Security

@@ -12,7 +12,7 @@ from typing import Any
 
 import grpc
 
-from prism_proxy._native.client import CallError
+from prism_proxy._native.grpc.client import CallError
 from prism_proxy.errors import PrismError, StatusCode
 from prism_proxy.handles import worker_of
 from prism_proxy.server.channel import Channel

@@ -14,8 +14,8 @@ import hmac
 from collections.abc import Callable, Iterable
 from dataclasses import replace
 
-from prism_proxy._native.routing import NativeRoute
-from prism_proxy._native.static_error import StaticErrorHandler
+from prism_proxy._native.grpc.routing import NativeRoute
+from prism_proxy._native.grpc.static_error import StaticErrorHandler
 from prism_proxy.errors import PrismError, StatusCode
 from prism_proxy.forwarding.partitions import PARTITIONS, Owner, PartitionMap
 from prism_proxy.forwarding.peer import Peer

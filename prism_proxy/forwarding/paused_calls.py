@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 
-from prism_proxy._native.forward import ForwardHandler
+from prism_proxy._native.forward.handler import ForwardHandler
 from prism_proxy.errors import PrismError, StatusCode
 
 MAX_SECONDS = 2.0

@@ -13,8 +13,8 @@ import ssl
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from prism_proxy._native.forward import ForwardConnection, ForwardHandler
-from prism_proxy._native.limits import NativeLimits
+from prism_proxy._native.forward.handler import ForwardConnection, ForwardHandler
+from prism_proxy._native.http2.limits import NativeLimits
 from prism_proxy.errors import PrismError, StatusCode
 from prism_proxy.server.limits import Limits
 from prism_runtime import log

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass, replace
 
-from prism_proxy._native.crc32 import partition_of
+from prism_proxy._native.runtime.crc32 import partition_of
 from prism_proxy.namespaces.model import NamespaceConfig
 
 MAX_REMEMBERED = 65536  # revocations; older ones are no danger, because the map has moved on long since

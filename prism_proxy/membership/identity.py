@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from prism_proxy._native.connection import is_local
+from prism_proxy._native.grpc.connection import is_local
 from prism_proxy.errors import PrismError, StatusCode
 from prism_runtime import tokens
 from prism_runtime.lifecycle import StartError

@@ -20,7 +20,7 @@ from typing import Any
 from admin_client import AdminClient, AdminError, Credentials, ProxySession, Timing
 from prism import control_plane_pb2 as pb
 from prism_proxy import __version__, standard
-from prism_proxy._native.crc32 import partition_of
+from prism_proxy._native.runtime.crc32 import partition_of
 from prism_proxy.admin_options import AdminOptions
 from prism_proxy.errors import StatusCode
 from prism_proxy.forwarding.partitions import PartitionMap

@@ -15,7 +15,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from prism_proxy._native.envelope import MalformedEnvelopeError, new_message_id, now_ms
+from prism_proxy._native.envelope.codec import MalformedEnvelopeError, new_message_id, now_ms
 from prism_proxy.contracts.steps import PassingMessage
 from prism_proxy.envelope import attributes, reader, relay
 from prism_proxy.envelope.attributes import Attributes

@@ -20,7 +20,7 @@ from dataclasses import dataclass, replace
 from types import MappingProxyType
 from typing import Any, cast
 
-from prism_proxy._native.quota import SharedQuotaTable
+from prism_proxy._native.grpc.quota import SharedQuotaTable
 from prism_proxy.contracts.driver import VOLATILE, Adaptable, Driver, Health
 from prism_proxy.errors import PrismError, StatusCode
 from prism_proxy.interfaces.streams import OpenStreams, ended

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 from functools import partial
 
-from prism_proxy._native.quota import NamespaceQuota, SharedQuotaTable
+from prism_proxy._native.grpc.quota import NamespaceQuota, SharedQuotaTable
 from prism_proxy.errors import PrismError, Quota, StatusCode
 from prism_proxy.namespaces.limits import LoadLimits
 

@@ -12,10 +12,10 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from prism_proxy import standard
-from prism_proxy._native.call import Handler
-from prism_proxy._native.crc32 import partition_of
-from prism_proxy._native.quota import NamespaceQuota, SharedQuotaTable
-from prism_proxy._native.routing import Binding, NativeRoute, RouteTable
+from prism_proxy._native.grpc.call import Handler
+from prism_proxy._native.grpc.quota import NamespaceQuota, SharedQuotaTable
+from prism_proxy._native.grpc.routing import Binding, NativeRoute, RouteTable
+from prism_proxy._native.runtime.crc32 import partition_of
 from prism_proxy.contracts.driver import VOLATILE, Driver
 from prism_proxy.contracts.pattern import PatternDeclaration
 from prism_proxy.handles import process_name

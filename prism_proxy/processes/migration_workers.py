@@ -10,7 +10,7 @@ from collections.abc import Awaitable, Callable, Collection
 from typing import TYPE_CHECKING, Any
 
 from prism import transfer_pb2 as pb
-from prism_proxy._native.crc32 import partition_of
+from prism_proxy._native.runtime.crc32 import partition_of
 from prism_proxy.membership.control_call import ControlCall, ControlReply
 from prism_proxy.membership.migration.target_client import OPEN_SECONDS, MoveError
 from prism_proxy.membership.migration.worker import MigrationWorker

@@ -15,7 +15,7 @@ from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from prism_proxy import __version__
-from prism_proxy._native.quota import SharedQuotaTable
+from prism_proxy._native.grpc.quota import SharedQuotaTable
 from prism_proxy.configuration.loader import Configuration, ConfigurationSource
 from prism_proxy.membership.control_call import ControlCall, ControlReply
 from prism_proxy.namespaces.model import NamespaceConfig

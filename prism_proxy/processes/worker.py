@@ -8,8 +8,8 @@ import signal
 import socket
 from collections.abc import Mapping
 
-from prism_proxy._native.process import signal_at_parent_death
-from prism_proxy._native.quota import SharedQuotaTable
+from prism_proxy._native.grpc.quota import SharedQuotaTable
+from prism_proxy._native.runtime.process import signal_at_parent_death
 from prism_proxy.app import App
 from prism_proxy.errors import PrismError
 from prism_proxy.membership.control_call import ControlCall, ControlReply

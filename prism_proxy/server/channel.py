@@ -9,8 +9,8 @@ import asyncio
 import ssl
 from collections.abc import AsyncIterator, Awaitable, Iterable
 
-from prism_proxy._native.client import CallError, ClientCall, ClientConnection
-from prism_proxy._native.limits import NativeLimits
+from prism_proxy._native.grpc.client import CallError, ClientCall, ClientConnection
+from prism_proxy._native.http2.limits import NativeLimits
 from prism_proxy.server.limits import Limits
 from prism_runtime.address import Address
 from prism_runtime.backoff import backoff

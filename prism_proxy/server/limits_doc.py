@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from dataclasses import fields
 
-from prism_proxy._native.limits import NAMES
+from prism_proxy._native.http2.limits import NAMES
 from prism_proxy.server.limits import Limits
 from prism_runtime.settings import setting_of
 from prism_runtime.standard_streams import run_command

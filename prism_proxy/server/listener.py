@@ -15,7 +15,7 @@ import socket
 import ssl
 from collections.abc import Callable
 
-from prism_proxy._native.limits import NativeLimits
+from prism_proxy._native.http2.limits import NativeLimits
 from prism_proxy.server.credentials import ServerCredentials
 from prism_proxy.server.limits import Limits
 from prism_runtime import log

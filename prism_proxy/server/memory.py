@@ -10,7 +10,7 @@ import os
 from collections.abc import Callable
 from concurrent.futures import Executor
 
-from prism_proxy._native.heap import free_bytes, trim
+from prism_proxy._native.runtime.heap import free_bytes, trim
 
 EVERY_SECONDS = 2.0
 WORTH_BYTES = 16 * 1024 * 1024

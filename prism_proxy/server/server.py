@@ -17,15 +17,15 @@ from typing import Any
 
 import grpc
 
-from prism_proxy._native.call import Handler
-from prism_proxy._native.call_watch import CallWatch
-from prism_proxy._native.connection import ServerConnection, begin_drain, statistics
-from prism_proxy._native.core import Method, ServerCore
-from prism_proxy._native.limits import NativeLimits
-from prism_proxy._native.metrics import MethodStats
-from prism_proxy._native.routing import RouteTable
-from prism_proxy._native.servicer import ServicerHandler, _Metadatum
-from prism_proxy._native.wire import percent_encode
+from prism_proxy._native.grpc.call import Handler
+from prism_proxy._native.grpc.call_watch import CallWatch
+from prism_proxy._native.grpc.connection import ServerConnection, begin_drain, statistics
+from prism_proxy._native.grpc.core import Method, ServerCore
+from prism_proxy._native.grpc.metrics import MethodStats
+from prism_proxy._native.grpc.routing import RouteTable
+from prism_proxy._native.grpc.servicer import ServicerHandler, _Metadatum
+from prism_proxy._native.grpc.wire import percent_encode
+from prism_proxy._native.http2.limits import NativeLimits
 from prism_proxy.errors import PrismError, StatusCode, describe
 from prism_proxy.server.credentials import ServerCredentials
 from prism_proxy.server.interception import Interceptor, checked, intercepted

@@ -16,7 +16,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from enum import Enum
 
-from prism_proxy._native.circuit import CircuitCore
+from prism_proxy._native.slots.circuit import CircuitCore
 from prism_proxy.slots.options import CircuitOptions
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 
-from prism_proxy._native.concurrency_limiter import ConcurrencyCore
+from prism_proxy._native.slots.concurrency_limiter import ConcurrencyCore
 from prism_proxy.errors import PrismError
 from prism_proxy.slots.adaptive_limit import AdaptiveLimit
 from prism_proxy.slots.admission_queue import AdmissionQueue, PermitFuture

@@ -17,7 +17,7 @@ import time
 from collections.abc import Callable
 from typing import NamedTuple
 
-from prism_proxy._native.concurrency_limiter import StallClockCore
+from prism_proxy._native.slots.concurrency_limiter import StallClockCore
 
 TICK_S = 0.005
 

@@ -25,7 +25,7 @@ class StepResources:
     def keys(self) -> KeyStore:
         """The key store. From now on the process leaves no core file and cannot be traced by its own user, unless the
         settings allow it."""
-        from prism_proxy._native.process import forbid_dumps
+        from prism_proxy._native.runtime.process import forbid_dumps
         from prism_proxy.secrets.key_store import KeyStore
         from prism_proxy.secrets.providers.registry import make_providers
 

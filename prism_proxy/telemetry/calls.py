@@ -12,7 +12,7 @@ from typing import Any
 
 from google.protobuf.message import DecodeError
 
-from prism_proxy._native.call_watch import CallWatch, EndedCall
+from prism_proxy._native.grpc.call_watch import CallWatch, EndedCall
 from prism_proxy.errors import StatusCode
 from prism_proxy.telemetry import trace
 from prism_runtime import log

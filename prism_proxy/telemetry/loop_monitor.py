@@ -10,7 +10,7 @@ import asyncio
 import time
 from collections.abc import Callable
 
-from prism_proxy._native.metrics import Histogram
+from prism_proxy._native.grpc.metrics import Histogram
 
 PERIOD_SECONDS = 0.05
 LONG_STALL_NS = 2_000_000  # the longest any native call may hold the loop

@@ -1,6 +1,6 @@
 """The metrics of one process, and their Prometheus text.
 
-Hot figures are kept natively (`_native.metrics`) and read here; everything else is asked for at scrape time through
+Hot figures are kept natively (`_native.grpc.metrics`) and read here; everything else is asked for at scrape time by
 collectors. Label sets are bounded: beyond the bound, series are merged under `_other`. Rows are never dropped, because
 a counter that starts again looks like a crash.
 """
@@ -14,7 +14,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 
-from prism_proxy._native.metrics import BUCKET_BOUNDS_NS, Histogram, MethodStats
+from prism_proxy._native.grpc.metrics import BUCKET_BOUNDS_NS, Histogram, MethodStats
 from prism_runtime import log
 
 MAX_SERIES = 4096  # methods times namespaces; a scrape stays in the low megabytes

@@ -13,14 +13,14 @@ from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any
 
 from prism_proxy import __version__
-from prism_proxy._native.call_watch import EndedCall
+from prism_proxy._native.grpc.call_watch import EndedCall
 from prism_proxy.telemetry import trace
 from prism_proxy.telemetry.dropped_exports import DroppedExports, ExporterLog
 from prism_proxy.telemetry.metrics import MethodFigures
 from prism_proxy.telemetry.tracing_options import SERVICE, TraceOptions
 
 if TYPE_CHECKING:
-    from prism_proxy._native.call_watch import TraceIds
+    from prism_proxy._native.grpc.call_watch import TraceIds
 
 FLUSH_MS = 5000
 

@@ -26,7 +26,7 @@ from opentelemetry.sdk.metrics.export import (
 )
 
 from prism_proxy import __version__
-from prism_proxy._native.metrics import BUCKET_BOUNDS_NS
+from prism_proxy._native.grpc.metrics import BUCKET_BOUNDS_NS
 from prism_proxy.telemetry.dropped_exports import DroppedExports
 from prism_proxy.telemetry.metrics import MethodFigures
 from prism_proxy.telemetry.tracing_options import SERVICE, TraceOptions

@@ -1,7 +1,7 @@
 """W3C trace context: reading `traceparent` and `tracestate` of a caller, and what log lines say of a call's trace.
 
 Pure functions. Malformed input never fails a call: a bad traceparent begins a new trace, a bad tracestate is dropped.
-What goes on to another process is written natively (`_native.trace_context`).
+What goes on to another process is written natively (`_native.grpc.trace_context`).
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from prism_proxy._native.call_watch import TraceIds
+    from prism_proxy._native.grpc.call_watch import TraceIds
 
 _TRACEPARENT = re.compile(r"([0-9a-f]{2})-([0-9a-f]{32})-([0-9a-f]{16})-([0-9a-f]{2})(-.*)?", re.DOTALL)
 _KEY = r"(?:[a-z][a-z0-9_*/-]{0,255}|[a-z0-9][a-z0-9_*/-]{0,240}@[a-z][a-z0-9_*/-]{0,13})"

@@ -19,7 +19,7 @@ import pytest
 from prism import control_plane_pb2 as pb
 from prism.admin.v1 import admin_pb2
 from prism.interfaces.keyvalue import keyvalue_basic_pb2 as kv
-from prism_proxy._native.crc32 import partition_of
+from prism_proxy._native.runtime.crc32 import partition_of
 from tests.services.cluster import MEMSTORE, Cluster, cluster
 from tests.services.redis import RedisServer, binary
 from tests.support.ledger import Ledger

@@ -18,7 +18,7 @@ from pathlib import Path
 import pytest
 
 from prism.admin.v1 import admin_pb2
-from prism_proxy._native.crc32 import partition_of
+from prism_proxy._native.runtime.crc32 import partition_of
 from tests.chaos.test_migration_kill import Ledger, until_served
 from tests.integration.test_migration import BACKENDS, Cluster
 

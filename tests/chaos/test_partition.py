@@ -22,7 +22,7 @@ from prism.admin.v1 import admin_pb2
 from prism.interfaces.keyvalue import keyvalue_basic_pb2 as kv
 from prism.interfaces.keyvalue import keyvalue_batch_pb2 as batch
 from prism.interfaces.keyvalue import keyvalue_batch_pb2_grpc as batch_grpc
-from prism_proxy._native.crc32 import partition_of
+from prism_proxy._native.runtime.crc32 import partition_of
 from tests.services.apart import Apart, apart, machine
 from tests.services.cluster import MEMSTORE
 from tests.services.redis import RedisServer, binary

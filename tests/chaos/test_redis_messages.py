@@ -9,7 +9,7 @@ import uuid
 
 import pytest
 
-from prism_proxy._native.resp import ConnectionLost, RespError
+from prism_proxy._native.redis.resp import ConnectionLost, RespError
 from prism_proxy.backends.redis.commands import NotReplicated
 from prism_proxy.backends.redis.config import RedisConfig
 from prism_proxy.backends.redis.driver import RedisDriver

@@ -17,7 +17,7 @@ from grpc_status import rpc_status
 
 from prism.interfaces.keyvalue import keyvalue_basic_pb2 as pb
 from prism.interfaces.keyvalue import keyvalue_basic_pb2_grpc as pb_grpc
-from prism_proxy._native.crc32 import partition_of
+from prism_proxy._native.runtime.crc32 import partition_of
 from prism_proxy.forwarding.peer import PeerOptions
 from tests.services.workers import WorkersProcess, workers
 

@@ -19,7 +19,7 @@ from typing import Any
 import grpc
 import pytest
 
-from prism_proxy._native.routing import NativeRoute, RouteTable
+from prism_proxy._native.grpc.routing import NativeRoute, RouteTable
 from prism_proxy.forwarding.peer import Peer
 from prism_proxy.server.server import Server
 from prism_runtime.tls import TlsConfig

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import uvloop
 
-from prism_proxy._native.client import CallError, ClientCall, ClientConnection
+from prism_proxy._native.grpc.client import CallError, ClientCall, ClientConnection
 from prism_proxy.server.channel import Channel
 from tests.fuzz.cases import batches, blamed
 from tests.fuzz.mutations import cut, spoil, spoil_frames

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import uvloop
 
-from prism_proxy._native.routing import NativeRoute, RouteTable
+from prism_proxy._native.grpc.routing import NativeRoute, RouteTable
 from prism_proxy.forwarding.peer import Peer, PeerOptions
 from prism_proxy.server.channel import Channel
 from prism_proxy.server.server import Server

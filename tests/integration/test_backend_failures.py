@@ -18,7 +18,7 @@ from prism.interfaces.keyvalue import keyvalue_basic_pb2 as basic
 from prism.interfaces.keyvalue import keyvalue_basic_pb2_grpc as basic_rpc
 from prism.interfaces.keyvalue import keyvalue_scan_pb2 as scan
 from prism.interfaces.keyvalue import keyvalue_scan_pb2_grpc as scan_rpc
-from prism_proxy._native.metrics import Histogram
+from prism_proxy._native.grpc.metrics import Histogram
 from prism_proxy.contracts.driver import Health
 from prism_proxy.namespaces.model import NamespaceConfig
 from prism_proxy.namespaces.snapshot import Namespaces, Snapshot, build

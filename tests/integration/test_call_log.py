@@ -12,8 +12,8 @@ from grpc_status import rpc_status
 
 from prism.interfaces.keyvalue import keyvalue_basic_pb2 as basic
 from prism.interfaces.keyvalue import keyvalue_basic_pb2_grpc as rpc
-from prism_proxy._native.call_watch import EndedCall
-from prism_proxy._native.metrics import MethodStats
+from prism_proxy._native.grpc.call_watch import EndedCall
+from prism_proxy._native.grpc.metrics import MethodStats
 from prism_proxy.errors import PrismError, StatusCode, describe
 from prism_proxy.telemetry.calls import CallReports
 from tests.services.proxy import proxy

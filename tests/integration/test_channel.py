@@ -10,7 +10,7 @@ from typing import Any
 import grpc
 import pytest
 
-from prism_proxy._native.client import CallError
+from prism_proxy._native.grpc.client import CallError
 from prism_proxy.server.channel import Channel
 from prism_proxy.server.server import Server
 

@@ -7,7 +7,7 @@ from typing import Any
 import grpc
 import pytest
 
-from prism_proxy._native.metrics import MethodStats
+from prism_proxy._native.grpc.metrics import MethodStats
 from prism_proxy.server.server import Server
 from tests.integration.test_differential import each
 from tests.support.echo import FRESH

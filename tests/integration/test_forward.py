@@ -10,8 +10,8 @@ from typing import Any
 import grpc
 import pytest
 
-from prism_proxy._native.metrics import MethodStats
-from prism_proxy._native.routing import NativeRoute, RouteTable
+from prism_proxy._native.grpc.metrics import MethodStats
+from prism_proxy._native.grpc.routing import NativeRoute, RouteTable
 from prism_proxy.server.limits import Limits
 from tests.support.echo import CHAT, HANG, SINK, SOURCE, STALL, UNARY, Echo, OneMethod
 from tests.support.forwarding import NAMESPACE, forwarding, until

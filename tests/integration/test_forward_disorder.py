@@ -11,7 +11,7 @@ import random
 
 import pytest
 
-from prism_proxy._native.client import CallError
+from prism_proxy._native.grpc.client import CallError
 from prism_proxy.server.channel import Channel
 from prism_proxy.server.limits import Limits
 from tests.support.echo import CHAT, SINK, SOURCE, UNARY, Echo

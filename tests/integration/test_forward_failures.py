@@ -15,7 +15,7 @@ import pytest
 import uvloop
 from google.rpc import error_details_pb2, status_pb2
 
-from prism_proxy._native.routing import NativeRoute, RouteTable
+from prism_proxy._native.grpc.routing import NativeRoute, RouteTable
 from prism_proxy.forwarding.peer import Peer, PeerOptions
 from prism_proxy.server.limits import Limits
 from tests.support.echo import CHAT, HANG, SINK, STALL, UNARY, Echo

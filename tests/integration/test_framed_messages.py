@@ -10,7 +10,7 @@ from typing import Any
 import grpc
 import pytest
 
-from prism_proxy._native.framed import FramedMessage
+from prism_proxy._native.envelope.framed import FramedMessage
 from prism_proxy.server.limits import Limits
 from prism_proxy.server.server import Server
 from tests.support.echo import FRESH, OneMethod

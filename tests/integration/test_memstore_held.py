@@ -9,7 +9,7 @@ import struct
 import pytest
 
 from prism.interfaces.keyvalue import keyvalue_basic_pb2 as pb
-from prism_proxy._native.memstore import StoreFull
+from prism_proxy._native.memstore.store import StoreFull
 from prism_proxy.backends.memstore.config import MemstoreConfig
 from prism_proxy.backends.memstore.driver import MemstoreDriver
 from tests.support.h2peer import DATA, END_STREAM, WINDOW_SETTING, WINDOW_UPDATE, H2Peer, frame, grpc_headers, message

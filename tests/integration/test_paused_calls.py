@@ -18,8 +18,8 @@ from prism.interfaces.keyvalue import keyvalue_batch_pb2 as batch
 from prism.interfaces.keyvalue import keyvalue_batch_pb2_grpc as batch_grpc
 from prism.interfaces.keyvalue import keyvalue_scan_pb2 as scan
 from prism.interfaces.keyvalue import keyvalue_scan_pb2_grpc as scan_grpc
-from prism_proxy._native.crc32 import partition_of
-from prism_proxy._native.routing import NativeRoute
+from prism_proxy._native.grpc.routing import NativeRoute
+from prism_proxy._native.runtime.crc32 import partition_of
 from prism_proxy.backends.memstore.config import MemstoreConfig
 from prism_proxy.forwarding.peer import Peer
 from prism_proxy.interfaces.catalogue import namespaced

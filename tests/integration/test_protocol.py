@@ -23,7 +23,7 @@ from prism.interfaces.keyvalue import keyvalue_basic_pb2 as kv
 from prism_admin.storage.audit import Audit
 from prism_admin.storage.database_url import parse
 from prism_admin.storage.store import Store, open_store
-from prism_proxy._native.crc32 import partition_of
+from prism_proxy._native.runtime.crc32 import partition_of
 from tests.services.cluster import MEMSTORE, Cluster, cluster
 from tests.services.redis import RedisServer, binary
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from prism_proxy._native.resp import ConnectionLost, RespError
+from prism_proxy._native.redis.resp import ConnectionLost, RespError
 from prism_proxy.backends.redis.config import RedisConfig, RedisTls
 from prism_proxy.backends.redis.driver import RedisDriver
 from prism_proxy.contracts.driver import Health

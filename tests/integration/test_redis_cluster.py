@@ -12,7 +12,7 @@ import pytest
 from redis.asyncio import Redis
 from redis.crc import key_slot
 
-from prism_proxy._native.resp import ConnectionLost, PipelineFull, RespError
+from prism_proxy._native.redis.resp import ConnectionLost, PipelineFull, RespError
 from prism_proxy.backends.redis.config import RedisConfig
 from prism_proxy.backends.redis.driver import RedisDriver
 from prism_proxy.backends.redis.shared_pools import SharedPools

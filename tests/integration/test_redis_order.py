@@ -20,7 +20,7 @@ from prism.interfaces.keyvalue import (
     keyvalue_cas_pb2,
     keyvalue_cas_pb2_grpc,
 )
-from prism_proxy._native.resp import ConnectionLost
+from prism_proxy._native.redis.resp import ConnectionLost
 from prism_proxy.backends.redis.config import RedisConfig
 from prism_proxy.backends.redis.driver import RedisDriver
 from tests.services.proxy import proxy

@@ -11,7 +11,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from prism_proxy._native.resp import ConnectionLost
+from prism_proxy._native.redis.resp import ConnectionLost
 from prism_proxy.backends.redis.config import RedisConfig
 from prism_proxy.backends.redis.driver import RedisDriver
 from prism_proxy.errors import PrismError

@@ -15,7 +15,7 @@ import pytest
 
 from prism.interfaces.keyvalue import keyvalue_basic_pb2 as pb
 from prism.interfaces.keyvalue import keyvalue_basic_pb2_grpc as rpc
-from prism_proxy._native.resp import PipelineFull
+from prism_proxy._native.redis.resp import PipelineFull
 from prism_proxy.backends.redis.config import RedisConfig
 from prism_proxy.backends.redis.driver import RedisDriver
 from prism_proxy.backends.redis.shared_pools import SharedPools

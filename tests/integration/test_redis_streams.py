@@ -10,7 +10,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from prism_proxy._native.resp import ConnectionLost
+from prism_proxy._native.redis.resp import ConnectionLost
 from prism_proxy.backends.redis.commands import NotReplicated
 from prism_proxy.backends.redis.config import RedisConfig
 from prism_proxy.backends.redis.driver import RedisDriver

@@ -20,8 +20,8 @@ from prism.interfaces.keyvalue import (
     keyvalue_ttl_pb2,
     keyvalue_ttl_pb2_grpc,
 )
-from prism_proxy._native.call_watch import EndedCall
-from prism_proxy._native.metrics import MethodStats
+from prism_proxy._native.grpc.call_watch import EndedCall
+from prism_proxy._native.grpc.metrics import MethodStats
 from prism_proxy.telemetry.calls import CallReports
 from tests.services.collector import Collector, attributes
 from tests.services.proxy import ProxyProcess

@@ -11,8 +11,8 @@ import grpc
 import pytest
 
 from prism.interfaces.keyvalue import keyvalue_ttl_pb2, keyvalue_ttl_pb2_grpc
-from prism_proxy._native.call_watch import CallWatch, EndedCall
-from prism_proxy._native.metrics import MethodStats
+from prism_proxy._native.grpc.call_watch import CallWatch, EndedCall
+from prism_proxy._native.grpc.metrics import MethodStats
 from tests.services.cluster import MEMSTORE, cluster
 from tests.services.collector import Collector, attributes
 from tests.support.echo import OneMethod

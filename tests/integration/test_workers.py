@@ -16,7 +16,7 @@ import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from prism.interfaces.keyvalue import keyvalue_basic_pb2 as pb
-from prism_proxy._native.crc32 import partition_of
+from prism_proxy._native.runtime.crc32 import partition_of
 from tests.integration.test_process import OpenCall, in_progress, refused, stub, until_draining
 from tests.services.proxy import ProxyProcess, proxy
 from tests.services.redis import free_port

@@ -15,7 +15,7 @@ from typing import Any
 import grpc
 import pytest
 
-from prism_proxy._native.crc32 import partition_of
+from prism_proxy._native.runtime.crc32 import partition_of
 from prism_proxy.backends.memstore.driver import MemstoreDriver
 from prism_proxy.backends.sqlite.config import SqliteConfig
 from prism_proxy.testing.clock import RealClock

@@ -5,8 +5,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "memstore.h"
-#include "memstore_slab.h"
+#include "memstore/store.h"
+#include "memstore/slab.h"
 
 enum { KEYS = 20000, STEPS = 150000, PHASE = 20000, WRITES = 10 };
 #define SECOND ((int64_t)1000000000)

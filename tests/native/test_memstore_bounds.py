@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from prism_proxy._native.memstore import MemStore, StoreFull
+from prism_proxy._native.memstore.store import MemStore, StoreFull
 
 
 def fill(store: MemStore, value: bytes = b"z" * 50) -> int:
@@ -197,7 +197,7 @@ def test_an_evicting_store_frees_what_survivors_hold() -> None:
 
 RESIDENT_PROBE = """
 import resource
-from prism_proxy._native.memstore import MemStore
+from prism_proxy._native.memstore.store import MemStore
 
 def resident():
     with open("/proc/self/statm") as statm:

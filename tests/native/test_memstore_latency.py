@@ -12,7 +12,7 @@ import time
 
 import pytest
 
-from prism_proxy._native.memstore import MemStore
+from prism_proxy._native.memstore.store import MemStore
 
 pytestmark = pytest.mark.serial
 

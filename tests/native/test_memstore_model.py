@@ -7,7 +7,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
-from prism_proxy._native.memstore import MemStore, StoreFull
+from prism_proxy._native.memstore.store import MemStore, StoreFull
 
 KEYS = st.one_of(
     st.sampled_from([b"a", b"a\0", b"a\0\0", b"ab", b"abcdefgh", b"abcdefgh\0", b"abcdefghi", b"\xff", b"\xff\xff"]),

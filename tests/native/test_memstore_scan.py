@@ -2,7 +2,7 @@
 
 import random
 
-from prism_proxy._native.memstore import MemStore
+from prism_proxy._native.memstore.store import MemStore
 
 
 def test_scan_under_interleaved_writes_meets_every_key_that_stayed_once() -> None:

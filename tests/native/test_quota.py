@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from prism_proxy._native.quota import DIMENSIONS, NamespaceQuota, SharedQuotaTable
+from prism_proxy._native.grpc.quota import DIMENSIONS, NamespaceQuota, SharedQuotaTable
 from prism_proxy.namespaces.limits import LoadLimits
 from prism_proxy.namespaces.quotas import make_quota, refusal
 

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from prism_proxy._native.quota import SharedQuotaTable
+from prism_proxy._native.grpc.quota import SharedQuotaTable
 from prism_proxy.namespaces.limits import LoadLimits
 from prism_proxy.namespaces.quotas import make_quota
 
@@ -26,7 +26,7 @@ EACH = 200  # records that every process must have made
 RECORD = struct.Struct("=qq")  # time in ns, +1 admitted or -1 about to release
 HAMMER = """
 import os, random, struct, sys, time
-from prism_proxy._native.quota import SharedQuotaTable
+from prism_proxy._native.grpc.quota import SharedQuotaTable
 from prism_proxy.namespaces.quotas import make_quota
 from prism_proxy.namespaces.limits import LoadLimits
 fd, worker, stop, limits = int(sys.argv[1]), int(sys.argv[2]), sys.argv[3], LoadLimits(*map(int, sys.argv[4:]))

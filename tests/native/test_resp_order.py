@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from prism_proxy._native.resp import ConnectionLost, RespConnection
+from prism_proxy._native.redis.resp import ConnectionLost, RespConnection
 from tests.native.test_resp import Setup
 
 PIECE = 4096

@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from prism_proxy._native.trace_context import continued
+from prism_proxy._native.grpc.trace_context import continued
 from prism_proxy.telemetry.trace import parse
 
 TRACE, SPAN = "4bf92f3577b34da6a3ce929d0e0e4736", "00f067aa0ba902b7"

@@ -10,8 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from prism_proxy._native.crc32 import partition_of
-from prism_proxy._native.wire import (
+from prism_proxy._native.grpc.wire import (
     MessageTooLarge,
     format_timeout,
     gzip_bytes,
@@ -20,6 +19,7 @@ from prism_proxy._native.wire import (
     percent_decode,
     percent_encode,
 )
+from prism_proxy._native.runtime.crc32 import partition_of
 
 UNITS = {"n": 1, "u": 10**3, "m": 10**6, "S": 10**9, "M": 60 * 10**9, "H": 3600 * 10**9}
 CENTURY_HOURS = 876_000

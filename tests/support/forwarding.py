@@ -11,9 +11,9 @@ from typing import Any
 
 import grpc
 
-from prism_proxy._native.call_watch import CallWatch
-from prism_proxy._native.metrics import MethodStats
-from prism_proxy._native.routing import NativeRoute, RouteTable
+from prism_proxy._native.grpc.call_watch import CallWatch
+from prism_proxy._native.grpc.metrics import MethodStats
+from prism_proxy._native.grpc.routing import NativeRoute, RouteTable
 from prism_proxy.forwarding.peer import Peer, PeerOptions
 from prism_proxy.server.limits import Limits
 from prism_proxy.server.server import Server

@@ -8,7 +8,7 @@ from typing import Any
 
 import grpc
 
-from prism_proxy._native.routing import NativeRoute, RouteTable
+from prism_proxy._native.grpc.routing import NativeRoute, RouteTable
 from prism_proxy.forwarding.ownership import Ownership, peer_token_of
 from prism_proxy.forwarding.partitions import PARTITIONS, Owner, PartitionMap
 from prism_proxy.forwarding.peer import Peer, PeerOptions

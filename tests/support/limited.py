@@ -11,8 +11,8 @@ from google.rpc import error_details_pb2
 from grpc_status import rpc_status
 
 from prism.common import errors_pb2
-from prism_proxy._native.quota import NamespaceQuota, SharedQuotaTable
-from prism_proxy._native.routing import NativeRoute, RouteTable
+from prism_proxy._native.grpc.quota import NamespaceQuota, SharedQuotaTable
+from prism_proxy._native.grpc.routing import NativeRoute, RouteTable
 from prism_proxy.backends.memstore.config import MemstoreConfig
 from prism_proxy.interfaces.catalogue import namespaced
 from prism_proxy.interfaces.registration import add_interfaces

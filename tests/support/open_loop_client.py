@@ -22,7 +22,7 @@ import time
 import uvloop
 
 from prism.interfaces.keyvalue import keyvalue_basic_pb2 as pb
-from prism_proxy._native.client import CallError
+from prism_proxy._native.grpc.client import CallError
 from prism_proxy.errors import StatusCode
 from prism_proxy.server.channel import Channel
 

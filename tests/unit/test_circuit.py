@@ -6,7 +6,7 @@ import pytest
 from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, invariant, rule
 
-from prism_proxy._native.circuit import CircuitCore
+from prism_proxy._native.slots.circuit import CircuitCore
 from prism_proxy.slots.circuit import Circuit, State
 from prism_proxy.slots.options import CircuitOptions
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from prism_proxy._native.limits import NAMES, NativeLimits
+from prism_proxy._native.http2.limits import NAMES, NativeLimits
 from prism_proxy.server.limits import Limits
 from prism_proxy.server.limits_doc import COUNTED_AS, PAGE, page
 from prism_runtime.settings import setting_of

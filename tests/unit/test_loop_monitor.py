@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from prism_proxy._native.metrics import Histogram
+from prism_proxy._native.grpc.metrics import Histogram
 from prism_proxy.telemetry.loop_monitor import PERIOD_SECONDS, LoopMonitor
 
 PERIOD_NS = int(PERIOD_SECONDS * 1e9)

@@ -3,7 +3,7 @@
 import json
 from typing import Any
 
-from prism_proxy._native.metrics import Histogram
+from prism_proxy._native.grpc.metrics import Histogram
 from prism_proxy.telemetry.merge import MergedMetrics, pack
 from prism_proxy.telemetry.metrics import Distribution, Metric, Sample, counters, gauges, histogram, text_of
 

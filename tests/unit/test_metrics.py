@@ -6,7 +6,7 @@ import time
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from prism_proxy._native.metrics import BUCKET_BOUNDS_NS, Histogram, MethodStats
+from prism_proxy._native.grpc.metrics import BUCKET_BOUNDS_NS, Histogram, MethodStats
 from prism_proxy.telemetry.metrics import OTHER, STATUS_NAMES, UNKNOWN, Metric, Metrics, Sample, counters
 
 PATH = "/prism.interfaces.keyvalue.KeyValueBasicInterface/Get"

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from prism_proxy._native.crc32 import partition_of
+from prism_proxy._native.runtime.crc32 import partition_of
 from prism_proxy.backends.memstore.config import MemstoreConfig
 from prism_proxy.models.keyvalue.options import KeyValueOptions
 from prism_proxy.namespaces.model import NamespaceConfig

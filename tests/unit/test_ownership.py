@@ -6,8 +6,8 @@ import asyncio
 
 import pytest
 
-from prism_proxy._native.forward import ForwardHandler
-from prism_proxy._native.routing import NativeRoute, RouteTable
+from prism_proxy._native.forward.handler import ForwardHandler
+from prism_proxy._native.grpc.routing import NativeRoute, RouteTable
 from prism_proxy.forwarding import ownership
 from prism_proxy.forwarding.ownership import Ownership, peer_token_of
 from prism_proxy.forwarding.partitions import PARTITIONS, Owner, PartitionMap

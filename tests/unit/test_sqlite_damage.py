@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from prism_proxy.__main__ import main
-from prism_proxy._native.row_sum import crc32c, crc32c_portable
+from prism_proxy._native.sqlite.row_sum import crc32c, crc32c_portable
 from prism_proxy.backends.sqlite import schema
 from prism_proxy.backends.sqlite.config import SqliteConfig
 from prism_proxy.backends.sqlite.driver import SqliteDriver

@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from prism_proxy._native.memstore import MemStore, StoreFull, StoreSealed
+from prism_proxy._native.memstore.store import MemStore, StoreFull, StoreSealed
 from prism_proxy.backends.memstore.config import DECLARATION, MemstoreConfig
 from prism_proxy.backends.memstore.memory import Clock, Memory
 from prism_proxy.backends.memstore.migration import MemstoreIncoming, MemstoreOutgoing

@@ -6,7 +6,7 @@ import time
 from collections import OrderedDict
 from collections.abc import Callable
 
-from prism_proxy._native.memstore import MemStore, StoreFull
+from prism_proxy._native.memstore.store import MemStore, StoreFull
 from prism_proxy.models.messages import DEDUPLICATION_SECONDS, StoredMessage
 
 MESSAGE_BYTES = 400  # of a message beside its data and headers

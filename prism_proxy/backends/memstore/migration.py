@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Mapping, Sequence
 
-from prism_proxy._native.memstore import MemStore
-from prism_proxy._native.record_digest import hashes_of
+from prism_proxy._native.keyvalue.record_digest import hashes_of
+from prism_proxy._native.memstore.store import MemStore
 from prism_proxy.contracts.movable import NEVER, Digest, Record, Span, TooManyChangesError
 
 

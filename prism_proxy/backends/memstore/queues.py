@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
 
-from prism_proxy._native.memstore import StoreFull
+from prism_proxy._native.memstore.store import StoreFull
 from prism_proxy.backends.memstore.alarm import Alarm
 from prism_proxy.backends.memstore.memory import Memory, size_of
 from prism_proxy.backends.memstore.queue_entries import Entry, Queue

@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
-from prism_proxy._native.memstore import StoreFull
+from prism_proxy._native.memstore.store import StoreFull
 from prism_proxy.backends.memstore.memory import Memory
 from prism_proxy.backends.memstore.topic_logs import DurableReader, Log
 from prism_proxy.errors import PrismError

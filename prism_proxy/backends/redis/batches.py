@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import AsyncIterator, Iterator, Sequence
 
-from prism_proxy._native.resp import ConnectionLost
+from prism_proxy._native.redis.resp import ConnectionLost
 from prism_proxy.backends.redis.commands import Command, Commands, Reply
 from prism_proxy.backends.redis.errors import check_value, meaning, value_too_large
 from prism_proxy.errors import PrismError

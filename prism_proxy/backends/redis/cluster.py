@@ -15,8 +15,8 @@ from redis import exceptions
 from redis.asyncio.cluster import PipelineCommand
 from redis.crc import key_slot
 
-from prism_proxy._native.keyvalue_redis import RedisStore
-from prism_proxy._native.resp import ConnectionLost, PipelineFull, RespError
+from prism_proxy._native.keyvalue.redis import RedisStore
+from prism_proxy._native.redis.resp import ConnectionLost, PipelineFull, RespError
 from prism_proxy.backends.redis.cluster_client import FAILURES, SharedCluster
 from prism_proxy.backends.redis.commands import Command, Commands, Reply, when_there_is_room
 from prism_proxy.backends.redis.config import RedisConfig

@@ -18,7 +18,7 @@ from redis.asyncio.cluster import ClusterNode, RedisCluster
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 
-from prism_proxy._native.resp import ConnectionLost
+from prism_proxy._native.redis.resp import ConnectionLost
 from prism_proxy.backends.redis.cluster_order import WriteOrder
 from prism_proxy.backends.redis.config import RedisConfig
 from prism_proxy.backends.redis.dial import Endpoint, options_of

@@ -18,7 +18,7 @@ from typing import Any
 from redis import exceptions
 from redis.asyncio.cluster import PipelineCommand
 
-from prism_proxy._native.resp import ConnectionLost
+from prism_proxy._native.redis.resp import ConnectionLost
 
 AGAIN_S = 0.1
 _READS = frozenset({"GET", "MGET", "EXISTS", "PTTL", "SCAN", "ASKING", "PUBLISH"})

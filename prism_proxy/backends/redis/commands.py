@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Callable, Sequence
 from typing import Any, Protocol, TypeVar
 
-from prism_proxy._native.resp import PipelineFull
+from prism_proxy._native.redis.resp import PipelineFull
 
 Reply = Any  # bytes, int, None, or a list of these
 Command = tuple[bytes, ...]

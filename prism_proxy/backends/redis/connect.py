@@ -9,8 +9,8 @@ import asyncio
 from collections.abc import Callable, Mapping
 from typing import Protocol
 
-from prism_proxy._native.keyvalue_redis import RedisStore
-from prism_proxy._native.resp import ConnectionLost
+from prism_proxy._native.keyvalue.redis import RedisStore
+from prism_proxy._native.redis.resp import ConnectionLost
 from prism_proxy.backends.redis.commands import REPLICAS_S, Commands
 from prism_proxy.backends.redis.config import RedisConfig
 from prism_proxy.backends.redis.connection_pool import NOT_YET, ConnectionPool

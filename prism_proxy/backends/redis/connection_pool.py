@@ -13,8 +13,8 @@ import asyncio
 import contextlib
 from collections.abc import Awaitable, Callable
 
-from prism_proxy._native.keyvalue_redis import PoolSlots
-from prism_proxy._native.resp import ConnectionLost, RespConnection, RespError
+from prism_proxy._native.keyvalue.redis import PoolSlots
+from prism_proxy._native.redis.resp import ConnectionLost, RespConnection, RespError
 from prism_proxy.backends.redis.dial import ConnectionPoolOptions, Endpoint, dial
 from prism_proxy.backends.redis.handshake import Session, fence, shake_hands
 from prism_proxy.telemetry.outage import Outage

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
-from prism_proxy._native.resp import RespConnection
+from prism_proxy._native.redis.resp import RespConnection
 from prism_proxy.backends.redis.config import RedisConfig
 
 

@@ -9,7 +9,7 @@ import re
 from collections.abc import Callable
 from typing import NamedTuple
 
-from prism_proxy._native.resp import ConnectionLost, PipelineFull, RespError
+from prism_proxy._native.redis.resp import ConnectionLost, PipelineFull, RespError
 from prism_proxy.backends.redis.commands import NotReplicated
 from prism_proxy.errors import PrismError, StatusCode
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import NamedTuple, Protocol
 
-from prism_proxy._native.resp import ConnectionLost, RespConnection, RespError
+from prism_proxy._native.redis.resp import ConnectionLost, RespConnection, RespError
 
 _SECTIONS = (b"server", b"replication", b"persistence")
 _SETTINGS = (b"appendonly", b"appendfsync")

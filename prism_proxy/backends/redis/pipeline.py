@@ -9,8 +9,8 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Sequence
 
-from prism_proxy._native.keyvalue_redis import RedisStore
-from prism_proxy._native.resp import ConnectionLost, FairShare, PipelineFull, RespConnection
+from prism_proxy._native.keyvalue.redis import RedisStore
+from prism_proxy._native.redis.resp import ConnectionLost, FairShare, PipelineFull, RespConnection
 from prism_proxy.backends.redis.commands import ROOM_S, Command, Commands, Reply, when_there_is_room
 from prism_proxy.backends.redis.replication import Replication
 

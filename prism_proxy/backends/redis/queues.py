@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from prism_proxy._native.resp import ConnectionLost, RespError
+from prism_proxy._native.redis.resp import ConnectionLost, RespError
 from prism_proxy.backends.redis import queue_records as records
 from prism_proxy.backends.redis import queue_scripts as scripts
 from prism_proxy.backends.redis.commands import Commands

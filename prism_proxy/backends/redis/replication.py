@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 
-from prism_proxy._native.resp import ConnectionLost, FairShare, RespConnection
+from prism_proxy._native.redis.resp import ConnectionLost, FairShare, RespConnection
 from prism_proxy.backends.redis.commands import NotReplicated, Reply
 
 

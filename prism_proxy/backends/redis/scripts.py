@@ -11,7 +11,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Sequence
 
-from prism_proxy._native.resp import RespError
+from prism_proxy._native.redis.resp import RespError
 from prism_proxy.backends.redis.commands import Commands, Reply
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from prism_proxy._native.resp import ConnectionLost
+from prism_proxy._native.redis.resp import ConnectionLost
 from prism_proxy.backends.redis.config import RedisConfig
 from prism_proxy.backends.redis.dial import Endpoint
 

@@ -11,7 +11,7 @@ import uuid
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, TypeVar
 
-from prism_proxy._native.resp import ConnectionLost, PipelineFull, RespError
+from prism_proxy._native.redis.resp import ConnectionLost, PipelineFull, RespError
 from prism_proxy.backends.redis.wakeups import Wakeup
 from prism_proxy.errors import PrismError
 from prism_proxy.models.messages import Sink

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from prism_proxy._native.resp import RespError
+from prism_proxy._native.redis.resp import RespError
 from prism_proxy.backends.redis import stream_scripts as scripts
 from prism_proxy.backends.redis.commands import Commands
 from prism_proxy.backends.redis.names import Names

@@ -13,7 +13,7 @@ import contextlib
 from collections.abc import Awaitable, Callable
 from typing import Any, Protocol
 
-from prism_proxy._native.resp import ConnectionLost, RespConnection
+from prism_proxy._native.redis.resp import ConnectionLost, RespConnection
 from prism_proxy.backends.redis.dial import ConnectionPoolOptions, Endpoint, dial
 from prism_proxy.backends.redis.handshake import introduce
 from prism_runtime import log

@@ -7,7 +7,7 @@ import contextlib
 from collections.abc import Callable
 from types import TracebackType
 
-from prism_proxy._native.resp import ConnectionLost
+from prism_proxy._native.redis.resp import ConnectionLost
 from prism_proxy.backends.redis.subscriptions import Channel, Subscriptions
 
 LOOK_S = 1.0  # what is told of may be lost

@@ -10,7 +10,7 @@ import sqlite3
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 
-from prism_proxy._native.record_digest import hashes_of, sum_of
+from prism_proxy._native.keyvalue.record_digest import hashes_of, sum_of
 from prism_proxy.backends.sqlite.operations import Session
 from prism_proxy.backends.sqlite.readers import Readers
 from prism_proxy.backends.sqlite.rows import check_row, row_of

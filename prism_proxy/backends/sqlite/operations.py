@@ -8,7 +8,7 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Iterable, Mapping, Sequence
 
-from prism_proxy._native.row_sum import head_holds, row_sum
+from prism_proxy._native.sqlite.row_sum import head_holds, row_sum
 from prism_proxy.backends.sqlite.rows import Head, head_of, row_of
 from prism_proxy.models.keyvalue.contract import CasResult
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import sqlite3
 from typing import NamedTuple
 
-from prism_proxy._native.row_sum import head_holds, moved_sum, row_holds
+from prism_proxy._native.sqlite.row_sum import head_holds, moved_sum, row_holds
 from prism_proxy.errors import PrismError, StatusCode
 
 DAMAGED = "ROW_DAMAGED"

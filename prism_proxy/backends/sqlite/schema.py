@@ -9,7 +9,7 @@ from __future__ import annotations
 import sqlite3
 from pathlib import Path
 
-from prism_proxy._native.row_sum import row_holds, row_sum
+from prism_proxy._native.sqlite.row_sum import row_holds, row_sum
 from prism_proxy.backends.sqlite.header import APPLICATION, FORMAT, newer
 from prism_proxy.backends.sqlite.messaging.tables import TABLES
 from prism_proxy.errors import PrismError, StatusCode

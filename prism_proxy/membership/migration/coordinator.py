@@ -24,7 +24,7 @@ from enum import Enum
 from typing import Any, Protocol
 
 from prism import control_plane_pb2, transfer_pb2
-from prism_proxy._native.crc32 import partition_of
+from prism_proxy._native.runtime.crc32 import partition_of
 from prism_proxy.membership.control_call import ControlCall, ControlReply
 from prism_proxy.membership.migration.target_client import MoveError
 from prism_proxy.telemetry.metrics import Metric, counters, gauges

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import asyncio
 
-from prism_proxy._native.record_digest import sum_of
+from prism_proxy._native.keyvalue.record_digest import sum_of
 from prism_proxy.contracts.movable import Digest, Outgoing, Span
 from prism_proxy.membership.migration.target_client import MoveError, TargetClient
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from prism import transfer_pb2 as pb
-from prism_proxy._native.client import CallError
-from prism_proxy._native.crc32 import partition_of
+from prism_proxy._native.grpc.client import CallError
+from prism_proxy._native.runtime.crc32 import partition_of
 from prism_proxy.membership.migration.target_client import CALL_SECONDS, SERVICE, MoveError
 from prism_proxy.namespaces.placement import Placement
 from prism_proxy.server.channel import Channel, Metadata

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Protocol
 
 from prism import control_plane_pb2, transfer_pb2
-from prism_proxy._native.client import CallError
+from prism_proxy._native.grpc.client import CallError
 from prism_proxy.contracts.movable import Digest, Record, Span
 from prism_proxy.server.channel import Channel, Metadata
 

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, NamedTuple
 
-from prism_proxy._native.envelope import now_ms
+from prism_proxy._native.envelope.codec import now_ms
 from prism_proxy.contracts.driver import Health, HealthReport
 from prism_proxy.contracts.steps import StepFailure
 from prism_proxy.errors import PrismError, invalid

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from prism_proxy._native.envelope import new_message_id
+from prism_proxy._native.envelope.codec import new_message_id
 from prism_proxy.contracts.driver import Health, HealthReport
 from prism_proxy.errors import invalid
 from prism_proxy.models import names

@@ -9,7 +9,7 @@ from enum import Enum
 import grpc
 
 from prism_proxy import standard
-from prism_proxy._native.routing import NativeRoute, RouteTable
+from prism_proxy._native.grpc.routing import NativeRoute, RouteTable
 from prism_proxy.forwarding.peer import Peer
 from prism_proxy.interfaces.catalogue import namespaced
 from prism_proxy.interfaces.registration import add_interfaces

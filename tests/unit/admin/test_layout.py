@@ -24,7 +24,7 @@ from prism_admin.layout import (
     partition_of,
     ranges,
 )
-from prism_proxy._native.crc32 import partition_of as native_partition_of
+from prism_proxy._native.runtime.crc32 import partition_of as native_partition_of
 
 VECTORS = {
     "orders": 238, "default": 223, "analytics": 136, "user-profiles": 99, "order-processing": 76, "test-ns": 103,

@@ -14,7 +14,7 @@ from cryptography.hazmat.bindings._rust import openssl as rust_openssl
 from cryptography.hazmat.primitives import hpke
 from cryptography.hazmat.primitives.asymmetric import mlkem, x25519
 
-from prism_proxy._native.aead import Aead, AuthenticationError
+from prism_proxy._native.crypto.aead import Aead, AuthenticationError
 from prism_proxy.crypto import kdf
 from prism_proxy.crypto.keys import Key
 from prism_proxy.crypto.schemes import x25519 as x25519_scheme

@@ -12,7 +12,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from prism.envelope.v1 import envelope_pb2 as pb
-from prism_proxy._native.envelope import MalformedEnvelopeError, fields, new_message_id, now_ms, scan, scan_beginning
+from prism_proxy._native.envelope.codec import (
+    MalformedEnvelopeError,
+    fields,
+    new_message_id,
+    now_ms,
+    scan,
+    scan_beginning,
+)
 from prism_proxy.envelope.attributes import Attributes
 from prism_proxy.envelope.parts import Encryption, Observability, Schema, Security
 from prism_proxy.envelope.reader import in_order, read, recognise, require

@@ -9,7 +9,7 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from prism.envelope.v1 import envelope_pb2 as pb
-from prism_proxy._native.envelope import MalformedEnvelopeError, fields
+from prism_proxy._native.envelope.codec import MalformedEnvelopeError, fields
 from prism_proxy.envelope.attributes import Attributes
 from prism_proxy.envelope.parts import Observability, Security
 from prism_proxy.envelope.reader import read

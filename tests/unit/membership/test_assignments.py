@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from prism_proxy._native.crc32 import partition_of
+from prism_proxy._native.runtime.crc32 import partition_of
 from prism_proxy.backends.memstore.config import MemstoreConfig
 from prism_proxy.membership.assignments import Assignment, Assignments
 from prism_proxy.namespaces.model import NamespaceConfig

@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 import pytest
 
 from prism import control_plane_pb2, transfer_pb2
-from prism_proxy._native.crc32 import partition_of
+from prism_proxy._native.runtime.crc32 import partition_of
 from prism_proxy.backends.memstore.config import MemstoreConfig
 from prism_proxy.contracts.movable import Digest, Record, Span
 from prism_proxy.membership.control_call import ControlCall, ControlReply

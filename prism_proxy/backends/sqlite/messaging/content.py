@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 
-from prism_proxy._native.row_sum import row_holds, row_sum
+from prism_proxy._native.sqlite.row_sum import row_holds, row_sum
 from prism_proxy.backends.sqlite.operations import Session
 from prism_proxy.models.messages import DEDUPLICATION_SECONDS, StoredMessage
 

@@ -11,7 +11,7 @@ import sqlite3
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal, NamedTuple
 
-from prism_proxy._native.row_sum import crc32c
+from prism_proxy._native.sqlite.row_sum import crc32c
 from prism_proxy.backends.sqlite.messaging.content import (
     content_holds,
     content_sum,

@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 from prism.interfaces.pubsub import pubsub_basic_pb2 as pb
-from prism_proxy._native.framed import FramedMessage
+from prism_proxy._native.envelope.framed import FramedMessage
 from prism_proxy.models.framing import Opened
 from prism_proxy.models.pubsub.model import PubSubModel
 from prism_proxy.models.pubsub.subscriber import Subscriber

@@ -1,0 +1,1 @@
+"""Message envelopes: written, and scanned without a look at the payload."""

@@ -1,0 +1,1 @@
+"""Calls that another process serves, sent on as bytes."""

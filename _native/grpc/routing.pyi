@@ -1,0 +1,33 @@
+from typing import Any
+
+from prism_proxy._native.grpc.quota import NamespaceQuota
+from prism_proxy._native.slots.circuit import CircuitCore
+from prism_proxy._native.slots.concurrency_limiter import ConcurrencyCore
+
+class Binding:
+    store: Any
+    circuit: CircuitCore | None
+    limiter: ConcurrencyCore | None
+    def __init__(
+        self, store: Any, circuit: CircuitCore | None = None, limiter: ConcurrencyCore | None = None
+    ) -> None: ...
+
+class NativeRoute:
+    route: Any
+    name: bytes
+    bindings: dict[bytes, Binding]
+    forward: Any
+    owner: bytes | None
+    quota: NamespaceQuota | None
+    repeated: frozenset[bytes]
+    def __init__(
+        self, route: Any, name: str, bindings: dict[bytes, Binding] | None = None, forward: Any = None,
+        owner: str | None = None, quota: NamespaceQuota | None = None, repeated: frozenset[bytes] = frozenset(),
+    ) -> None: ...
+
+class RouteTable:
+    revision: Any
+    def __init__(
+        self, revision: Any, routes: list[NativeRoute], default: str,
+        by_partition: list[NativeRoute | None] | None = None,
+    ) -> None: ...

@@ -1,3 +1,0 @@
-from prism_proxy._native.call import Handler
-
-def handlers() -> dict[str, Handler]: ...

@@ -1,0 +1,1 @@
+"""The KeyValue operations without Python objects, one module a store."""

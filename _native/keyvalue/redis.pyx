@@ -1,0 +1,414 @@
+"""Native handlers of KeyValueBasicInterface over Redis: from the request's bytes to a command, from its reply to ours.
+
+The ordinary case makes no Python object. Everything else is the servicer's, which has the slot's rules: a request that
+does not decode, no usable connection, an error of Redis, and what a lost connection surely did not execute. A write
+that may have been executed is answered here, because it must not be tried again.
+
+Calls share permits with those of servicers, and wait in the same queue: here, because a servicer costs ten times
+as much: a moment with more calls than the backend may have would become one in which the proxy is too slow for them.
+"""
+from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
+from libc.stdint cimport int64_t, uint8_t, uint32_t
+from libc.stdlib cimport free, malloc
+from libc.string cimport memcpy
+
+from prism_proxy._native.grpc.call cimport Handler, ServerStream
+from prism_proxy._native.grpc.core cimport Method
+from prism_proxy._native.slots.circuit cimport CircuitCore
+from prism_proxy._native.runtime.clock cimport monotonic_ns
+from prism_proxy._native.keyvalue.memstore cimport KeyValueHandler, read_request
+from prism_proxy._native.grpc.protowire cimport proto_bytes_t, proto_put_varint, proto_varint_size
+from prism_proxy._native.redis.resp cimport (
+    ANSWERED, BUCKETS, EXPECT_INTEGER, EXPECT_OK, EXPECT_VALUE, EXPIRED, LOST_SENT, NO_BUCKET, SEND_OK, RespConnection,
+    FairShare, Writes, argument_t, read_command, reply_fn, resp_reply_t, too_large,
+)
+from prism_proxy._native.grpc.routing cimport Binding, NativeRoute
+from prism_proxy._native.slots.concurrency_limiter cimport ConcurrencyCore
+
+cdef enum:
+    KEY_TAG = 0x0A
+    VALUE_TAG = 0x12
+
+
+cdef uint32_t hash_of(const uint8_t* data, size_t n, uint32_t seed) noexcept:
+    cdef size_t i
+    for i in range(n):
+        seed = (seed ^ data[i]) * 16777619
+    return seed ^ (seed >> 15)
+
+
+cdef class PoolSlots:
+    """The connections to one server, which namespaces share: `connections` for commands, and one for large values.
+    The link fills and empties them as connections come and go."""
+
+    def __init__(self, int connections):
+        self.connections = [None] * (connections + 1)
+        self.writes = [Writes() for _ in self.connections]
+
+
+cdef class RedisStore:
+    """One namespace's view of the connections, none until `attach`. `max_pending` is of each connection."""
+
+    def __init__(self, bytes prefix not None, size_t bulk_bytes, size_t max_value_bytes, uint32_t max_pending,
+                 dict describe not None):
+        self.prefix = prefix
+        self.max_value_bytes = max_value_bytes
+        self.bulk_bytes = bulk_bytes
+        self.max_pending = max_pending
+        self.describe = describe
+        self.shares = []
+        self.seed = hash_of(<const uint8_t*>PyBytes_AS_STRING(prefix), PyBytes_GET_SIZE(prefix), 2166136261)
+
+    def attach(self, PoolSlots places not None) -> None:
+        self.shares = [FairShare(self.max_pending) for _ in places.connections]
+        self.places = places
+
+    def detach(self) -> None:
+        """No further command; those without a reply get theirs."""
+        self.places = None
+
+    @property
+    def pending(self) -> int:
+        """Commands of the namespace without a reply."""
+        return sum([share.pending for share in self.shares])
+
+    def pick(self, bytes key not None, bint bulk=False):
+        """(connection, share) for a command that reads a key; the connection is None when it is not usable."""
+        cdef Py_ssize_t place
+        if self.places is None:
+            return None, None
+        place = len(self.shares) - 1
+        if not bulk:
+            place = self.place_of(<const uint8_t*>PyBytes_AS_STRING(key), PyBytes_GET_SIZE(key))
+        return self.usable(place), self.shares[place]
+
+    cdef Py_ssize_t place_of(self, const uint8_t* key, size_t n) noexcept:
+        """By key, so that its commands are executed in the order they were sent, but for those that are large."""
+        cdef Py_ssize_t last = len(self.shares) - 1
+        cdef uint32_t hash = 0
+        cdef size_t i
+        for i in range(n - 8 if n > 8 else 0, n):
+            hash = hash * 31 + key[i]
+        return (hash ^ (hash >> 15)) % <uint32_t>last
+
+    def route(self, list keys not None, size_t size, bint bulk):
+        """How a write of some keys goes so that it overtakes none that was sent before: (connection, share, buckets,
+        behind). `behind` are connections on which commands must first be answered that are there now; a connection is
+        None when it is not usable.
+
+        A write of one key follows those that are still on their way over the same connection, wherever they went. It
+        waits for them instead where it is large, or its keys were sent different ways.
+        """
+        cdef Py_ssize_t last, own, wanted, place
+        cdef bytes key
+        cdef uint32_t bucket
+        cdef bint large = size > self.bulk_bytes
+        if self.places is None:
+            return None, None, None, ()
+        last = wanted = len(self.shares) - 1
+        busy = set()
+        buckets = bytearray()
+        for key in keys:
+            own = self.place_of(<const uint8_t*>PyBytes_AS_STRING(key), PyBytes_GET_SIZE(key))
+            bucket = self.bucket_of(<const uint8_t*>PyBytes_AS_STRING(key), PyBytes_GET_SIZE(key))
+            buckets += (<const char*>&bucket)[:sizeof(bucket)]
+            for place in (own, last):
+                if (<Writes>self.places.writes[place]).counts[bucket]:
+                    busy.add(place)
+            if not bulk and not large and len(keys) == 1:
+                wanted = own
+        if len(busy) == 1 and not large:
+            wanted = busy.pop()
+        busy.discard(wanted)
+        return (self.usable(wanted), self.shares[wanted], bytes(buckets), tuple([self.usable(place) for place in busy]))
+
+    cdef uint32_t bucket_of(self, const uint8_t* key, size_t n) noexcept:
+        cdef size_t skipped = n - 32 if n > 32 else 0
+        return hash_of(key + skipped, n - skipped, self.seed) % BUCKETS
+
+    cdef Py_ssize_t place_of_write(self, const uint8_t* key, size_t n, size_t value_bytes, uint32_t* bucket) noexcept:
+        """As `route`, for one key; -1 where the write must wait."""
+        cdef Py_ssize_t last = len(self.shares) - 1, own = self.place_of(key, n)
+        bucket[0] = self.bucket_of(key, n)
+        if (<Writes>self.places.writes[own]).counts[bucket[0]]:
+            if value_bytes > self.bulk_bytes or (<Writes>self.places.writes[last]).counts[bucket[0]]:
+                return -1
+            return own
+        if value_bytes > self.bulk_bytes or (<Writes>self.places.writes[last]).counts[bucket[0]]:
+            return last
+        return own
+
+    cdef RespConnection usable(self, Py_ssize_t place):
+        found = self.places.connections[place]
+        if found is None or not (<RespConnection>found).ready:
+            return None
+        return <RespConnection>found
+
+
+cdef class QueuedCall:
+    """A call in the queue, as `ConcurrencyLimiter` has them: what a Future is to a servicer."""
+    cdef ServerStream stream
+    cdef bytes request
+
+    def done(self) -> bool:
+        """Whether its caller has gone, or its deadline ended it."""
+        return self.stream.answered or self.stream.session is None
+
+    def set_result(self, bint permit) -> None:
+        cdef ServerStream stream = self.stream
+        cdef RedisHandler handler = <RedisHandler>stream.handler
+        cdef const uint8_t* data = <const uint8_t*>PyBytes_AS_STRING(self.request)
+        cdef size_t n = PyBytes_GET_SIZE(self.request)
+        stream.account(-<int64_t>n)
+        if stream.deadline_timer is not None:
+            stream.deadline_timer.cancel()
+            stream.deadline_timer = None
+        if not permit:
+            handler.fail_shed(stream)
+        elif handler.call(stream, data, n):
+            stream.binding.limiter.permit_returned()      # the limiter that gave the permit looks for free ones itself
+            stream.handler_finished()
+            handler.fall_back(stream, data, n)
+            stream.handler.on_end(stream)
+
+    def deadline_reached(self) -> None:
+        self.stream.deadline_passed()
+
+
+cdef class RedisHandler(KeyValueHandler):
+    """Base of the four. `done` takes the reply, which must be what the command `expects`; `verb` is the command,
+    `writes` whether it must run at most once."""
+    cdef reply_fn done
+    cdef int expects
+    cdef bytes verb
+    cdef bint writes
+
+    cdef Binding bind(self, NativeRoute route, Method method):
+        found = route.bindings.get(method.service)
+        return <Binding>found if found is not None and isinstance((<Binding>found).store, RedisStore) else None
+
+    cdef void on_message(self, ServerStream stream, const uint8_t* data, size_t n) noexcept:
+        cdef ConcurrencyCore limiter = stream.binding.limiter
+        if limiter is not None and not limiter.enter():
+            self.wait(stream, data, n)
+        elif self.call(stream, data, n):
+            if limiter is not None:
+                limiter.leave()
+            self.fall_back(stream, data, n)
+
+    cdef void wait(self, ServerStream stream, const uint8_t* data, size_t n) noexcept:
+        """Let the call stand in the queue, unless the line is full."""
+        cdef QueuedCall waiting = QueuedCall.__new__(QueuedCall)
+        waiting.stream = stream
+        waiting.request = PyBytes_FromStringAndSize(<const char*>data, n)
+        if not stream.binding.limiter.join(waiting):
+            self.fail_shed(stream)
+            return
+        stream.handler_started()
+        stream.account(n)
+        if stream.deadline_ns:
+            stream.deadline_timer = stream.core.loop.call_later(
+                max(0, stream.deadline_ns - monotonic_ns()) / 1e9, waiting.deadline_reached)
+
+    cdef int call(self, ServerStream stream, const uint8_t* data, size_t n) noexcept:
+        """Send the command of a call that has its permit; -1 when the servicer must serve it, without that permit."""
+        cdef proto_bytes_t key, value
+        cdef RedisStore store = <RedisStore>stream.binding.store
+        cdef RespConnection connection
+        cdef CircuitCore circuit = stream.binding.circuit
+        cdef argument_t arguments[3]
+        cdef Py_ssize_t place
+        cdef uint32_t bucket = NO_BUCKET
+        cdef bint has_value = self.has_value()
+        value.data = data
+        value.length = 0
+        if read_request(data, n, &key, &value if has_value else NULL):
+            return -1
+        if value.length > store.max_value_bytes or store.places is None or (circuit is not None and not circuit.closed):
+            return -1
+        if self.writes:
+            place = store.place_of_write(key.data, key.length, value.length, &bucket)
+            if place < 0:
+                return -1
+        else:
+            place = store.place_of(key.data, key.length)
+        connection = store.usable(place)
+        if connection is None:
+            return -1
+        arguments[0].head_length = 0
+        arguments[0].data = <const uint8_t*>PyBytes_AS_STRING(self.verb)
+        arguments[0].length = PyBytes_GET_SIZE(self.verb)
+        arguments[1].head = <const uint8_t*>PyBytes_AS_STRING(store.prefix)
+        arguments[1].head_length = PyBytes_GET_SIZE(store.prefix)
+        arguments[1].data = key.data
+        arguments[1].length = key.length
+        arguments[2].head_length = 0
+        arguments[2].data = value.data
+        arguments[2].length = value.length
+        if connection.send(self.done, self.expects, stream, stream.deadline_ns, 3 if has_value else 2,
+                           arguments, <FairShare>store.shares[place], stream.binding.limiter, bucket, None) != SEND_OK:
+            return -1
+        if not stream.handler_active:
+            stream.handler_started()
+        return 0
+
+    cdef bint has_value(self) noexcept:
+        return False
+
+    cdef void on_cancel(self, ServerStream stream, int code) noexcept:
+        stream.handler_finished()      # the reply will find nobody
+
+    cdef bint over(self, ServerStream stream, int outcome, const resp_reply_t* reply, const uint8_t* command,
+                   size_t n) noexcept:
+        """Whether the call has ended, or is ended here, because its command has no ordinary reply."""
+        cdef CircuitCore circuit = stream.binding.circuit
+        if stream.answered or stream.session is None:
+            stream.handler_finished()
+            return True
+        if outcome == ANSWERED and reply.type != c"-":
+            stream.handler_finished()
+            if circuit is not None:
+                circuit.succeeded()
+            return False
+        if outcome == EXPIRED:
+            self.fail_expired(stream)
+        elif outcome == ANSWERED and too_large(reply):
+            self.fail_too_large(stream, reply)
+        elif outcome == LOST_SENT and self.writes:
+            self.fail_unknown(stream)
+        else:
+            stream.handler_finished()
+            self.fall_back_with(stream, command, n)
+        return True
+
+    cdef void fall_back_with(self, ServerStream stream, const uint8_t* command, size_t n) noexcept:
+        """Let the servicer try: rebuild the request from the command that was sent."""
+        cdef RedisStore store = <RedisStore>stream.binding.store
+        cdef size_t prefix = PyBytes_GET_SIZE(store.prefix)
+        cdef const uint8_t* key = NULL
+        cdef const uint8_t* value = NULL
+        cdef size_t key_length = 0, value_length = 0, size
+        cdef uint8_t* request
+        cdef uint8_t* at
+        if command == NULL or read_command(command, n, 1, &key, &key_length) or key_length < prefix or (
+                self.has_value() and read_command(command, n, 2, &value, &value_length)):
+            stream.fail(13, "INTERNAL", "a command could not be read back")
+            return
+        key += prefix
+        key_length -= prefix
+        size = 2 + proto_varint_size(key_length) + key_length + proto_varint_size(value_length) + value_length
+        request = <uint8_t*>malloc(size)
+        if request == NULL:
+            stream.fail(8, "OUT_OF_MEMORY", "no memory for the request")
+            return
+        request[0] = KEY_TAG
+        at = proto_put_varint(request + 1, key_length)
+        memcpy(at, key, key_length)
+        at += key_length
+        if self.has_value():
+            at[0] = VALUE_TAG
+            at = proto_put_varint(at + 1, value_length)
+            memcpy(at, value, value_length)
+            at += value_length
+        self.fall_back(stream, request, at - request)
+        stream.handler.on_end(stream)
+        free(request)
+
+    cdef void fail_expired(self, ServerStream stream) noexcept:
+        cdef RedisStore store = <RedisStore>stream.binding.store
+        stream.fail_with(store.describe["expired"](stream.method.operation, self.writes))
+        stream.handler_finished()   # a caller's deadline says nothing of the backend
+
+    cdef void fail_too_large(self, ServerStream stream, const resp_reply_t* reply) noexcept:
+        """The value was left out of the reply, and asking again would have it sent once more."""
+        cdef RedisStore store = <RedisStore>stream.binding.store
+        if stream.binding.circuit is not None:
+            (<CircuitCore>stream.binding.circuit).succeeded()
+        stream.fail_with(store.describe["too_large"](stream.method.operation, (<char*>reply.data)[:reply.length]))
+        stream.handler_finished()
+
+    cdef void fail_shed(self, ServerStream stream) noexcept:
+        stream.fail_with(stream.binding.limiter.refusal(stream.method.operation))
+        stream.handler_finished()
+
+    cdef void backend_failed(self, ServerStream stream, str reason) noexcept:
+        cdef CircuitCore circuit = stream.binding.circuit
+        if circuit is not None:
+            circuit.failed(reason)
+
+    cdef void fail_unknown(self, ServerStream stream) noexcept:
+        cdef RedisStore store = <RedisStore>stream.binding.store
+        stream.handler_finished()
+        self.backend_failed(stream, "CONNECTION_LOST")
+        stream.fail_with(store.describe["unknown"](stream.method.operation))
+
+
+cdef class RedisGet(RedisHandler):
+    def __cinit__(self):
+        self.verb = b"GET"
+        self.expects = EXPECT_VALUE
+        self.done = get_done
+
+
+cdef class RedisSet(RedisHandler):
+    def __cinit__(self):
+        self.verb = b"SET"
+        self.expects = EXPECT_OK
+        self.done = flag_done
+        self.writes = True
+
+    cdef bint has_value(self) noexcept:
+        return True
+
+
+cdef class RedisDelete(RedisHandler):
+    def __cinit__(self):
+        self.verb = b"DEL"
+        self.expects = EXPECT_INTEGER
+        self.done = flag_done
+        self.writes = True
+
+
+cdef class RedisExists(RedisHandler):
+    def __cinit__(self):
+        self.verb = b"EXISTS"
+        self.expects = EXPECT_INTEGER
+        self.done = exists_done
+
+
+cdef void get_done(void* owner, int outcome, const resp_reply_t* reply, const uint8_t* command, size_t n) noexcept:
+    cdef ServerStream stream = <ServerStream>owner
+    cdef RedisHandler handler = <RedisHandler>stream.handler
+    cdef uint8_t* out
+    if handler.over(stream, outcome, reply, command, n):
+        return
+    if reply.type == c"_" or reply.length == 0:
+        handler.reply_flag(stream, reply.type != c"_")
+        return
+    out = handler.reply_value_head(stream, reply.length, reply.length)
+    if out != NULL:
+        memcpy(out, reply.data, reply.length)
+        stream.reply_end()
+
+
+cdef void flag_done(void* owner, int outcome, const resp_reply_t* reply, const uint8_t* command, size_t n) noexcept:
+    cdef ServerStream stream = <ServerStream>owner
+    cdef RedisHandler handler = <RedisHandler>stream.handler
+    if not handler.over(stream, outcome, reply, command, n):
+        handler.reply_flag(stream, True)
+
+
+cdef void exists_done(void* owner, int outcome, const resp_reply_t* reply, const uint8_t* command, size_t n) noexcept:
+    cdef ServerStream stream = <ServerStream>owner
+    cdef RedisHandler handler = <RedisHandler>stream.handler
+    if not handler.over(stream, outcome, reply, command, n):
+        handler.reply_flag(stream, reply.integer != 0)
+
+
+def handlers() -> dict[str, Handler]:
+    """The native handlers by method path."""
+    service = "/prism.interfaces.keyvalue.KeyValueBasicInterface/"
+    return {
+        service + "Get": RedisGet(), service + "Set": RedisSet(),
+        service + "Delete": RedisDelete(), service + "Exists": RedisExists(),
+    }

@@ -1,0 +1,1 @@
+"""What belongs to the process: clocks, the heap, names."""
