@@ -152,7 +152,7 @@ def test_native_modules_are_compiled_once(tmp_path: Path) -> None:
     subprocess.run([sys.executable, "setup.py", "-q", "build_ext", "--inplace"], cwd=sources, env=environment,
                    check=True, capture_output=True)
     compiled = log.read_text().split()
-    assert len(compiled) == len(set(compiled)) >= len(list((ROOT / "_native").rglob("*.pyx"))) > 40
+    assert len(compiled) == len(set(compiled)) >= len(list((ROOT / "_native").rglob("*.pyx"))) > 30
     subprocess.run([sys.executable, "-m", "pip", "install", "-q", "--no-deps", "--no-build-isolation", "--target",
                     str(tmp_path / "installed"), "-e", "."], cwd=sources, env=environment, check=True,
                    capture_output=True)
