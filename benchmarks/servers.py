@@ -28,18 +28,18 @@ class Server:
     beside_core: int = SERVER_CORE
 
 
-def _python(module: str, *arguments: str) -> list[str]:
+def python(module: str, *arguments: str) -> list[str]:
     return [sys.executable, "-m", module, *arguments]
 
 
-def _prism(*flags: str) -> Callable[[int], list[str]]:
-    return lambda port: _python("prism_proxy", "--listen", f"127.0.0.1:{port}", "--metrics-listen", "127.0.0.1:0",
-                                "--log-level", "warning", *flags)
+def proxy(*flags: str) -> Callable[[int], list[str]]:
+    return lambda port: python("prism_proxy", "--listen", f"127.0.0.1:{port}", "--metrics-listen", "127.0.0.1:0",
+                               "--log-level", "warning", *flags)
 
 
 def _prism_tls(port: int) -> list[str]:
     certificate, key = self_signed()
-    return _prism("--tls-cert", str(certificate), "--tls-key", str(key))(port)
+    return proxy("--tls-cert", str(certificate), "--tls-key", str(key))(port)
 
 
 def redis_port(port: int) -> int:
@@ -64,7 +64,7 @@ def configured(name: str, namespace: str) -> list[str]:
 def _over_redis(*flags: str) -> Callable[[int], list[str]]:
     def command(port: int) -> list[str]:
         store = f"{{driver: redis, config: {{url: 'redis://127.0.0.1:{redis_port(port)}/0'}}}}"
-        return _prism(*configured(f"redis-{port}", f"{{backends: {{store: {store}}}}}"), *flags)(port)
+        return proxy(*configured(f"redis-{port}", f"{{backends: {{store: {store}}}}}"), *flags)(port)
 
     return command
 
@@ -91,13 +91,13 @@ def _envoy(port: int) -> list[str]:
 
 
 SERVERS: Mapping[str, Server] = {
-    "prism": Server("Prism, memstore", _prism()),
-    "prism-1g": Server("Prism, memstore of 1 GiB", _prism("--memory-bytes", str(1 << 30))),
-    "prism-2w": Server("Prism, 2 workers, memstore in one of them", _prism("--workers", "2")),
+    "prism": Server("Prism, memstore", proxy()),
+    "prism-1g": Server("Prism, memstore of 1 GiB", proxy("--memory-bytes", str(1 << 30))),
+    "prism-2w": Server("Prism, 2 workers, memstore in one of them", proxy("--workers", "2")),
     "prism-forward": Server(
-        "Prism, calls of a namespace of another process", lambda port: _python(
+        "Prism, calls of a namespace of another process", lambda port: python(
             "benchmarks.peers.forwarding_front", f"127.0.0.1:{port}", f"unix:{_owner_socket(port)}"),
-        beside=lambda port: _python("prism_proxy", "--listen", f"unix:{_owner_socket(port)}", "--metrics-listen", "off",
+        beside=lambda port: python("prism_proxy", "--listen", f"unix:{_owner_socket(port)}", "--metrics-listen", "off",
                                     "--log-level", "warning")),
     "prism-redis": Server(
         "Prism over Redis", _over_redis(), beside=lambda port: redis_server(redis_port(port)), beside_core=LOAD_CORE),
@@ -106,21 +106,21 @@ SERVERS: Mapping[str, Server] = {
         beside=lambda port: redis_server(redis_port(port)), beside_core=LOAD_CORE),
     "redis_py": Server(
         "grpc.aio on uvloop with redis-py",
-        lambda port: _python("benchmarks.peers.redis_servicer", f"127.0.0.1:{port}", str(redis_port(port))),
+        lambda port: python("benchmarks.peers.redis_servicer", f"127.0.0.1:{port}", str(redis_port(port))),
         beside=lambda port: redis_server(redis_port(port)), beside_core=LOAD_CORE),
     "prism-tls": Server("Prism, TLS 1.3", _prism_tls, tls=True),
     "prism-servicer": Server(
         "Prism, Python servicer",
-        lambda port: _python("benchmarks.peers.python_servicer", "prism", f"127.0.0.1:{port}")),
+        lambda port: python("benchmarks.peers.python_servicer", "prism", f"127.0.0.1:{port}")),
     "grpc_aio": Server(
         "grpc.aio on uvloop",
-        lambda port: _python("benchmarks.peers.python_servicer", "grpc_aio", f"127.0.0.1:{port}")),
+        lambda port: python("benchmarks.peers.python_servicer", "grpc_aio", f"127.0.0.1:{port}")),
     "tonic": Server("Rust tonic over a map", lambda port: [toolchain.tonic(), f"127.0.0.1:{port}"]),
     "grpc_go": Server(
         "grpc-go over a map", lambda port: [toolchain.grpc_go(), f"127.0.0.1:{port}"], {"GOMAXPROCS": "1"}),
     "envoy": Server("Envoy, fixed reply", _envoy, fixed=True),
     "nghttpd": Server("nghttpd, static file", _nghttpd, fixed=True),
-    "bare": Server("bare Python and uvloop", lambda port: _python("benchmarks.peers.bare_uvloop", f"127.0.0.1:{port}")),
+    "bare": Server("bare Python and uvloop", lambda port: python("benchmarks.peers.bare_uvloop", f"127.0.0.1:{port}")),
 }
 
 

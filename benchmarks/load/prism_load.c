@@ -25,9 +25,8 @@
 #include <time.h>
 #include <unistd.h>
 
-enum { FRAME_DATA = 0, FRAME_HEADERS = 1, FRAME_RST = 3, FRAME_SETTINGS = 4, FRAME_PING = 6, FRAME_GOAWAY = 7,
-       FRAME_WINDOW = 8, FRAME_CONTINUATION = 9 };
-enum { END_STREAM = 1, ACK = 1, END_HEADERS = 4, PADDED = 8, PRIORITY = 32 };
+#include "frames.h"
+
 enum { GET, SET };
 enum { FRESH_NO, FRESH_LITERAL, FRESH_INDEXED };
 enum { FRAME_HEAD = 9, MAX_STREAMS = 256, MAX_VALUE = 8192, MAX_REQUEST = MAX_VALUE + 64, READ_SIZE = 1 << 18,
@@ -76,25 +75,11 @@ static struct {
 
 static const int64_t SILENCE = 10000000000ll; /* ns without any reply: give up */
 
-/* Latency histogram: 128 linear steps in every power of two of nanoseconds, so an error below 0.8 %. */
-enum { STEP_BITS = 7, BUCKETS = 64 << STEP_BITS };
-static uint64_t histogram[BUCKETS];
 static uint64_t issued, completed, errors;
-static int64_t latency_max, now, deadline;
+static int64_t now, deadline;
 static char first_error[256];
 static int poller;
 static uint64_t seed = 88172645463325252ull;
-
-static int64_t clock_ns(void) {
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return t.tv_sec * 1000000000ll + t.tv_nsec;
-}
-
-static void die(const char *what) {
-    fprintf(stderr, "prism_load: %s: %s\n", what, strerror(errno));
-    exit(1);
-}
 
 __attribute__((format(printf, 1, 2))) static void call_failed(const char *format, ...) {
     if (errors++ == 0) {
@@ -111,42 +96,7 @@ static uint64_t random64(void) { /* xorshift64: fixed seed, so that every server
     return seed ^= seed << 17;
 }
 
-static unsigned bucket_of(int64_t ns) {
-    uint64_t v = ns < 1 ? 1 : (uint64_t)ns;
-    int shift = 63 - __builtin_clzll(v) - STEP_BITS;
-    if (shift < 0) return (unsigned)v;
-    return ((unsigned)(shift + 1) << STEP_BITS) + (unsigned)((v >> shift) & ((1 << STEP_BITS) - 1));
-}
-
-static double bucket_us(unsigned bucket) {
-    unsigned power = bucket >> STEP_BITS;
-    if (power == 0) return bucket / 1e3;
-    unsigned step = (1u << STEP_BITS) + (bucket & ((1u << STEP_BITS) - 1));
-    return ((double)step + 0.5) * (double)(1ull << (power - 1)) / 1e3;
-}
-
-static double percentile_us(double share) {
-    uint64_t rank = (uint64_t)(share * (double)completed), seen = 0;
-    for (unsigned i = 0; i < BUCKETS; i++)
-        if ((seen += histogram[i]) > rank) return bucket_us(i);
-    return (double)latency_max / 1e3;
-}
-
 /* ---- messages ---- */
-
-static size_t put_varint(uint8_t *p, uint32_t v) {
-    size_t n = 0;
-    while (v >= 0x80) p[n++] = (uint8_t)(v | 0x80), v >>= 7;
-    p[n++] = (uint8_t)v;
-    return n;
-}
-
-static size_t put_prefix(uint8_t *p, size_t message) {
-    uint32_t length = htonl((uint32_t)message);
-    p[0] = 0;
-    memcpy(p + 1, &length, 4);
-    return 5;
-}
 
 static void put_key(uint8_t *p, uint32_t key) { /* "key-0000042" */
     memcpy(p, "key-", 4);
@@ -183,13 +133,6 @@ static size_t put_reply(uint8_t *p, int operation, uint32_t key) { /* what a cor
 }
 
 /* ---- frames out ---- */
-
-static void put_frame_head(uint8_t *p, size_t length, int type, int flags, uint32_t id) {
-    p[0] = (uint8_t)(length >> 16), p[1] = (uint8_t)(length >> 8), p[2] = (uint8_t)length;
-    p[3] = (uint8_t)type, p[4] = (uint8_t)flags;
-    id = htonl(id);
-    memcpy(p + 5, &id, 4);
-}
 
 static void send_frame(struct connection *c, int type, int flags, uint32_t id, const void *payload, size_t length) {
     put_frame_head(c->out + c->out_len, length, type, flags, id);
@@ -229,19 +172,6 @@ static const struct {
 } NAMES[HEADERS] = {[PATH_GET] = {4, ":path"}, [PATH_SET] = {4, ":path"}, [AUTHORITY] = {1, ":authority"},
                     [TE] = {0, "te"}, [CONTENT_TYPE] = {31, "content-type"}, [USER_AGENT] = {58, "user-agent"},
                     [NAMESPACE] = {0, "x-namespace"}, [TIMEOUT] = {0, "grpc-timeout"}, [TRACE] = {0, "traceparent"}};
-
-static size_t put_integer(uint8_t *p, int prefix, uint8_t pattern, uint32_t v) {
-    uint32_t limit = (1u << prefix) - 1;
-    if (v < limit) return p[0] = (uint8_t)(pattern | v), 1;
-    p[0] = (uint8_t)(pattern | limit);
-    return 1 + put_varint(p + 1, v - limit);
-}
-
-static size_t put_string(uint8_t *p, const char *text, size_t length) {
-    size_t n = put_integer(p, 7, 0, (uint32_t)length);
-    memcpy(p + n, text, length);
-    return n + length;
-}
 
 /* Index of the header's entry in the peer's table; 0 when it was never entered or is evicted by now. */
 static uint32_t table_index(const struct connection *c, enum header h) {
@@ -325,9 +255,7 @@ static void finish_call(struct connection *c, struct stream *s) {
                     s->grpc_ok ? "0" : "missing or not 0");
     else if (s->got != length || memcmp(s->reply, expected, length) != 0)
         call_failed("stream %u: a reply of %u bytes is not the %zu bytes expected", s->id, s->got, length);
-    int64_t elapsed = now - s->start;
-    histogram[bucket_of(elapsed)]++;
-    if (elapsed > latency_max) latency_max = elapsed;
+    count_latency(now - s->start);
     completed++;
     s->id = 0;
     c->idle++;
@@ -536,7 +464,8 @@ int main(int argc, char **argv) {
     double elapsed = (double)(clock_ns() - begin) / 1e9;
     printf("{\"calls\": %llu, \"errors\": %llu, \"seconds\": %.6f, \"p50_us\": %.1f, \"p99_us\": %.1f, "
            "\"p999_us\": %.1f, \"max_us\": %.1f, \"first_error\": \"%s\"}\n",
-           (unsigned long long)completed, (unsigned long long)errors, elapsed, percentile_us(0.5), percentile_us(0.99),
-           percentile_us(0.999), (double)latency_max / 1e3, first_error);
+           (unsigned long long)completed, (unsigned long long)errors, elapsed,
+           percentile_us(0.5, completed), percentile_us(0.99, completed),
+           percentile_us(0.999, completed), (double)latency_max / 1e3, first_error);
     return errors || completed == 0;
 }

@@ -51,33 +51,31 @@ def _response(result: str | PrismError) -> Any:
 
 async def _groups(requests: AsyncIterator[Any]) -> AsyncIterator[list[Any]]:
     """What has arrived, at most GROUP at a time, and at least one: nothing waits for company."""
-    arrived: asyncio.Queue[Any] = asyncio.Queue(GROUP)
+    arrived: asyncio.Queue[Any] = asyncio.Queue()
+    room = asyncio.Semaphore(GROUP)
 
     async def read() -> None:
-        async for request in requests:
-            await arrived.put(request)
-        await arrived.put(None)
+        try:
+            async for request in requests:
+                await room.acquire()
+                arrived.put_nowait(request)
+        finally:
+            arrived.put_nowait(None)
 
     reader = asyncio.get_running_loop().create_task(read())
     try:
         over = False
         while not over:
-            group = [await _next(arrived, reader)]
+            group = [await arrived.get()]
             while len(group) < GROUP and not arrived.empty():
                 group.append(arrived.get_nowait())
             over = group[-1] is None
-            group = [each for each in group if each is not None]
+            if over:
+                del group[-1]
+            for _ in group:
+                room.release()
             if group:
                 yield group
+        await reader  # what ended it ends the stream
     finally:
         reader.cancel()
-
-
-async def _next(arrived: asyncio.Queue[Any], reader: asyncio.Task[None]) -> Any:
-    """The next request, None at the end; what ended the reader ends the stream."""
-    waiting = asyncio.ensure_future(arrived.get())
-    await asyncio.wait({waiting, reader}, return_when=asyncio.FIRST_COMPLETED)
-    if waiting.done() or reader.exception() is None:
-        return await waiting
-    waiting.cancel()
-    return reader.result()
