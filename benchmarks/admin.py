@@ -18,8 +18,8 @@ from benchmarks.statistics import median
 from prism import control_plane_pb2 as pb
 from prism_admin.layout import partition_of
 from prism_admin.storage import tables
-from prism_admin.storage.database_url import parse
 from prism_admin.storage.store import open_store
+from prism_runtime.storage.database_url import parse
 
 STARTS = 5
 PROXIES, BEATS, AT_ONCE, HEALTHS = 100, 4000, 50, 20

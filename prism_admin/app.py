@@ -27,13 +27,13 @@ from prism_admin.registry import Registry
 from prism_admin.request_log import Observer
 from prism_admin.security import Authentication, Security
 from prism_admin.storage.audit import Audit
-from prism_admin.storage.database_url import Database
-from prism_admin.storage.errors import StorageError
-from prism_admin.storage.exclusive import FileLock
-from prism_admin.storage.lease import TERM_SECONDS, Lease
 from prism_admin.storage.store import Store, open_store
 from prism_runtime import log
 from prism_runtime.http_port import TelemetryServer
+from prism_runtime.storage.database_url import Database
+from prism_runtime.storage.errors import StorageError
+from prism_runtime.storage.exclusive import FileLock
+from prism_runtime.storage.lease import TERM_SECONDS, Lease
 from prism_runtime.tls import TlsError, check_files
 
 STOP_GRACE_SECONDS = 5.0
@@ -155,7 +155,7 @@ class App:
         """The store, while no other admin writes it. A file has one process at a time: see `_hold_database`."""
         if self._config.database.path is not None:
             return store
-        lease = Lease(store.engine, self._config.lease_s)
+        lease = Lease(store.engine, "prism-admin", "admin_lease", self._config.lease_s)
         self._closing.append(lease.close)
         await lease.take(wait=self._config.standby is not False, waiting=self._wait_for)
         lease.start(self._lost)

@@ -15,9 +15,10 @@ from collections.abc import Callable, Iterable, Mapping
 from prism_admin.assignments import assignment
 from prism_admin.placement import Placement
 from prism_admin.proxy_client import ProxyClient, PushError, RefusedError
-from prism_admin.storage.errors import NotFoundError, StorageError
+from prism_admin.storage.errors import NotFoundError
 from prism_admin.storage.namespaces import Namespace, Namespaces
 from prism_runtime import log
+from prism_runtime.storage.errors import StorageError
 from prism_runtime.tasks import Tasks
 
 CONCURRENT_PUSHES = 64

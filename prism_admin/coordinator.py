@@ -20,11 +20,12 @@ from prism_admin.membership import SWEEP_SECONDS, Membership, Status
 from prism_admin.placement import Placement
 from prism_admin.proxy_client import ProxyClient
 from prism_admin.storage.clock import now
-from prism_admin.storage.errors import ConflictError, StorageError
+from prism_admin.storage.errors import ConflictError
 from prism_admin.storage.namespaces import Namespace
 from prism_admin.storage.proxies import Proxy
 from prism_admin.storage.store import Store
 from prism_runtime import log
+from prism_runtime.storage.errors import StorageError
 from prism_runtime.tasks import cancel
 
 ACK_BYTES = 3 * 1024 * 1024  # below the 4 MiB a stock client takes

@@ -23,9 +23,9 @@ from prism_admin.desired_placement import DesiredPlacement
 from prism_admin.layout import Move
 from prism_admin.placement import Placement
 from prism_admin.proxy_client import ProxyClient, PushError
-from prism_admin.storage.errors import StorageError
 from prism_admin.storage.namespaces import Namespace, Namespaces
 from prism_runtime import log
+from prism_runtime.storage.errors import StorageError
 from prism_runtime.tasks import Tasks
 
 ATTEMPTS = 3

@@ -9,7 +9,8 @@ from google.rpc import error_details_pb2, status_pb2
 
 from prism_admin.coordinator import UnknownProxyError
 from prism_admin.registry import InvalidNamespaceError, NamespaceRefusedError, NoOwnerError
-from prism_admin.storage.errors import AlreadyExistsError, ConflictError, LeaseLostError, NotFoundError, StorageError
+from prism_admin.storage.errors import AlreadyExistsError, ConflictError, NotFoundError
+from prism_runtime.storage.errors import LeaseLostError, StorageError
 
 DOMAIN = "admin.prism"
 _ANSWERS: dict[type[Exception], tuple[grpc.StatusCode, str]] = {  # the first that fits

@@ -15,8 +15,8 @@ from prism_admin.coordinator import Coordinator
 from prism_admin.membership import Status
 from prism_admin.request_log import BUCKETS, Observer
 from prism_admin.storage.audit import Audit
-from prism_admin.storage.errors import StorageError
 from prism_admin.storage.store import Store
+from prism_runtime.storage.errors import StorageError
 
 Samples = Iterable[tuple[Mapping[str, str], float]]
 

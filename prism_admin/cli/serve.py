@@ -51,9 +51,9 @@ def serve(
     from prism_admin.access_file import AccessError, read_access
     from prism_admin.app import AdminConfig, App, StartError
     from prism_admin.security import Security
-    from prism_admin.storage.database_url import DatabaseUrlError, parse
-    from prism_admin.storage.errors import StorageError
     from prism_runtime import log
+    from prism_runtime.storage.database_url import DatabaseUrlError, parse
+    from prism_runtime.storage.errors import StorageError
 
     if log_level not in log.LEVELS:
         raise fail(f"--log-level {log_level!r}: use {', '.join(log.LEVELS)}")

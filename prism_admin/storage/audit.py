@@ -20,10 +20,10 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from prism_admin.storage import tables
 from prism_admin.storage.clock import now
-from prism_admin.storage.errors import StorageError
-from prism_admin.storage.transactions import reading, writing
 from prism_admin.texts import indexable, storable
 from prism_runtime import log
+from prism_runtime.storage.errors import StorageError
+from prism_runtime.storage.transactions import reading, writing
 
 RETENTION = timedelta(days=90)
 MAX_WAITING = 10_000

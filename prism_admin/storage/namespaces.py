@@ -14,8 +14,8 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 from prism_admin.storage import tables
 from prism_admin.storage.clock import now
 from prism_admin.storage.errors import AlreadyExistsError, ConflictError, NotFoundError
-from prism_admin.storage.transactions import reading, writing
-from prism_admin.storage.upsert import upsert
+from prism_runtime.storage.transactions import reading, writing
+from prism_runtime.storage.upsert import upsert
 
 _TABLE = tables.namespaces
 

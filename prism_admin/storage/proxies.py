@@ -13,8 +13,8 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from prism_admin.storage import tables
 from prism_admin.storage.clock import now
 from prism_admin.storage.errors import ConflictError, NotFoundError
-from prism_admin.storage.transactions import reading, writing
-from prism_admin.storage.upsert import upsert
+from prism_runtime.storage.transactions import reading, writing
+from prism_runtime.storage.upsert import upsert
 
 _TABLE = tables.proxies
 _MAP = tables.partition_map

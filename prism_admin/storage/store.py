@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from prism_admin.storage.database_url import Database
-from prism_admin.storage.engine import open_engine
-from prism_admin.storage.lease import Lease
+from prism_admin.storage.engine import LAYOUT
 from prism_admin.storage.namespaces import Namespaces
 from prism_admin.storage.proxies import Proxies
+from prism_runtime.storage.database_url import Database
+from prism_runtime.storage.engine import open_engine
+from prism_runtime.storage.lease import Lease
 
 
 class Store:
@@ -30,4 +31,4 @@ class Store:
 
 async def open_store(database: Database) -> Store:
     """StorageError when it cannot be reached or migrated."""
-    return Store(await open_engine(database), database)
+    return Store(await open_engine(database, LAYOUT), database)

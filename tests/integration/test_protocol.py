@@ -21,9 +21,9 @@ from prism import control_plane_pb2 as pb
 from prism.admin.v1 import admin_pb2
 from prism.interfaces.keyvalue import keyvalue_basic_pb2 as kv
 from prism_admin.storage.audit import Audit
-from prism_admin.storage.database_url import parse
 from prism_admin.storage.store import Store, open_store
 from prism_proxy._native.runtime.crc32 import partition_of
+from prism_runtime.storage.database_url import parse
 from tests.services.cluster import MEMSTORE, Cluster, cluster
 from tests.services.redis import RedisServer, binary
 

@@ -12,11 +12,11 @@ from pathlib import Path
 
 import pytest
 
-from prism_admin.storage.errors import StorageError
-from prism_admin.storage.exclusive import FileLock
 from prism_proxy.backends.sqlite.config import SqliteConfig
 from prism_proxy.backends.sqlite.driver import SqliteDriver
 from prism_proxy.errors import PrismError, StatusCode
+from prism_runtime.storage.errors import StorageError
+from prism_runtime.storage.exclusive import FileLock
 from tests.unit.test_sqlite import failure, opened, until
 
 # holds the exclusive lock of a database file for as long as its input is open, as another process would

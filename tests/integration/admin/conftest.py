@@ -6,8 +6,8 @@ from typing import Any
 import pytest
 
 from prism_admin.app import AdminConfig
-from prism_admin.storage.database_url import parse
 from prism_admin.storage.store import Store, open_store
+from prism_runtime.storage.database_url import parse
 from tests.integration.admin.cluster import Cluster
 
 

@@ -11,8 +11,8 @@ from sqlalchemy import text
 
 from admin_client import AdminError
 from prism.admin.v1 import admin_pb2
-from prism_admin.storage.database_url import parse
-from prism_admin.storage.engine import make_engine
+from prism_runtime.storage.database_url import parse
+from prism_runtime.storage.engine import make_engine
 from tests.integration.admin.cluster import Cluster
 from tests.support.fake_proxy import until
 

@@ -14,12 +14,14 @@ from sqlalchemy import Connection, inspect, text
 from sqlalchemy.exc import IntegrityError
 
 from prism_admin.storage.audit import Audit, Entry
-from prism_admin.storage.database_url import parse
-from prism_admin.storage.engine import LATEST, make_engine, migrate, version
-from prism_admin.storage.errors import AlreadyExistsError, ConflictError, NotFoundError, StorageError
+from prism_admin.storage.engine import LATEST, LAYOUT
+from prism_admin.storage.errors import AlreadyExistsError, ConflictError, NotFoundError
 from prism_admin.storage.namespaces import Namespace
 from prism_admin.storage.proxies import Proxy
 from prism_admin.storage.store import Store, open_store
+from prism_runtime.storage.database_url import parse
+from prism_runtime.storage.engine import make_engine, migrate, version
+from prism_runtime.storage.errors import StorageError
 
 ORDERS = Namespace("orders", 238, {"backends": {"store": {"backendType": "memstore"}}}, description="all orders")
 
@@ -27,7 +29,7 @@ ORDERS = Namespace("orders", 238, {"backends": {"store": {"backendType": "memsto
 async def test_a_new_database_has_the_latest_schema_and_keeps_its_rows(urn: str) -> None:
     store = await open_store(parse(urn))
     async with store.engine.connect() as connection:
-        assert await connection.run_sync(version) == LATEST
+        assert await connection.run_sync(version, LAYOUT) == LATEST
     created = await store.namespaces.create(ORDERS)
     await store.close()
     again = await open_store(parse(urn))
@@ -40,8 +42,8 @@ async def test_migrations_go_up_down_and_up(urn: str) -> None:
     async with engine.connect() as connection:
         for target, expected in (
                 ("0001", 1), ("0002", 2), ("head", LATEST), ("0002", 2), ("base", 0), ("head", LATEST)):
-            await connection.run_sync(migrate, target)
-            assert await connection.run_sync(version) == expected
+            await connection.run_sync(migrate, LAYOUT, target)
+            assert await connection.run_sync(version, LAYOUT) == expected
         tables = await connection.run_sync(lambda sync: set(engine.dialect.get_table_names(sync)))
     assert tables >= {"namespaces", "proxies", "patterns", "audit_logs", "launchers", "partitions", "schema_version"}
     await engine.dispose()
@@ -65,9 +67,9 @@ async def test_a_schema_made_at_once_is_the_one_that_migrations_make(urn: str) -
     store = await open_store(parse(urn))
     async with store.engine.connect() as connection:
         at_once = await connection.run_sync(described)
-        await connection.run_sync(migrate, "base")
-        assert await connection.run_sync(version) == 0
-        await connection.run_sync(migrate, "head")
+        await connection.run_sync(migrate, LAYOUT, "base")
+        assert await connection.run_sync(version, LAYOUT) == 0
+        await connection.run_sync(migrate, LAYOUT, "head")
         assert await connection.run_sync(described) == at_once
     await store.close()
 

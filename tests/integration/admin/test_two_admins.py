@@ -14,11 +14,11 @@ import grpc
 import pytest
 
 from prism.admin.v1 import admin_pb2, admin_pb2_grpc
-from prism_admin.storage.database_url import parse
-from prism_admin.storage.errors import LeaseLostError, StorageError
-from prism_admin.storage.lease import TERM_SECONDS, Lease
 from prism_admin.storage.namespaces import Namespace
 from prism_admin.storage.store import Store, open_store
+from prism_runtime.storage.database_url import parse
+from prism_runtime.storage.errors import LeaseLostError, StorageError
+from prism_runtime.storage.lease import TERM_SECONDS, Lease
 from tests.integration.admin.cluster import REDIS
 from tests.services import postgres
 from tests.services.admin import AdminProcess, run
@@ -124,7 +124,7 @@ async def test_one_that_stood_still_too_long_writes_nothing_and_ends(start: Star
 async def test_a_write_that_began_before_the_lease_was_lost_is_whole_or_not_there(database: str) -> None:
     """The lease is taken by the second while transactions of the first are open: none of them commits afterwards."""
     stores = [await open_store(parse(database)) for _ in range(2)]
-    first, second = (Lease(store.engine, term_s=0.3) for store in stores)
+    first, second = (Lease(store.engine, "prism-admin", "admin_lease", term_s=0.3) for store in stores)
     await first.take(wait=False)
     leased = stores[0].leased(first)
     taken_at: list[int] = []
@@ -154,7 +154,7 @@ async def test_a_write_that_began_before_the_lease_was_lost_is_whole_or_not_ther
 
 async def test_a_lease_outlives_a_database_that_is_away(database: str) -> None:
     stores = [await open_store(parse(database)) for _ in range(2)]
-    first, second = (Lease(store.engine, term_s=0.3) for store in stores)
+    first, second = (Lease(store.engine, "prism-admin", "admin_lease", term_s=0.3) for store in stores)
     lost: list[StorageError] = []
     await first.take(wait=False)
     first.start(lost.append)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from prism_admin.storage.database_url import DatabaseUrlError, parse
+from prism_runtime.storage.database_url import DatabaseUrlError, parse
 
 
 def test_empty_is_the_file_in_the_home_folder(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""One admin at a time writes a PostgreSQL database: the one that has the lease.
+"""One process of a program at a time writes a PostgreSQL database: the one that has the lease.
 
     waiting --taken: epoch + 1--> held --renewed every third of its term--> held
                                     |
@@ -23,24 +23,33 @@ from typing import NamedTuple
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
-from prism_admin.storage.errors import LeaseLostError, StorageError
-from prism_admin.storage.transactions import FENCE, reading, unfenced
 from prism_runtime import log
+from prism_runtime.storage.errors import LeaseLostError, StorageError
+from prism_runtime.storage.transactions import FENCE, reading, unfenced
 from prism_runtime.tasks import cancel
 
 TERM_SECONDS = 10.0
 POLL_SECONDS = 0.5  # between two tries to take it
-IDLE_MS = 15_000  # after which the database ends a transaction whose admin stands still, so that the row is free
-_TAKE = text("UPDATE admin_lease SET owner = :owner, epoch = epoch + 1, "
-             "expires_at = clock_timestamp() + make_interval(secs => :term) WHERE id = 1 AND "
-             "(owner = '' OR expires_at IS NULL OR expires_at < clock_timestamp()) RETURNING epoch")
-_RENEW = text("UPDATE admin_lease SET expires_at = clock_timestamp() + make_interval(secs => :term) "
-              "WHERE id = 1 AND epoch = :epoch RETURNING epoch")
-_RELEASE = text("UPDATE admin_lease SET owner = '', expires_at = NULL WHERE id = 1 AND epoch = :epoch")
-_LOOK = text("SELECT owner, epoch, expires_at FROM admin_lease WHERE id = 1")
-_CHECK = text("SELECT set_config('idle_in_transaction_session_timeout', :idle, true), owner, epoch "
-              "FROM admin_lease WHERE id = 1 FOR SHARE")
-_log = log.get("prism.admin.lease")
+IDLE_MS = 15_000  # after which the database ends a transaction whose process stands still, so that the row is free
+_log = log.get("prism.storage.lease")
+
+
+class _Statements:
+    """On the row of a table `owner, epoch, expires_at`."""
+
+    def __init__(self, table: str) -> None:
+        self.take = text(
+            f"UPDATE {table} SET owner = :owner, epoch = epoch + 1, "
+            "expires_at = clock_timestamp() + make_interval(secs => :term) WHERE id = 1 AND "
+            "(owner = '' OR expires_at IS NULL OR expires_at < clock_timestamp()) RETURNING epoch")
+        self.renew = text(
+            f"UPDATE {table} SET expires_at = clock_timestamp() + make_interval(secs => :term) "
+            "WHERE id = 1 AND epoch = :epoch RETURNING epoch")
+        self.release = text(f"UPDATE {table} SET owner = '', expires_at = NULL WHERE id = 1 AND epoch = :epoch")
+        self.look = text(f"SELECT owner, epoch, expires_at FROM {table} WHERE id = 1")
+        self.check = text(
+            f"SELECT set_config('idle_in_transaction_session_timeout', :idle, true), owner, epoch FROM {table} "
+            "WHERE id = 1 FOR SHARE")
 
 
 class _Holder(NamedTuple):
@@ -52,8 +61,10 @@ class _Holder(NamedTuple):
 class Lease:
     """`take` before anything is read that others change; `start` keeps it; `lost` is called once it is gone."""
 
-    def __init__(self, engine: AsyncEngine, term_s: float = TERM_SECONDS) -> None:
+    def __init__(self, engine: AsyncEngine, program: str, table: str, term_s: float = TERM_SECONDS) -> None:
         self._engine = engine
+        self._program = program
+        self._sql = _Statements(table)
         self._term_s = term_s
         self._epoch = 0
         self._task: asyncio.Task[None] | None = None
@@ -74,8 +85,8 @@ class Lease:
                 told, first = holder.owner, holder
                 waiting(holder.owner)
             if not wait and first is not None and first != holder:
-                raise StorageError(f"another prism-admin ({holder.owner}) serves this database: stop it, or start this "
-                                   "one with --standby, to wait for it")
+                raise StorageError(f"another {self._program} ({holder.owner}) serves this database: stop it, or "
+                                   "start this one with --standby, to wait for it")
             await asyncio.sleep(POLL_SECONDS)
 
     def start(self, lost: Callable[[StorageError], None]) -> None:
@@ -87,25 +98,26 @@ class Lease:
         if self._epoch:
             try:
                 async with unfenced(self._engine) as connection:
-                    await connection.execute(_RELEASE, {"epoch": self._epoch})
+                    await connection.execute(self._sql.release, {"epoch": self._epoch})
             except StorageError as error:
                 _log.warning("the lease was not given back: it ends by itself", reason=str(error))
 
     async def check(self, connection: AsyncConnection) -> None:
         """Within a transaction that writes: LeaseLostError unless it is still ours, and stays so until the end."""
-        _, owner, epoch = (await connection.execute(_CHECK, {"idle": str(IDLE_MS)})).one()
+        _, owner, epoch = (await connection.execute(self._sql.check, {"idle": str(IDLE_MS)})).one()
         if epoch != self._epoch:
-            raise LeaseLostError(owner)
+            raise LeaseLostError(self._program, owner)
 
     async def _try(self) -> bool:
         async with unfenced(self._engine) as connection:
-            epoch = (await connection.execute(_TAKE, {"owner": self.owner, "term": self._term_s})).scalar_one_or_none()
+            epoch = (await connection.execute(
+                self._sql.take, {"owner": self.owner, "term": self._term_s})).scalar_one_or_none()
         self._epoch = epoch or 0
         return epoch is not None
 
     async def _look(self) -> _Holder:
         async with reading(self._engine) as connection:
-            return _Holder(*(await connection.execute(_LOOK)).one())
+            return _Holder(*(await connection.execute(self._sql.look)).one())
 
     async def _keep(self, lost: Callable[[StorageError], None]) -> None:
         while True:
@@ -113,10 +125,10 @@ class Lease:
             try:
                 async with unfenced(self._engine) as connection:
                     renewed = (await connection.execute(
-                        _RENEW, {"term": self._term_s, "epoch": self._epoch})).scalar_one_or_none()
+                        self._sql.renew, {"term": self._term_s, "epoch": self._epoch})).scalar_one_or_none()
                 if renewed is None:
                     self._epoch = 0
-                    lost(LeaseLostError((await self._look()).owner))
+                    lost(LeaseLostError(self._program, (await self._look()).owner))
                     return
             except StorageError as error:
                 _log.error("the lease waits to be renewed", reason=str(error))

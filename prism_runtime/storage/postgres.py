@@ -11,7 +11,7 @@ from typing import Any
 
 import asyncpg
 
-from prism_admin.storage.database_url import Database
+from prism_runtime.storage.database_url import Database
 
 
 class _Connection(asyncpg.Connection):  # type: ignore[misc]

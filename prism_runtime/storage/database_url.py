@@ -45,11 +45,11 @@ class Database:
     connect: Mapping[str, Any] = field(default_factory=dict, repr=False)
 
 
-def parse(urn: str, home: Path | None = None) -> Database:
-    """DatabaseUrlError for anything but the schemes above. Empty is `~/.prism/admin.db`, or `./prism-admin.db` when the
+def parse(urn: str, home: Path | None = None, name: str = "admin") -> Database:
+    """DatabaseUrlError for anything but the schemes above. Empty is `~/.prism/NAME.db`, or `./prism-NAME.db` when the
     home directory cannot be written."""
     if not urn:
-        return _sqlite(_default(home))
+        return _sqlite(_default(home, name))
     scheme, separator, rest = urn.partition("://")
     if separator and scheme == "sqlite" and rest.strip("/"):
         return _sqlite(Path(rest))
@@ -138,10 +138,10 @@ def _shown(parts: SplitResult, userinfo: str, hosts: str, query: Mapping[str, st
     return f"postgresql://{user}{'@' if user else ''}{unquote(hosts)}{path}{host}"
 
 
-def _default(home: Path | None) -> Path:
+def _default(home: Path | None, name: str) -> Path:
     folder = (home or Path.home()) / ".prism"
     try:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     except OSError:
-        return Path("prism-admin.db")
-    return folder / "admin.db" if os.access(folder, os.W_OK) else Path("prism-admin.db")
+        return Path(f"prism-{name}.db")
+    return folder / f"{name}.db" if os.access(folder, os.W_OK) else Path(f"prism-{name}.db")

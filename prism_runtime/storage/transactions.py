@@ -12,14 +12,14 @@ from contextlib import asynccontextmanager, contextmanager
 from sqlalchemy.exc import DBAPIError, OperationalError, ProgrammingError, SQLAlchemyError, StatementError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
-from prism_admin.storage.errors import StorageError
+from prism_runtime.storage.errors import StorageError
 
 FENCE = "prism_fence"  # option of an engine: called within each transaction that writes, raises where it must not
 
 
 @asynccontextmanager
 async def writing(engine: AsyncEngine) -> AsyncIterator[AsyncConnection]:
-    """A transaction, committed when the block ends well. StorageError, also where another admin writes by now."""
+    """A transaction, committed when the block ends well. StorageError, also where another process writes by now."""
     fence = engine.get_execution_options().get(FENCE)
     async with unfenced(engine) as connection:
         if fence is not None:
@@ -29,7 +29,7 @@ async def writing(engine: AsyncEngine) -> AsyncIterator[AsyncConnection]:
 
 @asynccontextmanager
 async def unfenced(engine: AsyncEngine) -> AsyncIterator[AsyncConnection]:
-    """As `writing`, for who decides which admin writes."""
+    """As `writing`, for who decides which process writes."""
     with translated(engine):
         async with engine.begin() as connection:
             yield connection

@@ -1,4 +1,4 @@
-"""One admin a database file: what an admin knows of the map and of proxies is in its memory.
+"""One process a database file: part of what it knows is in its memory alone.
 
 The lock is a flock on the file itself, under whatever name, and one on PATH.lock, where earlier releases look. POSIX
 drops the locks that SQLite holds on a file when this process closes any descriptor of it, so `close` comes last.
@@ -10,14 +10,15 @@ import fcntl
 import os
 from pathlib import Path
 
-from prism_admin.storage.errors import StorageError
+from prism_runtime.storage.errors import StorageError
 
 
 class FileLock:
     """Held from `acquire` to `close`, or to the end of the process, however it ends. One a process and file."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, program: str = "prism-admin") -> None:
         self._path = path
+        self._program = program
         self._handles: list[int] = []
 
     def acquire(self) -> None:
@@ -53,7 +54,7 @@ class FileLock:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             written = os.read(handle, 20).decode(errors="replace").strip() if name.suffix == ".lock" else ""
-            holder = f"another prism-admin (process {written})" if written.isdigit() else "another process"
+            holder = f"another {self._program} (process {written})" if written.isdigit() else "another process"
             raise StorageError(
                 f"{self._path}: {holder} serves this database: stop it, or name another with --db") from None
         return handle
