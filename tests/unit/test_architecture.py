@@ -6,7 +6,7 @@ import re
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
-PRODUCT = ("prism_proxy", "prism_admin", "prism_runtime", "admin_client")
+PRODUCT = ("prism_proxy", "prism_admin", "prism_runtime", "prism_schema", "admin_client")
 NATIVE = ROOT / "_native"  # its copy in the package is made by the build
 PATH = re.compile(r"[\w./-]+(?:\.(?:py|pyx|pxd|h|c|md|proto)|/)")
 QUOTED = re.findall(r"`([^`\s]+)`", (ROOT / "ARCHITECTURE.md").read_text())

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 
 import grimp
 
-PRODUCT = ("prism_proxy", "prism_admin", "prism_runtime", "admin_client")
+PRODUCT = ("prism_proxy", "prism_admin", "prism_runtime", "prism_schema", "admin_client")
 
 
 def circles(imports: Mapping[str, Iterable[str]]) -> list[list[str]]:

@@ -1,0 +1,1 @@
+"""JSON Schema, drafts 7 and 2020-12."""

@@ -1,0 +1,1 @@
+"""Protobuf schemas: the text of .proto files."""
