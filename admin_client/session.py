@@ -2,7 +2,7 @@
 
     away --register--> joined --heartbeats, partition maps--> joined
       ^                   |
-      +-- connection lost, or the admin knows us no more (then at once)
+      +-- connection lost; or the admin knows us no more, or what a registration tells has changed (then at once)
 
 What the proxy does with assignments and maps is the `Listener`'s part; the admin being away is no error of the session.
 """
@@ -56,11 +56,16 @@ class ProxySession:
         self._heartbeat = heartbeat
         self._timing = timing or Timing()
         self._beat = asyncio.Event()
+        self._changed = asyncio.Event()
         self.joined = False
 
     def beat_now(self) -> None:
         """Send a heartbeat without waiting for its time: what it tells has changed."""
         self._beat.set()
+
+    def register_again(self) -> None:
+        """What a registration tells has changed."""
+        self._changed.set()
 
     async def leave(self) -> None:
         """Tell the admin that the proxy stops, once `run` was cancelled. AdminError: then it learns so by silence."""
@@ -74,6 +79,7 @@ class ProxySession:
             known = False
             try:
                 await self._live()
+                known = True
             except AdminError as error:
                 known = error.code is grpc.StatusCode.NOT_FOUND
                 if not known:
@@ -84,14 +90,16 @@ class ProxySession:
                 await asyncio.sleep(jittered(self._timing.reconnect_s, self._timing.jitter))
 
     async def _live(self) -> None:
-        """From a registration to the loss of the connection, which is raised."""
+        """From a registration until the next is due, or to the loss of the connection, which is raised."""
         await self._client.reload()
+        self._changed.clear()
         registration = self._registration()
         ack = await self._client.register(registration)
         await self._listener.registered(ack)
         self.joined = True
         tasks = [asyncio.ensure_future(self._beat_forever()),
-                 asyncio.ensure_future(self._watch(registration.proxy_id))]
+                 asyncio.ensure_future(self._watch(registration.proxy_id)),
+                 asyncio.ensure_future(self._changed.wait())]
         try:
             done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
             for task in done:

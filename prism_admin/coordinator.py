@@ -10,13 +10,14 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 
 from prism import control_plane_pb2 as pb
-from prism_admin import backends, layout
+from prism_admin import backends, layout, name_areas
 from prism_admin.assignment_pusher import AssignmentPusher
 from prism_admin.assignments import assignment
 from prism_admin.data_moves import DataMoves
 from prism_admin.handoff import Confirmed, Handoff
 from prism_admin.layout import Layout, Move
 from prism_admin.membership import SWEEP_SECONDS, Membership, Status
+from prism_admin.name_areas import NameAreas
 from prism_admin.placement import Placement
 from prism_admin.proxy_client import ProxyClient
 from prism_admin.storage.clock import now
@@ -64,6 +65,7 @@ class Coordinator:
         self._told: dict[str, dict[str, Confirmed]] = {}  # proxy -> namespace, by its registration
         self._lost: set[str] = set()  # declared dead, and their partitions not given away yet
         self._left: set[str] = set()  # asked to leave, and not registered since: most are about to be stopped
+        self.name_areas = NameAreas()
         self.placement = Placement(store.proxies)
         self.handoff = Handoff(self.placement, store.namespaces, proxy_client, self.address_of)
         self.pusher = AssignmentPusher(self.placement, store.namespaces, proxy_client, self.address_of,
@@ -79,6 +81,7 @@ class Coordinator:
         await self.placement.open()
         for proxy in await self._store.proxies.list():
             self._learn(proxy)
+            self.name_areas.put_file(proxy.proxy_id, proxy.host, name_areas.from_json(proxy.file_areas))
         self._membership.restore({name: Status(proxy.status) for name, proxy in self._proxies.items()})
         await self._store.proxies.set_status(self._membership.members(), Status.UNKNOWN.value)
 
@@ -103,11 +106,14 @@ class Coordinator:
         """The proxy is alive at its address, and gets its share. The same again is the same again."""
         proxy = Proxy(registration.proxy_id, registration.address, registration.region, registration.version,
                       Status.HEALTHY.value, tuple(registration.capabilities), dict(registration.metadata),
-                      backends=backends.to_json(registration.backends))
+                      backends=backends.to_json(registration.backends),
+                      file_areas=name_areas.to_json(registration.file_areas))
         async with self.placement.changing() as current:
             before = self._proxies.get(proxy.proxy_id)
             await self._store.proxies.upsert(proxy)
             self._learn(proxy)
+            for problem in self.name_areas.put_file(proxy.proxy_id, proxy.host, registration.file_areas):
+                _log.error(problem)
             self._membership.heard(proxy.proxy_id)
             self._lost.discard(proxy.proxy_id)
             self._left.discard(proxy.proxy_id)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import grpc
@@ -13,6 +14,7 @@ from prism_runtime import log
 from prism_runtime.tasks import Tasks
 
 ASSIGN_SECONDS = 5.0
+DESCRIBE_SECONDS = 5.0
 REVOKE_EXTRA_SECONDS = 5.0
 DEFAULT_GRACE_SECONDS = 30
 SEND_SECONDS = 3600.0
@@ -68,6 +70,15 @@ class ProxyClient:
             raise PushError(f"{address}: {error.code().name}: {error.details()}") from error
         if not ack.success:
             raise PushError(f"{address} refused to revoke {revocation.namespace}: {ack.message}")
+
+    async def describe(self, address: str, namespaces: Iterable[pb.NamespaceAssignment]) -> Sequence[pb.NameArea]:
+        """The names that namespaces would have at their servers. PushError, also of a proxy that is too old to tell."""
+        try:
+            answer = await self._stub(address).DescribeNamespaces(
+                pb.DescribeNamespacesRequest(namespaces=namespaces), timeout=DESCRIBE_SECONDS, metadata=self._metadata)
+        except grpc.aio.AioRpcError as error:
+            raise PushError(f"{address}: {error.code().name}: {error.details()}") from error
+        return list(answer.areas)
 
     # --- moves of data ------------------------------------------------------------------------------------------------
 

@@ -9,6 +9,7 @@ from prism import control_plane_pb2 as pb
 from prism_admin.assignments import to_json
 from prism_admin.coordinator import Coordinator
 from prism_admin.layout import partition_of
+from prism_admin.name_guard import Areas, NameGuard
 from prism_admin.names import name_problem
 from prism_admin.proxy_client import ProxyClient, PushError
 from prism_admin.storage.errors import AlreadyExistsError, ConflictError, NotFoundError
@@ -41,6 +42,7 @@ class Registry:
         self._store = store
         self._coordinator = coordinator
         self._proxy_client = proxy_client
+        self._names = NameGuard(store.namespaces, coordinator, proxy_client)
 
     async def create(self, name: str, config: pb.NamespaceConfig, *, principal: str, description: str = "",
                      metadata: dict[str, Any] | None = None) -> Namespace:
@@ -53,6 +55,7 @@ class Registry:
         if problem:
             raise InvalidNamespaceError(problem)
         partition = partition_of(name)
+        areas = await self._names.areas(name, config)
         async with self._coordinator.placement.changing() as current:
             owner = current.owner(partition)
             if owner is None:
@@ -60,6 +63,7 @@ class Registry:
                                    "--admin-endpoint")
             wanted = Namespace(name, partition, to_json(config), description=description, assigned_proxy=owner,
                                created_by=principal, metadata=metadata or {})
+            self._refuse_meeting(name, areas)
             ours = True
             try:
                 created = await self._store.namespaces.create(wanted)
@@ -68,10 +72,12 @@ class Registry:
                 created = await self._store.namespaces.get(name)
                 if created.config != wanted.config:
                     raise
+            self._names.put(name, areas)
         owner, refused = await self._push(created)
         if refused:
             if ours:
                 await self._store.namespaces.delete(name)
+                self._names.drop(name)
                 self._coordinator.pusher.forget(name)
             raise NamespaceRefusedError(name, owner, refused)
         return created
@@ -86,12 +92,18 @@ class Registry:
                 raise InvalidNamespaceError(problem)
             values["config"] = to_json(config)
         before = await self._store.namespaces.get(name)
-        changed = await self._store.namespaces.change(name, expected_version=expected_version, **values)
-        if config is None or changed.version == before.version:
+        if config is None:
+            return await self._store.namespaces.change(name, expected_version=expected_version, **values)
+        areas = await self._names.areas(name, config)
+        async with self._coordinator.placement.changing():
+            self._refuse_meeting(name, areas)
+            changed = await self._store.namespaces.change(name, expected_version=expected_version, **values)
+            had = self._names.put(name, areas)
+        if changed.version == before.version:
             return changed
         owner, refused = await self._push(changed)
         if refused:
-            await self._take_back(before, changed)
+            await self._take_back(before, changed, had)
             raise NamespaceRefusedError(name, owner, refused)
         return changed
 
@@ -104,18 +116,26 @@ class Registry:
             if not refused or owner == placement.map.owner(namespace.partition):
                 return owner, refused
 
-    async def _take_back(self, before: Namespace, refused: Namespace) -> None:
+    def _refuse_meeting(self, name: str, areas: Areas) -> None:
+        """Within `changing()` only, and the namespace is stored within the same block."""
+        problem = self._names.conflict(name, areas)
+        if problem:
+            raise InvalidNamespaceError(f"namespace {name!r} {problem}")
+
+    async def _take_back(self, before: Namespace, refused: Namespace, areas: Areas) -> None:
         """The configuration of before, under a version of its own, unless somebody has changed it again."""
         with contextlib.suppress(ConflictError, NotFoundError):
             restored = await self._store.namespaces.change(
                 before.name, expected_version=refused.version, config=before.config, description=before.description,
                 metadata=before.metadata)
+            self._names.put(before.name, areas)
             await self._coordinator.pusher.push(restored)
 
     async def delete(self, name: str) -> None:
         """Gone from storage first, then from the proxy. NotFoundError."""
         found = await self._store.namespaces.get(name)
         await self._store.namespaces.delete(name)
+        self._names.drop(name)
         self._coordinator.pusher.forget(name)
         current = self._coordinator.placement.map
         owner = current.owner(found.partition)

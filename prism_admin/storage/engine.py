@@ -7,7 +7,7 @@ from sqlalchemy import Connection
 from prism_admin.storage import tables
 from prism_runtime.storage.engine import Layout
 
-LATEST = 4  # of migrations/versions
+LATEST = 5  # of migrations/versions
 
 
 def _fill(connection: Connection) -> None:

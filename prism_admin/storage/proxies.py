@@ -23,7 +23,7 @@ _MAP = tables.partition_map
 @dataclass(frozen=True, slots=True)
 class Proxy:
     """`status` is healthy, unhealthy, left or unknown; `address` is where admin and proxies dial it; `backends` are
-    what it says of them, by name."""
+    what it says of them, by name; `file_areas` where the namespaces of its file have their names."""
 
     proxy_id: str
     address: str
@@ -35,6 +35,11 @@ class Proxy:
     last_seen: datetime | None = None
     created_at: datetime | None = None
     backends: dict[str, Any] = field(default_factory=dict)
+    file_areas: list[dict[str, Any]] = field(default_factory=list)
+
+    @property
+    def host(self) -> str:
+        return self.address.rpartition(":")[0]
 
 
 class Proxies:
@@ -48,7 +53,7 @@ class Proxies:
         known: dict[str, Any] = {
             "address": proxy.address, "region": proxy.region, "version": proxy.version, "status": proxy.status,
             "capabilities": list(proxy.capabilities), "metadata": proxy.metadata, "backends": proxy.backends,
-            "last_seen": now(), "updated_at": now()}
+            "file_areas": proxy.file_areas, "last_seen": now(), "updated_at": now()}
         async with writing(self._engine) as connection:
             values = {"proxy_id": proxy.proxy_id, "created_at": now(), **known}
             await connection.execute(upsert(connection, _TABLE, values, ["proxy_id"], known))
@@ -121,4 +126,4 @@ def _proxy(row: RowMapping) -> Proxy:
     return Proxy(
         row["proxy_id"], row["address"], row["region"] or "", row["version"] or "", row["status"],
         tuple(row["capabilities"] or ()), row["metadata"] or {}, row["last_seen"], row["created_at"],
-        row["backends"] or {})
+        row["backends"] or {}, row["file_areas"] or [])

@@ -90,6 +90,7 @@ proxies = Table(
     *_stamped(),
     Column("metadata", Json),
     Column("backends", Json),
+    Column("file_areas", Json),
     Index("proxies_status_last_seen", "status", "last_seen"),
 )
 

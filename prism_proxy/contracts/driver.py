@@ -76,11 +76,12 @@ class Declaration:
 
 class Area(NamedTuple):
     """Part of what a `server` keeps: all whose names begin with `prefix`. Areas that cover each other are no mistake
-    where both are `shared`."""
+    where both are `shared`. `machine`: the name of the server means another one on each machine, as localhost does."""
 
     server: str
     prefix: bytes
     shared: bool = False
+    machine: bool = False
 
 
 class Sharing(Protocol):

@@ -34,6 +34,7 @@ from prism_proxy.membership.identity import read_token
 from prism_proxy.membership.initial_sync import PUSH_SECONDS, InitialSync
 from prism_proxy.membership.migration.coordinator import METHODS as MOVES
 from prism_proxy.membership.migration.coordinator import MigrationCoordinator
+from prism_proxy.membership.name_areas import name_areas
 from prism_proxy.membership.translation import TranslationError, Translator, partition_map
 from prism_proxy.namespaces.model import NamespaceConfig
 from prism_proxy.namespaces.status import NamespaceStatus
@@ -77,6 +78,7 @@ class Member:
         moves.host = self
         self._assignments = Assignments()
         self._activation_queue = ActivationQueue(self._assignments, file, apply)
+        self._file_areas = name_areas(file)
         self._client = AdminClient(
             options.endpoint, Credentials(token, options.ca, options.cert, options.key),
             lambda error: self._log.error("TLS files for the admin were not reloaded", error=str(error)))
@@ -134,6 +136,10 @@ class Member:
         problem, = await self._activation_queue.make([Change(file=namespaces)])
         if problem:
             raise RefusedError(problem)
+        areas = name_areas(namespaces)
+        if areas != self._file_areas:
+            self._file_areas = areas
+            self._session.register_again()
 
     # --- what the session says --------------------------------------------------------------------------------------
 
@@ -141,7 +147,8 @@ class Member:
         self._moves.registering()
         return pb.ProxyRegistration(
             proxy_id=self._options.proxy_id, address=self._address, region=self._options.region, version=__version__,
-            capabilities=sorted(standard.PATTERNS), metadata=_MOVES_DATA, backends=self._backends)
+            capabilities=sorted(standard.PATTERNS), metadata=_MOVES_DATA, backends=self._backends,
+            file_areas=self._file_areas)
 
     async def registered(self, ack: pb.ProxyRegistrationAck) -> None:
         """Serve what the admin lists, and no longer what it gave to others while we were away."""
@@ -236,6 +243,9 @@ class Member:
             return await self._moves.answer(request)
         if request.method == "CreateNamespace":
             return await self._create(pb.CreateNamespaceRequest.FromString(request.message))
+        if request.method == "DescribeNamespaces":
+            described = self._describe(pb.DescribeNamespacesRequest.FromString(request.message))
+            return ControlReply(described.SerializeToString())
         if request.method == "RevokeNamespace":
             revoked = await self._revoke(pb.NamespaceRevocation.FromString(request.message))
             return ControlReply(revoked.SerializeToString())
@@ -261,6 +271,13 @@ class Member:
         self._log.info("namespace assigned", namespace=item.namespace, version=item.version, revision=item.revision)
         self._session.beat_now()
         return pb.NamespaceAssignmentAck(success=True, message="active")
+
+    def _describe(self, request: pb.DescribeNamespacesRequest) -> pb.DescribeNamespacesResponse:
+        configs = []
+        for item in request.namespaces:
+            with contextlib.suppress(TranslationError):  # said when it is assigned
+                configs.append(self._translate(item.namespace, item.config))
+        return pb.DescribeNamespacesResponse(areas=name_areas(configs))
 
     async def _revoke(self, item: pb.NamespaceRevocation) -> pb.NamespaceRevocationAck:
         try:

@@ -1,4 +1,4 @@
-"""prism.ControlPlane as a proxy serves it: the admin's Assign and Revoke, and CreateNamespace for clients.
+"""prism.ControlPlane as a proxy serves it: the admin's Assign, Revoke and Describe, and CreateNamespace for clients.
 
 Any worker may be asked; the member of the cluster is one per proxy, so requests are passed on to it as bytes.
 """
@@ -15,7 +15,8 @@ from prism_proxy.membership.control_call import ControlCall, ControlCallHandler
 from prism_proxy.membership.identity import PeerAuthenticator
 
 SERVICE = "prism.ControlPlane"
-AnswerT = TypeVar("AnswerT", pb.NamespaceAssignmentAck, pb.NamespaceRevocationAck, pb.CreateNamespaceResponse)
+AnswerT = TypeVar("AnswerT", pb.NamespaceAssignmentAck, pb.NamespaceRevocationAck, pb.CreateNamespaceResponse,
+                  pb.DescribeNamespacesResponse)
 
 
 class ControlPlaneServicer(control_plane_pb2_grpc.ControlPlaneServicer):
@@ -42,6 +43,12 @@ class ControlPlaneServicer(control_plane_pb2_grpc.ControlPlaneServicer):
         self, request: pb.CreateNamespaceRequest, context: Any
     ) -> pb.CreateNamespaceResponse:
         return await self._pass_on("CreateNamespace", request, context, pb.CreateNamespaceResponse())
+
+    @answers
+    async def DescribeNamespaces(  # noqa: N802 - the contract's name
+        self, request: pb.DescribeNamespacesRequest, context: Any
+    ) -> pb.DescribeNamespacesResponse:
+        return await self._pass_on("DescribeNamespaces", request, context, pb.DescribeNamespacesResponse())
 
     async def _pass_on(self, method: str, request: Any, context: Any, answer: AnswerT) -> AnswerT:
         principal = self._authenticator.principal(context, getattr(request, "principal", ""))

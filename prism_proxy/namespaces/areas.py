@@ -31,7 +31,7 @@ def overlaps(configs: Iterable[NamespaceConfig]) -> Iterator[tuple[Occupied, Occ
     """Pairs of which one covers the other, each once, in the order of the configuration."""
     covering: list[Occupied] = []
     known: set[tuple[str, str]] = set()
-    for found in sorted(_occupied(configs)):
+    for found in sorted(occupied(configs)):
         while covering and not _covers(covering[-1].area, found.area):
             covering.pop()
         outer = covering[-1] if covering else found
@@ -51,7 +51,8 @@ def reason(first: Occupied, second: Occupied) -> str:
             "database")
 
 
-def _occupied(configs: Iterable[NamespaceConfig]) -> Iterator[Occupied]:
+def occupied(configs: Iterable[NamespaceConfig]) -> Iterator[Occupied]:
+    """What each namespace has at its servers."""
     for order, config in enumerate(configs):
         for slot in config.slots:
             for area in getattr(config.driver_config(slot), "areas", ()):

@@ -15,6 +15,7 @@ from prism import control_plane_pb2 as pb
 from prism import control_plane_pb2_grpc
 
 QUICK = Timing(heartbeat_s=0.2, reconnect_s=0.3)
+Describe = Callable[[str, pb.NamespaceConfig], Sequence[pb.NameArea]]
 
 
 class FakeProxy(control_plane_pb2_grpc.ControlPlaneServicer):
@@ -22,7 +23,8 @@ class FakeProxy(control_plane_pb2_grpc.ControlPlaneServicer):
 
     def __init__(self, proxy_id: str, admin_port: int, *, timing: Timing = QUICK, token: str = "",
                  metadata: dict[str, str] | None = None, backends: Sequence[pb.BackendDeclaration] = (),
-                 ping_s: float = PING_SECONDS) -> None:
+                 ping_s: float = PING_SECONDS, describe: Describe | None = None,
+                 file_areas: Sequence[pb.NameArea] = ()) -> None:
         self.proxy_id = proxy_id
         self.address = ""
         self.serving: dict[str, int] = {}
@@ -39,6 +41,8 @@ class FakeProxy(control_plane_pb2_grpc.ControlPlaneServicer):
         self.silent = ""  # it cannot be asked
         self._metadata = metadata or {}
         self._backends = backends
+        self._describe = describe
+        self.file_areas = file_areas
         self.client = AdminClient(f"127.0.0.1:{admin_port}", Credentials(token=token), ping_s=ping_s)
         self.session = ProxySession(self.client, self, self._registration, self._heartbeat, timing)
 
@@ -65,7 +69,8 @@ class FakeProxy(control_plane_pb2_grpc.ControlPlaneServicer):
     def _registration(self) -> pb.ProxyRegistration:
         self.registrations += 1
         return pb.ProxyRegistration(proxy_id=self.proxy_id, address=self.address, region="test", version="0.1.0",
-                                    capabilities=["keyvalue"], metadata=self._metadata, backends=self._backends)
+                                    capabilities=["keyvalue"], metadata=self._metadata, backends=self._backends,
+                                    file_areas=self.file_areas)
 
     def _heartbeat(self) -> pb.ProxyHeartbeat:
         return pb.ProxyHeartbeat(proxy_id=self.proxy_id, timestamp=int(time.time()), namespace_health={
@@ -102,6 +107,14 @@ class FakeProxy(control_plane_pb2_grpc.ControlPlaneServicer):
         self.revoked.append(request.namespace)
         self.serving.pop(request.namespace, None)
         return pb.NamespaceRevocationAck(success=True, revoked_at=int(time.time()))
+
+    async def DescribeNamespaces(  # noqa: N802 - the contract's name
+        self, request: pb.DescribeNamespacesRequest, context: Any
+    ) -> pb.DescribeNamespacesResponse:
+        if self._describe is None:  # of an older version
+            await context.abort(grpc.StatusCode.UNIMPLEMENTED, "Method not found!")
+        return pb.DescribeNamespacesResponse(areas=[
+            area for item in request.namespaces for area in self._describe(item.namespace, item.config)])
 
     def _take(self, item: pb.NamespaceAssignment) -> None:
         if item.version > self.serving.get(item.namespace, 0):

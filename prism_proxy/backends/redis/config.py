@@ -163,11 +163,13 @@ class RedisConfig:
         else:
             places = self.addresses
             suffix = f" {self.master_name}/{self.database}" if self.mode == "sentinel" else ""
-        servers = [f"{self.mode} {_canonical(place)}{suffix}" for place in places]
-        names, shared = self.names, self.shared_names
-        return [area for server in servers for area in (
-            Area(server, self.key_prefix), Area(server, names.streams, shared), Area(server, names.queues, shared),
-            Area(f"{server}, topics", names.topics, shared))]
+        names, shared, areas = self.names, self.shared_names, []
+        for place in places:
+            server, machine = f"{self.mode} {_canonical(place)}{suffix}", _of_the_machine(place)
+            areas += [Area(server, self.key_prefix, machine=machine), Area(server, names.streams, shared, machine),
+                      Area(server, names.queues, shared, machine),
+                      Area(f"{server}, topics", names.topics, shared, machine)]
+        return areas
 
     @property
     def names(self) -> Names:
@@ -235,5 +237,14 @@ class RedisConfig:
 def _canonical(address: Address) -> str:
     if address.path:
         return str(Path(address.path).absolute())
-    host = address.host.lower().rstrip(".")
-    return f"{'localhost' if host in _LOOPBACK else host}:{address.port}"
+    host = "localhost" if _of_the_machine(address) else _host(address)
+    return f"{host}:{address.port}"
+
+
+def _of_the_machine(address: Address) -> bool:
+    """Whether the address leads to another server on another machine."""
+    return bool(address.path) or _host(address) in _LOOPBACK
+
+
+def _host(address: Address) -> str:
+    return address.host.lower().rstrip(".")

@@ -261,4 +261,4 @@ async def test_sqlite_is_durable_and_checks_references(tmp_path: Path) -> None:
     await store.close()
     assert (tmp_path / "deep").stat().st_mode & 0o777 == 0o700
     assert sqlite3.connect(tmp_path / "deep" / "admin.db").execute("SELECT version FROM schema_version").fetchall() == [
-        (1,), (2,), (3,), (4,)]
+        (1,), (2,), (3,), (4,), (5,)]
