@@ -157,6 +157,13 @@ def conflicts(found: Sequence[StepDeclaration]) -> Iterator[tuple[StepDeclaratio
                 yield first, second, why
 
 
+def unfit(found: Sequence[StepDeclaration], options: Mapping[str, Any]) -> Iterator[tuple[StepDeclaration, str]]:
+    """The steps that cannot work with the groups of options of their namespace, and why."""
+    for step in found:
+        for why in step.check(options):
+            yield step, why
+
+
 def model(name: str) -> ModelDeclaration:
     """The declaration of a data model. ValueError names the models there are."""
     found: ModelDeclaration = _declared("model", name, MODELS)

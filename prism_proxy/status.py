@@ -65,6 +65,7 @@ class ProcessStatus:
         yield from slot_status.metrics(slot for route in here for slot in route.slots.values())
         for route in here:
             yield from route.pattern.metrics()
+            yield from route.chain.metrics()
         routes = self._namespaces.current.routes
         quotas = {name: route.quota for name, route in routes.items() if route.quota is not None}
         yield gauges("prism_namespace_limit_usage", "What counts towards a limit: calls a second, calls, bytes.", {

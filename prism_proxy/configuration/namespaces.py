@@ -95,7 +95,11 @@ class NamespacesReader:
             empty = Table({}, {}, node.origin)
             table = self._binder.table(node.entries.get(group, empty), f"{key}.{group}")
             options[group] = self._binder.group(cls, table, f"{key}.{group}") if table is not None else None
-        self._check_steps([step for step in steps if getattr(options[step.name], "enabled", False)], slots, node, key)
+        enabled = [step for step in steps if getattr(options[step.name], "enabled", False)]
+        self._check_steps(enabled, slots, node, key)
+        if len(self._problems.found) == before:  # what is missing is reported already
+            for step, why in standard.unfit(enabled, options):
+                self._problems.add(node.keys[step.name], f"{key}.{step.name}", why)
         if len(self._problems.found) > before or pattern is None:
             return None
         resilience, limits = options.pop(RESILIENCE), options.pop(LIMITS)

@@ -9,7 +9,7 @@ driver and nothing else.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from enum import IntEnum
 from typing import TYPE_CHECKING, Any, Protocol
@@ -31,11 +31,16 @@ class Place(IntEnum):
     SIGN = 500
 
 
+def _fits(options: Mapping[str, Any]) -> Iterable[str]:
+    return ()
+
+
 @dataclass(frozen=True, slots=True)
 class StepDeclaration:
     """Made once, in the step's folder. `name` is the group of options that switches it on, `options` its settings class
     with a field `enabled`, `factory` MODULE:CLASS of a `StepFactory`. `conflicts` says by name of another step why a
-    namespace cannot have both, `slots` what the step needs beside the pattern's slots."""
+    namespace cannot have both, `slots` what the step needs beside the pattern's slots. `check` gets all groups of
+    options of a namespace and says what of them the step cannot work with."""
 
     name: str
     doc: str
@@ -44,13 +49,17 @@ class StepDeclaration:
     place: int
     conflicts: Mapping[str, str] = field(default_factory=dict)
     slots: tuple[SlotDeclaration, ...] = ()
+    check: Callable[[Mapping[str, Any]], Iterable[str]] = _fits
 
 
 @dataclass(slots=True)
 class PassingMessage:
     """A message on its way through a chain. A step changes `payload`, and leaves what the other side will need: in
     `content_encoding`, `encryption` or `schema`, or under names of its own in `notes`, which travel with the message as
-    extensions of its envelope or as headers. `metadata` are the publisher's own entries."""
+    extensions of its envelope or as headers. `metadata` are the publisher's own entries.
+
+    `source` is where a dead letter says that it comes from, empty for others. `kept` marks what stays for as long as
+    its stream keeps it, in contrast to a message that is on its way to somebody."""
 
     topic: str
     message_id: str
@@ -60,10 +69,13 @@ class PassingMessage:
     encryption: Encryption | None = None
     schema: Schema | None = None
     notes: dict[str, str] = field(default_factory=dict)
+    source: str = ""
+    kept: bool = False
 
 
 class ValueStep(Protocol):
-    """A step that changes what a KeyValue store holds."""
+    """A step that changes what a KeyValue store holds. It may have `renew(error)`, awaited when a value did not open:
+    true when it may open now, because the step fetched what it lacked."""
 
     def seal(self, key: bytes, value: bytes) -> bytes:
         """What is stored for a value. PrismError refuses the write."""
@@ -75,7 +87,9 @@ class ValueStep(Protocol):
 
 
 class MessageStep(Protocol):
-    """A step that messages pass."""
+    """A step that messages pass. It may have `admit(message)`, which raises PrismError for an envelope that a client
+    made itself and that the other side of the step would not take, and `check_dead_letters(name)`, which raises
+    PrismError when messages that are moved there would not open."""
 
     async def publish(self, message: PassingMessage) -> None:
         """PrismError refuses the publish; nothing was published."""
@@ -87,7 +101,8 @@ class MessageStep(Protocol):
 
 
 class Step(Protocol):
-    """One per namespace and configuration. It may have `close()`, awaited when its namespace's calls have ended."""
+    """One per namespace and configuration. It may have `close()`, awaited when its namespace's calls have ended, and
+    `metrics()`."""
 
     @property
     def values(self) -> ValueStep | None:

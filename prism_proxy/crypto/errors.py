@@ -16,6 +16,10 @@ def key_not_found(key_id: str, problem: str) -> PrismError:
                       {"key_id": key_id})
 
 
+def public_key(key_id: str) -> PrismError:
+    return key_not_found(key_id, "is known here as a public key: decryption needs private_key_ref")
+
+
 def key_retired(key_id: str) -> PrismError:
     return PrismError(
         StatusCode.FAILED_PRECONDITION, "KEY_RETIRED",

@@ -87,7 +87,7 @@ class Opener:
                 raise errors.auth_failed()
             key = version.key.secret
         elif not version.key.private:
-            raise errors.key_not_found(metadata.key_id, "is a public key: decryption needs private_key_ref")
+            raise errors.public_key(metadata.key_id)
         else:
             info = bind(self._namespace.encode(), metadata.key_id.encode())
             try:
@@ -101,7 +101,7 @@ class Opener:
 
     def _open_direct(self, sealed: bytes, version: KeyVersion, key_id: str, aad: bytes) -> bytes:
         if not version.key.private:
-            raise errors.key_not_found(key_id, "is a public key: decryption needs private_key_ref")
+            raise errors.public_key(key_id)
         try:
             return bytes(version.key.objects[rsa.PART].decrypt(sealed, rsa.oaep(aad)))
         except ValueError:

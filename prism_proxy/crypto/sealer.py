@@ -64,11 +64,12 @@ class _Epoch:
 
 class Sealer:
     """`ring()` gives the key's versions as they are known now; `on_alert(key_id)` hears once per key version that
-    random ivs come near their bound. `now` is wall time, which key versions are dated by."""
+    random ivs come near their bound. `pools` counts the random ivs by key id: all sealers of a process share one, so
+    that a bound is one of the process. `now` is wall time, which key versions are dated by."""
 
     def __init__(self, algorithm: Algorithm, ring: Callable[[], KeyRing], namespace: str, *,
                  epoch_messages: int = EPOCH_MESSAGES, epoch_seconds: float = EPOCH_SECONDS,
-                 on_alert: Callable[[str], None] = lambda key_id: None,
+                 on_alert: Callable[[str], None] = lambda key_id: None, pools: dict[str, RandomIv] | None = None,
                  now: Callable[[], float] = time.time, clock: Callable[[], float] = time.monotonic) -> None:
         self._algorithm = algorithm
         self._ring = ring
@@ -76,7 +77,7 @@ class Sealer:
         self._messages, self._seconds = epoch_messages, epoch_seconds
         self._on_alert = on_alert
         self._now, self._clock = now, clock
-        self._pools: dict[str, RandomIv] = {}
+        self._pools = {} if pools is None else pools
         self._alerted: set[str] = set()
         self._epoch: _Epoch | None = None
         self.epochs = 0
@@ -118,7 +119,7 @@ class Sealer:
 
     def _next(self, ring: KeyRing) -> _Epoch:
         version = ring.current(self._now())
-        pool = self._pools.setdefault(version.version, RandomIv())
+        pool = self._pools.setdefault(ring.key_id(version), RandomIv())
         self._epoch = _Epoch(self._algorithm, ring, version, self._namespace, pool, self._clock() + self._seconds)
         self.epochs += 1
         return self._epoch

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 VARINT, BYTES = 0, 2
+_FIXED_BYTES = {1: 8, 5: 4}
 
 
 class MalformedError(ValueError):
@@ -25,20 +26,26 @@ def read_varint(data: bytes, at: int) -> tuple[int, int]:
 
 
 def read(data: bytes) -> dict[int, int | bytes]:
-    """The fields of a message that has numbers and length-delimited fields only; of a repeated one the last.
-    MalformedError."""
+    """The fields of a message that are numbers or length-delimited; of a repeated one the last. Fixed ones, which only
+    later releases may use here, are passed over. MalformedError."""
     found: dict[int, int | bytes] = {}
     at = 0
     while at < len(data):
         tag, at = read_varint(data, at)
-        value, at = read_varint(data, at)
-        if tag & 7 == VARINT:
-            found[tag >> 3] = value
-        elif tag & 7 == BYTES and at + value <= len(data):
-            found[tag >> 3] = data[at:at + value]
-            at += value
+        form = tag & 7
+        if form in _FIXED_BYTES:
+            at += _FIXED_BYTES[form]
         else:
-            raise MalformedError("a field is cut short, or of another form")
+            value, at = read_varint(data, at)
+            if form == VARINT:
+                found[tag >> 3] = value
+            elif form == BYTES and at + value <= len(data):
+                found[tag >> 3] = data[at:at + value]
+                at += value
+            else:
+                raise MalformedError("a field is cut short, or of another form")
+    if at > len(data):
+        raise MalformedError("a field is cut short")
     return found
 
 

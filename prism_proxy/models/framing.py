@@ -17,9 +17,9 @@ from typing import Any
 
 from prism_proxy._native.envelope.codec import MalformedEnvelopeError, new_message_id, now_ms
 from prism_proxy.contracts.steps import PassingMessage
-from prism_proxy.envelope import attributes, reader, relay
+from prism_proxy.envelope import attributes, reader, relay, wire
 from prism_proxy.envelope.attributes import Attributes
-from prism_proxy.envelope.errors import encryption_required, signature_invalid
+from prism_proxy.envelope.errors import encryption_required, malformed, signature_invalid
 from prism_proxy.envelope.parts import Encryption, Observability, Security, observability_of
 from prism_proxy.envelope.reader import Envelope
 from prism_proxy.envelope.signature import load_key, verify
@@ -75,10 +75,11 @@ class Rejected(Exception):  # noqa: N818 - a verdict, which the model acts upon
 
 
 class Framing:
-    """What the backend's `traits` and the namespace's options make of messages. PrismError when the key of signatures
-    cannot be read."""
+    """What the backend's `traits` and the namespace's options make of messages. What is `kept` stays for as long as its
+    stream keeps it. PrismError when the key of signatures cannot be read."""
 
-    def __init__(self, surroundings: Surroundings, traits: Traits) -> None:
+    def __init__(self, surroundings: Surroundings, traits: Traits, *, kept: bool = False) -> None:
+        self._kept = kept
         self._namespace = surroundings.namespace
         self._chain = surroundings.chain
         self._carrier = traits.carrier
@@ -93,6 +94,10 @@ class Framing:
     def steps(self) -> bool:
         """Whether messages pass steps, so that each receiver opens its own."""
         return bool(self._chain.messages)
+
+    def check_dead_letters(self, name: str) -> None:
+        """PrismError when messages that are moved to the queue of this name would not open there."""
+        self._chain.check_dead_letters(name)
 
     # --- publish ------------------------------------------------------------------------------------------------------
 
@@ -126,7 +131,7 @@ class Framing:
         expires = now + said.ttl_seconds * 1000 if said.ttl_seconds else 0
         if self._carrier is Carrier.PARTS:
             data, headers = passing.payload, self._in_headers(passing, said, origin, trace)
-        elif self._envelope.mode == ALWAYS:
+        elif self._envelope.mode == ALWAYS or (self._carrier is Carrier.BYTES and self._chain.messages):
             data = self._wrapped(passing, said, origin, trace, now)
             headers = self._copies(passing.topic, passing.message_id, said.metadata(), trace)
         elif self._envelope.mode == RAW or self._carrier is Carrier.BYTES:
@@ -171,6 +176,15 @@ class Framing:
         if self._key is not None:
             verify(envelope, self._key, required=self._envelope.signature_required)
         head, inner = envelope.head, envelope.attributes()
+        try:
+            passing = self._passing(topic, envelope, {})
+        except MalformedEnvelopeError as error:
+            raise malformed(str(error)) from error
+        if passing is not None:
+            self._chain.admit(passing)
+        encrypted = passing.encryption if passing is not None else self._encryption_of(envelope)
+        if inner.data_classification in attributes.ENCRYPTED_CLASSIFICATIONS and encrypted is None:
+            raise encryption_required(inner.data_classification)
         headers = {VERSION_HEADER: "1"} if self._carrier is Carrier.PARTS else self._copies(
             topic, head.message_id, inner.metadata(), None)
         return StoredMessage(head.message_id, envelope.data, headers, head.published_ms or now_ms(), head.expires_ms,
@@ -234,22 +248,29 @@ class Framing:
             if self._key is not None:
                 verify(envelope, self._key, required=self._envelope.signature_required)
             seen = envelope.metadata()
-            passing = self._passing(topic, envelope)
+            passing = self._passing(topic, envelope, headers)
         except (MalformedEnvelopeError, PrismError) as error:
             raise Rejected(error.reason if isinstance(error, PrismError) else "ENVELOPE_MALFORMED") from error
         seen.update((key, headers[key]) for key in DEAD_LETTER_HEADERS if key in headers)
         return Opened(envelope.payload, seen, envelope.head.message_id, envelope.head.published_ms, topic, passing)
 
-    def _passing(self, topic: str, envelope: Envelope) -> PassingMessage | None:
+    def _passing(self, topic: str, envelope: Envelope, headers: Mapping[str, str]) -> PassingMessage | None:
         if not self._chain.messages:
             return None
-        head, security = envelope.head, envelope.security()
-        encrypted = security is not None and security.HasField("encryption")
+        head = envelope.head
         notes = {key.removeprefix(NOTE_PREFIX): value.decode("utf-8", "replace")
                  for key, value in head.extensions().items() if key.startswith(NOTE_PREFIX)}
         return PassingMessage(
             topic, head.message_id, envelope.payload, envelope.attributes().user, head.content_encoding,
-            _encryption(security.encryption) if encrypted and security is not None else None, notes=notes)
+            self._encryption_of(envelope), notes=notes, source=headers.get(SOURCE_HEADER, ""), kept=self._kept)
+
+    def _encryption_of(self, envelope: Envelope) -> Encryption | None:
+        body = envelope.head.part(4)
+        try:
+            found = wire.read(body).get(6) if body is not None else None
+            return Encryption.decode(found) if isinstance(found, bytes) else None
+        except ValueError as error:
+            raise MalformedEnvelopeError("the encryption metadata of the envelope is malformed") from error
 
     def _from_headers(
         self, topic: str, data: bytes, headers: Mapping[str, str], message_id: str, published_ms: int
@@ -268,7 +289,8 @@ class Framing:
             passing = PassingMessage(
                 topic, message_id, data, seen, headers.get(attributes.ENCODING, "") if ours else "",
                 _encryption_in(headers), notes={key.removeprefix(NOTE_PREFIX): value for key, value in headers.items()
-                                                if key.startswith(NOTE_PREFIX)})
+                                                if key.startswith(NOTE_PREFIX)},
+                source=headers.get(SOURCE_HEADER, ""), kept=self._kept)
         return Opened(data, seen, message_id, published_ms, topic, passing)
 
 
@@ -290,22 +312,9 @@ def _key(namespace: str, options: EnvelopeOptions) -> Any:
                          f"envelope.signature_key of namespace {namespace!r}: {error}") from error
 
 
-def _encryption(found: Any) -> Encryption:
-    """The part of our library for a message of the contract."""
-    names = ("public_key_id", "iv", "aad", "encapsulated_key", "algorithm_params")
-    given = {name: getattr(found, name) if found.HasField(name) else None for name in names}
-    return Encryption(found.key_id, found.encryption_type, found.algorithm, **given)
-
-
 def _encryption_in(headers: Mapping[str, str]) -> Encryption | None:
-    text = headers.get(ENCRYPTION_HEADER)
-    if text is None:
-        return None
-    from google.protobuf.message import DecodeError
-
-    from prism.envelope.v1 import envelope_pb2
-
+    """None where there is none, or what stands there is none."""
     try:
-        return _encryption(envelope_pb2.EncryptionMetadata.FromString(b64decode(text)))
-    except (ValueError, DecodeError):
+        return Encryption.decode(b64decode(headers[ENCRYPTION_HEADER])) if ENCRYPTION_HEADER in headers else None
+    except ValueError:
         return None

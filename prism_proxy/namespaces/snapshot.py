@@ -245,6 +245,8 @@ class _Builder:
         for first, second, why in standard.conflicts(enabled):
             raise ValueError(
                 f"namespace {config.name!r}: step {second.name} cannot be used with {first.name}: {why}")
+        for step, why in standard.unfit(enabled, config.options):
+            raise ValueError(f"namespace {config.name!r}: {step.name} {why}")
         made = {}
         for step in enabled:
             own = {"slots": {slot.name: slots[slot.name] for slot in step.slots if slot.name in slots}}

@@ -1,6 +1,7 @@
 """The keys that namespaces use, in memory: fetched once, refreshed in the background, kept through short outages.
 
-    absent --fetch--> fresh --ttl--> due --fetch ok--> fresh
+    absent --fetch--> fresh --0.8 ttl, fetch ok--> fresh
+                       |--ttl, no fetch--> due --fetch ok--> fresh
                                       |--provider away--> stale (grace) --grace over--> refused
                                       |--missing, denied--> refused
 
@@ -28,12 +29,14 @@ from prism_proxy.secrets.reference import KeyReference
 from prism_runtime.tasks import cancel
 
 FETCH_SECONDS = 10.0
-RETRY_SECONDS = 5.0  # between fetches of a reference, whatever asks for them
+RETRY_SECONDS = 5.0  # between fetches of a reference that are due, or that failed
+AHEAD = 0.8  # of its time to live is what passes before a key is fetched again, so that none is due while it is used
+RENEWAL_SECONDS = 1.0  # between fetches because a message names a version that is not known
 
 
 @dataclass(slots=True)
 class _Entry:
-    """`fetched` and `tried` are monotonic seconds."""
+    """Times are monotonic seconds; `answered` is when the last fetch that has ended began."""
 
     reference: KeyReference
     key_type: str
@@ -41,12 +44,15 @@ class _Entry:
     error: PrismError | None = None
     fetched: float = 0.0
     tried: float = float("-inf")
+    answered: float = float("-inf")
     task: asyncio.Task[None] | None = None
+    renewal: asyncio.Task[None] | None = None
+    timer: asyncio.TimerHandle | None = None
 
 
 class KeyStore:
-    """`providers` by their configured names. A key older than `ttl` seconds is fetched again; when its provider does
-    not answer, it serves for `grace` seconds more. `on_event(event, reference)` hears of fetched, failed and stale."""
+    """`providers` by their configured names. A key is fetched again before it is `ttl` seconds old; when its provider
+    does not answer, it serves for `grace` seconds more. `on_event(event, reference)` hears fetched, failed, stale."""
 
     def __init__(self, providers: Mapping[str, SecretProvider], *, ttl: float, grace: float,
                  on_event: Callable[[str, str], None] = lambda event, reference: None,
@@ -80,17 +86,27 @@ class KeyStore:
             self._on_event("stale", entry.reference.base)
         return entry.ring
 
-    def look_again(self, text: str) -> bool:
-        """A message names a version that is not known: fetch soon. False when that was tried a moment ago."""
-        entry = self._entries.get(text)
-        if entry is None or self._clock() - entry.tried < RETRY_SECONDS:
-            return False
-        self._refresh_soon(entry)
-        return True
+    async def renew(self, text: str, key_type: str) -> None:
+        """Fetch a key because something names a version of it that is not known: a fetch that begins now, or as soon as
+        the rate allows, answers all who ask. PrismError when there is no answer, so that the version may exist."""
+        entry, asked = self._entry(text, key_type), self._clock()
+        while entry.answered < asked:
+            if entry.renewal is None or entry.renewal.done():
+                entry.renewal = asyncio.get_running_loop().create_task(self._renew(entry))
+            await asyncio.shield(entry.renewal)
+        if entry.error is not None:
+            raise entry.error
+
+    async def _renew(self, entry: _Entry) -> None:
+        await asyncio.sleep(max(0.0, entry.tried + RENEWAL_SECONDS - self._clock()))
+        await self._fetch(entry)
 
     async def close(self) -> None:
         """Forget all keys and close the providers."""
-        await cancel([entry.task for entry in self._entries.values()])
+        for entry in self._entries.values():
+            if entry.timer is not None:
+                entry.timer.cancel()
+        await cancel([task for entry in self._entries.values() for task in (entry.task, entry.renewal)])
         self._entries.clear()
         await asyncio.gather(*(provider.close() for provider in self._providers.values()))
 
@@ -111,12 +127,12 @@ class KeyStore:
         return self._clock() - entry.fetched
 
     def _refresh_soon(self, entry: _Entry) -> None:
-        if (entry.task is None or entry.task.done()) and self._clock() - entry.tried >= RETRY_SECONDS:
+        if self._clock() - entry.tried >= RETRY_SECONDS:
             entry.tried = self._clock()
-            entry.task = asyncio.get_running_loop().create_task(self._fetch(entry))
+            self._fetch_again(entry)
 
     async def _fetch(self, entry: _Entry) -> None:
-        entry.tried = self._clock()
+        began = entry.tried = self._clock()
         provider = self._providers[entry.reference.provider]
         try:
             async with asyncio.timeout(FETCH_SECONDS):
@@ -134,6 +150,19 @@ class KeyStore:
             entry.error = self._unavailable(
                 entry, str(error) if isinstance(error, SecretError) else f"no answer within {FETCH_SECONDS:g} s")
             self._on_event("failed", entry.reference.base)
+        entry.answered = began
+        self._plan(entry)
+
+    def _plan(self, entry: _Entry) -> None:
+        """Fetch it again before it is due, or soon where that failed."""
+        if entry.timer is not None:
+            entry.timer.cancel()
+        wait = self._ttl * AHEAD if entry.error is None else min(RETRY_SECONDS, self._ttl * (1 - AHEAD))
+        entry.timer = asyncio.get_running_loop().call_later(wait, self._fetch_again, entry)
+
+    def _fetch_again(self, entry: _Entry) -> None:
+        if entry.task is None or entry.task.done():
+            entry.task = asyncio.get_running_loop().create_task(self._fetch(entry))
 
     def _refuse(self, entry: _Entry, error: PrismError) -> None:
         """The provider says no: what is cached serves no longer than its time to live."""

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING
 
 from prism_proxy.contracts.steps import MessageStep, PassingMessage, Step, StepFailure, ValueStep
 from prism_proxy.errors import PrismError
+
+if TYPE_CHECKING:
+    from prism_proxy.telemetry.metrics import Metric
 
 
 class Chain:
@@ -44,10 +48,38 @@ class Chain:
             stored = step.open(key, stored)
         return stored
 
+    async def renew(self, error: PrismError) -> bool:
+        """Whether a value that did not open may open at another try. PrismError when what it takes is away."""
+        for step in self.values:
+            renew = getattr(step, "renew", None)
+            if renew is not None and await renew(error):
+                return True
+        return False
+
     async def publish(self, message: PassingMessage) -> None:
         """Let a message pass on its way to the backend. PrismError refuses it."""
         for _, step in self.messages:
             await step.publish(message)
+
+    def admit(self, message: PassingMessage) -> None:
+        """Look at an envelope that a client made itself. PrismError refuses it."""
+        for _, step in self.messages:
+            admit = getattr(step, "admit", None)
+            if admit is not None:
+                admit(message)
+
+    def check_dead_letters(self, name: str) -> None:
+        """PrismError when messages that are moved to the queue of this name would not open there."""
+        for _, step in self.messages:
+            check = getattr(step, "check_dead_letters", None)
+            if check is not None:
+                check(name)
+
+    def metrics(self) -> Iterable[Metric]:
+        for step in self.steps.values():
+            metrics = getattr(step, "metrics", None)
+            if metrics is not None:
+                yield from metrics()
 
     async def consume(self, message: PassingMessage) -> None:
         """Let a message pass on its way to a subscriber. StepFailure says what is to become of it."""

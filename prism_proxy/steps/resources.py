@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import cached_property
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from prism_proxy.secrets.options import SecretsOptions
 from prism_runtime import log
@@ -14,12 +14,25 @@ if TYPE_CHECKING:  # most proxies encrypt nothing, and do not load a crypto libr
     from prism_proxy.secrets.key_store import KeyStore
 
 
+LastingT = TypeVar("LastingT")
+
+
 class StepResources:
     """`secrets` are the settings of the process, which no namespace can change."""
 
     def __init__(self, secrets: SecretsOptions | None = None, environment: Mapping[str, str] | None = None) -> None:
         self.secrets = secrets or SecretsOptions()
         self._environment = os.environ if environment is None else environment
+        self._lasting: dict[tuple[str, str], Any] = {}
+
+    def lasting(self, step: str, name: str, make: Callable[[], LastingT]) -> LastingT:
+        """What a step keeps under a name for as long as the process lives, whatever configurations come and go."""
+        found: LastingT
+        if (step, name) in self._lasting:
+            found = self._lasting[step, name]
+        else:
+            found = self._lasting[step, name] = make()
+        return found
 
     @cached_property
     def keys(self) -> KeyStore:

@@ -29,6 +29,14 @@ class ValueChain:
 
     async def unseal(self, key: bytes, stored: bytes) -> bytes:
         """The value. PrismError when it cannot be served."""
+        try:
+            return await self._unsealed(key, stored)
+        except PrismError as error:
+            if not await self._chain.renew(error):
+                raise
+        return await self._unsealed(key, stored)
+
+    async def _unsealed(self, key: bytes, stored: bytes) -> bytes:
         if len(stored) > OFFLOAD_BYTES:
             return await asyncio.to_thread(self._chain.unseal, key, stored)
         return self._chain.unseal(key, stored)

@@ -248,6 +248,7 @@ class QueueModel(Part):
         if not 0 < receives <= 1_000_000:
             raise invalid("max_receives", "max_receives is from 1 to 1000000: the namespace has no default",
                           value=str(max_receives))
+        self._framing.check_dead_letters(target)
         await self._slot.call(operations.CONFIGURE_DEAD_LETTER, caller, self._driver.configure_dead_letter, queue,
                               target, receives)
 

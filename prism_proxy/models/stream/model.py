@@ -69,7 +69,7 @@ class StreamModel(Part):
         self._options = options
         self._namespace = surroundings.namespace
         self._state: _State = previous._state if previous is not None else _State()
-        self._framing = Framing(surroundings, self._driver.traits)
+        self._framing = Framing(surroundings, self._driver.traits, kept=True)
         self._receipts = Receipts(self._framing, surroundings.namespace, "stream")
 
     # --- append -------------------------------------------------------------------------------------------------------

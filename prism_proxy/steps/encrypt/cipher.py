@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 from prism_proxy.crypto import errors
-from prism_proxy.crypto.algorithms import Algorithm, choose
-from prism_proxy.crypto.keyring import KeyRing
+from prism_proxy.crypto.algorithms import RSA_DIRECT, Algorithm, algorithm, choose
+from prism_proxy.crypto.keyring import KeyRing, split_key_id
 from prism_proxy.crypto.opener import Opener
 from prism_proxy.crypto.sealer import Sealer
 from prism_proxy.envelope.parts import Encryption
@@ -15,44 +17,110 @@ from prism_proxy.errors import PrismError
 from prism_proxy.secrets.key_store import KeyStore
 from prism_proxy.secrets.reference import KeyReference
 from prism_proxy.steps.encrypt.options import EncryptionOptions
+from prism_proxy.steps.encrypt.usage import Usage
+
+if TYPE_CHECKING:
+    from prism_proxy._native.crypto.aead import RandomIv
 
 
 class NamespaceCipher:
-    """`in_flight` bounds how old a key version of a message may be (`overlap_period`); what is stored has no bound."""
+    """`in_flight` bounds how old a key version of a message may be (`overlap_period`); what is stored has no bound.
+    `pools` are the random ivs of the process."""
 
-    def __init__(self, namespace: str, options: EncryptionOptions, keys: KeyStore, *,
-                 now: Callable[[], float] = time.time) -> None:
+    def __init__(self, namespace: str, options: EncryptionOptions, keys: KeyStore, usage: Usage, *,
+                 pools: dict[str, RandomIv] | None = None, now: Callable[[], float] = time.time) -> None:
         self._options = options
         self._keys = keys
+        self._usage = usage
         self.algorithm: Algorithm = choose(options.type, options.algorithm or None, fips_mode=options.fips_mode)
         self._write = options.key_ref or options.public_key_ref
         self._read = options.key_ref or options.private_key_ref
         self._known = self._references()
         self._sealer = Sealer(self.algorithm, self._writing_ring, namespace, epoch_seconds=options.epoch_max_age,
-                              now=now)
+                              on_alert=usage.near_bound, pools=pools, now=now)
         overlap = options.key_rotation.overlap_period
         self._openers = {True: Opener(self._reading_ring, namespace, overlap=overlap, now=now),
                          False: Opener(self._reading_ring, namespace, now=now)}
 
+    @property
+    def can_read(self) -> bool:
+        return bool(self._read)
+
     async def open_keys(self) -> None:
         """Fetch what is needed. PrismError when a key cannot be had: then the namespace is not activated."""
         for reference in {self._write, self._read} - {""}:
-            await self._keys.ring(reference, self.algorithm.key_type)
+            ring = await self._keys.ring(reference, self.algorithm.key_type)
+            if reference == self._read and not ring.versions[-1].key.private:
+                raise errors.public_key(reference)
 
     def seal(self, payload: bytes, aad: bytes) -> tuple[bytes, Encryption]:
         """Ciphertext and what travels with it. PrismError."""
         if not self._write:
             raise errors.key_not_found("", "is not configured: writing needs public_key_ref")
-        return self._sealer.seal(payload, aad)
-
-    def open(self, sealed: bytes, found: Encryption, aad: bytes, *, in_flight: bool) -> bytes:
-        """The payload. PrismError; an unknown key version starts a fetch, so that a later try may succeed."""
         try:
-            return self._openers[in_flight].open(sealed, found, aad)
+            sealed, made = self._sealer.seal(payload, aad)
         except PrismError as error:
-            if error.reason == "ENC_KEY_NOT_FOUND" and self._read:
-                self._keys.look_again(self._read)
+            self._usage.refused(error)
             raise
+        self._usage.sealed(made.key_id)
+        return sealed, made
+
+    def open(self, sealed: bytes, found: Encryption, aad: bytes, *, in_flight: bool, message_id: str = "") -> bytes:
+        """The payload. PrismError."""
+        try:
+            opened = self._openers[in_flight].open(sealed, found, aad)
+        except PrismError as error:
+            if not self.unknown_version(found.key_id):  # else it is looked for, and tried again
+                self._usage.failed(found, error, message_id)
+            raise
+        self._usage.opened(found.key_id)
+        return opened
+
+    async def open_message(
+        self, sealed: bytes, found: Encryption, aad: bytes, *, in_flight: bool, message_id: str, in_thread: bool
+    ) -> bytes:
+        """As `open`; a version that is not known is looked for first, and what takes long runs in a thread."""
+        if self.unknown_version(found.key_id):
+            await self.look_for(found.key_id)
+        if not in_thread and found.algorithm != RSA_DIRECT:  # which takes milliseconds
+            opened = self.open(sealed, found, aad, in_flight=in_flight, message_id=message_id)
+        else:
+            opened = await asyncio.to_thread(
+                self.open, sealed, found, aad, in_flight=in_flight, message_id=message_id)
+        return opened
+
+    def unknown_version(self, key_id: str) -> bool:
+        """Whether it is a version of this namespace's key that this process has not seen."""
+        reference, version = split_key_id(key_id)
+        try:
+            ring = self._reading_ring(reference)
+        except PrismError:
+            return False
+        return ring is not None and ring.find(version) is None
+
+    async def look_for(self, key_id: str) -> None:
+        """Fetch the key again. PrismError when its provider does not answer; a version that it does not have is counted
+        as a failure."""
+        await self._keys.renew(self._read, self.algorithm.key_type)
+        if self.unknown_version(key_id):
+            error = errors.key_not_found(key_id, "has no such version")
+            self._usage.failed(Encryption(key_id, self.algorithm.type, self.algorithm.name), error, "")
+            raise error
+
+    def check_known(self, found: Encryption) -> None:
+        """PrismError for what this namespace's readers could not open, whatever it holds."""
+        named = algorithm(found.algorithm)
+        reference, version = split_key_id(found.key_id)
+        if reference not in self._known:
+            raise errors.key_not_found(found.key_id, "is not one of this namespace")
+        if named.key_type != self.algorithm.key_type:
+            raise errors.key_not_found(found.key_id, f"is of type {self.algorithm.key_type}, not {named.key_type}")
+        ring = self._keys.current(self._read or self._write, self.algorithm.key_type)
+        if ring.find(version) is None:
+            raise errors.key_not_found(found.key_id, "has no such version")
+
+    def no_private_key(self, key_id: str) -> PrismError:
+        return errors.public_key(key_id)
 
     def _writing_ring(self) -> KeyRing:
         return self._keys.current(self._write, self.algorithm.key_type)

@@ -34,6 +34,9 @@ class EncryptionOptions:
     fips_mode: bool = setting("Refuse algorithms that FIPS 140-3 does not list.", False)
     bind_metadata: bool = setting("Bind message id, topic and namespace, so that a payload opens nowhere else.", True)
     required: bool = setting("Refuse plaintext that is read; without it plaintext is served, for a migration.", True)
+    dead_letter_names: tuple[str, ...] = setting(
+        "Names of the queues and streams that hold dead letters, with * as a wildcard. A message there opens as one of "
+        "the queue or stream that it comes from.", ("*.dlq",))
     epoch_max_age: float = setting("How long one encapsulated key serves.", 3600.0, minimum=1, unit="s")
     key_rotation: RotationOptions = setting("Rotation of the key.", factory=RotationOptions)
 

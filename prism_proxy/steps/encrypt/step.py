@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from fnmatch import fnmatchcase
 
+from prism_proxy._native.crypto.aead import RandomIv
 from prism_proxy.errors import PrismError, StatusCode
 from prism_proxy.secrets.options import SecretsOptions
 from prism_proxy.secrets.reference import KeyReference
 from prism_proxy.steps.encrypt.cipher import NamespaceCipher
+from prism_proxy.steps.encrypt.messages import EncryptedMessages
 from prism_proxy.steps.encrypt.options import EncryptionOptions
+from prism_proxy.steps.encrypt.usage import Usage
 from prism_proxy.steps.encrypt.values import EncryptedValues
 from prism_proxy.steps.resources import StepResources
+from prism_proxy.telemetry.metrics import Metric
 from prism_runtime import log
 
 RETRIED = "KEY_PROVIDER_UNAVAILABLE"
@@ -24,16 +29,20 @@ class EncryptStep:
         self._namespace = namespace
         for text in filter(None, (options.key_ref, options.public_key_ref, options.private_key_ref)):
             _check(namespace, text, resources.secrets, assigned=assigned)
-        self._cipher = NamespaceCipher(namespace, options, resources.keys)
-        self.plaintext_found = 0
-        self.values = EncryptedValues(namespace, self._cipher, required=options.required,
-                                      on_plaintext=self._count_plaintext)
+        self._usage = resources.lasting("encryption", namespace, lambda: Usage(namespace))
+        self._cipher = NamespaceCipher(namespace, options, resources.keys, self._usage, pools=resources.lasting(
+            "encryption.random_ivs", "", dict[str, RandomIv]))
+        self.values = EncryptedValues(namespace, self._cipher, self._usage, required=options.required)
+        self.messages = EncryptedMessages(
+            namespace, self._cipher, self._usage, required=options.required, bound=options.bind_metadata,
+            dead_letters=options.dead_letter_names)
         if not self._cipher.algorithm.fips:
             log.get("prism.encryption").warning("the encryption algorithm is not listed by FIPS 140-3",
                                                 namespace=namespace, algorithm=self._cipher.algorithm.name)
 
     async def open(self) -> None:
         """Fetch the keys. A provider that does not answer is asked again later: calls are UNAVAILABLE until then."""
+        self._usage.begin()
         try:
             await self._cipher.open_keys()
         except PrismError as error:
@@ -42,8 +51,12 @@ class EncryptStep:
             log.get("prism.encryption").warning("a namespace waits for its key", namespace=self._namespace,
                                                 error=error.message)
 
-    def _count_plaintext(self) -> None:
-        self.plaintext_found += 1
+    def metrics(self) -> Iterable[Metric]:
+        return self._usage.metrics()
+
+    async def close(self) -> None:
+        """Tell what was counted."""
+        self._usage.tell()
 
 
 def _check(namespace: str, text: str, secrets: SecretsOptions, *, assigned: bool) -> None:

@@ -8,27 +8,26 @@ does not parse is plaintext. With `required`, plaintext is refused: who can writ
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 from prism_proxy.crypto.message import bind
 from prism_proxy.envelope import wire
 from prism_proxy.envelope.parts import Encryption
-from prism_proxy.errors import PrismError, StatusCode
+from prism_proxy.errors import PrismError
 from prism_proxy.steps.encrypt.cipher import NamespaceCipher
+from prism_proxy.steps.encrypt.errors import plaintext_value
+from prism_proxy.steps.encrypt.usage import Usage
 
 MAGIC = b"PRE1"
 MAX_METADATA_BYTES = 16 * 1024
 
 
 class EncryptedValues:
-    """`on_plaintext` hears of each plaintext value found."""
+    """Of one namespace and configuration."""
 
-    def __init__(self, namespace: str, cipher: NamespaceCipher, *, required: bool,
-                 on_plaintext: Callable[[], None] = lambda: None) -> None:
+    def __init__(self, namespace: str, cipher: NamespaceCipher, usage: Usage, *, required: bool) -> None:
         self._namespace = namespace.encode()
         self._cipher = cipher
         self._required = required
-        self._on_plaintext = on_plaintext
+        self._usage = usage
 
     def seal(self, key: bytes, value: bytes) -> bytes:
         """What is stored. PrismError."""
@@ -40,14 +39,20 @@ class EncryptedValues:
         """The value. PrismError ENC_PLAINTEXT_REFUSED for plaintext where encryption is required."""
         parsed = parse(stored)
         if parsed is None:
-            self._on_plaintext()
+            self._usage.plaintext("", refused=self._required)
             if self._required:
-                raise PrismError(
-                    StatusCode.FAILED_PRECONDITION, "ENC_PLAINTEXT_REFUSED",
-                    "the stored value is not encrypted: this namespace requires it. Set encryption.required: false "
-                    "while existing values are rewritten")
+                raise plaintext_value()
             return stored
         return self._cipher.open(parsed[1], parsed[0], bind(self._namespace, key), in_flight=False)
+
+
+    async def renew(self, error: PrismError) -> bool:
+        """Whether a value that did not open may open now: its key version was not known, and is."""
+        key_id = error.metadata.get("key_id", "")
+        if error.reason != "ENC_KEY_NOT_FOUND" or not self._cipher.unknown_version(key_id):
+            return False
+        await self._cipher.look_for(key_id)
+        return True
 
 
 def parse(stored: bytes) -> tuple[Encryption, bytes] | None:

@@ -14,7 +14,7 @@ from prism_proxy.crypto.keyring import KeyRing, KeyVersion
 from prism_proxy.errors import PrismError, StatusCode
 from prism_proxy.secrets import key_document
 from prism_proxy.secrets.contract import SecretDeniedError, SecretMissingError, SecretUnavailableError
-from prism_proxy.secrets.key_store import RETRY_SECONDS, KeyStore
+from prism_proxy.secrets.key_store import RENEWAL_SECONDS, KeyStore
 from prism_proxy.secrets.providers.env import EnvProvider
 from prism_proxy.secrets.providers.file import FileProvider
 from prism_proxy.secrets.reference import KeyReference
@@ -112,13 +112,47 @@ async def test_a_new_version_gives_a_new_ring(provider: Provider, clock: Clock) 
     keystore = store(provider, clock)
     before = await keystore.ring(REFERENCE, AES)
     provider.answer = document(ONE, TWO)
-    clock.now += RETRY_SECONDS + 1
-    assert keystore.look_again(REFERENCE)
-    assert not keystore.look_again(REFERENCE)
-    await settle()
+    clock.now += RENEWAL_SECONDS
+    await asyncio.gather(*(keystore.renew(REFERENCE, AES) for _ in range(100)))
     after = keystore.current(REFERENCE, AES)
+    assert provider.fetched == 2
     assert before.find("2") is None
     assert after.find("2") is not None
+
+
+async def test_renewals_are_bounded_and_say_when_there_is_no_answer(provider: Provider, clock: Clock) -> None:
+    keystore = store(provider, clock)
+    await keystore.ring(REFERENCE, AES)
+    clock.now += RENEWAL_SECONDS / 2
+    waiting = asyncio.ensure_future(keystore.renew(REFERENCE, AES))
+    await asyncio.sleep(0.05)
+    assert not waiting.done()
+    assert provider.fetched == 1
+    waiting.cancel()
+    await keystore.close()
+    keystore = store(provider, clock)
+    await keystore.ring(REFERENCE, AES)
+    provider.answer = SecretUnavailableError("connection refused")
+    clock.now += RENEWAL_SECONDS
+    with pytest.raises(PrismError, match="connection refused"):
+        await keystore.renew(REFERENCE, AES)
+
+
+async def test_a_key_is_fetched_again_before_it_is_due(provider: Provider) -> None:
+    keystore = KeyStore({"team": provider}, ttl=0.2, grace=0.0)
+    await keystore.ring(REFERENCE, AES)
+    for _ in range(30):
+        keystore.current(REFERENCE, AES)  # never refused
+        await asyncio.sleep(0.02)
+    assert 3 <= provider.fetched <= 6
+    provider.answer = SecretUnavailableError("connection refused")
+    await asyncio.sleep(0.3)
+    with pytest.raises(PrismError, match="connection refused"):
+        keystore.current(REFERENCE, AES)
+    provider.answer = document(ONE)
+    await asyncio.sleep(0.1)
+    keystore.current(REFERENCE, AES)
+    await keystore.close()
 
 
 async def test_an_outage_is_bridged_for_the_grace_only(provider: Provider, clock: Clock) -> None:
