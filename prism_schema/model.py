@@ -114,4 +114,4 @@ class ParsedSchema:
     @property
     def contains_pii(self) -> bool:
         """Whether any field is tagged as personal data."""
-        return any(one.pii for one in self.fields)
+        return any(one.pii not in ("", "none") for one in self.fields)
