@@ -1,16 +1,22 @@
 """TLS of a drop-in server from bytes, as grpc's own functions take them.
 
-`grpc.ssl_server_credentials` keeps what it was given to itself, so that no other server can read it. The function here
-takes the same arguments.
+What `grpc.ssl_server_credentials` made is taken where callers show no certificates: whether they must is kept where
+Python cannot see it, and must never be guessed. The function here takes the same arguments, and these too.
 """
 
 from __future__ import annotations
 
+import gc
 import os
 import ssl
 from collections.abc import Sequence
 
+import grpc
+
 from prism_runtime.tls import TlsError, server_context
+
+_OPAQUE = ("grpc does not tell what these credentials ask of callers: make them by "
+           "prism_proxy.server.credentials.ssl_server_credentials, with the same arguments")
 
 
 class ServerCredentials:
@@ -49,6 +55,23 @@ def ssl_server_credentials(
     finally:
         os.close(file)
     return ServerCredentials(context)
+
+
+def of_grpc(credentials: grpc.ServerCredentials) -> ServerCredentials:
+    """Those of `grpc.ssl_server_credentials([(key, chain)])`. TypeError for all others of grpc's.
+
+    The object has no attributes, but the pairs that it keeps have; the collector's view leads to them. Any other form
+    than the known one is not understood.
+    """
+    try:
+        kept, *others = gc.get_referents(vars(credentials)["_credentials"])
+        roots, pairs = kept
+        found = [(pair.private_key, pair.certificate_chain) for pair in pairs]
+    except (AttributeError, KeyError, TypeError, ValueError):
+        raise TypeError(_OPAQUE) from None
+    if roots is not None or any(other is not None for other in others):
+        raise TypeError(_OPAQUE)
+    return ssl_server_credentials(found)
 
 
 def _refuse_passphrase() -> str:

@@ -27,7 +27,7 @@ from prism_proxy._native.grpc.servicer import ServicerHandler, _Metadatum
 from prism_proxy._native.grpc.wire import percent_encode
 from prism_proxy._native.http2.limits import NativeLimits
 from prism_proxy.errors import PrismError, StatusCode, describe
-from prism_proxy.server.credentials import ServerCredentials
+from prism_proxy.server.credentials import ServerCredentials, of_grpc
 from prism_proxy.server.interception import Interceptor, checked, intercepted
 from prism_proxy.server.limits import Limits
 from prism_proxy.server.listener import Listener
@@ -46,9 +46,9 @@ class Server:
 
     As a drop-in it lacks `migration_thread_pool` (there are `servicer_threads`), `options` and `compression` of the
     whole server (there are `limits`, and compression by call), `maximum_concurrent_rpcs` (a limit holds for each
-    connection), TLS below 1.3, several certificates by server name, credentials that grpc made itself, and in
-    `auth_context` the server name that was asked for and the group of the key exchange. With interceptors no method is
-    served natively.
+    connection), TLS below 1.3, several certificates by server name, grpc's own credentials where callers show
+    certificates, and in `auth_context` the server name that was asked for and the group of the key exchange. With
+    interceptors no method is served natively.
 
     `stats_for(namespace, path, backend)` makes the statistics of a method; by default they go nowhere.
 
@@ -120,12 +120,14 @@ class Server:
         """Bind `address` (HOST:PORT, [IPV6]:PORT, unix:PATH) without TLS; returns the port. OSError when taken."""
         return self.bind(Address.parse(address), None)
 
-    def add_secure_port(self, address: str, server_credentials: TlsConfig | ServerCredentials) -> int:
-        """Bind `address` with TLS 1.3, by files or by `server.credentials.ssl_server_credentials`. TlsError when the
-        files cannot be used, OSError when the port is taken, TypeError for credentials that grpc made."""
+    def add_secure_port(
+        self, address: str, server_credentials: TlsConfig | ServerCredentials | grpc.ServerCredentials
+    ) -> int:
+        """Bind `address` with TLS 1.3, by files, by `server.credentials.ssl_server_credentials`, or by grpc's function
+        of that name for callers without certificates. TlsError when they cannot be used, OSError when the port is
+        taken, TypeError for other credentials of grpc's."""
         if isinstance(server_credentials, grpc.ServerCredentials):
-            raise TypeError("grpc.ssl_server_credentials tells nobody its key and certificate: make them by "
-                            "prism_proxy.server.credentials.ssl_server_credentials, with the same arguments")
+            server_credentials = of_grpc(server_credentials)
         return self.bind(Address.parse(address), server_credentials)
 
     def bind(

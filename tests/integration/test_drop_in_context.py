@@ -236,7 +236,10 @@ async def test_tls_and_what_it_says_of_the_caller(tmp_path: Path, mutual: bool) 
         return request
 
     handlers = grpc.method_handlers_generic_handler(SERVICE, {"Call": grpc.unary_unary_rpc_method_handler(behaviour)})
-    for make, credentials in ((grpc.aio.server, grpc.ssl_server_credentials), (Server, ssl_server_credentials)):
+    ways = [(grpc.aio.server, grpc.ssl_server_credentials), (Server, ssl_server_credentials)]
+    if not mutual:
+        ways.append((Server, grpc.ssl_server_credentials))
+    for make, credentials in ways:
         server: Any = make()
         server.add_generic_rpc_handlers([handlers])
         port = server.add_secure_port(
@@ -246,13 +249,23 @@ async def test_tls_and_what_it_says_of_the_caller(tmp_path: Path, mutual: bool) 
         async with grpc.aio.secure_channel(f"localhost:{port}", client, options=FRESH) as channel:
             assert await channel.unary_unary(CALL)(b"hello", timeout=10) == b"hello"
         await server.stop(0)
-    assert seen[1] == seen[0]
+    assert all(found == seen[0] for found in seen[1:])
+    assert len(seen) == len(ways)
 
 
 def test_credentials_that_cannot_be_used_are_refused(tmp_path: Path) -> None:
     chain, key = (path.read_bytes() for path in Authority(tmp_path).issue("server", "localhost"))
-    with pytest.raises(TypeError, match=r"prism_proxy\.server\.credentials\.ssl_server_credentials"):
-        Server().add_secure_port("127.0.0.1:0", grpc.ssl_server_credentials([(key, chain)]))  # type: ignore[arg-type]
+    fetched = grpc.ssl_server_certificate_configuration([(key, chain)])
+    for opaque in (grpc.ssl_server_credentials([(key, chain)], chain, True), grpc.local_server_credentials(),
+                   grpc.ssl_server_credentials([(key, chain)], chain),
+                   grpc.dynamic_ssl_server_credentials(fetched, lambda: fetched),
+                   grpc.insecure_server_credentials()):
+        with pytest.raises(TypeError, match=r"prism_proxy\.server\.credentials\.ssl_server_credentials"):
+            Server().add_secure_port("127.0.0.1:0", opaque)
+    with pytest.raises(ValueError, match="choosing by server name"):
+        Server().add_secure_port("127.0.0.1:0", grpc.ssl_server_credentials([(key, chain)] * 2))
+    with pytest.raises(TlsError):
+        Server().add_secure_port("127.0.0.1:0", grpc.ssl_server_credentials([(chain, chain)]))
     for pairs, more in (([], ()), ([(key, chain)] * 2, ()), ([(key, chain)], (None, True))):
         with pytest.raises(ValueError, match=r"pair|client auth"):
             ssl_server_credentials(pairs, *more)
