@@ -1,4 +1,4 @@
-"""The commands `prism-proxy keys generate|rotate|list|verify`: they read and write keys of file providers.
+"""The commands `prism-proxy keys generate|rotate|list|verify`: they read and write keys that lie in files.
 
 Only these commands and the providers themselves make key versions; a serving proxy never does. No output shows key
 material.
@@ -19,12 +19,13 @@ from prism_proxy.configuration.loader import ConfigurationSource
 from prism_proxy.crypto.keyring import KeyRing
 from prism_proxy.crypto.keys import KEY_TYPES
 from prism_proxy.secrets import key_document
-from prism_proxy.secrets.contract import SecretError
+from prism_proxy.secrets.contract import SecretError, SecretProvider
 from prism_proxy.secrets.key_files import PUBLIC, KeyFiles
-from prism_proxy.secrets.options import SecretsOptions
+from prism_proxy.secrets.options import ProviderOptions, SecretsOptions
 from prism_proxy.secrets.providers.file import FileProvider
 from prism_proxy.secrets.providers.registry import make_providers
 from prism_proxy.secrets.reference import KeyReference
+from prism_proxy.secrets.wrapped import WrappedProvider
 from prism_runtime.configuration import units
 from prism_runtime.configuration.problems import ConfigurationError
 
@@ -68,11 +69,9 @@ def show(options: argparse.Namespace, secrets: SecretsOptions, environment: Mapp
     """List keys of file providers and their versions."""
     rows = [("KEY", "TYPE", "VERSION", "ENCRYPTS FROM", "STATE")]
     for name, provider in sorted(secrets.providers.items()):
-        if provider.type != "file":
-            continue
-        files = _files(KeyReference(name, ""), secrets)
-        for path in files.names():
-            rows += _rows(files.read(path))
+        files = _key_files(name, provider)
+        if files is not None:
+            rows += [row for path in files.names() for row in _rows(files.read(path))]
     widths = [max(len(row[at]) for row in rows) for at in range(4)]
     for row in rows:
         sys.stdout.write("  ".join([*(cell.ljust(width) for cell, width in zip(row, widths, strict=False)), row[4]])
@@ -85,7 +84,7 @@ def verify(options: argparse.Namespace, secrets: SecretsOptions, environment: Ma
     providers = make_providers(secrets, environment)
     if reference.provider not in providers:
         raise CommandError(_no_provider(reference, secrets))
-    data = asyncio.run(providers[reference.provider].fetch(reference.path))
+    data = asyncio.run(_fetch(providers[reference.provider], reference.path))
     if options.algorithm is not None:
         ring = key_document.decode(data, reference.base, options.algorithm)
     else:
@@ -93,6 +92,13 @@ def verify(options: argparse.Namespace, secrets: SecretsOptions, environment: Ma
     newest = ring.versions[-1]
     sys.stdout.write(f"{reference.base}: a {'private' if newest.key.private else 'public'} key of type "
                      f"{newest.key.type}, versions {', '.join(each.version for each in ring.versions)}\n")
+
+
+async def _fetch(provider: SecretProvider, path: str) -> bytes:
+    try:
+        return await provider.fetch(path)
+    finally:
+        await provider.close()
 
 
 def _rows(ring: KeyRing) -> list[tuple[str, str, str, str, str]]:
@@ -117,9 +123,18 @@ def _files(reference: KeyReference, secrets: SecretsOptions) -> KeyFiles:
     options = secrets.providers.get(reference.provider)
     if options is None:
         raise CommandError(_no_provider(reference, secrets))
-    if options.type != "file" or options.directory is None:
+    files = _key_files(reference.provider, options)
+    if files is None:
         raise CommandError(f"provider {reference.provider} is of type {options.type}: make its keys there")
-    return KeyFiles(reference.provider, FileProvider(options.directory))
+    return files
+
+
+def _key_files(name: str, options: ProviderOptions) -> KeyFiles | None:
+    """None for a provider whose keys lie elsewhere."""
+    provider = options.make({})
+    if isinstance(provider, FileProvider):
+        return KeyFiles(name, provider)
+    return KeyFiles(name, provider.files, provider.wrapper) if isinstance(provider, WrappedProvider) else None
 
 
 def _no_provider(reference: KeyReference, secrets: SecretsOptions) -> str:

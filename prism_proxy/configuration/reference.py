@@ -15,6 +15,7 @@ from prism_proxy.configuration.flags import LIMITS, flag_of, flags, variable_of
 from prism_proxy.configuration.namespaces import option_groups
 from prism_proxy.contracts.pattern import SlotDeclaration
 from prism_proxy.namespaces.model import DEFAULT_PATTERN, NAME_RULE
+from prism_proxy.secrets.options import ProviderOptions
 from prism_runtime.configuration.shapes import ByName, Field, Group, Kind, Leaf, Many, Shape, fields_of
 from prism_runtime.settings import shown_value
 from prism_runtime.standard_streams import run_command
@@ -72,6 +73,8 @@ def page() -> str:
     parts = [_HEAD, "\n## proxy\n\n", *_proxy(), "\n## namespaces\n\n", *_namespaces()]
     for name in sorted(standard.BACKENDS):
         parts += ["\n", *_driver(name)]
+    for name, cls in sorted(ProviderOptions.variants().items()):
+        parts += ["\n", *_provider(name, cls)]
     return "".join(parts)
 
 
@@ -122,6 +125,13 @@ def _driver(name: str) -> Iterator[str]:
     cls = standard.config_class(name)
     yield f"## driver {name}\n\n{' '.join((cls.__doc__ or '').split(chr(10) * 2)[0].split())}\n\n"
     yield "| Key of `config` | Default | Allowed | Meaning |\n|---|---|---|---|\n"
+    yield from _rows(cls, "")
+
+
+def _provider(name: str, cls: type[Any]) -> Iterator[str]:
+    doc = " ".join((cls.__doc__ or "").partition(": ")[2].split())
+    yield f"## secret provider {name}\n\n{doc[:1].upper()}{doc[1:]}\n\n"
+    yield "| Key of `proxy.secrets.providers.NAME` | Default | Allowed | Meaning |\n|---|---|---|---|\n"
     yield from _rows(cls, "")
 
 

@@ -15,7 +15,7 @@ from prism_proxy.namespaces.model import DEFAULT_PATTERN
 from prism_proxy.process_config import ProxyConfig
 from prism_proxy.slots.options import SlotOptions
 from prism_runtime.configuration import units
-from prism_runtime.configuration.shapes import ByName, Field, Group, Kind, Leaf, Many, Shape, fields_of
+from prism_runtime.configuration.shapes import ByName, Field, Group, Kind, Leaf, Many, Shape, Variant, fields_of
 from prism_runtime.settings import Setting, shown_value
 
 _TYPES = {Kind.BOOLEAN: "boolean", Kind.WHOLE: "integer", Kind.NUMBER: "number"}
@@ -115,7 +115,15 @@ def _shape(shape: Shape, declared: Setting) -> dict[str, Any]:
         return {"anyOf": [item, several]} if isinstance(shape.item, Leaf) else several
     if isinstance(shape, ByName):
         return {"type": "object", "additionalProperties": _shape(shape.item, declared)}
+    if isinstance(shape, Variant):
+        return {"oneOf": [_variant(name, cls) for name, cls in sorted(shape.variants().items())]}
     return _group(shape.type, declared.doc)
+
+
+def _variant(name: str, cls: type[Any]) -> dict[str, Any]:
+    group = _group(cls, "")
+    properties = {**group["properties"], "type": {**group["properties"]["type"], "const": name}}
+    return {**group, "properties": properties, "required": sorted({*group.get("required", ()), "type"})}
 
 
 def _leaf(leaf: Leaf, declared: Setting) -> dict[str, Any]:

@@ -1,16 +1,20 @@
 """Keys as files, written: made, rotated and listed by `prism-proxy keys`. Serving processes only read them.
 
-A file is replaced whole: written beside it, synced, renamed. Rotation adds a version and deletes nothing.
+A file is replaced whole: written beside it, synced, renamed. Rotation adds a version and deletes nothing. Where a key
+service wraps the files, its calls are made here, one at a time.
 """
 
 from __future__ import annotations
 
+import asyncio
 import os
+from collections.abc import Coroutine
 from pathlib import Path
+from typing import Any
 
 from prism_proxy.crypto import keys
 from prism_proxy.crypto.keyring import KeyRing, KeyVersion
-from prism_proxy.secrets import key_document
+from prism_proxy.secrets import key_document, wrapped
 from prism_proxy.secrets.providers.file import FileProvider
 
 PUBLIC = ".pub"
@@ -19,9 +23,10 @@ PUBLIC = ".pub"
 class KeyFiles:
     """The keys of one file provider, under the name that references give it."""
 
-    def __init__(self, name: str, provider: FileProvider) -> None:
+    def __init__(self, name: str, provider: FileProvider, wrapper: wrapped.KeyWrapper | None = None) -> None:
         self._name = name
         self._provider = provider
+        self._wrapper = wrapper
 
     def generate(self, path: str, key_type: str, now: float) -> list[Path]:
         """A new key, and the public part of a key pair; the files written. FileExistsError, InvalidKeyError."""
@@ -53,7 +58,10 @@ class KeyFiles:
 
     def read(self, path: str) -> KeyRing:
         """The private key's versions. SecretError, ValueError."""
-        return key_document.decode_any(self._provider.read(path), self._reference(path))
+        data = self._provider.read(path)
+        if self._wrapper is not None:
+            data = asyncio.run(self._closing(wrapped.unwrap(data, path, self._wrapper)))
+        return key_document.decode_any(data, self._reference(path))
 
     def names(self) -> list[str]:
         """Paths of all keys, without public parts."""
@@ -61,13 +69,24 @@ class KeyFiles:
         return sorted(str(found.relative_to(root)) for found in root.rglob("*")
                       if found.is_file() and found.suffix != PUBLIC and not found.name.startswith("."))
 
+    async def _closing(self, work: Coroutine[Any, Any, bytes]) -> bytes:
+        """A connection belongs to the loop of its call."""
+        assert self._wrapper is not None
+        try:
+            return await work
+        finally:
+            await self._wrapper.close()
+
     def _reference(self, path: str) -> str:
         return f"{self._name}://{path}"
 
     def _write(self, path: str, ring: KeyRing) -> list[Path]:
         target = self._provider.place(path)
         written = [target]
-        _replace(target, key_document.encode(ring))
+        document = key_document.encode(ring)
+        if self._wrapper is not None:
+            document = asyncio.run(self._closing(wrapped.wrap(document, path, self._wrapper)))
+        _replace(target, document)
         if not ring.versions[0].key.symmetric:
             public = KeyRing(ring.reference + PUBLIC, [
                 KeyVersion(each.version, each.key.public(), each.active_from) for each in ring.versions])

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Literal
+from typing import Any
 
-from prism_runtime.settings import check, setting
+from prism_proxy.secrets.contract import SecretProvider
+from prism_runtime.settings import setting
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,27 +19,31 @@ class GrantOptions:
     paths: str = setting("Paths of secrets, with * as a wildcard.")
 
 
-@dataclass(frozen=True, slots=True)
-class ProviderOptions:
-    """One secret provider."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ProviderOptions(ABC):
+    """One secret provider: what every type has. Each type has a class of its own, with `type` as a setting."""
 
-    type: Literal["file", "env"] = setting("What kind of provider it is.", choices=("file", "env"))
-    directory: Path | None = setting("type file: the directory whose files are the keys.", None)
-    prefix: str = setting("type env: what the names of the variables begin with.", "PRISM_KEY_")
+    type: str
     allow: tuple[GrantOptions, ...] = setting(
         "What namespaces assigned by an admin may use; those of the proxy's own file may use everything.", ())
 
-    def __post_init__(self) -> None:
-        check(self)
-        if self.type == "file" and self.directory is None:
-            raise ValueError("directory is missing: a provider of type file needs one")
+    @classmethod
+    def variants(cls) -> dict[str, Any]:
+        """The settings classes by their type. Imports them: called where providers are configured."""
+        from prism_proxy.secrets.providers import registry
+
+        return registry.option_classes()
+
+    @abstractmethod
+    def make(self, environment: Mapping[str, str]) -> SecretProvider:
+        """The provider; nothing is opened yet."""
 
 
 @dataclass(frozen=True, slots=True)
 class SecretsOptions:
     """Where keys come from."""
 
-    providers: Mapping[str, ProviderOptions] = setting("Secret providers by name.", factory=dict)
+    providers: Mapping[str, ProviderOptions] = setting("Secret providers by name, each with its `type`.", factory=dict)
     cache_ttl: float = setting("How long a key is used before it is fetched again.", 86400.0, minimum=1, unit="s")
     allow_core_dumps: bool = setting("Let core files be written of a process that holds keys.", False)
     grace_period: float = setting(

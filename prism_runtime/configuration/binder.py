@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 from prism_runtime.configuration.problems import Problems
-from prism_runtime.configuration.shapes import ByName, Field, Group, Leaf, Many, Shape, fields_of
+from prism_runtime.configuration.shapes import ByName, Field, Group, Leaf, Many, Shape, Variant, fields_of
 from prism_runtime.configuration.tree import Listing, Node, Origin, Scalar, Source, Table
 from prism_runtime.configuration.values import UnfitError, read, resolved
 from prism_runtime.settings import MASK, Setting, shown_value, violation
@@ -115,7 +115,16 @@ class Binder:
         if isinstance(shape, ByName):
             return {name: self._value(shape.item, declared, entry, _dotted(key, name), optional=False)
                     for name, entry in table.entries.items()}
-        return self.group(shape.type, table, key)
+        return self._variant(shape, table, key) if isinstance(shape, Variant) else self.group(shape.type, table, key)
+
+    def _variant(self, shape: Variant, table: Table, key: str) -> Any:
+        known, node = shape.variants(), table.entries.get("type")
+        if not isinstance(node, Scalar) or node.text not in known:
+            said = f"is {node.text!r}: it" if isinstance(node, Scalar) else "is missing or no text: it"
+            self.problems.add(node.origin if node is not None else table.origin, _dotted(key, "type"),
+                              f"{said} must be one of {', '.join(sorted(known))}")
+            return None
+        return self.group(known[node.text], table, key)
 
     def _many(self, shape: Many, declared: Setting, node: Node, key: str) -> tuple[Any, ...] | None:
         if not isinstance(node, Listing):

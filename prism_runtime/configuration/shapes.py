@@ -1,7 +1,8 @@
 """The form of a settings class, read from its fields: what the binder, the schema, the flags and the pages derive from.
 
 A class is a frozen dataclass; its fields have the types bool, int, float, str, Path, another settings class, a class
-with a `parse(text)` class method, a tuple of these, a dict by name of these, or one of these and None.
+with a `parse(text)` class method, a tuple of these, a dict by name of these, or one of these and None. A class with a
+`variants()` class method stands for several: the setting `type` says which one is written.
 """
 
 from __future__ import annotations
@@ -47,6 +48,17 @@ class Group:
 
 
 @dataclass(frozen=True, slots=True)
+class Variant:
+    """One of several settings classes; `type.variants()` has them by what the setting `type` may be."""
+
+    type: type[Any]
+
+    def variants(self) -> dict[str, Any]:
+        found: dict[str, Any] = self.type.variants()
+        return found
+
+
+@dataclass(frozen=True, slots=True)
 class Many:
     """A sequence."""
 
@@ -60,7 +72,7 @@ class ByName:
     item: Shape
 
 
-Shape = Leaf | Group | Many | ByName
+Shape = Leaf | Group | Variant | Many | ByName
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,6 +138,8 @@ def _shape(hint: Any, where: str) -> Shape:
         return ByName(_shape(arguments[1], where))
     if isinstance(hint, type) and callable(getattr(hint, "parse", None)):
         return Leaf(Kind.PARSED, hint)
+    if isinstance(hint, type) and callable(getattr(hint, "variants", None)):
+        return Variant(hint)
     if isinstance(hint, type) and dataclasses.is_dataclass(hint):
         return Group(hint)
     raise TypeError(f"{where} has a type that cannot be configured: {hint}")

@@ -29,8 +29,8 @@ from prism_proxy.namespaces.model import NamespaceConfig
 from prism_proxy.namespaces.snapshot import Namespaces
 from prism_proxy.secrets import key_document
 from prism_proxy.secrets.key_files import KeyFiles
-from prism_proxy.secrets.options import GrantOptions, ProviderOptions, SecretsOptions
-from prism_proxy.secrets.providers.file import FileProvider
+from prism_proxy.secrets.options import GrantOptions, SecretsOptions
+from prism_proxy.secrets.providers.file import FileOptions, FileProvider
 from prism_proxy.steps.encrypt.options import EncryptionOptions
 from prism_proxy.steps.encrypt.values import MAGIC, parse
 from prism_proxy.steps.resources import StepResources
@@ -74,7 +74,7 @@ def store(request: pytest.FixtureRequest, tmp_path: Path) -> tuple[str, Any]:
 
 def resources(keys: Path, **settings: Any) -> StepResources:
     return StepResources(SecretsOptions(
-        {"disk": ProviderOptions("file", keys, **settings)}, allow_core_dumps=True), {})
+        {"disk": FileOptions(directory=keys, **settings)}, allow_core_dumps=True), {})
 
 
 def options_of(name: str, **changes: Any) -> EncryptionOptions:

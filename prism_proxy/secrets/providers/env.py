@@ -4,8 +4,26 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal
 
 from prism_proxy.secrets.contract import SecretMissingError
+from prism_proxy.secrets.options import ProviderOptions
+from prism_runtime.settings import check, setting
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EnvOptions(ProviderOptions):
+    """Secret provider `env`: variables of the process's environment."""
+
+    type: Literal["env"] = setting("What kind of provider it is.", "env")
+    prefix: str = setting("What the names of the variables begin with.", "PRISM_KEY_")
+
+    def __post_init__(self) -> None:
+        check(self)
+
+    def make(self, environment: Mapping[str, str]) -> EnvProvider:
+        return EnvProvider(self.prefix, environment)
 
 
 class EnvProvider:

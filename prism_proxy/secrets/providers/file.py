@@ -5,10 +5,29 @@ from __future__ import annotations
 import asyncio
 import os
 import stat
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 from prism_proxy.secrets.contract import SecretDeniedError, SecretMissingError, SecretUnavailableError
 from prism_proxy.secrets.key_document import MAX_BYTES
+from prism_proxy.secrets.options import ProviderOptions
+from prism_runtime.settings import check, setting
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FileOptions(ProviderOptions):
+    """Secret provider `file`: files that only their owner may read, made by `prism-proxy keys generate`."""
+
+    type: Literal["file"] = setting("What kind of provider it is.", "file")
+    directory: Path = setting("The directory whose files are the keys.")
+
+    def __post_init__(self) -> None:
+        check(self)
+
+    def make(self, environment: Mapping[str, str]) -> FileProvider:
+        return FileProvider(self.directory)
 
 
 class FileProvider:
