@@ -35,7 +35,7 @@ from prism_proxy.namespaces.activator import Activator
 from prism_proxy.namespaces.model import NamespaceConfig
 from prism_proxy.namespaces.snapshot import Namespaces
 from prism_proxy.secrets.key_files import KeyFiles
-from prism_proxy.secrets.options import ProviderOptions, SecretsOptions
+from prism_proxy.secrets.options import SecretsOptions
 from prism_proxy.secrets.providers.file import FileProvider
 from prism_proxy.server.server import Server
 from prism_proxy.steps.encrypt.options import EncryptionOptions
