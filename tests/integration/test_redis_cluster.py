@@ -15,7 +15,7 @@ from redis.crc import key_slot
 from prism_proxy._native.redis.resp import ConnectionLost, PipelineFull, RespError
 from prism_proxy.backends.redis.config import RedisConfig
 from prism_proxy.backends.redis.driver import RedisDriver
-from prism_proxy.backends.redis.shared_pools import SharedPools
+from prism_proxy.backends.shared_pools import SharedPools
 from prism_proxy.contracts.driver import Health
 from tests.services.redis import HOST, RedisCluster, RedisServer, binary
 

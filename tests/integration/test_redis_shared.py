@@ -18,7 +18,7 @@ from prism.interfaces.keyvalue import keyvalue_basic_pb2_grpc as rpc
 from prism_proxy._native.redis.resp import PipelineFull
 from prism_proxy.backends.redis.config import RedisConfig
 from prism_proxy.backends.redis.driver import RedisDriver
-from prism_proxy.backends.redis.shared_pools import SharedPools
+from prism_proxy.backends.shared_pools import SharedPools
 from tests.services.proxy import ProxyProcess, proxy
 from tests.services.redis import RedisServer, binary
 from tests.services.shim import Shim

@@ -13,7 +13,7 @@ import pytest
 
 from prism_proxy.backends.redis.config import RedisConfig
 from prism_proxy.backends.redis.driver import RedisDriver
-from prism_proxy.backends.redis.shared_pools import SharedPools
+from prism_proxy.backends.shared_pools import SharedPools
 from prism_proxy.errors import PrismError
 from prism_proxy.models.messages import Delivery, StoredMessage
 from prism_proxy.models.pubsub.contract import Subscription

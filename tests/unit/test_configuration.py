@@ -80,7 +80,8 @@ def test_ten_mistakes_are_ten_reports_with_their_places(mistakes: Callable[..., 
             "is 'sqllite', which is no driver: did you mean 'sqlite'?", "is missing: The database file",
             "is 'some': it must be one of synced, checkpointed", "is 0: allowed are 1 to 64 threads",
             "stands twice: first on line 10",
-            "is missing: slot store of pattern primitives must be filled with a driver, one of memstore, redis, sqlite",
+            "is missing: slot store of pattern primitives must be filled with a driver, one of memstore, "
+            "nats, redis, sqlite",
             "is 'stor', which is no slot of pattern primitives: did you mean 'store'?"),
             strict=True):
         assert expected in told

@@ -11,8 +11,8 @@ import pytest
 
 from prism_proxy.backends.redis import scan, scripts, status
 from prism_proxy.backends.redis.config import Address, RedisConfig, RedisTls
-from prism_proxy.backends.redis.shared_pools import SharedPool
 from prism_proxy.backends.redis.url import parse_url
+from prism_proxy.backends.shared_pools import SharedPool
 from prism_proxy.contracts.driver import Health
 from prism_runtime.configuration.shapes import fields_of
 from prism_runtime.settings import MASK, shown_value

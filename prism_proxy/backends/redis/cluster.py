@@ -20,9 +20,9 @@ from prism_proxy._native.redis.resp import ConnectionLost, PipelineFull, RespErr
 from prism_proxy.backends.redis.cluster_client import FAILURES, SharedCluster
 from prism_proxy.backends.redis.commands import Command, Commands, Reply, when_there_is_room
 from prism_proxy.backends.redis.config import RedisConfig
-from prism_proxy.backends.redis.shared_pools import SharedPool, SharedPools
 from prism_proxy.backends.redis.status import CLOSED, NOT_OPEN, Connections, durability, report, without_server
 from prism_proxy.backends.redis.subscriptions import Subscriptions
+from prism_proxy.backends.shared_pools import SharedPool, SharedPools
 from prism_proxy.contracts.driver import HealthReport
 
 REDIRECTIONS = 8

@@ -18,9 +18,9 @@ from prism_proxy.backends.redis.dial import ConnectionPoolOptions, Endpoint, opt
 from prism_proxy.backends.redis.errors import native_errors
 from prism_proxy.backends.redis.pipeline import PipelinedCommands
 from prism_proxy.backends.redis.sentinel import Sentinels
-from prism_proxy.backends.redis.shared_pools import SharedPool, SharedPools
 from prism_proxy.backends.redis.status import CLOSED, NOT_OPEN, Connections, durability, report, without_server
 from prism_proxy.backends.redis.subscriptions import Subscriptions
+from prism_proxy.backends.shared_pools import SharedPool, SharedPools
 from prism_proxy.contracts.driver import HealthReport
 
 LOOK_S = 0.005

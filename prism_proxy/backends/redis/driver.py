@@ -19,9 +19,9 @@ from prism_proxy.backends.redis.config import RedisConfig
 from prism_proxy.backends.redis.connect import connect
 from prism_proxy.backends.redis.errors import check_value, meaning
 from prism_proxy.backends.redis.queues import RedisQueues
-from prism_proxy.backends.redis.shared_pools import SharedPools
 from prism_proxy.backends.redis.streams import RedisStreams
 from prism_proxy.backends.redis.topics import RedisTopics
+from prism_proxy.backends.shared_pools import SharedPools
 from prism_proxy.contracts.driver import Declaration, HealthReport
 from prism_proxy.errors import PrismError
 from prism_proxy.models.keyvalue.contract import CasResult, ScanPage

@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import Any, NamedTuple
 
 from prism_proxy.backends.redis.config import RedisConfig
-from prism_proxy.backends.redis.shared_pools import SharedPool
+from prism_proxy.backends.shared_pools import SharedPool
 from prism_proxy.contracts.driver import Connections as DriverConnections
 from prism_proxy.contracts.driver import Health, HealthReport
 from prism_proxy.models.messages import DeliveryClass, Guarantee

@@ -1,0 +1,1 @@
+"""RESP connections that carry the commands of many calls."""

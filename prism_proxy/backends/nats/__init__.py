@@ -1,0 +1,1 @@
+"""NATS: topics over core NATS, and over JetStream logs of topics, streams and queues."""

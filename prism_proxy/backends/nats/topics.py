@@ -1,0 +1,132 @@
+"""Topics over core NATS: at most once, to those who are there.
+
+A publish is acknowledged by the PONG of a PING behind it, which all publishes in flight share: by then the server has
+taken it, or has said that it may not. Live messages of topics with a log travel in the same way; JetStream stores them
+by itself.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+
+from prism_proxy._native.nats.connection import NatsConnection
+from prism_proxy.backends.nats import headers as wire
+from prism_proxy.backends.nats.client import Channel, NatsClient
+from prism_proxy.backends.nats.errors import meaning
+from prism_proxy.backends.nats.names import Names, token
+from prism_proxy.errors import PrismError, StatusCode, invalid
+from prism_proxy.models.messages import (
+    Carrier,
+    Delivery,
+    DeliveryClass,
+    Guarantee,
+    Sink,
+    StoredMessage,
+    Traits,
+)
+from prism_proxy.models.pubsub.contract import Published, PubSubSettings, Subscription
+
+LIVE = DeliveryClass(
+    Guarantee.AT_MOST_ONCE, "what is on its way", "what is on its way", "arrival",
+    ("Who does not listen when a message is published does not get it.", "A lost connection is counted as a gap."))
+_ROOM_EVERY = 64  # messages of a batch, between two looks at how much waits for the server
+
+
+class NatsTopics:
+    """`client` raises NatsClosed while the driver is not open."""
+
+    def __init__(self, names: Names, client: Callable[[], NatsClient], limit: Callable[[], int]) -> None:
+        self._names = names
+        self._client = client
+        self._limit = limit
+
+    @property
+    def traits(self) -> Traits:
+        return Traits(Carrier.HEADERS, LIVE, self._limit(), lossy=True)
+
+    def configure(self, settings: PubSubSettings) -> None:
+        """Core NATS keeps no log of a topic: there is nothing to bound."""
+
+    async def publish(self, topic: str, message: StoredMessage) -> Published:
+        connection = await self._client().room()
+        subject = self._names.topic(topic)
+        send(connection, subject, wire.to_wire(message), message.data)
+        await connection.confirm(subject)
+        return Published(message.message_id)
+
+    async def publish_batch(self, items: Sequence[tuple[str, StoredMessage]]) -> list[Published | PrismError]:
+        results: list[Published | PrismError] = []
+        confirmed: dict[bytes, asyncio.Future[None]] = {}
+        subjects = [self._names.topic(topic) for topic, _ in items]
+        client = self._client()
+        connection = await client.room()
+        for subject, (_, message) in zip(subjects, items, strict=True):
+            if len(results) % _ROOM_EVERY == _ROOM_EVERY - 1:
+                await client.room()
+            try:
+                send(connection, subject, wire.to_wire(message), message.data)
+                results.append(Published(message.message_id))
+            except PrismError as error:
+                results.append(error)
+        for subject in subjects:
+            if subject not in confirmed:
+                confirmed[subject] = connection.confirm(subject)
+        await asyncio.gather(*confirmed.values(), return_exceptions=True)
+        for at, subject in enumerate(subjects):
+            raised = confirmed[subject].exception()
+            if raised is not None and isinstance(results[at], Published):
+                told = meaning(raised) if isinstance(raised, Exception) else None
+                if told is None:
+                    raise raised
+                results[at] = told
+        return results
+
+    async def subscribe(self, subscription: Subscription, sink: Sink[Delivery]) -> Subscriber:
+        if not self._names.prefix and subscription.topic[0] in "*>":
+            raise invalid("pattern", "pattern begins with a wildcard, and the namespace has an empty prefix: it would "
+                          "cover what the NATS server keeps for itself", value=subscription.topic)
+        client = self._client()
+        subscriber = Subscriber(self._names, client, sink, pattern=subscription.pattern)
+        group = token(subscription.queue_group).encode() if subscription.queue_group else None
+        subscriber.channel = await client.subscribe(self._names.topic(subscription.topic), subscriber, group)
+        return subscriber
+
+
+class Subscriber:
+    """One subscription: a listener of a channel, and what closes it."""
+
+    def __init__(self, names: Names, client: NatsClient, sink: Sink[Delivery], *, pattern: bool) -> None:
+        self._names = names
+        self._client = client
+        self._sink = sink
+        self._pattern = pattern
+        self.channel: Channel | None = None
+
+    def received(self, subject: bytes, reply: bytes | None, headers: bytes | None, data: bytes) -> None:
+        topic = self._names.topic_of(subject)
+        if topic is not None:
+            found = wire.from_wire(headers)
+            self._sink.push(Delivery(topic, data, found, found.get(wire.ENVELOPE_ID, "")))
+
+    def interrupted(self, why: str) -> None:
+        self._sink.missed(None, why)
+
+    async def close(self) -> None:
+        if self.channel is not None:
+            channel, self.channel = self.channel, None
+            self._client.unsubscribe(channel, self)
+
+
+def send(
+    connection: NatsConnection, subject: bytes, headers: bytes | None, data: bytes, reply: bytes | None = None
+) -> None:
+    """Queue a message. MESSAGE_TOO_LARGE: the server would end the connection of all others."""
+    size = len(data) + (len(headers) if headers is not None else 0)
+    if size > connection.max_payload:
+        raise PrismError(
+            StatusCode.RESOURCE_EXHAUSTED, "MESSAGE_TOO_LARGE",
+            f"the message has {size} bytes with its headers, and max_payload of the NATS server is "
+            f"{connection.max_payload}: raise it there, or send large payloads by claim check",
+            {"outcome": "not_executed"}, field_name="payload")
+    connection.publish(subject, reply, headers, data)
