@@ -36,7 +36,7 @@ from prism_proxy.namespaces.model import NamespaceConfig
 from prism_proxy.namespaces.snapshot import Namespaces
 from prism_proxy.secrets.key_files import KeyFiles
 from prism_proxy.secrets.options import SecretsOptions
-from prism_proxy.secrets.providers.file import FileProvider
+from prism_proxy.secrets.providers.file import FileOptions, FileProvider
 from prism_proxy.server.server import Server
 from prism_proxy.steps.encrypt.options import EncryptionOptions
 from prism_proxy.steps.encrypt.step import EncryptStep
@@ -72,7 +72,7 @@ def options_of(name: str, **changes: Any) -> EncryptionOptions:
 
 def resources(directory: Path, *, ttl: float = 86_400.0, **provider: Any) -> StepResources:
     return StepResources(SecretsOptions(
-        {"disk": ProviderOptions("file", directory, **provider)}, ttl, allow_core_dumps=True), {})
+        {"disk": FileOptions(directory=directory, **provider)}, ttl, allow_core_dumps=True), {})
 
 
 class Client:
