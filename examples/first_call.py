@@ -1,4 +1,4 @@
-"""First calls through a stock grpcio client: Set and Get, and a namespace of one's own.
+"""First calls through a stock grpcio client: Set and Get, a message, a job, and a namespace of one's own.
 
     python examples/first_call.py      call a proxy that runs on 127.0.0.1:8980
 """
@@ -13,6 +13,12 @@ from prism import control_plane_pb2 as control
 from prism import control_plane_pb2_grpc
 from prism.interfaces.keyvalue import keyvalue_basic_pb2 as pb
 from prism.interfaces.keyvalue import keyvalue_basic_pb2_grpc as rpc
+from prism.interfaces.pubsub import pubsub_basic_pb2 as pubsub
+from prism.interfaces.pubsub import pubsub_basic_pb2_grpc as pubsub_rpc
+from prism.interfaces.queue import queue_basic_pb2 as queue
+from prism.interfaces.queue import queue_basic_pb2_grpc as queue_rpc
+from prism.interfaces.queue import queue_visibility_pb2 as visibility
+from prism.interfaces.queue import queue_visibility_pb2_grpc as visibility_rpc
 
 ADDRESS = "127.0.0.1:8980"
 SERVICE = "prism.interfaces.keyvalue.KeyValueBasicInterface"
@@ -46,6 +52,40 @@ def durable_call(address: str = ADDRESS) -> str:
         "The namespace 'durable' keeps its data in a file; there, the last start was: "
         f"{last.value.decode() if last.found else 'none before this one'}",
         f"  grpcurl -plaintext -H 'x-namespace: durable' -d '{{\"key\": \"started\"}}' {address} {SERVICE}/Get",
+    ])
+
+
+def first_message(address: str = ADDRESS, topic: str = "orders.new") -> str:
+    """Subscribe, publish, and read what arrives."""
+    with grpc.insecure_channel(address) as channel:
+        stub = pubsub_rpc.PubSubBasicInterfaceStub(channel)
+        messages = stub.Subscribe(pubsub.SubscribeRequest(topic=topic), timeout=10)
+        messages.initial_metadata()  # the subscription is active
+        stub.Publish(pubsub.PublishRequest(topic=topic, payload=b"a first order"), timeout=5)
+        arrived = next(messages)
+        messages.cancel()
+    return "\n".join([
+        f"Publish to {topic} -> its subscriber received: {arrived.payload.decode()}",
+        "  python -m examples.subscriber     in one terminal, and in another:",
+        "  python -m examples.publisher",
+    ])
+
+
+def first_job(address: str = ADDRESS, name: str = "mails") -> str:
+    """Put a job into the queue of the durable namespace, lease it and finish it."""
+    metadata = [("x-namespace", "durable")]
+    with grpc.insecure_channel(address) as channel:
+        queue_rpc.QueueBasicInterfaceStub(channel).Enqueue(
+            queue.EnqueueRequest(queue=name, payload=b"a mail to Ada"), metadata=metadata, timeout=5)
+        leases = visibility_rpc.QueueVisibilityInterfaceStub(channel)
+        jobs = leases.DequeueWithTimeout(visibility.DequeueWithTimeoutRequest(
+            queue=name, visibility_seconds=30, wait_ms=1000), metadata=metadata, timeout=5).messages
+        for job in jobs:
+            leases.Release(visibility.ReleaseRequest(queue=name, receipt=job.receipt, delete=True), metadata=metadata,
+                           timeout=5)
+    return "\n".join([
+        f"Enqueue to {name}, synced to disk -> leased and finished: {', '.join(job.payload.decode() for job in jobs)}",
+        "  python -m examples.queue_worker --namespace durable",
     ])
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import grpc
 
-from examples.first_call import created_namespace, durable_call, first_call
+from examples.first_call import created_namespace, durable_call, first_call, first_job, first_message
 from examples.processes import Processes, StartError
 from prism_runtime.standard_streams import run_command
 
@@ -28,7 +28,8 @@ def main(address: str = ADDRESS, metrics: str = METRICS, admin: str = ADMIN) -> 
             processes.start("prism_proxy", "--config", str(CONFIG), "--listen", address, "--metrics-listen", metrics,
                             "--admin-endpoint", admin, "--proxy-id", "proxy-01",
                             "--admin-data-dir", str(DATA / "proxy-01"), address=address)
-            print("\n\n".join([first_call(address), durable_call(address), created_namespace(address)]))
+            calls = (first_call, durable_call, first_message, first_job, created_namespace)
+            print("\n\n".join(call(address) for call in calls))
             print(f"\nServing on {address}, admin on {admin}, metrics on http://{metrics}/metrics. Ctrl-C stops.",
                   flush=True)
             return processes.wait()

@@ -38,6 +38,28 @@ async def serve_and_call(file: Path, folder: Path, *, redis_url: str = "") -> No
             await stub.Set(pb.SetRequest(key="k", value=namespace.encode()), metadata=metadata, timeout=10)
             found = await stub.Get(pb.GetRequest(key="k"), metadata=metadata, timeout=10)
             assert found.value == namespace.encode()
+            await publish_and_subscribe(proxy.address, namespace)
+
+
+async def publish_and_subscribe(address: str, namespace: str) -> None:
+    """The publisher's messages reach the subscriber; the worker does its jobs."""
+    where = ("--address", address, "--namespace", namespace)
+    subscriber = await program("subscriber", *where, "--count", "2")
+    assert subscriber.stdout is not None
+    assert await subscriber.stdout.readline() == b"subscribed to orders.new\n"
+    for name, *arguments in (("publisher", "one", "two"), ("queue_worker", "three")):
+        done = await program(name, *where, *arguments)
+        said, _ = await done.communicate()
+        assert done.returncode == 0
+        assert said.decode().splitlines()[-1].endswith(arguments[-1])
+    said, _ = await subscriber.communicate()
+    assert [line.rpartition(": ")[2] for line in said.decode().splitlines()] == ["one", "two"]
+    assert b"from examples.publisher" in said
+
+
+async def program(name: str, *arguments: str) -> asyncio.subprocess.Process:
+    return await asyncio.create_subprocess_exec(sys.executable, "-m", f"examples.{name}", *arguments, cwd=ROOT,
+                                                stdout=asyncio.subprocess.PIPE)
 
 
 @pytest.mark.parametrize("file", EXAMPLES, ids=lambda file: file.name)
@@ -57,6 +79,8 @@ async def test_make_run_finds_what_it_left(tmp_path: Path) -> None:
     assert "the last start was: none before this one" in said[0]
     assert "the last start was: 20" in said[1]
     assert all("Set hello=world   -> success: True" in text for text in said)
+    assert all("its subscriber received: a first order" in text for text in said)
+    assert all("leased and finished: a mail to Ada" in text for text in said)
     assert all("gave it to proxy-01; Get hello -> value: orders" in text for text in said)
 
 
