@@ -6,6 +6,7 @@ import asyncio
 
 from prism_proxy.contracts.steps import StepFailure
 from prism_proxy.models.framing import Framing, Opened
+from prism_proxy.telemetry.metrics import Metric, Sample
 from prism_runtime import log
 
 RETRY_S, RETRY_MAX_S = 0.2, 30.0  # between two attempts at a step whose means are away
@@ -14,10 +15,10 @@ RETRY_S, RETRY_MAX_S = 0.2, 30.0  # between two attempts at a step whose means a
 class Receipts:
     """Of one model in one namespace. `paused` says why nothing is delivered now; empty when it is."""
 
-    def __init__(self, framing: Framing, namespace: str, model: str) -> None:
+    def __init__(self, framing: Framing, namespace: str, model: str, previous: Receipts | None = None) -> None:
         self._framing = framing
         self._namespace, self._model = namespace, model
-        self.rejected = 0
+        self.rejected: int = previous.rejected if previous is not None else 0
         self.paused = ""
 
     async def passed(self, opened: Opened) -> Opened | None:
@@ -37,6 +38,11 @@ class Receipts:
             else:
                 self.paused = ""
         return opened
+
+    def metrics(self) -> Metric:
+        return Metric(f"prism_{self._model}_rejected_total", "counter",
+                      "Messages that did not open, so that nobody got them.",
+                      [Sample((("namespace", self._namespace),), float(self.rejected))])
 
     def reject(self, name: str, reason: str) -> None:
         self.rejected += 1

@@ -57,7 +57,8 @@ class PubSubModel(Part):
         self._namespace = surroundings.namespace
         self._state: _State = previous._state if previous is not None else _State(surroundings.process)
         self._framing = Framing(surroundings, self._driver.traits)
-        self._receipts = Receipts(self._framing, surroundings.namespace, "pubsub")
+        self._receipts: Receipts = Receipts(self._framing, surroundings.namespace, "pubsub",
+                                  previous._receipts if previous is not None else None)
         self._lossy = self._driver.traits.lossy
 
     # --- publish ----------------------------------------------------------------------------------------------------
@@ -277,6 +278,7 @@ class PubSubModel(Part):
         return HealthReport(Health.DEGRADED if paused else Health.HEALTHY, paused, details)
 
     def metrics(self) -> Iterable[Metric]:
+        yield self._receipts.metrics()
         label = (("namespace", self._namespace),)
         state = self._state
         yield Metric("prism_pubsub_subscriptions", "gauge", "Open subscriptions.",

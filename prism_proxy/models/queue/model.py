@@ -17,6 +17,7 @@ from prism_proxy.contracts.driver import Health, HealthReport
 from prism_proxy.contracts.steps import StepFailure
 from prism_proxy.errors import PrismError, invalid
 from prism_proxy.models import names
+from prism_proxy.models.depths import Depths
 from prism_proxy.models.framing import NOBODY, Framing, Opened, Origin, Rejected
 from prism_proxy.models.messages import DEAD_LETTER_SUFFIX, MAX_BATCH, described
 from prism_proxy.models.passing import Receipts
@@ -24,6 +25,7 @@ from prism_proxy.models.queue import operations
 from prism_proxy.models.queue.contract import (
     DEFAULT_PRIORITY,
     MAX_PRIORITY,
+    Counts,
     DeadLetters,
     Outcome,
     QueuedMessage,
@@ -73,7 +75,7 @@ class _Unserved(NamedTuple):
 class _Counts:
     """What outlives a configuration change."""
 
-    enqueued = delivered = settled = expired = 0
+    enqueued = delivered = redelivered = settled = expired = 0
 
 
 class QueueModel(Part):
@@ -90,7 +92,10 @@ class QueueModel(Part):
         self._namespace = surroundings.namespace
         self._counts: _Counts = previous._counts if previous is not None else _Counts()
         self._framing = Framing(surroundings, self._driver.traits)
-        self._receipts = Receipts(self._framing, surroundings.namespace, "queue")
+        self._receipts: Receipts = Receipts(self._framing, surroundings.namespace, "queue",
+                                  previous._receipts if previous is not None else None)
+        self._depths: Depths[str, Counts] = Depths(
+            lambda queue: slot.call(operations.PEEK, None, self._driver.counts, queue))
 
     # --- producers --------------------------------------------------------------------------------------------------
 
@@ -111,7 +116,7 @@ class QueueModel(Part):
     async def _enqueue(
         self, operation: Any, queue: str, items: Sequence[Item], caller: Caller | None, origin: Origin
     ) -> list[str | PrismError]:
-        names.topic(queue, "queue")
+        self._depths.use(names.topic(queue, "queue"))
         results: list[str | PrismError] = []
         valid = []
         for item in items:
@@ -174,7 +179,7 @@ class QueueModel(Part):
 
     async def _deliver(self, queue: str, count: int, wait_ms: int, take: Any) -> list[Dequeued]:
         """What `take` brings, without what has expired: that is settled, and the call looks again."""
-        names.topic(queue, "queue")
+        self._depths.use(names.topic(queue, "queue"))
         most, wait = _count(count), self._wait(wait_ms)
         ends = time.monotonic() + wait
         while True:
@@ -189,6 +194,7 @@ class QueueModel(Part):
                 if message.receipt:
                     await self._driver.settle(queue, [message.receipt], seen.settlement)
             self._counts.delivered += len(found)
+            self._counts.redelivered += sum(each.message.receive_count > 1 for each in found)
             if failed is not None and not found:
                 raise failed
             if found or not taken:
@@ -292,15 +298,33 @@ class QueueModel(Part):
         details = described("queue", traits.delivery)
         return HealthReport(Health.DEGRADED if paused else Health.HEALTHY, paused, details)
 
+    async def close(self) -> None:
+        await self._depths.close()
+
     def metrics(self) -> Iterable[Metric]:
+        yield self._receipts.metrics()
         label = (("namespace", self._namespace),)
+        yield from self._depth_metrics()
         for name, text, count in (
             ("enqueued", "Messages that the backend stored.", self._counts.enqueued),
             ("delivered", "Messages handed to consumers, each delivery counted.", self._counts.delivered),
+            ("redelivered", "Deliveries of a message after the first.", self._counts.redelivered),
             ("settled", "Messages that consumers have done.", self._counts.settled),
             ("expired", "Messages that expired before they were delivered.", self._counts.expired),
         ):
             yield Metric(f"prism_queue_{name}_total", "counter", text, [Sample(label, float(count))])
+
+    def _depth_metrics(self) -> Iterable[Metric]:
+        """Workers ask one backend, so what they know is one figure, not a sum."""
+        known, now = self._depths.latest(), now_ms()
+        yield Metric("prism_queue_depth", "gauge", "Messages in a queue: ready, in_flight or scheduled.", [
+            Sample((("namespace", self._namespace), ("queue", queue), ("state", state)), float(count))
+            for queue, counts in known.items()
+            for state, count in zip(("ready", "in_flight", "scheduled"), counts, strict=False)], "max")
+        yield Metric("prism_queue_oldest_age_seconds", "gauge", "Age of the oldest ready message.", [
+            Sample((("namespace", self._namespace), ("queue", queue)),
+                   max(0.0, (now - counts.oldest_ms) / 1000) if counts.oldest_ms else 0.0)
+            for queue, counts in known.items()], "max")
 
     def _open(self, queue: str, message: QueuedMessage) -> Opened | None:
         opened = self._framing.open(queue, message.data, message.headers, message.message_id, message.enqueued_ms)

@@ -13,6 +13,7 @@ from prism_proxy._native.envelope.codec import new_message_id
 from prism_proxy.contracts.driver import Health, HealthReport
 from prism_proxy.errors import invalid
 from prism_proxy.models import names
+from prism_proxy.models.depths import Depths
 from prism_proxy.models.framing import NOBODY, Framing, Opened, Origin, Rejected
 from prism_proxy.models.messages import MAX_BATCH, described
 from prism_proxy.models.messaging_errors import subscriber_replaced
@@ -70,7 +71,10 @@ class StreamModel(Part):
         self._namespace = surroundings.namespace
         self._state: _State = previous._state if previous is not None else _State()
         self._framing = Framing(surroundings, self._driver.traits, kept=True)
-        self._receipts = Receipts(self._framing, surroundings.namespace, "stream")
+        self._receipts: Receipts = Receipts(self._framing, surroundings.namespace, "stream",
+                                  previous._receipts if previous is not None else None)
+        self._groups: Depths[tuple[str, str], GroupInfo] = Depths(
+            lambda name: slot.call(operations.GROUP_INFO, None, self._driver.group_info, *name))
 
     # --- append -------------------------------------------------------------------------------------------------------
 
@@ -174,6 +178,7 @@ class StreamModel(Part):
         _check_group(stream, group)
         if not 0 <= max_in_flight <= MAX_IN_FLIGHT:
             raise invalid("max_in_flight", f"max_in_flight is 0 to {MAX_IN_FLIGHT}", value=str(max_in_flight))
+        self._groups.use((stream, group))
         found = ReadOptions.parse(options, self._options.buffer_bytes)
         consumer = names.identity(consumer_id, "consumer_id") or new_message_id()
         opened = self._opened(stream, found, 0, resumable=False)  # the group knows where it is
@@ -203,6 +208,7 @@ class StreamModel(Part):
         _check_count(offsets)
         done = await self._slot.call(
             operations.ACK, caller, self._driver.ack, stream, group, _partition(partition), list(offsets))
+        self._groups.use((stream, group))
         self._state.acknowledged += done
         return done
 
@@ -262,10 +268,21 @@ class StreamModel(Part):
         details = described("stream", traits.delivery)
         return HealthReport(Health.DEGRADED if paused else Health.HEALTHY, paused, details)
 
+    async def close(self) -> None:
+        await self._groups.close()
+
     def metrics(self) -> Iterable[Metric]:
         label, state = (("namespace", self._namespace),), self._state
         yield Metric("prism_stream_members", "gauge", "Open memberships of consumer groups.",
                      [Sample(label, float(len(state.members)))])
+        yield self._receipts.metrics()
+        groups = [((*label, ("stream", stream), ("group", group)), info)
+                  for (stream, group), info in self._groups.latest().items()]
+        # Workers ask one backend, so what they know is one figure, not a sum.
+        yield Metric("prism_stream_group_lag", "gauge", "Records behind the position of a group.",
+                     [Sample(labels, float(info.lag)) for labels, info in groups], "max")
+        yield Metric("prism_stream_group_pending", "gauge", "Records delivered to a group and not acknowledged.",
+                     [Sample(labels, float(info.pending)) for labels, info in groups], "max")
         for name, text, count in (
             ("appended", "Records that the backend stored.", state.appended),
             ("delivered", "Records handed to readers and members, each delivery counted.", state.delivered),
