@@ -45,6 +45,7 @@ MODELS: dict[str, str] = {
     "stream": "prism_proxy.models.stream.declaration:DECLARATION",
 }
 STEPS: dict[str, str] = {
+    "claim_check": "prism_proxy.steps.claim_check.declaration:DECLARATION",
     "encryption": "prism_proxy.steps.encrypt.declaration:DECLARATION",
 }
 PATTERNS: dict[str, str] = {

@@ -12,13 +12,16 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from enum import IntEnum
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 from prism_proxy.contracts.pattern import SlotDeclaration
 
 if TYPE_CHECKING:  # every start loads this module, and neither envelopes nor gRPC's codes before a step needs them
     from prism_proxy.envelope.parts import Encryption, Schema
     from prism_proxy.errors import PrismError
+
+
+STEP_HEADERS = frozenset({"prism-claim-check"})  # of brokers and envelopes, by the contract: no caller can set them
 
 
 class Place(IntEnum):
@@ -71,6 +74,13 @@ class PassingMessage:
     notes: dict[str, str] = field(default_factory=dict)
     source: str = ""
     kept: bool = False
+    content_type: str = ""
+    limit: int = 0
+    waits_s: float = 0.0
+    headers: dict[str, str] = field(default_factory=dict)
+    inline_bytes: int = -1
+    added: dict[str, str] = field(default_factory=dict)
+    token: str = ""
 
 
 class ValueStep(Protocol):
@@ -100,9 +110,44 @@ class MessageStep(Protocol):
         ...
 
 
+@runtime_checkable
+class MessageFollower(Protocol):
+    """A `MessageStep` that follows messages beyond the chain, because it keeps something for them elsewhere.
+
+    Every message that `publish` let pass ends in exactly one of `stored` and `dropped`, unless the process dies first.
+    """
+
+    @property
+    def max_bytes(self) -> int:
+        """The largest payload that it can take away from the message."""
+        ...
+
+    @property
+    def inline_bytes(self) -> int:
+        """What all payloads of one reply have together, unless the receiver says otherwise; the rest is left where it
+        is."""
+        ...
+
+    async def stored(self, message: PassingMessage) -> None:
+        """The backend has the message. PrismError is what the publisher hears: the message may be lost later."""
+        ...
+
+    async def dropped(self, message: PassingMessage, *, unknown: bool) -> None:
+        """The backend does not have the message; `unknown`: it may have it. Raises nothing."""
+        ...
+
+    async def dying(self, message: PassingMessage) -> None:
+        """A consumed message may become a dead letter from here on. Raises nothing."""
+        ...
+
+    async def settled(self, topic: str, token: str) -> None:
+        """The only reader of a consumed message is done with it. Raises nothing."""
+        ...
+
+
 class Step(Protocol):
-    """One per namespace and configuration. It may have `close()`, awaited when its namespace's calls have ended, and
-    `metrics()`."""
+    """One per namespace and configuration. It may have `close()`, awaited when its namespace's calls have ended,
+    `metrics()`, and `join(steps)`, called once with all steps of the chain by name."""
 
     @property
     def values(self) -> ValueStep | None:

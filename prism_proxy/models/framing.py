@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from prism_proxy._native.envelope.codec import MalformedEnvelopeError, new_message_id, now_ms
-from prism_proxy.contracts.steps import PassingMessage
+from prism_proxy.contracts.steps import STEP_HEADERS, PassingMessage
 from prism_proxy.envelope import attributes, reader, relay, wire
 from prism_proxy.envelope.attributes import Attributes
 from prism_proxy.envelope.errors import encryption_required, malformed, signature_invalid
@@ -27,6 +27,7 @@ from prism_proxy.envelope.writer import EnvelopeWriter
 from prism_proxy.errors import PrismError, StatusCode
 from prism_proxy.models.messages import ERROR_HEADER, RETRIES_HEADER, SOURCE_HEADER, Carrier, StoredMessage, Traits
 from prism_proxy.models.messaging_options import ALWAYS, RAW, EnvelopeOptions, MessagingOptions
+from prism_proxy.slots.chain import Chain
 from prism_proxy.slots.composition import Surroundings
 
 VERSION_HEADER = "prism-envelope-version"
@@ -55,7 +56,8 @@ NOBODY = Origin()
 @dataclass(slots=True)
 class Opened:
     """A message as a subscriber sees it. `passing` still has to go through the namespace's steps, which make the
-    payload of it. `wire` is what a servicer sends of it, made for the first subscriber."""
+    payload of it; `followed` is set where one of them wants to hear how the message ends. `wire` is what a servicer
+    sends of it, made for the first subscriber."""
 
     payload: bytes
     metadata: Mapping[str, str]
@@ -63,6 +65,7 @@ class Opened:
     published_ms: int
     topic: str
     passing: PassingMessage | None = None
+    followed: PassingMessage | None = None
     wire: Any = field(default=None, compare=False, repr=False)
 
 
@@ -95,6 +98,26 @@ class Framing:
         """Whether messages pass steps, so that each receiver opens its own."""
         return bool(self._chain.messages)
 
+    @property
+    def chain(self) -> Chain:
+        return self._chain
+
+    @property
+    def followed(self) -> bool:
+        """Whether a step wants to hear how messages end."""
+        return bool(self._chain.followers)
+
+    async def dying(self, opened: Opened | None) -> None:
+        """The message may become a dead letter from here on."""
+        passing = (opened.followed or opened.passing) if opened is not None else None
+        if passing is not None and passing.token:
+            await self._chain.dying(passing)
+
+    async def settled(self, topic: str, token: str) -> None:
+        """The only reader of a message is done with it."""
+        if token:
+            await self._chain.settled(topic, token)
+
     def check_dead_letters(self, name: str) -> None:
         """PrismError when messages that are moved to the queue of this name would not open there."""
         self._chain.check_dead_letters(name)
@@ -102,18 +125,25 @@ class Framing:
     # --- publish ------------------------------------------------------------------------------------------------------
 
     async def frame(
-        self, topic: str, payload: bytes, metadata: Mapping[str, str], origin: Origin = NOBODY
+        self, topic: str, payload: bytes, metadata: Mapping[str, str], origin: Origin = NOBODY, *, waits_s: float = 0.0,
+        passed: list[PassingMessage] | None = None,
     ) -> StoredMessage:
-        """The message as the backend gets it. PrismError for metadata, sizes and envelopes that cannot pass."""
-        if len(payload) > self._max_bytes:
+        """The message as the backend gets it. PrismError for metadata, sizes and envelopes that cannot pass. Where
+        steps follow messages, one that passed them is appended to `passed`: see `Publishing`."""
+        if len(payload) > max(self._max_bytes, self._chain.max_bytes):
             raise self._too_large(len(payload))
         said = attributes.parse(metadata)
         self._check_steps()
         if said.is_envelope:
+            if len(payload) > self._max_bytes:
+                raise self._too_large(len(payload))
             return self._admitted(topic, payload, said, origin)
-        passing = PassingMessage(topic, new_message_id(), payload, said.user)
+        passing = PassingMessage(topic, new_message_id(), payload, said.user, content_type=said.content_type,
+                                 limit=self._max_bytes, waits_s=waits_s)
         if self._chain.messages:
             await self._chain.publish(passing)
+            if passed is not None:
+                passed.append(passing)
         if said.data_classification in attributes.ENCRYPTED_CLASSIFICATIONS and passing.encryption is None:
             raise encryption_required(said.data_classification)
         return self._stored(passing, said, origin, now_ms())
@@ -133,7 +163,7 @@ class Framing:
             data, headers = passing.payload, self._in_headers(passing, said, origin, trace)
         elif self._envelope.mode == ALWAYS or (self._carrier is Carrier.BYTES and self._chain.messages):
             data = self._wrapped(passing, said, origin, trace, now)
-            headers = self._copies(passing.topic, passing.message_id, said.metadata(), trace)
+            headers = self._copies(passing.topic, passing.message_id, said.metadata() | passing.headers, trace)
         elif self._envelope.mode == RAW or self._carrier is Carrier.BYTES:
             data, headers = passing.payload, {}
         else:
@@ -152,7 +182,8 @@ class Framing:
         return self._writer(passing.topic).write(
             passing.payload, said, message_id=passing.message_id, published_ms=now, security=security,
             observability=trace, content_encoding=passing.content_encoding,
-            extensions={NOTE_PREFIX + key: value.encode() for key, value in passing.notes.items()})
+            extensions={NOTE_PREFIX + key: value.encode() for key, value in passing.notes.items()} | {
+                key: value.encode() for key, value in passing.headers.items()})
 
     def _in_headers(
         self, passing: PassingMessage, said: Attributes, origin: Origin, trace: Observability | None
@@ -168,6 +199,7 @@ class Framing:
         if passing.encryption is not None:
             found[ENCRYPTION_HEADER] = b64encode(passing.encryption.encode()).decode()
         found.update({NOTE_PREFIX + key: value for key, value in passing.notes.items()})
+        found.update(passing.headers)
         return found
 
     def _admitted(self, topic: str, payload: bytes, said: Attributes, origin: Origin) -> StoredMessage:
@@ -229,11 +261,18 @@ class Framing:
             raise Rejected(signature_invalid("it has none").reason)
         return self._from_headers(topic, data, headers, message_id, published_ms)
 
-    async def consume(self, opened: Opened) -> Opened:
-        """Let the message pass the steps. StepFailure has their verdict."""
+    async def consume(self, opened: Opened, inline_bytes: int = -1) -> Opened:
+        """Let the message pass the steps; its receiver takes a payload of up to `inline_bytes`. StepFailure has their
+        verdict."""
         if opened.passing is not None and self._chain.messages:
+            opened.passing.inline_bytes = inline_bytes
             await self._chain.consume(opened.passing)
-            opened.payload, opened.passing = opened.passing.payload, None
+            passing, opened.passing = opened.passing, None
+            opened.payload = passing.payload
+            if passing.added:
+                opened.metadata = {**opened.metadata, **passing.added}
+            if passing.token:
+                opened.followed = passing
         return opened
 
     def _recognised(self, data: bytes, headers: Mapping[str, str]) -> Envelope | None:
@@ -262,7 +301,10 @@ class Framing:
                  for key, value in head.extensions().items() if key.startswith(NOTE_PREFIX)}
         return PassingMessage(
             topic, head.message_id, envelope.payload, envelope.attributes().user, head.content_encoding,
-            self._encryption_of(envelope), notes=notes, source=headers.get(SOURCE_HEADER, ""), kept=self._kept)
+            self._encryption_of(envelope), notes=notes, source=headers.get(SOURCE_HEADER, ""), kept=self._kept,
+            content_type=envelope.attributes().content_type, limit=self._max_bytes, headers={
+                key: value.decode("utf-8", "replace") for key, value in head.extensions().items()
+                if key in STEP_HEADERS})
 
     def _encryption_of(self, envelope: Envelope) -> Encryption | None:
         body = envelope.head.part(4)
@@ -279,7 +321,8 @@ class Framing:
         ttl = headers.get(attributes.TTL_SECONDS, "") if ours else ""
         if ttl.isdigit() and published_ms and published_ms + int(ttl) * 1000 <= now_ms():
             return None
-        seen = {key: value for key, value in headers.items() if key not in _HIDDEN and not key.startswith(NOTE_PREFIX)}
+        hidden = _HIDDEN | STEP_HEADERS if self._chain.messages else _HIDDEN
+        seen = {key: value for key, value in headers.items() if key not in hidden and not key.startswith(NOTE_PREFIX)}
         if published_ms:
             seen[attributes.PUBLISHED_AT] = reader.rfc3339(published_ms)
         seen.setdefault(attributes.ENCODING, "none")
@@ -290,7 +333,9 @@ class Framing:
                 topic, message_id, data, seen, headers.get(attributes.ENCODING, "") if ours else "",
                 _encryption_in(headers), notes={key.removeprefix(NOTE_PREFIX): value for key, value in headers.items()
                                                 if key.startswith(NOTE_PREFIX)},
-                source=headers.get(SOURCE_HEADER, ""), kept=self._kept)
+                source=headers.get(SOURCE_HEADER, ""), kept=self._kept, limit=self._max_bytes,
+                content_type=seen.get(attributes.CONTENT_TYPE, ""),
+                headers={key: value for key, value in headers.items() if key in STEP_HEADERS})
         return Opened(data, seen, message_id, published_ms, topic, passing)
 
 

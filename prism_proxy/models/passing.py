@@ -21,13 +21,13 @@ class Receipts:
         self.rejected: int = previous.rejected if previous is not None else 0
         self.paused = ""
 
-    async def passed(self, opened: Opened) -> Opened | None:
-        """The message with its final payload; None when it never opens: counted and logged. It waits while what a step
-        needs is away."""
+    async def passed(self, opened: Opened, inline_bytes: int = -1) -> Opened | None:
+        """The message with its final payload, or a reference to it where it is larger than `inline_bytes`; None when it
+        never opens: counted and logged. It waits while what a step needs is away."""
         delay = RETRY_S
         while opened.passing is not None:
             try:
-                await self._framing.consume(opened)
+                await self._framing.consume(opened, inline_bytes)
             except StepFailure as failure:
                 if not failure.temporary:
                     self.reject(opened.topic, f"{failure.step}: {failure.error.reason}")

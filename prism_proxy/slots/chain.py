@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from prism_proxy.contracts.steps import MessageStep, PassingMessage, Step, StepFailure, ValueStep
+from prism_proxy.contracts.steps import MessageFollower, MessageStep, PassingMessage, Step, StepFailure, ValueStep
 from prism_proxy.errors import PrismError
 
 if TYPE_CHECKING:
@@ -17,11 +17,19 @@ class Chain:
 
     def __init__(self, steps: Mapping[str, Step] | None = None) -> None:
         self.steps = dict(steps or {})
+        for step in self.steps.values():
+            join = getattr(step, "join", None)
+            if join is not None:
+                join(self.steps)
         found = [step.values for step in self.steps.values()]
         self.values: tuple[ValueStep, ...] = tuple(step for step in found if step is not None)
         messages = [(name, getattr(step, "messages", None)) for name, step in self.steps.items()]
         self.messages: Sequence[tuple[str, MessageStep]] = tuple(
             (name, step) for name, step in messages if step is not None)
+        self.followers: Sequence[MessageFollower] = tuple(
+            step for _, step in self.messages if isinstance(step, MessageFollower))
+        self.max_bytes = max((step.max_bytes for step in self.followers), default=0)
+        self.inline_bytes = max((step.inline_bytes for step in self.followers), default=-1)
 
     async def open(self) -> None:
         """PrismError when a step cannot work as configured."""
@@ -57,9 +65,37 @@ class Chain:
         return False
 
     async def publish(self, message: PassingMessage) -> None:
-        """Let a message pass on its way to the backend. PrismError refuses it."""
-        for _, step in self.messages:
-            await step.publish(message)
+        """Let a message pass on its way to the backend. PrismError refuses it; then steps keep nothing of it."""
+        passed: list[object] = []
+        try:
+            for _, step in self.messages:
+                await step.publish(message)
+                passed.append(step)
+        except BaseException:
+            for follower in self.followers:
+                if follower in passed:
+                    await follower.dropped(message, unknown=False)
+            raise
+
+    async def stored(self, message: PassingMessage) -> None:
+        """The backend has a message that was published. PrismError: it may be lost later."""
+        for step in self.followers:
+            await step.stored(message)
+
+    async def dropped(self, message: PassingMessage, *, unknown: bool) -> None:
+        """A message that passed is not at the backend, or nobody knows."""
+        for step in self.followers:
+            await step.dropped(message, unknown=unknown)
+
+    async def dying(self, message: PassingMessage) -> None:
+        """A consumed message may become a dead letter from here on."""
+        for step in self.followers:
+            await step.dying(message)
+
+    async def settled(self, topic: str, token: str) -> None:
+        """The only reader of a consumed message is done with it."""
+        for step in self.followers:
+            await step.settled(topic, token)
 
     def admit(self, message: PassingMessage) -> None:
         """Look at an envelope that a client made itself. PrismError refuses it."""

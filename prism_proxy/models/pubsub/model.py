@@ -20,6 +20,7 @@ from prism_proxy.models.framing import NOBODY, Framing, Opened, Origin, Rejected
 from prism_proxy.models.messages import MAX_BATCH, Delivery, described
 from prism_proxy.models.messaging_errors import subscriber_replaced
 from prism_proxy.models.passing import Receipts
+from prism_proxy.models.publishing import Publishing, merged
 from prism_proxy.models.pubsub import operations
 from prism_proxy.models.pubsub.contract import DurableSubscription, LastMessage, Published, Subscription
 from prism_proxy.models.pubsub.options import PubSubOptions
@@ -66,9 +67,11 @@ class PubSubModel(Part):
     async def publish(self, topic: str, payload: bytes, metadata: Mapping[str, str], caller: Caller | None = None,
                       origin: Origin = NOBODY) -> str:
         """The message id; that of the first message when this one is a duplicate."""
-        message = await self._framing.frame(names.topic(topic), payload, metadata, origin)
-        found: Published = await self._slot.call(
-            operations.PUBLISH, caller, self._driver.publish, topic, message)
+        async with Publishing(self._framing) as publishing:
+            message = await publishing.frame(names.topic(topic), payload, metadata, origin)
+            found: Published = await self._slot.call(
+                operations.PUBLISH, caller, self._driver.publish, topic, message)
+            await publishing.one_stored(found.message_id)
         self._state.published += 1
         return found.message_id
 
@@ -77,9 +80,11 @@ class PubSubModel(Part):
         origin: Origin = NOBODY,
     ) -> Published:
         """Stored when it returns."""
-        message = await self._framing.frame(names.topic(topic), payload, metadata, origin)
-        found: Published = await self._slot.call(
-            operations.PUBLISH_PERSISTENT, caller, self._driver.publish_persistent, topic, message)
+        async with Publishing(self._framing) as publishing:
+            message = await publishing.frame(names.topic(topic), payload, metadata, origin)
+            found: Published = await self._slot.call(
+                operations.PUBLISH_PERSISTENT, caller, self._driver.publish_persistent, topic, message)
+            await publishing.one_stored(found.message_id)
         self._state.published += 1
         return found
 
@@ -90,9 +95,11 @@ class PubSubModel(Part):
         """Messages of one ordering key reach each subscriber in the order of their sequences."""
         if not names.identity(ordering_key, "ordering_key"):
             raise invalid("ordering_key", "ordering_key is empty: Publish needs none")
-        message = await self._framing.frame(names.topic(topic), payload, metadata, origin)
-        found: Published = await self._slot.call(
-            operations.PUBLISH_ORDERED, caller, self._driver.publish_ordered, topic, ordering_key, message)
+        async with Publishing(self._framing) as publishing:
+            message = await publishing.frame(names.topic(topic), payload, metadata, origin)
+            found: Published = await self._slot.call(
+                operations.PUBLISH_ORDERED, caller, self._driver.publish_ordered, topic, ordering_key, message)
+            await publishing.one_stored(found.message_id)
         self._state.published += 1
         return found
 
@@ -106,20 +113,19 @@ class PubSubModel(Part):
                           constraint=f"at most {MAX_BATCH}")
         results: list[str | PrismError] = []
         valid = []
-        for topic, payload, metadata in items:
-            try:
-                valid.append((topic, await self._framing.frame(names.topic(topic), payload, metadata, origin)))
-                results.append("")
-            except PrismError as error:
-                results.append(error)
-        done = iter(await self._slot.call(operations.PUBLISH_BATCH, caller, self._driver.publish_batch, valid)
-                    if valid else ())
-        for at, result in enumerate(results):
-            if not isinstance(result, PrismError):
-                found = next(done)
-                results[at] = found if isinstance(found, PrismError) else found.message_id
-                self._state.published += not isinstance(found, PrismError)
-        return results
+        async with Publishing(self._framing) as publishing:
+            for topic, payload, metadata in items:
+                try:
+                    valid.append((topic, await publishing.frame(names.topic(topic), payload, metadata, origin)))
+                    results.append("")
+                except PrismError as error:
+                    results.append(error)
+            found = await self._slot.call(
+                operations.PUBLISH_BATCH, caller, self._driver.publish_batch, valid) if valid else []
+            done = [each if isinstance(each, PrismError) else each.message_id for each in found]
+            heard = await publishing.stored(done)
+        self._state.published += sum(not isinstance(each, PrismError) for each in done)
+        return merged(results, done, heard)
 
     # --- subscribe --------------------------------------------------------------------------------------------------
 
@@ -195,7 +201,7 @@ class PubSubModel(Part):
             while (delivery := await subscriber.take()) is not None:
                 opened = self._open(delivery)
                 if opened is not None and opened.passing is not None:
-                    opened = await self._receipts.passed(opened)
+                    opened = await self._receipts.passed(opened, options.inline_bytes)
                 if opened is not None:
                     subscriber.delivered += 1
                     self._state.delivered += 1

@@ -21,8 +21,10 @@ from prism_proxy.models.depths import Depths
 from prism_proxy.models.framing import NOBODY, Framing, Opened, Origin, Rejected
 from prism_proxy.models.messages import DEAD_LETTER_SUFFIX, MAX_BATCH, described
 from prism_proxy.models.passing import Receipts
+from prism_proxy.models.publishing import Publishing, merged
 from prism_proxy.models.queue import operations
 from prism_proxy.models.queue.contract import (
+    DEAD_LETTER,
     DEFAULT_PRIORITY,
     MAX_PRIORITY,
     Counts,
@@ -35,6 +37,7 @@ from prism_proxy.models.queue.contract import (
     Scheduled,
     Settlement,
 )
+from prism_proxy.models.queue.followed import LastReceive, join, split
 from prism_proxy.models.queue.options import MAX_VISIBILITY, QueueOptions
 from prism_proxy.slots.composition import Part, Surroundings
 from prism_proxy.slots.operation import Caller
@@ -96,6 +99,8 @@ class QueueModel(Part):
                                   previous._receipts if previous is not None else None)
         self._depths: Depths[str, Counts] = Depths(
             lambda queue: slot.call(operations.PEEK, None, self._driver.counts, queue))
+        declared = slot.driver.declaration.interfaces
+        self._dead_letters = LastReceive(self._driver) if DEAD_LETTER in declared and self._framing.followed else None
 
     # --- producers --------------------------------------------------------------------------------------------------
 
@@ -119,20 +124,20 @@ class QueueModel(Part):
         self._depths.use(names.topic(queue, "queue"))
         results: list[str | PrismError] = []
         valid = []
-        for item in items:
-            try:
-                valid.append(await self._framed(queue, item, origin))
-                results.append("")
-            except PrismError as error:
-                results.append(error)
-        done = iter(await self._slot.call(operation, caller, self._driver.enqueue, queue, valid) if valid else ())
-        for at, result in enumerate(results):
-            if not isinstance(result, PrismError):
-                results[at] = found = next(done)
-                self._counts.enqueued += not isinstance(found, PrismError)
-        return results
+        async with Publishing(self._framing) as publishing:
+            for item in items:
+                try:
+                    valid.append(await self._framed(publishing, queue, item, origin))
+                    results.append("")
+                except PrismError as error:
+                    results.append(error)
+            done: list[str | PrismError] = await self._slot.call(
+                operation, caller, self._driver.enqueue, queue, valid) if valid else []
+            heard = await publishing.stored(done)
+        self._counts.enqueued += sum(not isinstance(each, PrismError) for each in done)
+        return merged(results, done, heard)
 
-    async def _framed(self, queue: str, item: Item, origin: Origin) -> QueueItem:
+    async def _framed(self, publishing: Publishing, queue: str, item: Item, origin: Origin) -> QueueItem:
         if not 0 <= item.priority <= MAX_PRIORITY:
             raise invalid("priority", f"priority is from 0 to {MAX_PRIORITY}", value=str(item.priority))
         if not 0 <= item.delay_s <= MAX_DELAY_S:
@@ -143,8 +148,10 @@ class QueueModel(Part):
         if not 0 <= deliver_at <= now + MAX_DELAY_S * 1000:
             raise invalid("deliver_at", f"deliver_at is a time in epoch milliseconds, at most {MAX_DELAY_S} s from now",
                           value=str(deliver_at))
-        return QueueItem(await self._framing.frame(queue, item.payload, item.metadata, origin),
-                         item.priority or DEFAULT_PRIORITY, deliver_at)
+        waits_s = max(0, deliver_at - now) / 1000
+        return QueueItem(
+            await publishing.frame(queue, item.payload, item.metadata, origin, waits_s=waits_s),
+            item.priority or DEFAULT_PRIORITY, deliver_at)
 
     # --- consumers --------------------------------------------------------------------------------------------------
 
@@ -156,8 +163,19 @@ class QueueModel(Part):
         found = await self._deliver(queue, count, wait_ms, lambda most, wait: self._slot.blocking(
             operations.DEQUEUE, caller, self._driver.lease, queue, most, self._options.visibility, wait))
         done = Settlement(Outcome.DONE)  # only now: what could not pass the steps is still there
-        await self._driver.settle(queue, [each.message.receipt for each in found], done)
+        receipts = [split(each.message.receipt) for each in found] if self._framing.followed else [
+            (each.message.receipt, "") for each in found]
+        results = await self._driver.settle(queue, [receipt for receipt, _ in receipts], done)
+        await self._settled(queue, receipts, results)
         return [each._replace(message=replace(each.message, receipt="")) for each in found]
+
+    async def _settled(
+        self, queue: str, receipts: Sequence[tuple[str, str]], results: Sequence[PrismError | None]
+    ) -> None:
+        """These messages are done, unless a result says otherwise."""
+        for (_, token), result in zip(receipts, results, strict=True):
+            if result is None:
+                await self._framing.settled(queue, token)
 
     async def peek(self, queue: str, count: int, wait_ms: int, caller: Caller | None = None) -> list[Dequeued]:
         names.topic(queue, "queue")
@@ -184,11 +202,12 @@ class QueueModel(Part):
         ends = time.monotonic() + wait
         while True:
             taken = await take(most, wait)
-            found, failed = [], None
+            found, failed, room = [], None, self._framing.chain.inline_bytes
             for message in taken:
-                seen = await self._received(queue, message)
+                seen = await self._received(queue, message, room)
                 if isinstance(seen, Opened):
-                    found.append(Dequeued(message, seen))
+                    room = max(0, room - len(seen.payload))
+                    found.append(Dequeued(await self._followed(queue, message, seen), seen))
                     continue
                 failed = seen.error or failed
                 if message.receipt:
@@ -201,11 +220,22 @@ class QueueModel(Part):
                 return found
             wait = max(0.0, ends - time.monotonic())
 
-    async def _received(self, queue: str, message: QueuedMessage) -> Opened | _Unserved:
-        """The message as its consumer sees it, or what is to become of it instead."""
+    async def _followed(self, queue: str, message: QueuedMessage, seen: Opened) -> QueuedMessage:
+        """The message with a receipt that a step recognises. Before the delivery after which it may be a dead letter,
+        the steps hear of it."""
+        if not self._framing.followed or not message.receipt:
+            return message
+        token = seen.followed.token if seen.followed is not None else ""
+        if token and self._dead_letters is not None and message.receive_count >= await self._dead_letters.most(queue):
+            await self._framing.dying(seen)
+        return replace(message, receipt=join(message.receipt, token))
+
+    async def _received(self, queue: str, message: QueuedMessage, room: int = -1) -> Opened | _Unserved:
+        """The message as its consumer sees it, or what is to become of it instead. Its reply has `room` bytes left."""
+        opened = None
         try:
             opened = self._open(queue, message)
-            return await self._framing.consume(opened) if opened is not None else _Unserved(
+            return await self._framing.consume(opened, room) if opened is not None else _Unserved(
                 Settlement(Outcome.DONE, EXPIRED))
         except Rejected as rejected:
             self._receipts.reject(queue, rejected.reason)
@@ -215,13 +245,15 @@ class QueueModel(Part):
             if failure.temporary:
                 return _Unserved(Settlement(Outcome.RETRY, reason, STEP_RETRY_S), failure.error)
             self._receipts.reject(queue, reason)
+            await self._framing.dying(opened)
             return _Unserved(Settlement(Outcome.FAIL, reason))
 
     async def extend(self, queue: str, receipt: str, seconds: int, caller: Caller | None = None) -> None:
         names.topic(queue, "queue")
         if not 0 < seconds <= MAX_VISIBILITY:
             raise invalid("seconds", f"seconds is from 1 to {MAX_VISIBILITY:g}", value=str(seconds))
-        await self._slot.call(operations.EXTEND, caller, self._driver.extend, queue, _receipt(receipt), float(seconds))
+        await self._slot.call(operations.EXTEND, caller, self._driver.extend, queue, self._split(receipt)[0],
+                              float(seconds))
 
     async def release(
         self, queue: str, receipts: Sequence[str], *, delete: bool, reason: str = "", delay_ms: int = 0,
@@ -236,10 +268,17 @@ class QueueModel(Part):
             raise invalid("reason", f"reason has at most {MAX_RECEIPT} characters")
         settlement = Settlement(Outcome.DONE if delete else Outcome.RETRY, reason, delay_ms / 1000)
         operation = operations.RELEASE if len(receipts) == 1 else operations.RELEASE_BATCH
+        parts = [self._split(each) for each in receipts]
         results: list[PrismError | None] = await self._slot.call(
-            operation, caller, self._driver.settle, queue, [_receipt(each) for each in receipts], settlement)
+            operation, caller, self._driver.settle, queue, [receipt for receipt, _ in parts], settlement)
+        if delete:
+            await self._settled(queue, parts, results)
         self._counts.settled += sum(result is None for result in results) if delete else 0
         return results
+
+    def _split(self, receipt: str) -> tuple[str, str]:
+        """The driver's receipt, and what a step wants to hear with it."""
+        return split(_receipt(receipt)) if self._framing.followed else (_receipt(receipt), "")
 
     # --- dead letters -----------------------------------------------------------------------------------------------
 

@@ -18,6 +18,7 @@ from prism_proxy.models.framing import NOBODY, Framing, Opened, Origin, Rejected
 from prism_proxy.models.messages import MAX_BATCH, described
 from prism_proxy.models.messaging_errors import subscriber_replaced
 from prism_proxy.models.passing import Receipts
+from prism_proxy.models.publishing import Publishing
 from prism_proxy.models.resume import position_in
 from prism_proxy.models.stream import operations
 from prism_proxy.models.stream.contract import (
@@ -85,16 +86,20 @@ class StreamModel(Part):
         names.topic(stream, "stream")
         if not 1 <= len(records) <= MAX_BATCH:
             raise invalid("records", f"an append has 1 to {MAX_BATCH} records, this one {len(records)}")
-        made = [await self._made(stream, record, origin) for record in records]
         operation = operations.APPEND if partition is None else operations.APPEND_TO_PARTITION
-        done = await self._slot.call(operation, caller, self._driver.append, stream, made, partition)
+        async with Publishing(self._framing) as publishing:
+            made = [await self._made(publishing, stream, record, origin) for record in records]
+            done = await self._slot.call(operation, caller, self._driver.append, stream, made, partition)
+            heard = await publishing.stored([record.message.message_id for record in made])
+        for error in filter(None, heard):
+            raise error
         self._state.appended += len(made)
         return done
 
-    async def _made(self, stream: str, record: WantedRecord, origin: Origin) -> NewRecord:
+    async def _made(self, publishing: Publishing, stream: str, record: WantedRecord, origin: Origin) -> NewRecord:
         if len(record.key) > MAX_KEY_BYTES:
             raise invalid("records", f"the key of a record has at most {MAX_KEY_BYTES} bytes, not {len(record.key)}")
-        return NewRecord(record.key, await self._framing.frame(stream, record.value, record.headers, origin))
+        return NewRecord(record.key, await publishing.frame(stream, record.value, record.headers, origin))
 
     # --- read ---------------------------------------------------------------------------------------------------------
 
@@ -145,7 +150,7 @@ class StreamModel(Part):
             if opened is None:
                 self._state.expired += 1
                 return None
-            if opened.passing is not None and await self._receipts.passed(opened) is None:
+            if opened.passing is not None and await self._receipts.passed(opened, options.inline_bytes) is None:
                 raise Rejected("a step of the namespace rejected it")
             self._state.delivered += 1
             self._state.redelivered += record.attempt > 1

@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from dataclasses import dataclass
 
 from prism_proxy.errors import invalid
+from prism_proxy.models import inline
 from prism_proxy.models.framing import Opened, Rejected
 from prism_proxy.models.messages import Active
 from prism_proxy.models.resume import token
@@ -14,7 +15,7 @@ from prism_proxy.models.stream.buffer import ReadBuffer
 from prism_proxy.models.stream.contract import Record
 from prism_runtime.configuration import units
 
-KNOWN = ("buffer_messages", "buffer_bytes", "max_messages", "max_duration")
+KNOWN = ("buffer_messages", "buffer_bytes", "max_messages", "max_duration", *inline.KEYS)
 KIND = b"read"  # of the position that an ended read is resumed at
 READ_AHEAD = 1024  # records that wait for one reader at most
 
@@ -27,6 +28,7 @@ class ReadOptions:
     buffer_bytes: int
     max_messages: int = 0
     max_seconds: float = 0.0
+    inline_bytes: int = -1  # of payloads that an object store has; -1 = what the namespace says
 
     @classmethod
     def parse(cls, given: Mapping[str, str], buffer_bytes: int) -> ReadOptions:
@@ -36,7 +38,8 @@ class ReadOptions:
                 raise invalid("options", f"option {key!r} is unknown: there are {', '.join(KNOWN)}", value=key)
         return cls(_number(given, "buffer_messages", READ_AHEAD, 1, 65_536),
                    _number(given, "buffer_bytes", buffer_bytes, 1024, buffer_bytes),
-                   _number(given, "max_messages", 0, 0, 2**62), _seconds(given, "max_duration"))
+                   _number(given, "max_messages", 0, 0, 2**62), _seconds(given, "max_duration"),
+                   inline.inline_bytes(given))
 
 
 def _number(given: Mapping[str, str], key: str, default: int, least: int, most: int) -> int:

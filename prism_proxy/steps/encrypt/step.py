@@ -40,6 +40,11 @@ class EncryptStep:
             log.get("prism.encryption").warning("the encryption algorithm is not listed by FIPS 140-3",
                                                 namespace=namespace, algorithm=self._cipher.algorithm.name)
 
+    @property
+    def cipher(self) -> NamespaceCipher:
+        """For other steps of the namespace, which encrypt what they keep elsewhere."""
+        return self._cipher
+
     async def open(self) -> None:
         """Fetch the keys. A provider that does not answer is asked again later: calls are UNAVAILABLE until then."""
         self._usage.begin()

@@ -1,0 +1,201 @@
+"""A server with a namespace that offloads large payloads, its object store, and stock clients of it."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import grpc
+
+from prism.interfaces.pubsub import pubsub_basic_pb2, pubsub_basic_pb2_grpc
+from prism.interfaces.queue import (
+    queue_basic_pb2,
+    queue_basic_pb2_grpc,
+    queue_dead_letter_pb2,
+    queue_dead_letter_pb2_grpc,
+    queue_visibility_pb2,
+    queue_visibility_pb2_grpc,
+)
+from prism.interfaces.stream import stream_basic_pb2, stream_basic_pb2_grpc
+from prism_proxy import standard
+from prism_proxy.contracts.driver import Declaration, Health, HealthReport
+from prism_proxy.errors import PrismError
+from prism_proxy.interfaces.catalogue import namespaced
+from prism_proxy.interfaces.registration import add_interfaces
+from prism_proxy.namespaces.activator import Activator
+from prism_proxy.namespaces.model import DEFAULT, NamespaceConfig, SlotConfig
+from prism_proxy.namespaces.snapshot import Namespaces
+from prism_proxy.object_stores.contract import ObjectInfo, ObjectStore
+from prism_proxy.object_stores.errors import classify
+from prism_proxy.object_stores.memory.store import MemoryStore
+from prism_proxy.server.server import Server
+from prism_proxy.steps.claim_check.options import ClaimCheckOptions
+from prism_proxy.steps.resources import StepResources
+
+KIB, MIB = 1024, 1024 * 1024
+BUCKET = "claims"
+LARGE = [("grpc.max_receive_message_length", 64 * MIB), ("grpc.max_send_message_length", 64 * MIB)]
+
+
+def namespace(
+    store: SlotConfig, objects: SlotConfig, claims: ClaimCheckOptions, name: str = DEFAULT, **options: Any
+) -> NamespaceConfig:
+    return NamespaceConfig(name, "primitives", {"store": store, "object_store": objects},
+                           {"claim_check": claims, **options})
+
+
+@dataclass
+class Claims:
+    """What a test needs of a running server: `objects` is the store behind it."""
+
+    namespaces: Namespaces
+    activator: Activator
+    channel: grpc.aio.Channel
+    port: int
+
+    def route(self, name: str = DEFAULT) -> Any:
+        return self.namespaces.current.routes[name]
+
+    def objects(self, name: str = DEFAULT) -> ObjectStore:
+        store: ObjectStore = self.route(name).slots["object_store"].driver.objects
+        return store
+
+    def step(self, name: str = DEFAULT) -> Any:
+        return self.route(name).chain.steps["claim_check"]
+
+    async def stored(self, prefix: str = "", bucket: str = BUCKET, name: str = DEFAULT) -> Sequence[ObjectInfo]:
+        return (await self.objects(name).list(bucket, prefix)).objects
+
+    async def publish(self, payload: bytes, topic: str = "t", name: str = DEFAULT, **metadata: str) -> str:
+        stub: Any = pubsub_basic_pb2_grpc.PubSubBasicInterfaceStub(self.channel)  # type: ignore[no-untyped-call]
+        reply = await stub.Publish(pubsub_basic_pb2.PublishRequest(
+            topic=topic, payload=payload, metadata=_keys(metadata)), metadata=_to(name))
+        return str(reply.message_id)
+
+    @contextlib.asynccontextmanager
+    async def subscription(
+        self, topic: str = "t", subscriber: str = "s", name: str = DEFAULT, **options: str
+    ) -> AsyncIterator[Any]:
+        stub: Any = pubsub_basic_pb2_grpc.PubSubBasicInterfaceStub(self.channel)  # type: ignore[no-untyped-call]
+        call = stub.Subscribe(pubsub_basic_pb2.SubscribeRequest(
+            topic=topic, subscriber_id=subscriber, options=options), metadata=_to(name))
+        await call.initial_metadata()
+        try:
+            yield call
+        finally:
+            call.cancel()
+
+    async def enqueue(self, payload: bytes, queue: str = "q", name: str = DEFAULT, **metadata: str) -> str:
+        stub: Any = queue_basic_pb2_grpc.QueueBasicInterfaceStub(self.channel)  # type: ignore[no-untyped-call]
+        reply = await stub.Enqueue(queue_basic_pb2.EnqueueRequest(
+            queue=queue, payload=payload, metadata=_keys(metadata)), metadata=_to(name))
+        return str(reply.message_id)
+
+    async def dequeue(self, queue: str = "q", count: int = 1, wait_ms: int = 0, name: str = DEFAULT) -> list[Any]:
+        stub: Any = queue_basic_pb2_grpc.QueueBasicInterfaceStub(self.channel)  # type: ignore[no-untyped-call]
+        return list((await stub.Dequeue(queue_basic_pb2.DequeueRequest(
+            queue=queue, max_messages=count, wait_ms=wait_ms), metadata=_to(name))).messages)
+
+    async def lease(self, queue: str = "q", seconds: int = 30, wait_ms: int = 0, count: int = 1) -> list[Any]:
+        stub: Any = queue_visibility_pb2_grpc.QueueVisibilityInterfaceStub(self.channel)  # type: ignore[no-untyped-call]
+        return list((await stub.DequeueWithTimeout(queue_visibility_pb2.DequeueWithTimeoutRequest(
+            queue=queue, max_messages=count, visibility_seconds=seconds, wait_ms=wait_ms))).messages)
+
+    async def release(self, receipt: str, *, delete: bool, queue: str = "q") -> None:
+        stub: Any = queue_visibility_pb2_grpc.QueueVisibilityInterfaceStub(self.channel)  # type: ignore[no-untyped-call]
+        await stub.Release(queue_visibility_pb2.ReleaseRequest(queue=queue, receipt=receipt, delete=delete))
+
+    async def redrive(self, queue: str = "q") -> int:
+        stub: Any = queue_dead_letter_pb2_grpc.QueueDeadLetterInterfaceStub(self.channel)  # type: ignore[no-untyped-call]
+        return int((await stub.Redrive(queue_dead_letter_pb2.RedriveRequest(queue=queue))).moved)
+
+    async def append(self, value: bytes, stream: str = "log", **headers: str) -> None:
+        stub: Any = stream_basic_pb2_grpc.StreamBasicInterfaceStub(self.channel)  # type: ignore[no-untyped-call]
+        await stub.Append(stream_basic_pb2.AppendRequest(
+            stream=stream, records=[stream_basic_pb2.StreamRecord(value=value, headers=_keys(headers))]))
+
+    async def read(self, stream: str = "log", **options: str) -> list[Any]:
+        stub: Any = stream_basic_pb2_grpc.StreamBasicInterfaceStub(self.channel)  # type: ignore[no-untyped-call]
+        return [record async for record in stub.Read(stream_basic_pb2.ReadRequest(stream=stream, options=options))]
+
+
+def _keys(metadata: dict[str, str]) -> dict[str, str]:
+    return {key.replace("_", "-"): value for key, value in metadata.items()}
+
+
+def _to(name: str) -> Sequence[tuple[str, str]]:
+    return (("x-namespace", name),)
+
+
+@contextlib.asynccontextmanager
+async def serving(
+    *configs: NamespaceConfig, resources: StepResources | None = None,
+    channel_options: Any = LARGE,
+) -> AsyncIterator[Claims]:
+    namespaces = Namespaces()
+    activator = Activator(namespaces, make_driver, resources=resources)
+    await activator.apply(configs)
+    server = Server(namespaced=namespaced)
+    add_interfaces(server, namespaces.resolve)
+    namespaces.on_swap(lambda current: server.set_routes(current.table()))
+    port = server.add_insecure_port("127.0.0.1:0")
+    await server.start()
+    try:
+        async with grpc.aio.insecure_channel(f"127.0.0.1:{port}", options=channel_options) as channel:
+            yield Claims(namespaces, activator, channel, port)
+    finally:
+        del configs
+        await server.stop(0)
+        await activator.apply([])
+        await activator.close()
+
+
+async def until(found: Callable[[], Any], seconds: float = 5.0) -> Any:
+    """The first result that is not empty."""
+    async with asyncio.timeout(seconds):
+        while not (result := await found()):
+            await asyncio.sleep(0.01)
+        return result
+
+
+@dataclass(frozen=True)
+class ObjectsConfig:
+    """Which store; of a memory store this object is the identity."""
+
+    kind: str = "memory"
+
+
+class ObjectsDriver:
+    """An object store in a slot."""
+
+    declaration = Declaration("objects", frozenset({"storage_object"}), "local", "volatile",
+                              parts=frozenset({"objects"}))
+
+    def __init__(self, config: ObjectsConfig) -> None:
+        self.objects = MemoryStore()
+
+    async def open(self) -> None:
+        await self.objects.open()
+
+    async def drain(self, deadline_s: float) -> None: ...
+
+    async def close(self) -> None:
+        await self.objects.close()
+
+    def health(self) -> HealthReport:
+        return HealthReport(Health.HEALTHY)
+
+    def classify(self, error: Exception) -> PrismError | None:
+        return classify(error)
+
+
+def make_driver(backend: str, config: Any) -> Any:
+    return ObjectsDriver(config) if backend == "objects" else standard.make_driver(backend, config)
+
+
+def object_slot(kind: str, request: Any, path: Path) -> SlotConfig:
+    return SlotConfig("objects", ObjectsConfig(kind))
