@@ -124,8 +124,10 @@ class AdminService(admin_pb2_grpc.AdminServiceServicer):
             info.partition_ranges.extend(
                 cp.PartitionRange(start=start, end=end)
                 for start, end, _ in layout.ranges(current.layout, proxy.proxy_id))
-            if heartbeat is not None and heartbeat.HasField("resources"):
-                info.resources.CopyFrom(heartbeat.resources)
+            if heartbeat is not None:
+                info.storage_bytes = sum(found.storage_bytes for found in heartbeat.namespace_health.values())
+                if heartbeat.HasField("resources"):
+                    info.resources.CopyFrom(heartbeat.resources)
         return answer
 
     async def GetPartitionMap(  # noqa: N802 - the contract's name
@@ -136,6 +138,11 @@ class AdminService(admin_pb2_grpc.AdminServiceServicer):
             alarm=self._coordinator.alarm)
         for namespace in await self._store.namespaces.page():
             answer.namespaces[namespace.partition].names.append(namespace.name)
+        for partition, target in self._coordinator.data_moves.wanted.items():
+            source = self._coordinator.placement.map.owner(partition)
+            names = answer.namespaces[partition].names
+            answer.progress[partition].MergeFrom(pb.MoveProgress(
+                moved_bytes=self._stored(target, names), total_bytes=self._stored(source, names)))
         return answer
 
     async def PlanRebalance(  # noqa: N802 - the contract's name
@@ -219,13 +226,19 @@ class AdminService(admin_pb2_grpc.AdminServiceServicer):
             return f"{owner} has left" if self._coordinator.status(owner) is Status.LEFT else f"{owner} is silent"
         return self._coordinator.pusher.pending.get(namespace.name, "")
 
+    def _stored(self, proxy: str | None, names: Iterable[str]) -> int:
+        heartbeat = self._coordinator.health(proxy) if proxy is not None else None
+        return sum(heartbeat.namespace_health[name].storage_bytes for name in names
+                   if name in heartbeat.namespace_health) if heartbeat is not None else 0
+
     def _metrics(self, namespace: Namespace) -> pb.NamespaceMetrics:
         owner = self._coordinator.placement.map.owner(namespace.partition)
         heartbeat = self._coordinator.health(owner) if owner is not None else None
         if heartbeat is None or namespace.name not in heartbeat.namespace_health:
             return pb.NamespaceMetrics()
         found = heartbeat.namespace_health[namespace.name]
-        return pb.NamespaceMetrics(active_sessions=found.active_sessions, requests_per_second=found.requests_per_second)
+        return pb.NamespaceMetrics(active_sessions=found.active_sessions, requests_per_second=found.requests_per_second,
+                                   storage_bytes_used=found.storage_bytes)
 
 
 def _audit_entry(identifier: int, entry: Entry) -> pb.AuditLogEntry:

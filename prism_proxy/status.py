@@ -40,7 +40,8 @@ class ProcessStatus:
             limiting = route.quota.limiting(LIMITING_NS) if route.quota is not None else []
             out[name] = NamespaceStatus(
                 route.backend, report.status.value, report.message, route.state, route.durability,
-                {**report.details, "limiting": limiting} if limiting else report.details)
+                {**report.details, "limiting": limiting} if limiting else report.details,
+                sum(driver.health().stored_bytes or 0 for driver in route.drivers))
         return out
 
     def readiness(self) -> tuple[bool, dict[str, object]]:

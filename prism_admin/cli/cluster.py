@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 import time
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from datetime import UTC, datetime, timedelta
 from typing import Annotated, Any
 
@@ -15,7 +15,7 @@ from prism.admin.v1 import admin_pb2 as pb
 from prism_admin import layout
 from prism_admin.cli.connection import Endpoint, fail, misused
 from prism_admin.cli.options import Output, ago, seconds
-from prism_admin.cli.output import Form, is_table, ranges, show
+from prism_admin.cli.output import Form, is_table, ranges, show, size
 
 proxies = typer.Typer(help="Show the proxies that registered.", no_args_is_help=True)
 partitions = typer.Typer(help="Show who serves what, and move it.", no_args_is_help=True)
@@ -29,9 +29,10 @@ BAR_WIDTH = 30
 def list_proxies(context: typer.Context, output: Output = Form.AUTO) -> None:
     """All proxies, the last seen first."""
     answer = context.obj.call(lambda stub, options: stub.ListProxies(pb.ListProxiesRequest(), **options))
-    show(output, answer, ("PROXY", "STATUS", "ADDRESS", "REGION", "VERSION", "PARTITIONS", "NAMESPACES", "LAST SEEN"), (
+    show(output, answer, ("PROXY", "STATUS", "ADDRESS", "REGION", "VERSION", "PARTITIONS", "NAMESPACES", "STORED",
+                          "LAST SEEN"), (
         (found.proxy_id, found.status, found.address, found.region, found.version, _ranges(found.partition_ranges),
-         found.namespaces, _ago(found)) for found in answer.proxies))
+         found.namespaces, size(found.storage_bytes), _ago(found)) for found in answer.proxies))
 
 
 @proxies.command("show")
@@ -44,7 +45,7 @@ def show_proxy(
         if found.proxy_id == proxy:
             rows = [("status", found.status), ("address", found.address), ("region", found.region),
                     ("version", found.version), ("partitions", _ranges(found.partition_ranges)),
-                    ("namespaces", found.namespaces), ("last seen", _ago(found)),
+                    ("namespaces", found.namespaces), ("stored", size(found.storage_bytes)), ("last seen", _ago(found)),
                     ("capabilities", ", ".join(found.capabilities)), ("memory", f"{found.resources.memory_mb} MB"),
                     ("cpu", f"{found.resources.cpu_percent:.0f} %"),
                     ("tasks", found.resources.goroutine_count), *sorted(found.metadata.items())]
@@ -174,14 +175,15 @@ def _wait(endpoint: Endpoint, answer: pb.RebalanceResponse, seconds: float) -> N
     """Until the moves are made, with a line of progress on a terminal. Ends the command when they are not in time."""
     wanted = {move.partition: move.target for move in answer.moves}
     began = time.monotonic()
-    left = wanted
+    left, copied = wanted, _Bytes()
     while True:
         found = endpoint.call(lambda stub, options: stub.GetPartitionMap(pb.GetPartitionMapRequest(), **options))
         owner = {partition: item.proxy_id for item in found.map.owners
                  for partition in range(item.start, item.end + 1)}
         left = {partition: target for partition, target in wanted.items() if owner.get(partition) != target}
+        copied.saw(found, left)
         if sys.stderr.isatty():
-            typer.echo(f"\r{_bar(len(wanted) - len(left), len(wanted))}", err=True, nl=False)
+            typer.echo(f"\r{_bar(len(wanted) - len(left), len(wanted))}{copied}\x1b[K", err=True, nl=False)
         given_up = [partition for partition in left if partition not in found.moving]
         late = time.monotonic() - began > seconds
         if not left or late or len(given_up) == len(left):
@@ -194,7 +196,28 @@ def _wait(endpoint: Endpoint, answer: pb.RebalanceResponse, seconds: float) -> N
         why = "they were given up: the admin's log says why" if not late else "they go on moving"
         raise fail(f"{len(wanted) - len(left)} of {len(wanted)} partitions moved in {took}; {ranges(left)} did not: "
                    f"{why}")
-    typer.echo(f"{len(wanted)} partitions moved in {took}; map revision {found.map.revision}", err=True)
+    typer.echo(f"{len(wanted)} partitions{copied} moved in {took}; map revision {found.map.revision}", err=True)
+
+
+class _Bytes:
+    """What is copied of the data that move; what has arrived counts whole."""
+
+    def __init__(self) -> None:
+        self._moved: dict[int, int] = {}
+        self._total: dict[int, int] = {}
+
+    def saw(self, found: pb.GetPartitionMapResponse, left: Collection[int]) -> None:
+        for partition in self._total:
+            if partition not in left:
+                self._moved[partition] = self._total[partition]
+        for partition, progress in found.progress.items():
+            if partition in left:
+                self._total[partition] = max(progress.total_bytes, self._total.get(partition, 0))
+                self._moved[partition] = min(progress.moved_bytes, self._total[partition])
+
+    def __str__(self) -> str:
+        total = sum(self._total.values())
+        return f", {size(sum(self._moved.values()))} of {size(total)}" if total else ""
 
 
 def _bar(done: int, of: int) -> str:

@@ -13,13 +13,13 @@ import typer
 from prism.admin.v1 import admin_pb2 as pb
 from prism_admin.cli.connection import Endpoint, fail, misused
 from prism_admin.cli.options import Name, Output, Wait
-from prism_admin.cli.output import Form, document, show
+from prism_admin.cli.output import Form, document, show, size
 
 commands = typer.Typer(help="Create, show and change namespaces.", no_args_is_help=True)
 File = Annotated[Path | None, typer.Option("-f", "--file", help="YAML file with its settings; - reads standard input")]
 PENDING = ("pending", "owner_down")
 POLL_SECONDS = 0.25
-COLUMNS = ("NAME", "PARTITION", "PROXY", "BACKEND", "VERSION", "HEALTH", "DESCRIPTION")
+COLUMNS = ("NAME", "PARTITION", "PROXY", "BACKEND", "VERSION", "HEALTH", "STORED", "DESCRIPTION")
 
 
 @commands.command("list")
@@ -65,7 +65,8 @@ def namespace_status(context: typer.Context, name: Name, output: Output = Form.A
     show(output, found, ("STATUS", "VALUE"), (
         ("health", found.health), ("reason", found.reason or "-"), ("proxy", found.assigned_proxy or "-"),
         ("partition", found.partition_id), ("version", found.config_version),
-        ("active sessions", found.metrics.active_sessions), ("requests/s", found.metrics.requests_per_second)))
+        ("active sessions", found.metrics.active_sessions), ("requests/s", found.metrics.requests_per_second),
+        ("stored", size(found.metrics.storage_bytes_used))))
     if found.health not in ("healthy", "degraded"):
         raise typer.Exit(1)
 
@@ -173,7 +174,7 @@ def reassign_namespace(
 def row(found: pb.NamespaceInfo) -> tuple[Any, ...]:
     backends = ", ".join(sorted({backend.backend_type for backend in found.config.backends.values()}))
     return (found.name, found.partition_id, found.assigned_proxy or "-", backends, found.config_version, found.health,
-            found.description)
+            size(found.metrics.storage_bytes_used), found.description)
 
 
 def details(found: pb.NamespaceInfo) -> list[tuple[str, Any]]:

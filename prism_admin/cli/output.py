@@ -48,6 +48,16 @@ def document(data: object) -> None:
     print(yaml.safe_dump(data, sort_keys=False, allow_unicode=True), end="")
 
 
+def size(count: int) -> str:
+    """Bytes as people read them; a dash where nothing is told."""
+    amount, unit = float(count), "B"
+    for larger in ("KiB", "MiB", "GiB", "TiB"):
+        if amount < 1024:
+            break
+        amount, unit = amount / 1024, larger
+    return f"{amount:.{0 if unit == 'B' or amount >= 100 else 1}f} {unit}" if count else "-"
+
+
 def ranges(numbers: Iterable[int]) -> str:
     """`0-3, 7`."""
     found: list[list[int]] = []
@@ -66,12 +76,11 @@ def _plain(answer: Message) -> dict[str, Any]:
 
 
 def _rename(value: Any) -> None:
-    """What the wire calls by names that mean nothing here, or has no figures for."""
+    """What the wire calls by names that mean nothing here."""
     if isinstance(value, list):
         for item in value:
             _rename(item)
     elif isinstance(value, dict):
-        value.pop("storage_bytes_used", None)
         if "goroutine_count" in value:
             value["tasks"] = value.pop("goroutine_count")
         for item in value.values():

@@ -43,7 +43,8 @@ class Connections(NamedTuple):
 @dataclass(frozen=True, slots=True)
 class HealthReport:
     """A driver's own view; `details` are shown to operators and hold no secrets. A driver that was `closed` does not
-    become better. Metrics are made of `connections`, and of `evicted`: keys dropped for want of memory."""
+    become better. Metrics are made of `connections`, and of `evicted`: keys dropped for want of memory. `stored_bytes`
+    is what the data take in this process or on this machine."""
 
     status: Health
     message: str = ""
@@ -51,6 +52,7 @@ class HealthReport:
     closed: bool = False
     connections: Connections | None = None
     evicted: int | None = None
+    stored_bytes: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

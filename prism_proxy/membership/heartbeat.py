@@ -47,6 +47,7 @@ class HeartbeatReport:
         for name, status in self._namespaces().items():
             beat.namespace_health[name].CopyFrom(pb.NamespaceHealth(
                 active_sessions=int(sessions.get(name, 0)), status=Health(status.health).name.lower(),
+                storage_bytes=status.stored_bytes,
                 requests_per_second=round(max(calls.get(name, 0) - self._calls.get(name, 0), 0) / seconds)))
         self._at, self._calls, self._cpu_s = now, calls, cpu_s
         return beat

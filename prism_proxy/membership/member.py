@@ -42,12 +42,13 @@ from prism_proxy.process_config import ProxyConfig
 from prism_proxy.telemetry.metrics import Metric, counters, gauges
 from prism_runtime import log
 from prism_runtime.lifecycle import StartError
-from prism_runtime.tasks import cancel
+from prism_runtime.tasks import Tasks, cancel
 
 FIRST_SECONDS = 10.0  # that a start waits for the admin: the deadline of a registration
 FIRST_MAP_SECONDS = 0.5  # and after it for the map, which follows within milliseconds
 GRACE_SECONDS = 30.0  # for the calls in progress of a namespace that is revoked, where the admin names no other time
 MAP_SECONDS = 2.0  # that a revocation waits for the map which names the new owner
+PROGRESS_SECONDS = 1.0
 TRANSLATED_AT_ONCE = 50  # of the namespaces of a registration, which may be ten thousand
 
 _MOVES_DATA = {"moves_data": "1"}  # a label of registrations: this proxy can hand over what only it has
@@ -91,6 +92,7 @@ class Member:
         self._heard = asyncio.Event()
         self._mapped = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
+        self._tasks = Tasks()
         self._away = ""
         self._since = time.time()
         self._counts = {"registered": 0, "assigned": 0, "revoked": 0, "refused": 0}
@@ -114,6 +116,7 @@ class Member:
         self._initial_sync.pause()
         joined = self._session.joined
         await cancel([self._task])
+        await self._tasks.close()
         if joined:
             try:
                 await self._session.leave()
@@ -324,6 +327,13 @@ class Member:
         problem, = await self._activation_queue.make([Change(put=self._assignment(item))])
         if problem:
             raise RefusedError(problem)
+        self._tasks.spawn(self._tell_progress(item.namespace))
+
+    async def _tell_progress(self, name: str) -> None:
+        """While data arrive, heartbeats tell how much of them there is."""
+        while self._moves.arriving(name):
+            self._session.beat_now()
+            await asyncio.sleep(PROGRESS_SECONDS)
 
     async def give_up(self, name: str) -> None:
         """They did not come."""

@@ -14,7 +14,8 @@ from prism_proxy.contracts.driver import Health
 
 @dataclass(frozen=True, slots=True)
 class NamespaceStatus:
-    """`health` is the value of a `contracts.driver.Health`; `details` are further facts for operators."""
+    """`health` is the value of a `contracts.driver.Health`; `details` are further facts for operators. `stored_bytes`
+    are those of local drivers, 0 where they do not tell."""
 
     backend: str
     health: int
@@ -22,6 +23,7 @@ class NamespaceStatus:
     state: str
     durability: str
     details: Mapping[str, Any] = field(default_factory=dict)
+    stored_bytes: int = 0
 
     @property
     def serving(self) -> bool:

@@ -117,10 +117,10 @@ class MemstoreDriver:
     def health(self) -> HealthReport:
         counters = self.native_store.counters()
         details = {name: str(value) for name, value in counters.items()} | {"max_bytes": str(self._config.max_bytes)}
-        if self.native_store.is_full():
-            return HealthReport(Health.DEGRADED, f"full: {counters['keys']} keys; raise max_bytes or max_keys", details,
-                                evicted=counters["evicted"])
-        return HealthReport(Health.HEALTHY, f"{counters['keys']} keys", details, evicted=counters["evicted"])
+        full = self.native_store.is_full()
+        message = f"full: {counters['keys']} keys; raise max_bytes or max_keys" if full else f"{counters['keys']} keys"
+        return HealthReport(Health.DEGRADED if full else Health.HEALTHY, message, details, evicted=counters["evicted"],
+                            stored_bytes=counters["bytes"] + self.memory.held)
 
     def classify(self, error: Exception) -> PrismError | None:
         if isinstance(error, StoreSealed):

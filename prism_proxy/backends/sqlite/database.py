@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sqlite3
 from dataclasses import replace
@@ -38,6 +39,14 @@ class Database:
     def path(self) -> Path:
         """The file's own name, once the lock is taken."""
         return self._lock.path
+
+    def stored_bytes(self) -> int:
+        """What the file and its log take; what room for deletions is kept beside them is not counted."""
+        found = 0
+        for name in (str(self.path), f"{self.path}-wal"):
+            with contextlib.suppress(OSError):
+                found += os.stat(name).st_size
+        return found
 
     def open_writer(self) -> sqlite3.Connection:
         """The connection that writes; the file has its form afterwards.

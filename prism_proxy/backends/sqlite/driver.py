@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import dataclasses
 import sqlite3
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -72,6 +73,9 @@ class SqliteDriver:
         self._database.release()
 
     def health(self) -> HealthReport:
+        return dataclasses.replace(self._health(), stored_bytes=self._database.stored_bytes())
+
+    def _health(self) -> HealthReport:
         committer, checkpointer = self._writer.committer, self._writer.checkpointer
         counters = committer.counters
         details = {
