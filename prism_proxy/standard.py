@@ -37,12 +37,17 @@ BACKENDS: dict[str, Entry] = {
                    "prism_proxy._native.keyvalue.redis:handlers"),
     "nats": Entry("prism_proxy.backends.nats.driver:NatsDriver",
                   "prism_proxy.backends.nats.config:NatsConfig", "nats"),
+    "memory": Entry("prism_proxy.backends.objects.driver:ObjectsDriver",
+                    "prism_proxy.backends.objects.config:MemoryObjectsConfig", None),
+    "directory": Entry("prism_proxy.backends.objects.driver:ObjectsDriver",
+                       "prism_proxy.backends.objects.config:DirectoryConfig", None),
 }
 MODELS: dict[str, str] = {
     "keyvalue": "prism_proxy.models.keyvalue.declaration:DECLARATION",
     "pubsub": "prism_proxy.models.pubsub.declaration:DECLARATION",
     "queue": "prism_proxy.models.queue.declaration:DECLARATION",
     "stream": "prism_proxy.models.stream.declaration:DECLARATION",
+    "object": "prism_proxy.models.object.declaration:DECLARATION",
 }
 STEPS: dict[str, str] = {
     "claim_check": "prism_proxy.steps.claim_check.declaration:DECLARATION",

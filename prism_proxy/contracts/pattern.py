@@ -34,7 +34,7 @@ class SlotDeclaration:
 class PatternDeclaration:
     """Made once, in the pattern's folder.
 
-    `interfaces` are those it offers to callers; None: those that the driver of its first slot declares. `factory` is
+    `interfaces` are those it offers to callers; None: those of its drivers' that it says it offers. `factory` is
     MODULE:CLASS of a `slots.composition.PatternFactory`, `options` the settings class of the group with the pattern's
     name.
     """

@@ -13,19 +13,20 @@ from google.protobuf.unknown_fields import UnknownFieldSet
 
 from prism_proxy.interfaces.interface import BLOCKING, IDEMPOTENT, ONCE, READ, STREAM, Interface, Method
 
-_INTERFACE, _EFFECT = 50203, 50305  # fields of options.proto
+_INTERFACE, _MODEL, _EFFECT = 50203, 50204, 50305  # fields of options.proto
 _EFFECTS = ("", READ, IDEMPOTENT, ONCE, STREAM, BLOCKING)
 
 
 def interfaces_of(file: Any, doc: str = "") -> Iterator[Interface]:
-    """Those that a file descriptor declares; their data model is the last part of its package. ValueError when a method
-    does not say its effect."""
+    """Those that a file descriptor declares; their data model is the last part of its package unless they say another.
+    ValueError when a method does not say its effect."""
     for service in file.services_by_name.values():
         name = _option(service, _INTERFACE)
         if name is not None:
+            model = _option(service, _MODEL)
             yield Interface(
-                name.decode(), file.package.rpartition(".")[2], service.full_name, file.name, doc,
-                tuple(_method(method) for method in service.methods))
+                name.decode(), model.decode() if model else file.package.rpartition(".")[2], service.full_name,
+                file.name, doc, tuple(_method(method) for method in service.methods))
 
 
 def _method(method: Any) -> Method:

@@ -285,7 +285,7 @@ def _offered(declared: PatternDeclaration, pattern: Pattern, slots: Mapping[str,
     """The interfaces that a pattern offers over these drivers."""
     wanted = declared.interfaces
     if wanted is None:
-        wanted = next(iter(slots.values())).driver.declaration.interfaces
+        wanted = frozenset().union(*(slot.driver.declaration.interfaces for slot in slots.values()))
     return frozenset(name for name in wanted if pattern.offers(name))
 
 

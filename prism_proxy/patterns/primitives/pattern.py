@@ -13,7 +13,7 @@ from typing import Any
 from prism_proxy import standard
 from prism_proxy.contracts.driver import HealthReport
 from prism_proxy.interfaces.catalogue import interface
-from prism_proxy.patterns.primitives.declaration import STORE
+from prism_proxy.patterns.primitives.declaration import OBJECT_STORE, STORE
 from prism_proxy.slots.composition import Composition, Part
 from prism_proxy.slots.slot import Slot
 from prism_proxy.telemetry.metrics import Metric
@@ -25,17 +25,24 @@ class Primitives(Part):
     only: Collection[str] | None = None
 
     def __init__(self, composition: Composition, previous: Primitives | None = None) -> None:
-        self._slot = composition.slots[STORE]
-        declared = self._slot.driver.declaration.interfaces
-        offered = [found for name in sorted(declared) if self.only is None or name in self.only
-                   if (found := interface(name)) is not None]
         self._composition = composition
-        self._offered = {found.name: found.model for found in offered}
+        self._offered: dict[str, str] = {}
+        self._slots: dict[str, Slot[Any]] = {}
+        for slot in _in_order(composition.slots):
+            self._offer(slot)
         self._models: dict[str, Any] = {}
         before = previous.models if previous is not None else {}
         for name in sorted(set(self._offered.values())):
             if name in before or name not in standard.MODELS:  # a third party's may have something to open
                 self._make(name, before.get(name))
+
+    def _offer(self, slot: Slot[Any]) -> None:
+        """What the driver of a slot declares, except models that an earlier slot has."""
+        declared = slot.driver.declaration.interfaces
+        found = {known.name: known.model for name in sorted(declared) if self.only is None or name in self.only
+                 if (known := interface(name)) is not None and known.model not in self._slots}
+        self._offered |= found
+        self._slots |= dict.fromkeys(found.values(), slot)
 
     @property
     def models(self) -> Mapping[str, Any]:
@@ -47,7 +54,7 @@ class Primitives(Part):
         model = self._offered.get(interface)
         if model is None or not standard.model(model).native:
             return None
-        return self._slot if self.implementation(interface).native else None
+        return self._slots[model] if self.implementation(interface).native else None
 
     def offers(self, interface: str) -> bool:
         return interface in self._offered
@@ -62,7 +69,7 @@ class Primitives(Part):
         declared = standard.model(name)
         options = self._composition.options.get(name)
         made = self._models[name] = standard.load(declared.factory)(
-            self._slot, options if options is not None else declared.options(), self._composition.surroundings,
+            self._slots[name], options if options is not None else declared.options(), self._composition.surroundings,
             previous)
         return made
 
@@ -93,3 +100,8 @@ class Primitives(Part):
             report = model.health()
             if report is not None:
                 yield report
+
+
+def _in_order(slots: Mapping[str, Slot[Any]]) -> list[Slot[Any]]:
+    """The store comes first. Slots that steps have of their own are theirs alone."""
+    return [slots[name] for name in (STORE, OBJECT_STORE) if name in slots]

@@ -1,0 +1,1 @@
+"""The Object data model: objects of any size in buckets that a namespace lists."""

@@ -1,0 +1,1 @@
+"""The Object services: each method decodes, calls the model, encodes."""
