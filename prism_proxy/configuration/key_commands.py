@@ -1,4 +1,4 @@
-"""The commands `prism-proxy keys generate|rotate|list|verify`: they read and write keys that lie in files.
+"""The commands `prism-proxy keys`: they read and write keys that lie in files.
 
 Only these commands and the providers themselves make key versions; a serving proxy never does. No output shows key
 material.
@@ -15,9 +15,11 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from prism_proxy.configuration.flags import CommandParser
-from prism_proxy.configuration.loader import ConfigurationSource
+from prism_proxy.configuration.key_errors import CommandError
+from prism_proxy.configuration.loader import Configuration, ConfigurationSource
 from prism_proxy.crypto.keyring import KeyRing
 from prism_proxy.crypto.keys import KEY_TYPES
+from prism_proxy.errors import PrismError
 from prism_proxy.secrets import key_document
 from prism_proxy.secrets.contract import SecretError, SecretProvider
 from prism_proxy.secrets.key_files import PUBLIC, KeyFiles
@@ -32,18 +34,20 @@ from prism_runtime.configuration.problems import ConfigurationError
 ACTIVATE_AFTER = "10m"
 
 
-class CommandError(Exception):
-    """What the user is told."""
-
-
 def main(arguments: Sequence[str], environment: Mapping[str, str]) -> int:
     """Run one command; the exit code."""
     options = _parser().parse_args(arguments)
     try:
-        secrets = ConfigurationSource(vars(options), environment).load().proxy.secrets
-        options.run(options, secrets, environment)
+        found = ConfigurationSource(vars(options), environment).load()
+        if options.with_stores:
+            options.run(options, found, environment)
+        else:
+            options.run(options, found.proxy.secrets, environment)
     except ConfigurationError as error:
         sys.stderr.write("".join(f"{problem}\n" for problem in error.problems))
+        return 1
+    except PrismError as error:
+        sys.stderr.write(f"prism-proxy keys: {error.message}\n")
         return 1
     except (CommandError, SecretError, ValueError, OSError) as error:
         sys.stderr.write(f"prism-proxy keys: {error}\n")
@@ -99,6 +103,21 @@ async def _fetch(provider: SecretProvider, path: str) -> bytes:
         return await provider.fetch(path)
     finally:
         await provider.close()
+
+
+def rewrite(options: argparse.Namespace, found: Configuration, environment: Mapping[str, str]) -> None:
+    """Encrypt all values of a namespace under the version that encrypts now."""
+    from prism_proxy.configuration import key_data_commands  # which open namespaces, as no other command does
+
+    key_data_commands.rewrite(options, found, environment)
+
+
+def retire(options: argparse.Namespace, found: Configuration, environment: Mapping[str, str]) -> None:
+    """Delete a version for good."""
+    from prism_proxy.configuration import key_data_commands
+
+    reference = _reference(options.reference)
+    key_data_commands.retire(options, reference, _files(reference, found.proxy.secrets), found, environment)
 
 
 def _rows(ring: KeyRing) -> list[tuple[str, str, str, str, str]]:
@@ -158,13 +177,13 @@ def _parser() -> CommandParser:
                            allow_abbrev=False)
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND", parser_class=CommandParser)
 
-    def add(name: str, run: Any, text: str, *, reference: bool = True) -> CommandParser:
+    def add(name: str, run: Any, text: str, *, reference: bool = True, stores: bool = False) -> CommandParser:
         command = commands.add_parser(name, help=text, description=text[0].upper() + text[1:] + ".",
                                       allow_abbrev=False)
         if reference:
             command.add_argument("reference", metavar="PROVIDER://PATH")
         command.add_argument("--config", metavar="FILE", help="the proxy's file, whose providers are used")
-        command.set_defaults(run=run)
+        command.set_defaults(run=run, with_stores=stores)
         return command
 
     types = ", ".join(KEY_TYPES)
@@ -176,4 +195,11 @@ def _parser() -> CommandParser:
     add("list", show, "list the keys of file providers", reference=False)
     add("verify", verify, "fetch a key as a namespace would, and check it").add_argument(
         "--algorithm", choices=tuple(KEY_TYPES), metavar="TYPE", help="the type it must have")
+    again = add("rewrite", rewrite, "encrypt all values of a namespace under the version that encrypts now",
+                reference=False, stores=True)
+    again.add_argument("namespace", metavar="NAMESPACE")
+    again.add_argument("--dry-run", action="store_true", help="count, and change nothing")
+    add("retire", retire, "delete a version, PROVIDER://PATH#VERSION, that nothing needs any more",
+        stores=True).add_argument("--accept-data-loss", action="store_true",
+                                  help="delete it also while something is encrypted under it")
     return parser

@@ -33,6 +33,7 @@ class Opener:
         self._namespace = namespace
         self._overlap = overlap
         self._now = now
+        self._seen: dict[str, KeyRing] = {}
         self._epochs: OrderedDict[tuple[str, str, bytes, str], Aead] = OrderedDict()
 
     def open(self, sealed: bytes, metadata: Encryption, aad: bytes) -> bytes:
@@ -53,15 +54,14 @@ class Opener:
         except AuthenticationError:
             raise errors.auth_failed() from None
 
-    def forget(self) -> None:
-        """Drop the data keys, when key versions are retired."""
-        self._epochs.clear()
-
     def _version(self, key_id: str) -> KeyVersion:
         reference, name = split_key_id(key_id)
         ring = self._ring(reference)
         if ring is None:
             raise errors.key_not_found(key_id, "is not one of this namespace")
+        if ring is not self._seen.get(reference):  # versions may be gone: their data keys go too
+            self._seen[reference] = ring
+            self._epochs.clear()
         version = ring.find(name)
         if version is None:
             raise errors.key_not_found(key_id, "has no such version")

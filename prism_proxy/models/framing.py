@@ -214,7 +214,7 @@ class Framing:
             raise malformed(str(error)) from error
         if passing is not None:
             self._chain.admit(passing)
-        encrypted = passing.encryption if passing is not None else self._encryption_of(envelope)
+        encrypted = passing.encryption if passing is not None else _encryption_within(envelope)
         if inner.data_classification in attributes.ENCRYPTED_CLASSIFICATIONS and encrypted is None:
             raise encryption_required(inner.data_classification)
         headers = {VERSION_HEADER: "1"} if self._carrier is Carrier.PARTS else self._copies(
@@ -301,18 +301,11 @@ class Framing:
                  for key, value in head.extensions().items() if key.startswith(NOTE_PREFIX)}
         return PassingMessage(
             topic, head.message_id, envelope.payload, envelope.attributes().user, head.content_encoding,
-            self._encryption_of(envelope), notes=notes, source=headers.get(SOURCE_HEADER, ""), kept=self._kept,
+            _encryption_within(envelope), notes=notes, source=headers.get(SOURCE_HEADER, ""), kept=self._kept,
             content_type=envelope.attributes().content_type, limit=self._max_bytes, headers={
                 key: value.decode("utf-8", "replace") for key, value in head.extensions().items()
                 if key in STEP_HEADERS})
 
-    def _encryption_of(self, envelope: Envelope) -> Encryption | None:
-        body = envelope.head.part(4)
-        try:
-            found = wire.read(body).get(6) if body is not None else None
-            return Encryption.decode(found) if isinstance(found, bytes) else None
-        except ValueError as error:
-            raise MalformedEnvelopeError("the encryption metadata of the envelope is malformed") from error
 
     def _from_headers(
         self, topic: str, data: bytes, headers: Mapping[str, str], message_id: str, published_ms: int
@@ -355,6 +348,26 @@ def _key(namespace: str, options: EnvelopeOptions) -> Any:
     except (OSError, ValueError) as error:
         raise PrismError(StatusCode.FAILED_PRECONDITION, "SIGNATURE_KEY",
                          f"envelope.signature_key of namespace {namespace!r}: {error}") from error
+
+
+def encryption_of(data: bytes, headers: Mapping[str, str]) -> Encryption | None:
+    """What a message as a backend keeps it says of its encryption; None when it is not encrypted."""
+    if ENCRYPTION_HEADER in headers:
+        return _encryption_in(headers)
+    envelope = reader.recognise(data)
+    try:
+        return _encryption_within(envelope) if envelope is not None else None
+    except MalformedEnvelopeError:
+        return None
+
+
+def _encryption_within(envelope: Envelope) -> Encryption | None:
+    body = envelope.head.part(4)
+    try:
+        found = wire.read(body).get(6) if body is not None else None
+        return Encryption.decode(found) if isinstance(found, bytes) else None
+    except ValueError as error:
+        raise MalformedEnvelopeError("the encryption metadata of the envelope is malformed") from error
 
 
 def _encryption_in(headers: Mapping[str, str]) -> Encryption | None:

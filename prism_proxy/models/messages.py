@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import Enum
-from typing import TYPE_CHECKING, Any, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, TypeVar
 
 if TYPE_CHECKING:  # errors bring grpc, which a supervisor of workers does without
     from prism_proxy.errors import PrismError
@@ -75,6 +75,16 @@ class StoredMessage:
     published_ms: int
     expires_ms: int = 0
     deduplication_id: str = ""
+
+
+class KeptMessage(NamedTuple):
+    """A message or record as a backend keeps it, for commands that look at how things are stored (`kept_messages` of a
+    driver). `model` is queue, stream or log; `name` is empty where the backend does not tell."""
+
+    model: str
+    name: str
+    data: bytes
+    headers: Mapping[str, str]
 
 
 @dataclass(slots=True)

@@ -10,7 +10,7 @@ import contextlib
 import dataclasses
 import math
 import secrets
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 
 from prism_proxy.backends.redis import scan, scripts
 from prism_proxy.backends.redis.batches import Batches
@@ -18,6 +18,7 @@ from prism_proxy.backends.redis.commands import Reply
 from prism_proxy.backends.redis.config import RedisConfig
 from prism_proxy.backends.redis.connect import connect
 from prism_proxy.backends.redis.errors import check_value, meaning
+from prism_proxy.backends.redis.kept import kept_messages
 from prism_proxy.backends.redis.queues import RedisQueues
 from prism_proxy.backends.redis.streams import RedisStreams
 from prism_proxy.backends.redis.topics import RedisTopics
@@ -25,6 +26,7 @@ from prism_proxy.backends.shared_pools import SharedPools
 from prism_proxy.contracts.driver import Declaration, HealthReport
 from prism_proxy.errors import PrismError
 from prism_proxy.models.keyvalue.contract import CasResult, ScanPage
+from prism_proxy.models.messages import KeptMessage
 
 _MOST_MS = 10**15  # thirty thousand years; Redis refuses what its clock cannot add
 _EMPTY_PAGES = 32  # of other namespaces' keys, in one call, before the slot may look at its deadline
@@ -181,6 +183,15 @@ class RedisDriver:
 
     async def compare_and_delete(self, key: bytes, expected: bytes) -> CasResult:
         return _compared(await scripts.COMPARE_AND_DELETE.run(self._commands, self._prefix, [key], expected))
+
+    # --- for commands that rewrite a store ---------------------------------------------------------------------------
+
+    async def replace(self, key: bytes, expected: bytes, value: bytes) -> bool:
+        check_value(value, self._most)
+        return bool(await scripts.REPLACE.run(self._commands, self._prefix, [key], expected, value))
+
+    def kept_messages(self) -> AsyncIterator[KeptMessage]:
+        return kept_messages(self._commands, self._config.names, self.queue)
 
     # --- keyvalue_transactional -------------------------------------------------------------------------------------
 

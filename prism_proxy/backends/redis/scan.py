@@ -64,13 +64,15 @@ def pattern(prefix: bytes) -> bytes:
     return b"".join(b"\\%c" % byte if byte in _SPECIAL else b"%c" % byte for byte in prefix) + b"*"
 
 
-async def page(commands: Commands, namespace: bytes, prefix: bytes, position: Position) -> KeyPage:
-    """What one SCAN finds. ValueError for a cursor of a cluster that had more servers."""
+async def page(
+    commands: Commands, namespace: bytes, prefix: bytes, position: Position, kind: bytes = b"string"
+) -> KeyPage:
+    """What one SCAN finds of keys of a type. ValueError for a cursor of a cluster that had more servers."""
     if position.server >= commands.servers:
         raise ValueError("the cursor is of a server that is gone: begin again")
     ended, found = await commands.scan(
         position.server, b"SCAN", b"%d" % position.began, b"MATCH", pattern(namespace + prefix),
-        b"COUNT", b"%d" % position.asked, b"TYPE", b"string")
+        b"COUNT", b"%d" % position.asked, b"TYPE", kind)
     here = position._replace(ended=int(ended), key=None)
     keys = sorted({key[len(namespace):] for key in found})
     if position.key is not None and here.ended == position.ended:

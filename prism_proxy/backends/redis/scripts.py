@@ -47,6 +47,13 @@ redis.call('SET', KEYS[1], ARGV[3])
 return {1}
 """)
 
+# ARGV: the expected value, the new value
+REPLACE = Script("""
+if redis.call('GET', KEYS[1]) ~= ARGV[1] then return 0 end
+redis.call('SET', KEYS[1], ARGV[2], 'KEEPTTL')
+return 1
+""")
+
 # ARGV: the expected value
 COMPARE_AND_DELETE = Script("""
 local found = redis.call('GET', KEYS[1])

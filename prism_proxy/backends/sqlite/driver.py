@@ -7,13 +7,14 @@ import contextlib
 import dataclasses
 import sqlite3
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from functools import partial
 
 from prism_proxy.backends.sqlite import operations, queries
 from prism_proxy.backends.sqlite.config import SqliteConfig
 from prism_proxy.backends.sqlite.database import Database
 from prism_proxy.backends.sqlite.errors import meaning
+from prism_proxy.backends.sqlite.messaging.kept import kept_messages
 from prism_proxy.backends.sqlite.messaging.queues import SqliteQueues
 from prism_proxy.backends.sqlite.messaging.streams import SqliteStreams
 from prism_proxy.backends.sqlite.messaging.topics import SqliteTopics
@@ -26,6 +27,7 @@ from prism_proxy.contracts.driver import Health, HealthReport
 from prism_proxy.contracts.movable import Incoming, Outgoing
 from prism_proxy.errors import PrismError, StatusCode
 from prism_proxy.models.keyvalue.contract import CasResult, ScanPage
+from prism_proxy.models.messages import KeptMessage
 
 _CURSOR_VERSION = b"\x01"
 _ITEM_BYTES = 64  # of the queue, for what a request costs beside its keys and values
@@ -179,6 +181,15 @@ class SqliteDriver:
         return await self._writer.submit(
             partial(operations.compare_and_delete, key=key, expected=expected), _size((key, expected)),
             frees=True)
+
+    # --- for commands that rewrite a store ---------------------------------------------------------------------------
+
+    async def replace(self, key: bytes, expected: bytes, value: bytes) -> bool:
+        return await self._writer.submit(
+            partial(operations.replace, key=key, expected=expected, value=value), _size((key, expected, value)))
+
+    def kept_messages(self) -> AsyncIterator[KeptMessage]:
+        return kept_messages(self._readers)
 
     # --- keyvalue_transactional -------------------------------------------------------------------------------------
 

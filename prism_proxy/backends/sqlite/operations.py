@@ -100,6 +100,15 @@ def compare_and_swap(session: Session, key: bytes, expected: bytes | None, value
     return CasResult(True)
 
 
+def replace(session: Session, key: bytes, expected: bytes, value: bytes) -> bool:
+    """As `compare_and_swap`, and the key keeps its expiry."""
+    row = row_of(session.connection, key)
+    if row is None or not row.live(session.now_ms) or row.value != expected:
+        return False
+    session.put(key, value, row.expires)
+    return True
+
+
 def compare_and_delete(session: Session, key: bytes, expected: bytes) -> CasResult:
     actual, _ = session.find(key)
     if actual != expected:

@@ -125,6 +125,14 @@ class KeyValueTransactional(Protocol):
         ...
 
 
+class KeyValueRewriting(Protocol):
+    """For commands that change how values are stored. No interface for callers, and not every driver has it."""
+
+    async def replace(self, key: bytes, expected: bytes, value: bytes) -> bool:
+        """Store `value` if the key holds `expected`. It keeps its expiry."""
+        ...
+
+
 class KeyValueDriver(
     KeyValueBasic, KeyValueScan, KeyValueTTL, KeyValueBatch, KeyValueCas, KeyValueTransactional, Protocol
 ):

@@ -32,10 +32,12 @@ class NamespaceCipher:
         self._options = options
         self._keys = keys
         self._usage = usage
+        self._now = now
         self.algorithm: Algorithm = choose(options.type, options.algorithm or None, fips_mode=options.fips_mode)
         self._write = options.key_ref or options.public_key_ref
         self._read = options.key_ref or options.private_key_ref
         self._known = self._references()
+        self.writes = bool(self._write)
         self._sealer = Sealer(self.algorithm, self._writing_ring, namespace, epoch_seconds=options.epoch_max_age,
                               on_alert=usage.near_bound, pools=pools, now=now)
         overlap = options.key_rotation.overlap_period
@@ -118,6 +120,21 @@ class NamespaceCipher:
         ring = self._keys.current(self._read or self._write, self.algorithm.key_type)
         if ring.find(version) is None:
             raise errors.key_not_found(found.key_id, "has no such version")
+
+    def current_key_id(self) -> str:
+        """What encrypts now."""
+        ring = self._writing_ring()
+        return ring.key_id(ring.current(self._now()))
+
+    def age(self) -> tuple[str, float] | None:
+        """The version that encrypts, and for how many seconds it has; None where nobody said when it began, or the key
+        is not there."""
+        try:
+            ring = self._writing_ring()
+        except PrismError:
+            return None
+        version = ring.current(self._now())
+        return (ring.key_id(version), self._now() - version.active_from) if version.active_from > 0 else None
 
     def no_private_key(self, key_id: str) -> PrismError:
         return errors.public_key(key_id)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterable
 from fnmatch import fnmatchcase
 
@@ -15,9 +16,10 @@ from prism_proxy.steps.encrypt.options import EncryptionOptions
 from prism_proxy.steps.encrypt.usage import Usage
 from prism_proxy.steps.encrypt.values import EncryptedValues
 from prism_proxy.steps.resources import StepResources
-from prism_proxy.telemetry.metrics import Metric
+from prism_proxy.telemetry.metrics import Metric, Sample
 from prism_runtime import log
 
+DAY = 86_400.0
 RETRIED = "KEY_PROVIDER_UNAVAILABLE"
 
 
@@ -27,6 +29,8 @@ class EncryptStep:
 
     def __init__(self, namespace: str, options: EncryptionOptions, resources: StepResources, *, assigned: bool) -> None:
         self._namespace = namespace
+        self._rotation = options.key_rotation
+        self._timer: asyncio.TimerHandle | None = None
         for text in filter(None, (options.key_ref, options.public_key_ref, options.private_key_ref)):
             _check(namespace, text, resources.secrets, assigned=assigned)
         self._usage = resources.lasting("encryption", namespace, lambda: Usage(namespace))
@@ -48,6 +52,11 @@ class EncryptStep:
     async def open(self) -> None:
         """Fetch the keys. A provider that does not answer is asked again later: calls are UNAVAILABLE until then."""
         self._usage.begin()
+        await self._fetch_keys()
+        if self._rotation.enabled and self._cipher.writes:
+            self._watch_age()
+
+    async def _fetch_keys(self) -> None:
         try:
             await self._cipher.open_keys()
         except PrismError as error:
@@ -56,11 +65,24 @@ class EncryptStep:
             log.get("prism.encryption").warning("a namespace waits for its key", namespace=self._namespace,
                                                 error=error.message)
 
+    def _watch_age(self) -> None:
+        """Tell once a day that a new version is due."""
+        found = self._cipher.age()
+        if found is not None and found[1] > self._rotation.rotation_period:
+            self._usage.rotation_due(*found)
+        self._timer = asyncio.get_running_loop().call_later(DAY, self._watch_age)
+
     def metrics(self) -> Iterable[Metric]:
-        return self._usage.metrics()
+        yield from self._usage.metrics()
+        found = self._cipher.age() if self._cipher.writes else None
+        if found is not None:
+            yield Metric("prism_encryption_key_age_seconds", "gauge", "For how long the key version has encrypted.", [
+                Sample((("namespace", self._namespace), ("key", found[0])), found[1])], merge="max")
 
     async def close(self) -> None:
         """Tell what was counted."""
+        if self._timer is not None:
+            self._timer.cancel()
         self._usage.tell()
 
 

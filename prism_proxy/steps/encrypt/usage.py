@@ -31,6 +31,7 @@ class Usage:
         self._uses: Counter[tuple[str, str]] = Counter()
         self._told: Counter[tuple[str, str]] = Counter()
         self._failures: Counter[tuple[str, str]] = Counter()
+        self._near: set[str] = set()
         self._singly = 0
         self._unspoken = 0
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -65,11 +66,14 @@ class Usage:
             self._wrong("plaintext was refused", reason=reason, message_id=message_id)
 
     def near_bound(self, key_id: str) -> None:
-        """Half a way to where random ivs end."""
+        """Told once a process, whatever configurations come and go."""
+        if key_id in self._near:
+            return
+        self._near.add(key_id)
         self._single("a key nears the number of messages that it may encrypt: rotate it", key=key_id)
 
-    def rotated(self, key_id: str, days: float) -> None:
-        self._single("a new version of a key is due: rotate it", key=key_id, age_days=round(days, 1))
+    def rotation_due(self, key_id: str, age_s: float) -> None:
+        self._single("a new version of a key is due: rotate it", key=key_id, age_days=round(age_s / 86_400, 1))
 
     @property
     def plaintext_found(self) -> int:

@@ -29,6 +29,16 @@ class EncryptedValues:
         self._required = required
         self._usage = usage
 
+    @property
+    def required(self) -> bool:
+        return self._required
+
+    def is_current(self, stored: bytes) -> bool:
+        """Whether the value is encrypted as a value written now would be."""
+        parsed = parse(stored)
+        return parsed is not None and (parsed[0].key_id, parsed[0].algorithm) == (
+            self._cipher.current_key_id(), self._cipher.algorithm.name)
+
     def seal(self, key: bytes, value: bytes) -> bytes:
         """What is stored. PrismError."""
         sealed, metadata = self._cipher.seal(value, bind(self._namespace, key))

@@ -13,9 +13,10 @@ from prism_proxy.crypto import keys
 from prism_proxy.crypto.keys import Key
 
 SOAK = bool(os.environ.get("PRISM_SOAK"))
-MESSAGES = 10_000_000 if SOAK else 1_000_000
+MESSAGES = 10_000_000 if SOAK else 50_000
 PROCESSES = 4
-KILLS = 10
+KILLS = 10 if SOAK else 5
+BEFORE_KILL = MESSAGES // 5  # bytes that a process writes before it is killed
 RECORD_BYTES = 20  # 8 of the data key's encapsulation, 12 of the iv
 
 WRITER = """
@@ -29,8 +30,8 @@ secret, seed, out, count = bytes.fromhex(sys.argv[1]), bytes.fromhex(sys.argv[2]
 rings = {
     "aes-256-gcm": KeyRing("disk://a", [KeyVersion("1", Key("aes-256-gcm", {"secret": secret}, private=True))]),
     "ml-kem-768": KeyRing("disk://b", [KeyVersion("1", Key("ml-kem-768", {"ml-kem-768": seed}, private=True))])}
-sealers = [Sealer(algorithm(name), lambda ring=ring: ring, "n", epoch_messages=2000) for name, ring in rings.items()]
-with open(out, "ab", buffering=2000) as file:
+sealers = [Sealer(algorithm(name), lambda ring=ring: ring, "n", epoch_messages=500) for name, ring in rings.items()]
+with open(out, "ab", buffering=400) as file:
     for number in range(count // 2):
         for sealer in sealers:
             metadata = sealer.seal(b"", b"")[1]
@@ -50,7 +51,7 @@ def test_ENC_5_no_pair_repeats(tmp_path: Path) -> None:
     for kill in range(KILLS):
         victim = kill % PROCESSES
         before = size(tmp_path / str(victim))
-        while size(tmp_path / str(victim)) < before + 200_000 and running[victim].poll() is None:
+        while size(tmp_path / str(victim)) < before + BEFORE_KILL and running[victim].poll() is None:
             time.sleep(0.01)
         running[victim].send_signal(signal.SIGKILL)
         running[victim].wait()

@@ -1,0 +1,7 @@
+"""How a command about keys fails."""
+
+from __future__ import annotations
+
+
+class CommandError(Exception):
+    """What the user is told."""
