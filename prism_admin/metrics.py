@@ -5,20 +5,16 @@ Reads only; every figure is somebody else's.
 
 from __future__ import annotations
 
-import os
-import resource
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
-from pathlib import Path
+from collections.abc import Iterator
 
 from prism_admin.coordinator import Coordinator
 from prism_admin.membership import Status
 from prism_admin.request_log import BUCKETS, Observer
 from prism_admin.storage.audit import Audit
 from prism_admin.storage.store import Store
+from prism_runtime.process_metrics import family, header, number, process, sample
 from prism_runtime.storage.errors import StorageError
-
-Samples = Iterable[tuple[Mapping[str, str], float]]
 
 
 class Metrics:
@@ -49,18 +45,18 @@ class Metrics:
     def render(self) -> Iterator[str]:
         """The page, in pieces."""
         coordinator, observer = self._coordinator, self._observer
-        yield _family("prism_admin_requests_total", "counter", "calls answered, by the name of their gRPC status", (
+        yield family("prism_admin_requests_total", "counter", "calls answered, by the name of their gRPC status", (
             ({"operation": operation, "status": status}, count)
             for (operation, status), count in sorted(observer.requests.items())))
         yield from self._durations()
         for name, text, value in (
                 ("prism_admin_audit_failures_total", "audit entries that were not written", self._audit.failures),
                 ("prism_admin_rate_limited_total", "calls refused because their user made too many", observer.limited)):
-            yield _family(name, "counter", text, (({}, value),))
-        yield _family("prism_admin_proxies", "gauge", "proxies by status", (
+            yield family(name, "counter", text, (({}, value),))
+        yield family("prism_admin_proxies", "gauge", "proxies by status", (
             ({"status": status.value}, self._by_status()[status.value]) for status in Status))
         if self._namespaces is not None:
-            yield _family("prism_admin_namespaces", "gauge", "namespaces, at the last look", (({}, self._namespaces),))
+            yield family("prism_admin_namespaces", "gauge", "namespaces, at the last look", (({}, self._namespaces),))
         for name, text, value in (
                 ("prism_admin_namespaces_pending", "namespaces that their proxy has not confirmed",
                  len(coordinator.pusher.pending)),
@@ -72,52 +68,24 @@ class Metrics:
                 ("prism_admin_stale_alarm", "1 while most proxies are silent and nothing is moved", coordinator.alarm),
                 ("prism_admin_storage_up", "1 when the database answered this scrape", not self.storage_problem),
                 ("prism_admin_audit_waiting", "audit entries that are not written yet", self._audit.waiting)):
-            yield _family(name, "gauge", text, (({}, value),))
-        yield from _process()
+            yield family(name, "gauge", text, (({}, value),))
+        yield from process()
 
     def _by_status(self) -> Counter[str]:
         return Counter(self._coordinator.status(proxy).value for proxy in self._coordinator.proxies())
 
     def _durations(self) -> Iterator[str]:
         name = "prism_admin_request_duration_seconds"
-        yield _header(name, "histogram", "from a request to its answer")
+        yield header(name, "histogram", "from a request to its answer")
         for operation, found in sorted(self._observer.durations.items()):
             total = 0
             for bound, count in zip((*BUCKETS, float("inf")), found.counts, strict=True):
                 total += count
-                yield _sample(f"{name}_bucket", {"operation": operation, "le": _number(bound)}, total)
-            yield _sample(f"{name}_sum", {"operation": operation}, found.seconds)
-            yield _sample(f"{name}_count", {"operation": operation}, total)
+                yield sample(f"{name}_bucket", {"operation": operation, "le": number(bound)}, total)
+            yield sample(f"{name}_sum", {"operation": operation}, found.seconds)
+            yield sample(f"{name}_count", {"operation": operation}, total)
 
 
 def standby_page(standby: bool) -> str:
     """What is known before the database is ours."""
-    return _family("prism_admin_standby", "gauge", "1 while another admin serves the database", (({}, standby),))
-
-
-def _process() -> Iterator[str]:
-    usage = resource.getrusage(resource.RUSAGE_SELF)
-    yield _family("process_cpu_seconds_total", "counter", "user and system CPU time",
-                  (({}, usage.ru_utime + usage.ru_stime),))
-    pages = int(Path("/proc/self/statm").read_text().split()[1])
-    yield _family("process_resident_memory_bytes", "gauge", "resident memory",
-                  (({}, pages * os.sysconf("SC_PAGE_SIZE")),))
-
-
-def _family(name: str, kind: str, text: str, samples: Samples) -> str:
-    return _header(name, kind, text) + "".join(_sample(name, labels, value) for labels, value in samples)
-
-
-def _header(name: str, kind: str, text: str) -> str:
-    return f"# HELP {name} {text}\n# TYPE {name} {kind}\n"
-
-
-def _sample(name: str, labels: Mapping[str, str], value: float) -> str:
-    shown = ",".join(f'{key}="{value}"' for key, value in labels.items())  # names of the contract: nothing to escape
-    return f"{name}{{{shown}}} {_number(value)}\n" if shown else f"{name} {_number(value)}\n"
-
-
-def _number(value: float) -> str:
-    if value == float("inf"):
-        return "+Inf"
-    return str(int(value)) if float(value).is_integer() else repr(float(value))
+    return family("prism_admin_standby", "gauge", "1 while another admin serves the database", (({}, standby),))

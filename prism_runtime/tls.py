@@ -1,4 +1,4 @@
-"""TLS of listeners and towards other proxies: 1.3 only, ALPN h2, reloaded when the files change.
+"""TLS of listeners and towards other proxies: 1.3 only, ALPN h2 unless said otherwise, reloaded when the files change.
 
 A new set of files is validated as a whole before it replaces the old one; a bad set keeps the old one active.
 """
@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import ssl
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -84,24 +85,25 @@ class Reloaded(ABC):
         """TlsError names the file that cannot be used."""
 
 
-def server_context() -> ssl.SSLContext:
-    """The bare context of a listener, without a certificate."""
+def server_context(protocols: Sequence[str] = ("h2",)) -> ssl.SSLContext:
+    """The bare context of a listener, without a certificate, for protocols by their ALPN names."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    _harden(context)
+    _harden(context, protocols)
     return context
 
 
 class TlsContexts(Reloaded):
-    """Of a listener."""
+    """Of a listener of `protocols`."""
 
-    def __init__(self, config: TlsConfig) -> None:
+    def __init__(self, config: TlsConfig, protocols: Sequence[str] = ("h2",)) -> None:
         self._config = config
+        self._protocols = protocols
         super().__init__(config.cert, config.key, config.client_ca)
 
     def _load(self) -> ssl.SSLContext:
         config = self._config
         check_files(config.cert, config.key, None)
-        context = server_context()
+        context = server_context(self._protocols)
         _show(context, config.cert, config.key)
         if config.client_ca is not None:
             try:
@@ -132,9 +134,9 @@ class PeerContexts(Reloaded):
         return context
 
 
-def _harden(context: ssl.SSLContext) -> None:
+def _harden(context: ssl.SSLContext, protocols: Sequence[str] = ("h2",)) -> None:
     context.minimum_version = ssl.TLSVersion.TLSv1_3
-    context.set_alpn_protocols(["h2"])
+    context.set_alpn_protocols(list(protocols))
 
 
 def _show(context: ssl.SSLContext, cert: Path, key: Path | None) -> None:

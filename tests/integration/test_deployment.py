@@ -24,7 +24,7 @@ from tests.services.proxy import proxy
 
 ROOT = Path(__file__).parents[2]
 DEPLOY = ROOT / "deploy"
-UNITS = ("prism-proxy.service", "prism-admin.service")
+UNITS = ("prism-proxy.service", "prism-admin.service", "prism-schema-registry.service")
 
 
 def unit(name: str) -> configparser.SectionProxy:

@@ -6,7 +6,7 @@ import re
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
-PRODUCT = ("prism_proxy", "prism_admin", "prism_runtime", "prism_schema", "admin_client")
+PRODUCT = ("prism_proxy", "prism_admin", "prism_runtime", "prism_schema", "prism_schema_registry", "admin_client")
 NATIVE = ROOT / "_native"  # its copy in the package is made by the build
 PATH = re.compile(r"[\w./-]+(?:\.(?:py|pyx|pxd|h|c|md|proto)|/)")
 QUOTED = re.findall(r"`([^`\s]+)`", (ROOT / "ARCHITECTURE.md").read_text())
@@ -29,7 +29,8 @@ def test_nothing_on_the_map_is_gone() -> None:
 
 def test_every_package_and_every_module_beside_packages_is_on_the_map() -> None:
     packages = {package.parent for name in PRODUCT for package in (ROOT / name).rglob("__init__.py")}
-    modules = {module for name in ("prism_proxy", "prism_admin") for module in (ROOT / name).glob("[!_]*.py")}
+    tops = ("prism_proxy", "prism_admin", "prism_schema_registry")
+    modules = {module for name in tops for module in (ROOT / name).glob("[!_]*.py")}
     missing = [str(path.relative_to(ROOT)) for path in sorted(packages | modules) if not on_the_map(path)]
     assert missing == []
 

@@ -1,0 +1,1 @@
+"""`prism.schema.v1` over gRPC."""

@@ -1,0 +1,1 @@
+"""Where what is registered stays: SQLite or PostgreSQL, or nowhere, for tests."""
