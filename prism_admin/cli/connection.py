@@ -33,7 +33,7 @@ class Endpoint:
         """`make(stub, options)` does the call. Ends the command with exit code 1 when it fails, with what `explain`
         makes of the admin's words."""
         try:
-            with self._channel() as channel:
+            with self.channel() as channel:
                 stub = admin_pb2_grpc.AdminServiceStub(channel)  # type: ignore[no-untyped-call]
                 return make(stub, {"timeout": CALL_SECONDS, "metadata": self._metadata()})
         except grpc.RpcError as error:
@@ -47,9 +47,11 @@ class Endpoint:
         except OSError as error:
             raise fail(str(error)) from None
 
-    def _channel(self) -> grpc.Channel:
+    def channel(self, address: str = "") -> grpc.Channel:
+        """To the admin, or with the same certificates to another address."""
+        address = address or self.address
         if self.ca is None:
-            return grpc.insecure_channel(self.address, options=_OPTIONS)
+            return grpc.insecure_channel(address, options=_OPTIONS)
         from prism_runtime.tls import TlsError, check_files
 
         try:
@@ -59,7 +61,7 @@ class Endpoint:
         key = self.key.read_bytes() if self.key is not None else None
         certificate = self.certificate.read_bytes() if self.certificate is not None else None
         return grpc.secure_channel(
-            self.address, grpc.ssl_channel_credentials(self.ca.read_bytes(), key, certificate), options=_OPTIONS)
+            address, grpc.ssl_channel_credentials(self.ca.read_bytes(), key, certificate), options=_OPTIONS)
 
     def _metadata(self) -> list[tuple[str, str]]:
         metadata = [("x-admin-user", self.user)] if self.user else []

@@ -96,6 +96,24 @@ def _partitions(names: tuple[str, ...]) -> None:
     _add_group(partitions, names)
 
 
+def _queues(names: tuple[str, ...]) -> None:
+    from prism_admin.cli.queues import commands
+
+    _add_group(commands, names)
+
+
+def _streams(names: tuple[str, ...]) -> None:
+    from prism_admin.cli.streams import streams
+
+    _add_group(streams, names)
+
+
+def _groups(names: tuple[str, ...]) -> None:
+    from prism_admin.cli.streams import groups
+
+    _add_group(groups, names)
+
+
 def _audit(names: tuple[str, ...]) -> None:
     from prism_admin.cli.cluster import audit
 
@@ -109,4 +127,5 @@ def _add_group(commands: typer.Typer, names: tuple[str, ...]) -> None:
 
 _COMMANDS: Mapping[tuple[str, ...], Callable[[tuple[str, ...]], None]] = {
     ("serve", "server"): _serve, ("namespaces", "namespace"): _namespaces, ("proxies", "proxy"): _proxies,
-    ("partitions", "partition"): _partitions, ("audit",): _audit}
+    ("partitions", "partition"): _partitions, ("audit",): _audit,
+    ("queues", "queue"): _queues, ("streams", "stream"): _streams, ("groups", "group"): _groups}

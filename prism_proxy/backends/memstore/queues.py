@@ -42,6 +42,7 @@ TRAITS = Traits(Carrier.PARTS, DeliveryClass(
     Guarantee.AT_LEAST_ONCE, "everything", "everything", notes=("Messages are in the memory of this process.",)))
 _DEAD_LETTER_HEADERS = frozenset({SOURCE_HEADER, ERROR_HEADER, RETRIES_HEADER})
 EXPIRED = "the visibility timeout ended"
+PURGED_AT_ONCE = 1000  # before others get a turn
 
 
 class MemstoreQueues:
@@ -123,6 +124,18 @@ class MemstoreQueues:
     async def counts(self, queue: str) -> Counts:
         found = self._queues.get(queue)
         return Counts(0, 0, 0, 0) if found is None else found.counts(self._now_ms())
+
+    async def purge(self, queue: str) -> int:
+        found, removed = self._queues.get(queue), 0
+        for entry in [*found.entries.values()] if found is not None else ():
+            size = found.forget(entry) if found is not None else 0
+            self._memory.give(size)
+            removed += bool(size)
+            if removed % PURGED_AT_ONCE == 0:
+                await asyncio.sleep(0)
+        if found is not None:
+            self._discard_if_idle(found)
+        return removed
 
     async def queues(self, limit: int) -> Sequence[str]:
         return [name for name, queue in self._queues.items() if queue.entries][:limit]

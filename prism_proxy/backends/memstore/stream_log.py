@@ -151,6 +151,15 @@ class StreamLog:
             removed += 1
         return removed
 
+    def drop_before(self, offset: int, most: int = 1000) -> int:
+        """Remove up to `most` records in front of an offset; returns how many went."""
+        removed = 0
+        for partition in self.partitions:
+            while removed < most and 0 <= partition.earliest() < offset:
+                self._let_go(partition.drop_first())
+                removed += 1
+        return removed
+
     def keep_latest_per_key(self) -> int:
         gone = [kept for partition in self.partitions for kept in partition.keep_latest_per_key()]
         for kept in gone:

@@ -38,6 +38,7 @@ from prism_proxy.models.stream.contract import (
     ReadFrom,
     Record,
     Retention,
+    StreamDetails,
     StreamSettings,
 )
 
@@ -220,6 +221,22 @@ class MemstoreStreams:
         log = self._stream(stream)
         removed = await self._trim(log)
         return removed + (log.keep_latest_per_key() if keep_latest_per_key else 0)
+
+    # --- stream_operations --------------------------------------------------------------------------------------------
+
+    async def streams(self, limit: int) -> Sequence[str]:
+        return [*self._streams][:limit]
+
+    async def describe(self, stream: str) -> StreamDetails:
+        return StreamDetails(self._stream(stream).info(), [*self._groups.get(stream, ())])
+
+    async def purge(self, stream: str) -> int:
+        log = self._stream(stream)
+        removed, end = 0, log.next_offset
+        while found := log.drop_before(end):
+            removed += found
+            await asyncio.sleep(0)
+        return removed
 
     async def _trim(self, log: StreamLog) -> int:
         removed = 0

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from typing import Any, Protocol, TypeVar
 
 from prism_proxy._native.redis.resp import PipelineFull
 
 Reply = Any  # bytes, int, None, or a list of these
 Command = tuple[bytes, ...]
+KEYS_AT_ONCE = b"1000"  # looked at by one SCAN
 REPLICAS_S = 1.0  # within which replicas must have a write
 ROOM_S = 0.005  # between two looks whether a full connection has room
 ResultT = TypeVar("ResultT")
@@ -60,3 +61,16 @@ async def when_there_is_room(attempt: Callable[[], ResultT], wait_s: float) -> R
                 raise
         await asyncio.sleep(ROOM_S)
         left -= ROOM_S
+
+
+async def scanned(commands: Commands, pattern: bytes, *conditions: bytes) -> AsyncIterator[list[bytes]]:
+    """The keys that match, of all servers, some at a time; one may come twice."""
+    for server in range(commands.servers):
+        cursor = b"0"
+        while True:
+            told, keys = await commands.scan(server, b"SCAN", cursor, b"MATCH", pattern, b"COUNT", KEYS_AT_ONCE,
+                                             *conditions)
+            yield keys
+            cursor = b"%d" % int(told)
+            if cursor == b"0":
+                break

@@ -21,7 +21,7 @@ from prism_runtime.settings import check, setting
 from prism_runtime.tls import TlsError, check_files
 
 _PUBSUB = frozenset({pubsub.BASIC, pubsub.WILDCARDS, pubsub.BATCH})
-_STREAM = frozenset({stream.BASIC, stream.GROUPS, stream.REPLAY, stream.RETENTION})
+_STREAM = frozenset({stream.BASIC, stream.GROUPS, stream.REPLAY, stream.RETENTION, stream.OPERATIONS})
 _LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
 _ESCAPED = str.maketrans({char: f"%{ord(char):02X}" for char in "%:{}"})
 

@@ -35,6 +35,9 @@ class Names(NamedTuple):
     def stream(self, name: str) -> bytes:
         return self.streams + _quoted(name)
 
+    def stream_of(self, key: bytes) -> str:
+        return urllib.parse.unquote(key[len(self.streams):].decode("utf-8", "replace"))
+
     def queue(self, name: str) -> bytes:
         return self.queues + _quoted(name) + b"}"
 
@@ -49,3 +52,8 @@ def _quoted(name: str) -> bytes:
 
 def _escaped(text: str) -> str:
     return "".join(f"\\{char}" if char in "*?[]\\^-" else char for char in text)
+
+
+def glob(text: bytes) -> bytes:
+    """A pattern that matches just this text."""
+    return b"".join(b"\\%c" % byte if byte in b"*?[]\\^-" else b"%c" % byte for byte in text)

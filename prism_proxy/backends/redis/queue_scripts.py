@@ -212,6 +212,12 @@ return finish({redis.call('ZCARD', ready), redis.call('ZCARD', leased), redis.ca
                text(tonumber(first[2] or 0)), text(tonumber(oldest)), told[1] or '', told[2] or ARGV[1]})
 """)
 
+PURGE = _step("""
+local removed = redis.call('HLEN', data)
+redis.call('UNLINK', ready, later, leased, data, counts, expiry, dead, reasons, age)
+return finish(removed)
+""")
+
 # ARGV 3: the dead letter queue, 4: after so many deliveries
 CONFIGURE = _step("""
 redis.call('HSET', meta, 'v', '1', 'dead_letter_queue', ARGV[3], 'max_receives', ARGV[4])

@@ -16,8 +16,8 @@ from typing import Any
 from prism_proxy._native.redis.resp import ConnectionLost, RespError
 from prism_proxy.backends.redis import queue_records as records
 from prism_proxy.backends.redis import queue_scripts as scripts
-from prism_proxy.backends.redis.commands import Commands
-from prism_proxy.backends.redis.names import Names
+from prism_proxy.backends.redis.commands import Commands, scanned
+from prism_proxy.backends.redis.names import Names, glob
 from prism_proxy.backends.redis.scripts import Script
 from prism_proxy.backends.redis.status import message_class
 from prism_proxy.backends.redis.subscriptions import Subscriptions
@@ -47,7 +47,6 @@ from prism_proxy.models.queue.contract import (
 
 _WINDOW_MS = b"%d" % int(DEDUPLICATION_SECONDS * 1000)
 _DEAD_HEADERS = frozenset({SOURCE_HEADER, ERROR_HEADER, RETRIES_HEADER})
-_NAMES_AT_ONCE = 1000
 Taken = Callable[[list[Any]], list[QueuedMessage]]
 
 
@@ -112,18 +111,15 @@ class RedisQueues:
         ready, leased, later, _, oldest, _, _ = await self._step(scripts.COUNTS, queue)
         return Counts(ready, leased, later, int(oldest))
 
+    async def purge(self, queue: str) -> int:
+        return int(await self._step(scripts.PURGE, queue))
+
     async def queues(self, limit: int) -> Sequence[str]:
         found: set[str] = set()
-        for server in range(self._commands.servers):
-            cursor = 0
-            while True:
-                told, keys = await self._commands.scan(
-                    server, b"SCAN", b"%d" % cursor, b"MATCH", _glob(self._names.queues) + b"*}:data", b"COUNT",
-                    b"%d" % _NAMES_AT_ONCE)
-                found.update(map(self._names.queue_of, keys))
-                cursor = int(told)
-                if not cursor or len(found) >= limit:
-                    break
+        async for keys in scanned(self._commands, glob(self._names.queues) + b"*}:data"):
+            found.update(map(self._names.queue_of, keys))
+            if len(found) >= limit:
+                break
         return sorted(found)[:limit]
 
     # --- queue_visibility ---------------------------------------------------------------------------------------------
@@ -320,7 +316,3 @@ class RedisQueues:
 
 def _milliseconds(seconds: float) -> bytes:
     return b"%d" % max(1, round(seconds * 1000))
-
-
-def _glob(text: bytes) -> bytes:
-    return b"".join(b"\\%c" % byte if byte in b"*?[]\\^-" else b"%c" % byte for byte in text)

@@ -235,5 +235,23 @@ return trim()
 
 TRIM = _step("return {there and 1 or 0, trim(), conf[2] or '', conf[3] or ''}")
 
+# Whether there is such a stream, its records, the ids of the oldest and the newest, and the names of its groups.
+DESCRIBE = _step("""
+if redis.call('EXISTS', stream) == 0 then return {there and 1 or 0, 0, '', '', {}} end
+trim()
+local groups = {}
+for _, told in ipairs(redis.call('XINFO', 'GROUPS', stream)) do
+  for at = 1, #told, 2 do if told[at] == 'name' then table.insert(groups, told[at + 1]) end end
+end
+local oldest = redis.call('XRANGE', stream, '-', '+', 'COUNT', 1)[1]
+local newest = redis.call('XREVRANGE', stream, '+', '-', 'COUNT', 1)[1]
+return {1, redis.call('XLEN', stream), oldest and oldest[1] or '', newest and newest[1] or '', groups}
+""")
+
+PURGE = _step("""
+if redis.call('EXISTS', stream) == 0 then return {there and 1 or 0, 0} end
+return {1, redis.call('XTRIM', stream, 'MAXLEN', '=', 0)}
+""")
+
 # ARGV 2..: ids
 REMOVE = _step("return redis.call('XDEL', stream, unpack(ARGV, 2))")

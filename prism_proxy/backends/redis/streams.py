@@ -11,8 +11,8 @@ from typing import Any
 
 from prism_proxy._native.redis.resp import RespError
 from prism_proxy.backends.redis import stream_scripts as scripts
-from prism_proxy.backends.redis.commands import Commands
-from prism_proxy.backends.redis.names import Names
+from prism_proxy.backends.redis.commands import Commands, scanned
+from prism_proxy.backends.redis.names import Names, glob
 from prism_proxy.backends.redis.scripts import Script
 from prism_proxy.backends.redis.status import message_class
 from prism_proxy.backends.redis.stream_members import Member, Reader
@@ -44,9 +44,11 @@ from prism_proxy.models.stream.contract import (
     GroupInfo,
     Membership,
     NewRecord,
+    PartitionInfo,
     ReadFrom,
     Record,
     Retention,
+    StreamDetails,
     StreamSettings,
 )
 
@@ -234,6 +236,32 @@ class RedisStreams:
             if older:
                 count += await self._step(scripts.REMOVE, stream, *map(id_of, older))
         return count
+
+    # --- stream_operations --------------------------------------------------------------------------------------------
+
+    async def streams(self, limit: int) -> Sequence[str]:
+        """Those of other programs under the same names too."""
+        found: set[str] = set()
+        prefix = self._names.streams
+        async for keys in scanned(self._commands, glob(prefix) + b"*", b"TYPE", b"stream"):
+            found.update(map(self._names.stream_of, keys))
+            if len(found) >= limit:
+                break
+        return sorted(found)[:limit]
+
+    async def describe(self, stream: str) -> StreamDetails:
+        there, records, oldest, newest, groups = await self._step(scripts.DESCRIBE, stream)
+        if not there:
+            raise stream_not_found(stream)
+        earliest, latest = (offset_of(identity) if identity else NONE for identity in (oldest, newest))
+        return StreamDetails([PartitionInfo(0, earliest, latest, records)],
+                             [name.decode("utf-8", "replace") for name in groups])
+
+    async def purge(self, stream: str) -> int:
+        there, removed = await self._step(scripts.PURGE, stream)
+        if not there:
+            raise stream_not_found(stream)
+        return int(removed)
 
     # --- steps --------------------------------------------------------------------------------------------------------
 

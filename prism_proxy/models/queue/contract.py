@@ -29,7 +29,8 @@ DEAD_LETTER = "queue_dead_letter"
 PRIORITY = "queue_priority"
 DELAYED = "queue_delayed"
 BATCH = "queue_batch"
-ALL = frozenset({BASIC, VISIBILITY, DEAD_LETTER, PRIORITY, DELAYED, BATCH})
+OPERATIONS = "queue_operations"
+ALL = frozenset({BASIC, VISIBILITY, DEAD_LETTER, PRIORITY, DELAYED, BATCH, OPERATIONS})
 
 DEFAULT_PRIORITY = 5
 MAX_PRIORITY = 10
@@ -184,5 +185,14 @@ class QueueDelayed(Protocol):
         ...
 
 
-class QueueDriver(QueueBasic, QueueVisibility, QueueDeadLetter, QueueDelayed, Protocol):
+class QueueOperations(Protocol):
+    """ListQueues and DescribeQueue are `queues` and `counts`."""
+
+    async def purge(self, queue: str) -> int:
+        """Remove all messages that are there, leased and scheduled ones too; how many. Their receipts are over. What
+        ConfigureDeadLetter said stays. Long work is done in slices."""
+        ...
+
+
+class QueueDriver(QueueBasic, QueueVisibility, QueueDeadLetter, QueueDelayed, QueueOperations, Protocol):
     """All of them. `queue_priority` and `queue_batch` have no method of their own: `enqueue` and `settle` take many."""

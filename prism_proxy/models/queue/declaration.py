@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from prism_proxy.contracts.pattern import ModelDeclaration
 from prism_proxy.models.messaging_options import EnvelopeOptions, MessagingOptions
-from prism_proxy.models.queue.contract import BASIC, BATCH, DEAD_LETTER, DELAYED, PRIORITY, VISIBILITY
+from prism_proxy.models.queue.contract import BASIC, BATCH, DEAD_LETTER, DELAYED, OPERATIONS, PRIORITY, VISIBILITY
 from prism_proxy.models.queue.options import QueueOptions
 
 _SERVICERS = "prism_proxy.models.queue.servicers."
@@ -17,4 +17,5 @@ DECLARATION = ModelDeclaration(
         PRIORITY: _SERVICERS + "priority:QueuePriorityServicer",
         DELAYED: _SERVICERS + "delayed:QueueDelayedServicer",
         BATCH: _SERVICERS + "batch:QueueBatchServicer",
+        OPERATIONS: _SERVICERS + "operations:QueueOperationsServicer",
     }, groups={"envelope": EnvelopeOptions, "messaging": MessagingOptions})

@@ -17,7 +17,7 @@ from prism_proxy.contracts.driver import Health, HealthReport
 from prism_proxy.contracts.steps import StepFailure
 from prism_proxy.errors import PrismError, invalid
 from prism_proxy.models import names
-from prism_proxy.models.depths import Depths
+from prism_proxy.models.depths import MAX_NAMES, Depths
 from prism_proxy.models.framing import NOBODY, Framing, Opened, Origin, Rejected
 from prism_proxy.models.messages import DEAD_LETTER_SUFFIX, MAX_BATCH, described
 from prism_proxy.models.passing import Receipts
@@ -329,7 +329,25 @@ class QueueModel(Part):
             operations.GET_SCHEDULED_COUNT, caller, self._driver.scheduled, queue)
         return found
 
-    # --- what operators see -----------------------------------------------------------------------------------------
+    # --- what operators do and see ----------------------------------------------------------------------------------
+
+    async def queues(self, limit: int, caller: Caller | None = None) -> list[tuple[str, Counts]]:
+        """Queues that hold messages, by name, with what they hold."""
+        if not 0 <= limit <= MAX_NAMES:
+            raise invalid("limit", f"limit is from 0, which reads as {MAX_NAMES}, to {MAX_NAMES}", value=str(limit))
+        found = await self._slot.call(operations.LIST_QUEUES, caller, self._driver.queues, limit or MAX_NAMES)
+        return [(name, await self.counts(name, caller)) for name in sorted(found)]
+
+    async def counts(self, queue: str, caller: Caller | None = None) -> Counts:
+        names.topic(queue, "queue")
+        found: Counts = await self._slot.call(operations.DESCRIBE, caller, self._driver.counts, queue)
+        return found
+
+    async def purge(self, queue: str, caller: Caller | None = None) -> int:
+        """How many messages were removed."""
+        names.topic(queue, "queue")
+        removed: int = await self._slot.call(operations.PURGE, caller, self._driver.purge, queue)
+        return removed
 
     def health(self) -> HealthReport:
         """What callers may rely on; degraded while a step of the namespace has not what it needs."""

@@ -21,7 +21,8 @@ GROUPS = "stream_consumer_groups"
 REPLAY = "stream_replay"
 RETENTION = "stream_retention"
 PARTITIONING = "stream_partitioning"
-ALL = frozenset({BASIC, GROUPS, REPLAY, RETENTION, PARTITIONING})
+OPERATIONS = "stream_operations"
+ALL = frozenset({BASIC, GROUPS, REPLAY, RETENTION, PARTITIONING, OPERATIONS})
 
 EARLIEST = 0  # as an offset to start at
 LATEST = -1  # only what is appended later
@@ -113,6 +114,13 @@ class PartitionInfo(NamedTuple):
     earliest: int
     latest: int
     records: int
+
+
+class StreamDetails(NamedTuple):
+    """`groups` by name."""
+
+    partitions: Sequence[PartitionInfo]
+    groups: Sequence[str]
 
 
 class StreamBasic(Protocol):
@@ -208,5 +216,21 @@ class StreamPartitioning(Protocol):
         ...
 
 
-class StreamDriver(StreamBasic, StreamGroups, StreamReplay, StreamRetention, StreamPartitioning, Protocol):
-    """All five. A driver that declares fewer is never called for the others."""
+class StreamOperations(Protocol):
+    async def streams(self, limit: int) -> Sequence[str]:
+        """Names of streams, at most `limit`."""
+        ...
+
+    async def describe(self, stream: str) -> StreamDetails:
+        """NOT_FOUND."""
+        ...
+
+    async def purge(self, stream: str) -> int:
+        """Remove all records that are there; how many. Groups and offsets stay. NOT_FOUND."""
+        ...
+
+
+class StreamDriver(
+    StreamBasic, StreamGroups, StreamReplay, StreamRetention, StreamPartitioning, StreamOperations, Protocol,
+):
+    """All of them. A driver that declares fewer is never called for the others."""

@@ -13,7 +13,7 @@ from prism_proxy._native.envelope.codec import new_message_id
 from prism_proxy.contracts.driver import Health, HealthReport
 from prism_proxy.errors import invalid
 from prism_proxy.models import names
-from prism_proxy.models.depths import Depths
+from prism_proxy.models.depths import MAX_NAMES, Depths
 from prism_proxy.models.framing import NOBODY, Framing, Opened, Origin, Rejected
 from prism_proxy.models.messages import MAX_BATCH, described
 from prism_proxy.models.messaging_errors import subscriber_replaced
@@ -31,6 +31,7 @@ from prism_proxy.models.stream.contract import (
     ReadFrom,
     Record,
     Retention,
+    StreamDetails,
     StreamDriver,
 )
 from prism_proxy.models.stream.options import StreamOptions
@@ -266,6 +267,24 @@ class StreamModel(Part):
             operations.COMPACT, caller, self._driver.compact, stream, keep_latest_per_key=keep_latest_per_key)
 
     # --- operators ----------------------------------------------------------------------------------------------------
+
+    async def streams(self, limit: int, caller: Any = None) -> list[str]:
+        """By name."""
+        if not 0 <= limit <= MAX_NAMES:
+            raise invalid("limit", f"limit is from 0, which reads as {MAX_NAMES}, to {MAX_NAMES}", value=str(limit))
+        return sorted(await self._slot.call(
+            operations.LIST_STREAMS, caller, self._driver.streams, limit or MAX_NAMES))
+
+    async def describe(self, stream: str, caller: Any = None) -> tuple[StreamDetails, list[tuple[str, GroupInfo]]]:
+        names.topic(stream, "stream")
+        details = await self._slot.call(operations.DESCRIBE, caller, self._driver.describe, stream)
+        return details, [(group, await self._slot.call(
+            operations.GROUP_INFO, caller, self._driver.group_info, stream, group)) for group in sorted(details.groups)]
+
+    async def purge(self, stream: str, caller: Any = None) -> int:
+        """How many records were removed."""
+        names.topic(stream, "stream")
+        return await self._slot.call(operations.PURGE, caller, self._driver.purge, stream)
 
     def health(self) -> HealthReport:
         """What callers may rely on; degraded while a step of the namespace has not what it needs."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from prism_proxy.interfaces.operations import operation
-from prism_proxy.models.stream.contract import BASIC, GROUPS, PARTITIONING, REPLAY, RETENTION
+from prism_proxy.models.stream.contract import BASIC, GROUPS, OPERATIONS, PARTITIONING, REPLAY, RETENTION
 
 APPEND = operation(BASIC, "Append")
 READ = operation(BASIC, "Read")
@@ -21,3 +21,6 @@ GET_RETENTION = operation(RETENTION, "GetRetention")
 COMPACT = operation(RETENTION, "Compact", bulk=True)
 PARTITIONS = operation(PARTITIONING, "GetPartitions")
 APPEND_TO_PARTITION = operation(PARTITIONING, "AppendToPartition")
+LIST_STREAMS = operation(OPERATIONS, "ListStreams")
+DESCRIBE = operation(OPERATIONS, "DescribeStream")
+PURGE = operation(OPERATIONS, "PurgeStream")

@@ -300,6 +300,25 @@ def partitions(connection: sqlite3.Connection, stream: str) -> list[PartitionInf
             for part in stream_parts(connection, stream)]
 
 
+def stream_names(connection: sqlite3.Connection, limit: int) -> list[str]:
+    return [name for (name,) in connection.execute(
+        "SELECT name FROM log WHERE kind = 'stream' ORDER BY name LIMIT ?", (limit,))]
+
+
+def group_names(connection: sqlite3.Connection, stream: str) -> list[str]:
+    return [name for (name,) in connection.execute(
+        "SELECT DISTINCT position.name FROM position JOIN log ON log.id = position.log"
+        " WHERE log.kind = 'stream' AND log.name = ?", (stream,))]
+
+
+def purge(session: Session, stream: str) -> int:
+    """No reader sees what is there; slices of it are deleted later (`drop_unseen`)."""
+    parts = stream_parts(session.connection, stream)
+    for part in parts:
+        session.connection.execute("UPDATE part SET first = next, records = 0, bytes = 0 WHERE id = ?", (part.id,))
+    return sum(part.records for part in parts)
+
+
 def records_behind(connection: sqlite3.Connection, part: Part, offset: int) -> int:
     row: tuple[int] = connection.execute("SELECT count(*) FROM record WHERE id >= ? AND id < ?", (
         part.base + max(offset, part.first), part.base + part.next)).fetchone()

@@ -291,6 +291,19 @@ def counts(connection: sqlite3.Connection, name: str, now_ms: int) -> tuple[int,
     return ready, in_flight, scheduled, since[0] if since else 0
 
 
+def purge(session: Session, name: str) -> int:
+    """Delete a slice of the messages; how many went."""
+    queue = find_queue(session.connection, name)
+    if queue is None:
+        return 0
+    gone = 0
+    for index, state in (("message_ready", "due = 0"), ("message_due", "due > 0")):
+        gone += session.connection.execute(
+            f"DELETE FROM message WHERE id IN (SELECT id FROM message INDEXED BY {index} WHERE {state} AND queue = ?"
+            " LIMIT ?)", (queue.id, SLICE - gone)).rowcount
+    return gone
+
+
 def next_due(connection: sqlite3.Connection) -> int:
     """When the next message becomes ready by itself; 0 = none does."""
     (found,) = connection.execute("SELECT min(due) FROM message WHERE due > 0 AND due < ?", (SET_ASIDE,)).fetchone()

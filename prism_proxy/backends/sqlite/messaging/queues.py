@@ -87,6 +87,12 @@ class SqliteQueues:
     async def counts(self, queue: str) -> Counts:
         return Counts(*await self._readers.run(partial(queue_rows.counts, name=queue, now_ms=self._now_ms())))
 
+    async def purge(self, queue: str) -> int:
+        removed = 0
+        while found := await self._writer.submit(partial(queue_rows.purge, name=queue), ITEM_BYTES, frees=True):
+            removed += found
+        return removed
+
     async def queues(self, limit: int) -> Sequence[str]:
         return await self._readers.run(partial(queue_rows.names, limit=limit))
 

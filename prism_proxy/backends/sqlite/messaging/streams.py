@@ -35,6 +35,7 @@ from prism_proxy.models.stream.contract import (
     ReadFrom,
     Record,
     Retention,
+    StreamDetails,
     StreamSettings,
 )
 
@@ -308,6 +309,16 @@ class SqliteStreams:
 
     async def partitions(self, stream: str) -> Sequence[PartitionInfo]:
         return await self._readers.run(partial(log_rows.partitions, stream=stream))
+
+    async def streams(self, limit: int) -> Sequence[str]:
+        return await self._readers.run(partial(log_rows.stream_names, limit=limit))
+
+    async def describe(self, stream: str) -> StreamDetails:
+        return StreamDetails(await self.partitions(stream),
+                             await self._readers.run(partial(log_rows.group_names, stream=stream)))
+
+    async def purge(self, stream: str) -> int:
+        return await self._writer.submit(partial(log_rows.purge, stream=stream), RECORD_BYTES, frees=True)
 
     async def keep_up(self) -> None:
         """Called every now and then."""
