@@ -1,4 +1,4 @@
-"""What the native handlers of KeyValueBasicInterface share, whatever store they serve."""
+"""What the native handlers of key-value interfaces share, whatever store they serve."""
 from libc.stdint cimport uint8_t
 
 from prism_proxy._native.grpc.call cimport Handler, ServerStream
@@ -12,4 +12,5 @@ cdef int read_request(const uint8_t* data, size_t n, proto_bytes_t* key, proto_b
 
 cdef class KeyValueHandler(Handler):
     cdef void reply_flag(self, ServerStream stream, bint flag) noexcept
-    cdef uint8_t* reply_value_head(self, ServerStream stream, size_t inline_bytes, size_t value_bytes) noexcept
+    cdef uint8_t* reply_value_head(self, ServerStream stream, size_t inline_bytes, size_t value_bytes,
+                                   bint flag) noexcept

@@ -1,11 +1,11 @@
-"""Native handlers of KeyValueBasicInterface over the memory store.
+"""Native handlers of KeyValueBasicInterface and KeyValueCASInterface over the memory store.
 
 They serve the ordinary case from the request's bytes to the reply's without a Python object. Whatever is unusual (a
 request that does not decode, a key out of bounds, a full store) is handed to the servicer of the same method, so that
 rules and error messages exist once.
 """
-from libc.stdint cimport uint8_t, uint32_t
-from libc.string cimport memcpy
+from libc.stdint cimport int64_t, uint8_t, uint32_t
+from libc.string cimport memcmp, memcpy
 
 from prism_proxy._native.http2.buffers cimport chunk_borrow, chunk_t
 from prism_proxy._native.grpc.call cimport Handler, ServerStream
@@ -21,8 +21,8 @@ from prism_proxy._native.grpc.routing cimport Binding, NativeRoute
 
 cdef enum:
     MAX_KEY_BYTES = 64 * 1024
-    SUCCESS_TAG = 0x08          # field 1, varint: success, found, exists
-    VALUE_TAG = 0x12            # field 2, bytes
+    SUCCESS_TAG = 0x08          # field 1, varint: success, found, exists, swapped, deleted
+    VALUE_TAG = 0x12            # field 2, bytes: value, actual
 
 
 cdef int read_tags(proto_bytes_t message, int depth) noexcept nogil:
@@ -80,6 +80,44 @@ cdef int read_request(const uint8_t* data, size_t n, proto_bytes_t* key, proto_b
             return -1
 
 
+cdef struct comparison_t:
+    proto_bytes_t key, expected, value
+    bint is_expected            # the field was there
+
+
+cdef int read_comparison(const uint8_t* data, size_t n, comparison_t* found, bint with_value) noexcept nogil:
+    """Fields 1 (key), 2 (expected) and, for a request with one, 3 (value). 0 when the request is ordinary."""
+    cdef proto_reader_t reader
+    cdef proto_bytes_t field
+    cdef uint32_t number
+    cdef int wire_type, more
+    found.key.data = found.expected.data = found.value.data = data
+    found.key.length = found.expected.length = found.value.length = 0
+    found.is_expected = False
+    reader.at = data
+    reader.end = data + n
+    while True:
+        more = proto_tag(&reader, &number, &wire_type)
+        if more < 0:
+            return -1
+        if more == 0:
+            return 0 if 0 < found.key.length <= MAX_KEY_BYTES else -1
+        if wire_type == PROTO_LEN and number <= (3 if with_value else 2):
+            if proto_length_delimited(&reader, &field):
+                return -1
+            if number == 1:
+                if not proto_utf8(field):
+                    return -1
+                found.key = field
+            elif number == 2:
+                found.expected = field
+                found.is_expected = True
+            else:
+                found.value = field
+        elif proto_skip(&reader, number, wire_type, 0):
+            return -1
+
+
 cdef class KeyValueHandler(Handler):
     """Base of all of them; a subclass knows a store."""
 
@@ -92,16 +130,20 @@ cdef class KeyValueHandler(Handler):
                 out[1] = 1
             stream.reply_end()
 
-    cdef uint8_t* reply_value_head(self, ServerStream stream, size_t inline_bytes, size_t value_bytes) noexcept:
-        """Begin the reply of a found value, `inline_bytes` of which go to the place returned; NULL when it failed."""
-        cdef size_t head = 3 + proto_varint_size(value_bytes)
+    cdef uint8_t* reply_value_head(self, ServerStream stream, size_t inline_bytes, size_t value_bytes,
+                                   bint flag) noexcept:
+        """Begin the reply with a value, `inline_bytes` of which go to the place returned, and field 1 as `flag`. NULL
+        when it failed."""
+        cdef size_t head = (3 if flag else 1) + proto_varint_size(value_bytes)
         cdef uint8_t* out = stream.reply_begin_split(head + inline_bytes, head + value_bytes)
         if out == NULL:
             return NULL
-        out[0] = SUCCESS_TAG
-        out[1] = 1
-        out[2] = VALUE_TAG
-        return proto_put_varint(out + 3, value_bytes)
+        if flag:
+            out[0] = SUCCESS_TAG
+            out[1] = 1
+            out += 2
+        out[0] = VALUE_TAG
+        return proto_put_varint(out + 1, value_bytes)
 
 
 cdef class MemoryHandler(KeyValueHandler):
@@ -110,6 +152,24 @@ cdef class MemoryHandler(KeyValueHandler):
     cdef Binding bind(self, NativeRoute route, Method method):
         found = route.bindings.get(method.service)
         return <Binding>found if found is not None and isinstance((<Binding>found).store, MemStore) else None
+
+    cdef void reply_blob(self, ServerStream stream, blob_t* blob, bint flag) noexcept:
+        """A reply with a value of the store, which is referenced where it is large."""
+        cdef bint copied = blob.length <= COPY_BYTES
+        cdef chunk_t* chunk
+        cdef uint8_t* out = self.reply_value_head(stream, blob.length if copied else 0, blob.length, flag)
+        if out == NULL:
+            return
+        if copied:
+            memcpy(out, blob.data, blob.length)
+            stream.reply_end()
+            return
+        chunk = chunk_borrow(blob.data, blob.length, <void*>blob, release_blob)
+        if chunk == NULL:
+            stream.fail(8, "OUT_OF_MEMORY", "no memory for the reply")
+            return
+        blob_ref(blob)
+        stream.reply_end_with(chunk)
 
 
 cdef class GetHandler(MemoryHandler):
@@ -124,24 +184,7 @@ cdef class GetHandler(MemoryHandler):
         if blob == NULL or blob.length == 0:
             self.reply_flag(stream, blob != NULL)
         else:
-            self.reply_value(stream, blob)
-
-    cdef void reply_value(self, ServerStream stream, blob_t* blob) noexcept:
-        cdef bint copied = blob.length <= COPY_BYTES
-        cdef chunk_t* chunk
-        cdef uint8_t* out = self.reply_value_head(stream, blob.length if copied else 0, blob.length)
-        if out == NULL:
-            return
-        if copied:
-            memcpy(out, blob.data, blob.length)
-            stream.reply_end()
-            return
-        chunk = chunk_borrow(blob.data, blob.length, <void*>blob, release_blob)
-        if chunk == NULL:
-            stream.fail(8, "OUT_OF_MEMORY", "no memory for the reply")
-            return
-        blob_ref(blob)
-        stream.reply_end_with(chunk)
+            self.reply_blob(stream, blob, True)
 
 
 cdef class SetHandler(MemoryHandler):
@@ -178,14 +221,71 @@ cdef class ExistsHandler(MemoryHandler):
         self.reply_flag(stream, store.native_exists(key.data, key.length, stream.session.now_ns) != 0)
 
 
+cdef class CompareHandler(MemoryHandler):
+    """Base of the conditional writes. What is there is not copied but compared in place, in the call that writes."""
+
+    cdef void on_message(self, ServerStream stream, const uint8_t* data, size_t n) noexcept:
+        cdef comparison_t asked
+        cdef blob_t* blob
+        cdef MemStore store = <MemStore>stream.binding.store
+        if store.sealed or read_comparison(data, n, &asked, self.has_value()):
+            self.fall_back(stream, data, n)
+            return
+        blob = store.native_get(asked.key.data, asked.key.length, stream.session.now_ns)
+        if self.matches(&asked, blob):
+            if self.write(store, &asked, stream.session.now_ns):
+                self.reply_flag(stream, True)
+            else:
+                self.fall_back(stream, data, n)
+        elif blob == NULL:
+            self.reply_flag(stream, False)
+        else:
+            self.reply_blob(stream, blob, False)
+
+    cdef bint matches(self, const comparison_t* asked, const blob_t* blob) noexcept:
+        if blob == NULL:
+            return not asked.is_expected and self.has_value()
+        if not asked.is_expected and self.has_value():
+            return False
+        return blob.length == asked.expected.length and memcmp(blob.data, asked.expected.data, blob.length) == 0
+
+    cdef bint has_value(self) noexcept:
+        return False
+
+    cdef bint write(self, MemStore store, const comparison_t* asked, int64_t now_ns) noexcept:
+        """False when the servicer must say why it cannot be."""
+        return False
+
+
+cdef class CompareAndSwapHandler(CompareHandler):
+    """Without `expected` the key must not exist."""
+
+    cdef bint has_value(self) noexcept:
+        return True
+
+    cdef bint write(self, MemStore store, const comparison_t* asked, int64_t now_ns) noexcept:
+        return store.native_set(asked.key.data, asked.key.length, asked.value.data, asked.value.length,
+                                now_ns) == MS_OK
+
+
+cdef class CompareAndDeleteHandler(CompareHandler):
+    """Without `expected` the value must be empty, as with an empty one."""
+
+    cdef bint write(self, MemStore store, const comparison_t* asked, int64_t now_ns) noexcept:
+        store.native_delete(asked.key.data, asked.key.length, now_ns)
+        return True
+
+
 cdef void release_blob(void* owner) noexcept:
     blob_unref(<blob_t*>owner)
 
 
 def handlers() -> dict[str, Handler]:
     """The native handlers by method path."""
-    service = "/prism.interfaces.keyvalue.KeyValueBasicInterface/"
+    basic = "/prism.interfaces.keyvalue.KeyValueBasicInterface/"
+    cas = "/prism.interfaces.keyvalue.KeyValueCASInterface/"
     return {
-        service + "Get": GetHandler(), service + "Set": SetHandler(),
-        service + "Delete": DeleteHandler(), service + "Exists": ExistsHandler(),
+        basic + "Get": GetHandler(), basic + "Set": SetHandler(),
+        basic + "Delete": DeleteHandler(), basic + "Exists": ExistsHandler(),
+        cas + "CompareAndSwap": CompareAndSwapHandler(), cas + "CompareAndDelete": CompareAndDeleteHandler(),
     }

@@ -385,7 +385,7 @@ cdef void get_done(void* owner, int outcome, const resp_reply_t* reply, const ui
     if reply.type == c"_" or reply.length == 0:
         handler.reply_flag(stream, reply.type != c"_")
         return
-    out = handler.reply_value_head(stream, reply.length, reply.length)
+    out = handler.reply_value_head(stream, reply.length, reply.length, True)
     if out != NULL:
         memcpy(out, reply.data, reply.length)
         stream.reply_end()

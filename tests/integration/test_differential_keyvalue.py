@@ -15,6 +15,7 @@ import pytest
 from google.protobuf.message import DecodeError
 
 from prism.interfaces.keyvalue import keyvalue_basic_pb2 as basic
+from prism.interfaces.keyvalue import keyvalue_cas_pb2 as cas
 from prism_proxy.backends.memstore.config import MemstoreConfig
 from prism_proxy.backends.memstore.driver import MemstoreDriver
 from prism_proxy.interfaces.catalogue import namespaced
@@ -26,8 +27,11 @@ from prism_proxy.server.server import Server
 from tests.support.h2peer import DATA, END_HEADERS, END_STREAM, HEADERS, H2Peer, Reply, frame, grpc_headers, message
 
 SERVICE = "/prism.interfaces.keyvalue.KeyValueBasicInterface/"
+CAS = "/prism.interfaces.keyvalue.KeyValueCASInterface/"
 REQUESTS: dict[str, Any] = {
-    "Get": basic.GetRequest, "Set": basic.SetRequest, "Delete": basic.DeleteRequest, "Exists": basic.ExistsRequest}
+    SERVICE + "Get": basic.GetRequest, SERVICE + "Set": basic.SetRequest, SERVICE + "Delete": basic.DeleteRequest,
+    SERVICE + "Exists": basic.ExistsRequest, CAS + "CompareAndSwap": cas.CompareAndSwapRequest,
+    CAS + "CompareAndDelete": cas.CompareAndDeleteRequest}
 INTERNAL = 13
 VARINT, FIXED64, LEN, GROUP, END_GROUP, FIXED32 = range(6)
 
@@ -86,9 +90,9 @@ def request(rng: random.Random) -> bytes:
 
 
 @contextlib.asynccontextmanager
-async def served(*, native: bool) -> AsyncIterator[int]:
+async def served(*, native: bool, max_bytes: int = 256 << 20) -> AsyncIterator[int]:
     """Namespaces `default`, `aa` and `bb`, each over a store of its own."""
-    drivers = {name: MemstoreDriver(MemstoreConfig()) for name in ("default", "aa", "bb")}
+    drivers = {name: MemstoreDriver(MemstoreConfig(max_bytes=max_bytes)) for name in ("default", "aa", "bb")}
     namespaces = Namespaces()
     namespaces.swap(build(1, [NamespaceConfig.of_store(name, name, None) for name in drivers],
                           lambda backend, settings: drivers[backend]))
@@ -108,18 +112,18 @@ async def served(*, native: bool) -> AsyncIterator[int]:
             await driver.close()
 
 
-async def call(peer: H2Peer, method: str, payload: bytes) -> Reply:
+async def call(peer: H2Peer, path: str, payload: bytes) -> Reply:
     """DATA frames of the largest size, the last of which ends the request."""
     stream, framed = peer.next_stream(), message(payload)
     parts = [framed[at:at + 16384] for at in range(0, len(framed), 16384)]
-    await peer.send(peer.head(stream, grpc_headers(SERVICE + method)), *(
+    await peer.send(peer.head(stream, grpc_headers(path)), *(
         frame(DATA, END_STREAM if index == len(parts) - 1 else 0, stream, part) for index, part in enumerate(parts)))
     return await peer.reply(stream)
 
 
-def decodes(method: str, payload: bytes) -> bool:
+def decodes(path: str, payload: bytes) -> bool:
     try:
-        REQUESTS[method].FromString(payload)
+        REQUESTS[path].FromString(payload)
     except DecodeError:
         return False
     return True
@@ -165,3 +169,51 @@ def fresh_block() -> bytes:
     return b"".join(
         b"\x00" + varint(len(name)) + name + varint(len(value)) + value
         for name, value in ((str(name).encode(), str(value).encode()) for name, value in grpc_headers(SERVICE + "Get")))
+
+
+VALUES = (None, b"", b"a", b"b", b"x" * 5000, b"y" * 20_000)
+
+
+def compared(rng: random.Random) -> tuple[str, bytes]:
+    """A conditional write of few values, so that both outcomes are met."""
+    expected, value, key = rng.choice(VALUES), rng.choice(VALUES) or b"", rng.choice(["k1", "k2"])
+    if rng.random() < 0.2:
+        deletion = cas.CompareAndDeleteRequest(key=key, expected=expected or b"")
+        return CAS + "CompareAndDelete", deletion.SerializeToString()
+    return CAS + "CompareAndSwap", cas.CompareAndSwapRequest(
+        key=key, expected=expected, value=value).SerializeToString()
+
+
+async def test_native_comparisons_agree_with_the_servicer_s() -> None:
+    rng, swapped, found = random.Random(5), 0, 0
+    async with (served(native=False) as first, served(native=True) as second, H2Peer(first) as servicer,
+                H2Peer(second) as native):
+        for _ in range(300):
+            path, payload = compared(rng)
+            expected, got = await call(servicer, path, payload), await call(native, path, payload)
+            assert (got.body, got.status, got.text) == (expected.body, expected.status, expected.text), payload[:99]
+            answer = cas.CompareAndSwapResponse.FromString(got.body[5:])
+            swapped += answer.swapped
+            found += answer.HasField("actual")
+    assert min(swapped, found) > 20, "both outcomes were met"
+
+
+async def test_comparisons_are_native_and_a_full_store_is_the_servicer_s(monkeypatch: Any) -> None:
+    """A store at its bound answers as the servicer does, and nothing else reaches the servicer."""
+    asked = []
+    swap = MemstoreDriver.compare_and_swap
+
+    async def counted(self: MemstoreDriver, key: bytes, expected: bytes | None, value: bytes) -> Any:
+        asked.append(key)
+        return await swap(self, key, expected, value)
+
+    monkeypatch.setattr(MemstoreDriver, "compare_and_swap", counted)
+    async with served(native=True, max_bytes=1 << 20) as port, H2Peer(port) as peer:
+        small = cas.CompareAndSwapRequest(key="k", value=b"1").SerializeToString()
+        assert (await call(peer, CAS + "CompareAndSwap", small)).status == 0
+        assert asked == []
+        large = cas.CompareAndSwapRequest(key="k", expected=b"1", value=bytes(2 << 20)).SerializeToString()
+        reply = await call(peer, CAS + "CompareAndSwap", large)
+        assert (reply.status, asked) == (8, [b"k"])
+        got = cas.CompareAndSwapResponse.FromString((await call(peer, CAS + "CompareAndSwap", small)).body[5:])
+        assert (got.swapped, got.actual) == (False, b"1"), "the refused one changed nothing"
