@@ -85,7 +85,7 @@ class App:
         self._report = report or self.show_health
         self._placement = placement or Placement()
         self.namespaces = Namespaces()
-        self._step_resources = StepResources(config.secrets)
+        self._step_resources = StepResources(config.secrets, schemas=config.schemas)
         self.activator = Activator(self.namespaces, DriverFactory(), self._placement, page, self._step_resources)
         self.metrics = Metrics(version=__version__, namespaced=namespaced)
         self.lifecycle = Lifecycle(self._state_changed)

@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from prism_proxy.admin_options import AdminOptions
+from prism_proxy.schema.options import SchemasOptions
 from prism_proxy.secrets.options import SecretsOptions
 from prism_proxy.server.limits import Limits
 from prism_proxy.telemetry.tracing_options import TraceOptions
@@ -40,6 +41,7 @@ class ProxyConfig:
     limits: Limits = setting("Limits of the server against floods, stalls and oversized input.", factory=Limits)
     admin: AdminOptions = setting("The control plane, for a proxy that is one of several.", factory=AdminOptions)
     secrets: SecretsOptions = setting("Where encryption keys come from.", factory=SecretsOptions)
+    schemas: SchemasOptions = setting("Where schemas come from.", factory=SchemasOptions)
     log_calls: str = setting(
         "Which calls get a log line of their own: errors are failures of ours and slow calls, a few lines a second.",
         "errors", choices=("none", "errors", "all"))

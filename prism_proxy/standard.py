@@ -50,6 +50,7 @@ MODELS: dict[str, str] = {
     "object": "prism_proxy.models.object.declaration:DECLARATION",
 }
 STEPS: dict[str, str] = {
+    "schema": "prism_proxy.steps.validate.declaration:DECLARATION",
     "claim_check": "prism_proxy.steps.claim_check.declaration:DECLARATION",
     "encryption": "prism_proxy.steps.encrypt.declaration:DECLARATION",
 }

@@ -61,6 +61,7 @@ class PassingMessage:
     `content_encoding`, `encryption` or `schema`, or under names of its own in `notes`, which travel with the message as
     extensions of its envelope or as headers. `metadata` are the publisher's own entries.
 
+    A check that sets `dead_letter`, to the reason, sends the message to the dead letters of its topic instead.
     `source` is where a dead letter says that it comes from, empty for others. `kept` marks what stays for as long as
     its stream keeps it, in contrast to a message that is on its way to somebody."""
 
@@ -81,6 +82,7 @@ class PassingMessage:
     inline_bytes: int = -1
     added: dict[str, str] = field(default_factory=dict)
     token: str = ""
+    dead_letter: str = ""
 
 
 class ValueStep(Protocol):
@@ -93,6 +95,14 @@ class ValueStep(Protocol):
 
     def open(self, key: bytes, stored: bytes) -> bytes:
         """The value of what is stored. PrismError: the value cannot be served."""
+        ...
+
+
+class MessageCheck(Protocol):
+    """A step that looks at what is published before others change it, and changes nothing."""
+
+    def check(self, message: PassingMessage) -> None:
+        """PrismError refuses the publish."""
         ...
 
 
@@ -147,7 +157,9 @@ class MessageFollower(Protocol):
 
 class Step(Protocol):
     """One per namespace and configuration. It may have `close()`, awaited when its namespace's calls have ended,
-    `metrics()`, and `join(steps)`, called once with all steps of the chain by name."""
+    `metrics()`, and `join(steps)`, called once with all steps of the chain by name; `messages`, a `MessageStep`, and
+    `checks`, a `MessageCheck`, or None; `schema` and `contains_pii`, which concern all messages once the step is open,
+    with `asserted()`, for each that a subscriber did not expect."""
 
     @property
     def values(self) -> ValueStep | None:

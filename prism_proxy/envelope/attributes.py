@@ -25,6 +25,11 @@ SETTABLE = frozenset({CONTENT_TYPE, CORRELATION_ID, REPLY_TO, PRIORITY, TTL_SECO
 PUBLISHED_AT = "prism-published-at"
 TRACE_ID = "prism-trace-id"
 ENCODING = "prism-encoding"
+SCHEMA_URL = "X-Prism-Schema-URL"
+SCHEMA_VERSION = "X-Prism-Schema-Version"
+SCHEMA_HASH = "X-Prism-Schema-Hash"
+SCHEMA_NAMESPACE = "X-Prism-Namespace"
+SCHEMA_PUBLISHED_AT = "X-Prism-Published-At"
 
 USER_PREFIX = "x-meta-"  # of a caller's own key among the extensions
 REPLY_TO_EXTENSION = "x-reply-to"

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any, cast
 
 from prism_proxy._native.envelope.codec import IrregularEnvelopeError, MalformedEnvelopeError, Scan, fields, scan
 from prism_proxy.envelope import attributes as attribute
+from prism_proxy.envelope import wire
 from prism_proxy.envelope.attributes import Attributes
 from prism_proxy.envelope.errors import field_missing
 
@@ -84,7 +87,24 @@ class Envelope:
         observability = self.observability()
         if observability is not None and observability.trace_id:
             found[attribute.TRACE_ID] = observability.trace_id
+        schema = self.head.part(6)
+        if schema is not None:
+            found.update(_schema_headers(schema))
+            found[attribute.SCHEMA_NAMESPACE] = self.head.namespace
+            found[attribute.SCHEMA_PUBLISHED_AT] = found[attribute.PUBLISHED_AT]
         return found
+
+
+@lru_cache(256)
+def _schema_headers(body: bytes) -> Mapping[str, str]:
+    """What a schema context says, as headers. The same for all messages of a schema."""
+    try:
+        found = wire.read(body)
+    except ValueError:
+        return {}
+    texts = {name: found.get(number) for number, name in (
+        (1, attribute.SCHEMA_URL), (2, attribute.SCHEMA_VERSION), (4, attribute.SCHEMA_HASH))}
+    return {name: value.decode("utf-8", "replace") for name, value in texts.items() if isinstance(value, bytes)}
 
 
 def read(data: bytes) -> Envelope:

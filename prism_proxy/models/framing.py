@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from base64 import b64decode, b64encode
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from prism_proxy._native.envelope.codec import MalformedEnvelopeError, new_message_id, now_ms
@@ -20,12 +20,20 @@ from prism_proxy.contracts.steps import STEP_HEADERS, PassingMessage
 from prism_proxy.envelope import attributes, reader, relay, wire
 from prism_proxy.envelope.attributes import Attributes
 from prism_proxy.envelope.errors import encryption_required, malformed, signature_invalid
-from prism_proxy.envelope.parts import Encryption, Observability, Security, observability_of
+from prism_proxy.envelope.parts import Encryption, Observability, Schema, Security, observability_of
 from prism_proxy.envelope.reader import Envelope
 from prism_proxy.envelope.signature import load_key, verify
 from prism_proxy.envelope.writer import EnvelopeWriter
-from prism_proxy.errors import PrismError, StatusCode
-from prism_proxy.models.messages import ERROR_HEADER, RETRIES_HEADER, SOURCE_HEADER, Carrier, StoredMessage, Traits
+from prism_proxy.errors import PrismError, StatusCode, invalid
+from prism_proxy.models.messages import (
+    DEAD_LETTER_SUFFIX,
+    ERROR_HEADER,
+    RETRIES_HEADER,
+    SOURCE_HEADER,
+    Carrier,
+    StoredMessage,
+    Traits,
+)
 from prism_proxy.models.messaging_options import ALWAYS, RAW, EnvelopeOptions, MessagingOptions
 from prism_proxy.slots.chain import Chain
 from prism_proxy.slots.composition import Surroundings
@@ -40,6 +48,8 @@ NOTE_PREFIX = "prism-note-"
 DEAD_LETTER_HEADERS = (SOURCE_HEADER, ERROR_HEADER, RETRIES_HEADER)
 _HIDDEN = frozenset({VERSION_HEADER, ID_HEADER, TOPIC_HEADER, NAMESPACE_HEADER, PUBLISHER_HEADER, ENCRYPTION_HEADER})
 MAX_WRITERS = 1024
+MAX_REASON = 1024  # characters of it that a dead letter has
+_WITH_PII = Attributes(contains_pii=True)
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,6 +102,8 @@ class Framing:
         self._envelope = surroundings.group("envelope", EnvelopeOptions)
         self._key = _key(surroundings.namespace, self._envelope)
         self._writers: dict[str, EnvelopeWriter] = {}
+        self._schema: Schema | None = None
+        self._schema_headers: dict[str, str] = {}
 
     @property
     def steps(self) -> bool:
@@ -140,21 +152,47 @@ class Framing:
             return self._admitted(topic, payload, said, origin)
         passing = PassingMessage(topic, new_message_id(), payload, said.user, content_type=said.content_type,
                                  limit=self._max_bytes, waits_s=waits_s)
+        if self._chain.declaring is not None:
+            said = self._declared(said)
+        if self._chain.checks:
+            self._chain.check(passing)
+            if passing.dead_letter:
+                said = self._to_dead_letters(passing, said)
         if self._chain.messages:
             await self._chain.publish(passing)
             if passed is not None:
                 passed.append(passing)
         if said.data_classification in attributes.ENCRYPTED_CLASSIFICATIONS and passing.encryption is None:
             raise encryption_required(said.data_classification)
-        return self._stored(passing, said, origin, now_ms())
+        stored = self._stored(passing, said, origin, now_ms())
+        return replace(stored, moved_to=passing.topic) if passing.dead_letter else stored
+
+    def _declared(self, said: Attributes) -> Attributes:
+        """Follow the namespace's schema, which may have changed; a message has personal data where its schema has."""
+        schema = self._chain.schema
+        if schema is not self._schema:
+            self._schema = schema
+            self._writers.clear()
+            self._schema_headers = {} if schema is None else {
+                attributes.SCHEMA_URL: schema.url, attributes.SCHEMA_VERSION: schema.version,
+                attributes.SCHEMA_HASH: schema.hash, attributes.SCHEMA_NAMESPACE: self._namespace}
+        if not self._chain.declaring.contains_pii or said.contains_pii:
+            return said
+        return _WITH_PII if said is attributes.PLAIN else replace(said, contains_pii=True)
+
+    def _to_dead_letters(self, passing: PassingMessage, said: Attributes) -> Attributes:
+        """Publish the message to the dead letters of its topic: with where it was to go, and why it does not."""
+        user = {**said.user, SOURCE_HEADER: passing.topic, ERROR_HEADER: passing.dead_letter[:MAX_REASON]}
+        passing.topic += DEAD_LETTER_SUFFIX
+        return replace(said, user=user)
 
     def _check_steps(self) -> None:
         """Nothing is stored in plaintext where a step should have changed it."""
-        if self._chain.values and not self._chain.messages:
+        if self._chain.values_only:
             raise PrismError(
                 StatusCode.UNIMPLEMENTED, "ENCRYPTED_NAMESPACE",
-                f"namespace {self._namespace!r} has the step {', '.join(self._chain.steps)}, which messages cannot pass"
-                ": publish in a namespace without it", {"namespace": self._namespace})
+                f"namespace {self._namespace!r} has the step {', '.join(self._chain.values_only)}, which messages "
+                "cannot pass: publish in a namespace without it", {"namespace": self._namespace})
 
     def _stored(self, passing: PassingMessage, said: Attributes, origin: Origin, now: int) -> StoredMessage:
         trace = observability_of(origin.traceparent) if origin.traceparent else None
@@ -196,6 +234,7 @@ class Framing:
             found[attributes.ENCODING] = passing.content_encoding
         if origin.publisher_id:
             found[PUBLISHER_HEADER] = origin.publisher_id
+        found.update(self._schema_headers)
         if passing.encryption is not None:
             found[ENCRYPTION_HEADER] = b64encode(passing.encryption.encode()).decode()
         found.update({NOTE_PREFIX + key: value for key, value in passing.notes.items()})
@@ -209,11 +248,14 @@ class Framing:
             verify(envelope, self._key, required=self._envelope.signature_required)
         head, inner = envelope.head, envelope.attributes()
         try:
-            passing = self._passing(topic, envelope, {})
+            passing = self._passing(topic, envelope, {}, wanted=bool(self._chain.messages or self._chain.checks))
         except MalformedEnvelopeError as error:
             raise malformed(str(error)) from error
         if passing is not None:
             self._chain.admit(passing)
+            if passing.dead_letter:
+                raise invalid("payload", "the payload of the envelope does not follow its schema: "
+                              f"{passing.dead_letter}", reason="SCHEMA_VIOLATION")
         encrypted = passing.encryption if passing is not None else _encryption_within(envelope)
         if inner.data_classification in attributes.ENCRYPTED_CLASSIFICATIONS and encrypted is None:
             raise encryption_required(inner.data_classification)
@@ -239,7 +281,7 @@ class Framing:
             if len(self._writers) >= MAX_WRITERS:
                 self._writers.clear()
             signer = self._key if getattr(self._key, "private", self._key) is not None else None
-            found = self._writers[topic] = EnvelopeWriter(self._namespace, topic, signer=signer)
+            found = self._writers[topic] = EnvelopeWriter(self._namespace, topic, self._schema, signer=signer)
         return found
 
     def _too_large(self, size: int) -> PrismError:
@@ -287,14 +329,16 @@ class Framing:
             if self._key is not None:
                 verify(envelope, self._key, required=self._envelope.signature_required)
             seen = envelope.metadata()
-            passing = self._passing(topic, envelope, headers)
+            passing = self._passing(topic, envelope, headers, wanted=bool(self._chain.messages))
         except (MalformedEnvelopeError, PrismError) as error:
             raise Rejected(error.reason if isinstance(error, PrismError) else "ENVELOPE_MALFORMED") from error
         seen.update((key, headers[key]) for key in DEAD_LETTER_HEADERS if key in headers)
         return Opened(envelope.payload, seen, envelope.head.message_id, envelope.head.published_ms, topic, passing)
 
-    def _passing(self, topic: str, envelope: Envelope, headers: Mapping[str, str]) -> PassingMessage | None:
-        if not self._chain.messages:
+    def _passing(
+        self, topic: str, envelope: Envelope, headers: Mapping[str, str], *, wanted: bool
+    ) -> PassingMessage | None:
+        if not wanted:
             return None
         head = envelope.head
         notes = {key.removeprefix(NOTE_PREFIX): value.decode("utf-8", "replace")
@@ -318,6 +362,8 @@ class Framing:
         seen = {key: value for key, value in headers.items() if key not in hidden and not key.startswith(NOTE_PREFIX)}
         if published_ms:
             seen[attributes.PUBLISHED_AT] = reader.rfc3339(published_ms)
+            if attributes.SCHEMA_URL in headers:
+                seen[attributes.SCHEMA_PUBLISHED_AT] = seen[attributes.PUBLISHED_AT]
         seen.setdefault(attributes.ENCODING, "none")
         message_id = message_id or headers.get(ID_HEADER, "")
         passing = None

@@ -66,7 +66,8 @@ class StoredMessage:
 
     `message_id` is a UUID v7 in text form. `data` and `headers` are kept and delivered byte for byte. Times are epoch
     milliseconds; `expires_ms` 0 = never. Within DEDUPLICATION_SECONDS a second message with the same non-empty
-    `deduplication_id` in the same topic, stream or queue is not stored: the first one's id is answered.
+    `deduplication_id` in the same topic, stream or queue is not stored: the first one's id is answered. `moved_to` is
+    where the model puts it instead of where it was published to: dead letters.
     """
 
     message_id: str
@@ -75,6 +76,7 @@ class StoredMessage:
     published_ms: int
     expires_ms: int = 0
     deduplication_id: str = ""
+    moved_to: str = ""
 
 
 class KeptMessage(NamedTuple):

@@ -3,12 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from prism_proxy.contracts.steps import MessageFollower, MessageStep, PassingMessage, Step, StepFailure, ValueStep
+from prism_proxy.contracts.steps import (
+    MessageCheck,
+    MessageFollower,
+    MessageStep,
+    PassingMessage,
+    Step,
+    StepFailure,
+    ValueStep,
+)
 from prism_proxy.errors import PrismError
 
 if TYPE_CHECKING:
+    from prism_proxy.envelope.parts import Schema
     from prism_proxy.telemetry.metrics import Metric
 
 
@@ -30,6 +39,16 @@ class Chain:
             step for _, step in self.messages if isinstance(step, MessageFollower))
         self.max_bytes = max((step.max_bytes for step in self.followers), default=0)
         self.inline_bytes = max((step.inline_bytes for step in self.followers), default=-1)
+        checks = [getattr(step, "checks", None) for step in self.steps.values()]
+        self.checks: Sequence[MessageCheck] = tuple(step for step in checks if step is not None)
+        self.values_only = [name for name, step in self.steps.items() if step.values is not None
+                            and getattr(step, "messages", None) is None and getattr(step, "checks", None) is None]
+        self.declaring: Any = next((step for step in self.steps.values() if hasattr(step, "schema")), None)
+
+    @property
+    def schema(self) -> Schema | None:
+        """What the namespace declares of its messages; None where it declares nothing, or not yet."""
+        return None if self.declaring is None else self.declaring.schema
 
     async def open(self) -> None:
         """PrismError when a step cannot work as configured."""
@@ -63,6 +82,11 @@ class Chain:
             if renew is not None and await renew(error):
                 return True
         return False
+
+    def check(self, message: PassingMessage) -> None:
+        """Look at a message before it passes the steps. PrismError refuses it."""
+        for check in self.checks:
+            check.check(message)
 
     async def publish(self, message: PassingMessage) -> None:
         """Let a message pass on its way to the backend. PrismError refuses it; then steps keep nothing of it."""
@@ -99,6 +123,8 @@ class Chain:
 
     def admit(self, message: PassingMessage) -> None:
         """Look at an envelope that a client made itself. PrismError refuses it."""
+        for check in self.checks:
+            check.check(message)
         for _, step in self.messages:
             admit = getattr(step, "admit", None)
             if admit is not None:

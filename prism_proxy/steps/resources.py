@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from prism_proxy.schema.options import SchemasOptions
 from prism_proxy.secrets.options import SecretsOptions
 from prism_runtime import log
 
@@ -18,10 +19,12 @@ LastingT = TypeVar("LastingT")
 
 
 class StepResources:
-    """`secrets` are the settings of the process, which no namespace can change."""
+    """`secrets` and `schemas` are settings of the process, which no namespace can change."""
 
-    def __init__(self, secrets: SecretsOptions | None = None, environment: Mapping[str, str] | None = None) -> None:
+    def __init__(self, secrets: SecretsOptions | None = None, environment: Mapping[str, str] | None = None,
+                 schemas: SchemasOptions | None = None) -> None:
         self.secrets = secrets or SecretsOptions()
+        self.schemas = schemas or SchemasOptions()
         self._environment = os.environ if environment is None else environment
         self._lasting: dict[tuple[str, str], Any] = {}
 

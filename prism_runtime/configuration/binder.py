@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 from prism_runtime.configuration.problems import Problems
-from prism_runtime.configuration.shapes import ByName, Field, Group, Leaf, Many, Shape, Variant, fields_of
+from prism_runtime.configuration.shapes import ByName, Field, Group, Kind, Leaf, Many, Shape, Variant, fields_of
 from prism_runtime.configuration.tree import Listing, Node, Origin, Scalar, Source, Table
 from prism_runtime.configuration.values import UnfitError, read, resolved
 from prism_runtime.settings import MASK, Setting, shown_value, violation
@@ -141,17 +141,18 @@ class Binder:
         if not isinstance(node, Scalar):
             self.problems.add(node.origin, key, f"must be {leaf.kind.value}, not a mapping or a sequence")
             return None
-        scalar = node
+        scalar, choices = node, declared.choices or leaf.choices
+        if leaf.kind is Kind.TEXT and node.text in choices:
+            scalar = dataclasses.replace(node, plain=False)  # a choice such as true, whatever YAML takes it for
         try:
             if node.origin.source is Source.FILE:
-                scalar = resolved(node, self.environment)
+                scalar = resolved(scalar, self.environment)
             value = read(scalar, leaf, optional=optional, unit=declared.unit)
         except UnfitError as error:
             message = str(error)
             hidden = declared.secret and scalar.text and scalar.text in message
             self.problems.add(node.origin, key, "cannot be used (its value is a secret)" if hidden else message)
             return None
-        choices = declared.choices or leaf.choices
         problem = violation(dataclasses.replace(declared, choices=choices), value)
         if problem:
             self.problems.add(node.origin, key, problem)

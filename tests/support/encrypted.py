@@ -79,6 +79,7 @@ class Client:
     """Stubs on one channel, for one namespace."""
 
     def __init__(self, channel: grpc.aio.Channel, namespace: str) -> None:
+        self.channel = channel
         self._metadata = (("x-namespace", namespace),)
         self._pubsub: Any = pubsub_rpc.PubSubBasicInterfaceStub(channel)  # type: ignore[no-untyped-call]
         self._queue: Any = queue_rpc.QueueBasicInterfaceStub(channel)  # type: ignore[no-untyped-call]
@@ -92,10 +93,14 @@ class Client:
 
     async def subscribe(self, topic: str) -> Any:
         """The call, once the subscription is active."""
-        call = self._pubsub.Subscribe(pubsub.SubscribeRequest(topic=topic), metadata=self._metadata)
+        call = self.subscribing(pubsub.SubscribeRequest(topic=topic))
         async with asyncio.timeout(10):
             await call.initial_metadata()
         return call
+
+    def subscribing(self, request: pubsub.SubscribeRequest) -> Any:
+        """The call, which may fail."""
+        return self._pubsub.Subscribe(request, metadata=self._metadata)
 
     async def put(self, name: str, payload: bytes, **metadata: str) -> str:
         reply = await self._queue.Enqueue(queue.EnqueueRequest(

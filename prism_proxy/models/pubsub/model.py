@@ -16,6 +16,7 @@ from prism_proxy.envelope import attributes
 from prism_proxy.errors import PrismError, StatusCode, invalid
 from prism_proxy.handles import HandleMaker
 from prism_proxy.models import names
+from prism_proxy.models.assertion import MISMATCH
 from prism_proxy.models.framing import NOBODY, Framing, Opened, Origin, Rejected
 from prism_proxy.models.messages import MAX_BATCH, Delivery, described
 from prism_proxy.models.messaging_errors import subscriber_replaced
@@ -56,6 +57,7 @@ class PubSubModel(Part):
         self._driver.configure(options.settings())
         self._options = options
         self._namespace = surroundings.namespace
+        self._chain = surroundings.chain
         self._state: _State = previous._state if previous is not None else _State(surroundings.process)
         self._framing = Framing(surroundings, self._driver.traits)
         self._receipts: Receipts = Receipts(self._framing, surroundings.namespace, "pubsub",
@@ -70,7 +72,7 @@ class PubSubModel(Part):
         async with Publishing(self._framing) as publishing:
             message = await publishing.frame(names.topic(topic), payload, metadata, origin)
             found: Published = await self._slot.call(
-                operations.PUBLISH, caller, self._driver.publish, topic, message)
+                operations.PUBLISH, caller, self._driver.publish, message.moved_to or topic, message)
             await publishing.one_stored(found.message_id)
         self._state.published += 1
         return found.message_id
@@ -83,7 +85,8 @@ class PubSubModel(Part):
         async with Publishing(self._framing) as publishing:
             message = await publishing.frame(names.topic(topic), payload, metadata, origin)
             found: Published = await self._slot.call(
-                operations.PUBLISH_PERSISTENT, caller, self._driver.publish_persistent, topic, message)
+                operations.PUBLISH_PERSISTENT, caller, self._driver.publish_persistent, message.moved_to or topic,
+                message)
             await publishing.one_stored(found.message_id)
         self._state.published += 1
         return found
@@ -98,7 +101,8 @@ class PubSubModel(Part):
         async with Publishing(self._framing) as publishing:
             message = await publishing.frame(names.topic(topic), payload, metadata, origin)
             found: Published = await self._slot.call(
-                operations.PUBLISH_ORDERED, caller, self._driver.publish_ordered, topic, ordering_key, message)
+                operations.PUBLISH_ORDERED, caller, self._driver.publish_ordered, message.moved_to or topic,
+                ordering_key, message)
             await publishing.one_stored(found.message_id)
         self._state.published += 1
         return found
@@ -116,7 +120,8 @@ class PubSubModel(Part):
         async with Publishing(self._framing) as publishing:
             for topic, payload, metadata in items:
                 try:
-                    valid.append((topic, await publishing.frame(names.topic(topic), payload, metadata, origin)))
+                    message = await publishing.frame(names.topic(topic), payload, metadata, origin)
+                    valid.append((message.moved_to or topic, message))
                     results.append("")
                 except PrismError as error:
                     results.append(error)
@@ -137,7 +142,7 @@ class PubSubModel(Part):
         """An active subscription, which the caller must hand to `messages`. A second one with the same topic and id
         ends the first. `accepts` filters by what the subscriber would see as metadata."""
         checked = names.pattern(topic) if pattern else names.topic(topic)
-        options = SubscriberOptions.parse(given, self._options, lossy=self._lossy)
+        options = self._asserted(SubscriberOptions.parse(given, self._options, lossy=self._lossy))
         group = names.identity(queue_group or options.queue_group, "queue_group")
         operation = operations.SUBSCRIBE_PATTERN if pattern else operations.SUBSCRIBE
         subscriber = Subscriber(self._state.ids.make(), options, self._count_dropped, self._report_missed,
@@ -157,7 +162,7 @@ class PubSubModel(Part):
         if not names.identity(durable_name, "durable_name"):
             raise invalid("durable_name", "durable_name is empty: Subscribe needs none")
         names.identity(from_message_id, "from_message_id")
-        options = SubscriberOptions.parse(given, self._options, lossy=False, durable=True)
+        options = self._asserted(SubscriberOptions.parse(given, self._options, lossy=False, durable=True))
         after = position_in(caller, DURABLE) or b""
         subscriber = Subscriber(self._state.ids.make(), options, self._count_dropped, self._report_missed)
         wanted = DurableSubscription(topic, durable_name, after, from_message_id, from_ms)
@@ -166,6 +171,11 @@ class PubSubModel(Part):
         if not options.explicit_ack:
             subscriber.settle = subscriber.active.settle  # type: ignore[union-attr]
         return subscriber
+
+    def _asserted(self, options: SubscriberOptions) -> SubscriberOptions:
+        if options.schema is not None:
+            options.schema.check_open(self._chain, self._namespace)
+        return options
 
     def _filter(self, accepts: Callable[[Mapping[str, str]], bool] | None) -> Callable[[Delivery], bool] | None:
         if accepts is None:
@@ -202,6 +212,10 @@ class PubSubModel(Part):
                 opened = self._open(delivery)
                 if opened is not None and opened.passing is not None:
                     opened = await self._receipts.passed(opened, options.inline_bytes)
+                if opened is not None and options.schema is not None and opened.topic and not options.schema.accepts(
+                        opened.metadata, self._chain, self._namespace):
+                    self._receipts.reject(opened.topic, MISMATCH)
+                    opened = None
                 if opened is not None:
                     subscriber.delivered += 1
                     self._state.delivered += 1

@@ -13,7 +13,8 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 
 from prism_proxy.errors import PrismError, invalid
-from prism_proxy.models import inline
+from prism_proxy.models import assertion, inline
+from prism_proxy.models.assertion import SchemaAssertion
 from prism_proxy.models.messages import Active, Delivery
 from prism_proxy.models.messaging_errors import slow_subscriber
 from prism_proxy.models.pubsub.options import BLOCK, DISCONNECT, DROP, MAX_BYTES, MAX_MESSAGES, POLICIES, PubSubOptions
@@ -21,8 +22,9 @@ from prism_proxy.models.resume import token
 from prism_runtime.configuration import units
 
 KNOWN = ("buffer_messages", "buffer_bytes", "slow_subscriber", "max_messages", "max_duration", "queue_group",
-         "gap_notice", *inline.KEYS)
-KNOWN_DURABLE = ("buffer_messages", "buffer_bytes", "max_messages", "max_duration", "ack", *inline.KEYS)
+         "gap_notice", *inline.KEYS, *assertion.KEYS)
+KNOWN_DURABLE = ("buffer_messages", "buffer_bytes", "max_messages", "max_duration", "ack", *inline.KEYS,
+                 *assertion.KEYS)
 DURABLE = b"durable"  # what a position of x-prism-resume is for
 SETTLE_EVERY = 64  # messages that were written, before the position of a durable subscription follows
 GAP_HEADER = "prism-gap"  # of the message that tells of a gap: how many may be missing, or "unknown"
@@ -42,6 +44,7 @@ class SubscriberOptions:
     gap_notice: bool = False
     explicit_ack: bool = False
     inline_bytes: int = -1  # of payloads that an object store has; -1 = what the namespace says
+    schema: SchemaAssertion | None = None
 
     @classmethod
     def parse(
@@ -68,7 +71,8 @@ class SubscriberOptions:
             _number(given, "buffer_bytes", defaults.buffer_bytes, 1024, MAX_BYTES),
             _number(given, "max_messages", 0, 0, 2**62), _seconds(given, "max_duration"),
             given.get("queue_group", ""), gap == "true", ack == "explicit",
-            inline.inline_bytes(given))
+            inline.inline_bytes(given), assertion.parse(given))
+
 
 
 def _number(given: Mapping[str, str], key: str, default: int, least: int, most: int) -> int:

@@ -131,11 +131,24 @@ class QueueModel(Part):
                     results.append("")
                 except PrismError as error:
                     results.append(error)
-            done: list[str | PrismError] = await self._slot.call(
-                operation, caller, self._driver.enqueue, queue, valid) if valid else []
+            done = await self._stored(operation, queue, valid, caller) if valid else []
             heard = await publishing.stored(done)
         self._counts.enqueued += sum(not isinstance(each, PrismError) for each in done)
         return merged(results, done, heard)
+
+    async def _stored(
+        self, operation: Any, queue: str, items: Sequence[QueueItem], caller: Caller | None
+    ) -> list[str | PrismError]:
+        """One result an item, in order. Those that a check moves to the dead letters go there."""
+        moved = [item.message.moved_to for item in items]
+        results: list[str | PrismError] = [""] * len(items)
+        for name in dict.fromkeys(moved):
+            places = [at for at, other in enumerate(moved) if other == name]
+            found = await self._slot.call(operation, caller, self._driver.enqueue, name or queue,
+                                          [items[at] for at in places])
+            for at, result in zip(places, found, strict=True):
+                results[at] = result
+        return results
 
     async def _framed(self, publishing: Publishing, queue: str, item: Item, origin: Origin) -> QueueItem:
         if not 0 <= item.priority <= MAX_PRIORITY:

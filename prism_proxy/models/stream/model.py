@@ -13,6 +13,7 @@ from prism_proxy._native.envelope.codec import new_message_id
 from prism_proxy.contracts.driver import Health, HealthReport
 from prism_proxy.errors import invalid
 from prism_proxy.models import names
+from prism_proxy.models.assertion import MISMATCH
 from prism_proxy.models.depths import MAX_NAMES, Depths
 from prism_proxy.models.framing import NOBODY, Framing, Opened, Origin, Rejected
 from prism_proxy.models.messages import MAX_BATCH, described
@@ -71,6 +72,7 @@ class StreamModel(Part):
         self._driver.configure(options.settings())
         self._options = options
         self._namespace = surroundings.namespace
+        self._chain = surroundings.chain
         self._state: _State = previous._state if previous is not None else _State()
         self._framing = Framing(surroundings, self._driver.traits, kept=True)
         self._receipts: Receipts = Receipts(self._framing, surroundings.namespace, "stream",
@@ -90,7 +92,14 @@ class StreamModel(Part):
         operation = operations.APPEND if partition is None else operations.APPEND_TO_PARTITION
         async with Publishing(self._framing) as publishing:
             made = [await self._made(publishing, stream, record, origin) for record in records]
-            done = await self._slot.call(operation, caller, self._driver.append, stream, made, partition)
+            moved = [record for record in made if record.message.moved_to]
+            if moved:  # by a check, to the dead letters
+                await self._slot.call(
+                    operations.APPEND, caller, self._driver.append, moved[0].message.moved_to, moved, None)
+            rest = [record for record in made if not record.message.moved_to]
+            done = Appended(-1, -1)  # what is among the dead letters has no offset here
+            if rest:
+                done = await self._slot.call(operation, caller, self._driver.append, stream, rest, partition)
             heard = await publishing.stored([record.message.message_id for record in made])
         for error in filter(None, heard):
             raise error
@@ -141,6 +150,9 @@ class StreamModel(Part):
         return opened
 
     def _opened(self, stream: str, options: ReadOptions, limit: int, *, resumable: bool) -> OpenRead:
+        if options.schema is not None:
+            options.schema.check_open(self._chain, self._namespace)
+
         async def open_record(record: Record) -> Opened | None:
             try:
                 opened = self._framing.open(
@@ -153,6 +165,10 @@ class StreamModel(Part):
                 return None
             if opened.passing is not None and await self._receipts.passed(opened, options.inline_bytes) is None:
                 raise Rejected("a step of the namespace rejected it")
+            if options.schema is not None and not options.schema.accepts(
+                    opened.metadata, self._chain, self._namespace):
+                self._receipts.reject(stream, MISMATCH)
+                raise Rejected(MISMATCH)
             self._state.delivered += 1
             self._state.redelivered += record.attempt > 1
             return opened

@@ -7,7 +7,8 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from dataclasses import dataclass
 
 from prism_proxy.errors import invalid
-from prism_proxy.models import inline
+from prism_proxy.models import assertion, inline
+from prism_proxy.models.assertion import SchemaAssertion
 from prism_proxy.models.framing import Opened, Rejected
 from prism_proxy.models.messages import Active
 from prism_proxy.models.resume import token
@@ -15,7 +16,7 @@ from prism_proxy.models.stream.buffer import ReadBuffer
 from prism_proxy.models.stream.contract import Record
 from prism_runtime.configuration import units
 
-KNOWN = ("buffer_messages", "buffer_bytes", "max_messages", "max_duration", *inline.KEYS)
+KNOWN = ("buffer_messages", "buffer_bytes", "max_messages", "max_duration", *inline.KEYS, *assertion.KEYS)
 KIND = b"read"  # of the position that an ended read is resumed at
 READ_AHEAD = 1024  # records that wait for one reader at most
 
@@ -29,6 +30,7 @@ class ReadOptions:
     max_messages: int = 0
     max_seconds: float = 0.0
     inline_bytes: int = -1  # of payloads that an object store has; -1 = what the namespace says
+    schema: SchemaAssertion | None = None
 
     @classmethod
     def parse(cls, given: Mapping[str, str], buffer_bytes: int) -> ReadOptions:
@@ -39,7 +41,7 @@ class ReadOptions:
         return cls(_number(given, "buffer_messages", READ_AHEAD, 1, 65_536),
                    _number(given, "buffer_bytes", buffer_bytes, 1024, buffer_bytes),
                    _number(given, "max_messages", 0, 0, 2**62), _seconds(given, "max_duration"),
-                   inline.inline_bytes(given))
+                   inline.inline_bytes(given), assertion.parse(given))
 
 
 def _number(given: Mapping[str, str], key: str, default: int, least: int, most: int) -> int:

@@ -1,0 +1,66 @@
+"""The group `schema` of a namespace, as a file has it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from prism_proxy.configuration.loader import load
+from prism_proxy.steps.validate.options import SchemaOptions
+from prism_runtime.configuration.problems import ConfigurationError
+
+EXAMPLE = """\
+namespaces:
+  catalogue:
+    backends: {store: {driver: memstore}}
+    schema:
+      registry_type: prism
+      registry_url: "http://127.0.0.1:8081"
+      subject: catalogue.item
+      version: latest
+      compatibility: backward
+      trust: {schema_name: shop.Item, allowed_sources: ["github.com/shop/*"]}
+      validation: {config_time: true, publish_time: true, on_validation_failure: reject, sample_rate: 1.0,
+                   enforce_optional_fields: warn}
+"""
+
+
+def read(tmp_path: Path, text: str) -> SchemaOptions:
+    file = tmp_path / "prism.yaml"
+    file.write_text(text)
+    [namespace] = load(["--config", str(file)], {}).namespaces
+    found = namespace.options["schema"]
+    assert isinstance(found, SchemaOptions)
+    return found
+
+
+def test_the_example_is_read(tmp_path: Path) -> None:
+    found = read(tmp_path, EXAMPLE)
+    assert found.enabled
+    assert (found.subject, found.trust.schema_name) == ("catalogue.item", "shop.Item")
+    assert found.validation.publish_time
+
+
+def test_true_is_a_level_of_its_own(tmp_path: Path) -> None:
+    text = EXAMPLE.replace("fields: warn", "fields: true")
+    assert read(tmp_path, text).validation.enforce_optional_fields == "true"
+
+
+@pytest.mark.parametrize(("old", "new", "problem"), [
+    ("subject: catalogue.item", "inline_schema: x", "inline_schema is no setting"),
+    ("subject: catalogue.item", "", "subject is missing"),
+    ('registry_url: "http://127.0.0.1:8081"', "", "registry_url is missing"),
+    ("registry_type: prism", "registry_type: apicurio", "must be one of"),
+    ("sample_rate: 1.0", "sample_rate: 1.5", "sample_rate"),
+    ("registry_type: prism", "registry_type: federated", "registries is empty"),
+    ("trust: {schema_name: shop.Item, ", "trust: {schema_nam: x, ", "schema_nam"),
+])
+def test_what_does_not_go_together_is_named(tmp_path: Path, old: str, new: str, problem: str) -> None:
+    with pytest.raises(ConfigurationError, match=problem):
+        read(tmp_path, EXAMPLE.replace(old, new))
+
+
+def test_a_file_needs_the_name_of_its_type() -> None:
+    with pytest.raises(ValueError, match=r"trust\.schema_name is missing"):
+        SchemaOptions("github", repository="shop/schemas", path="order.proto")
