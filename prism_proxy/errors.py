@@ -73,11 +73,15 @@ def invalid(
                       constraint=constraint)
 
 
-def interface_not_supported(interface: str, backend: str, supported: tuple[str, ...]) -> PrismError:
-    """UNIMPLEMENTED: the backend of the namespace lacks an interface. `supported` lists those it has."""
+def interface_not_supported(
+    interface: str, backend: str, supported: tuple[str, ...], switch: str = ""
+) -> PrismError:
+    """UNIMPLEMENTED: the backend of the namespace lacks an interface. `supported` lists those it has, `switch` names a
+    setting that gives more."""
     return PrismError(
         StatusCode.UNIMPLEMENTED, "INTERFACE_NOT_SUPPORTED",
-        f"backend {backend} of this namespace does not implement {interface}; it implements {', '.join(supported)}",
+        f"backend {backend} of this namespace does not implement {interface}; it implements {', '.join(supported)}"
+        + (f"; {switch}" if switch else ""),
         {"interface": interface, "backend": backend}, interface=interface, supported=supported)
 
 

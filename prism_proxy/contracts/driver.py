@@ -64,7 +64,8 @@ class Declaration:
     caller must expect: "volatile", "checkpointed", "synced", or what the product promises. `exclusive` names what only
     one driver at a time can have, such as a file. `parts` are the driver's attributes that are not commands but objects
     with the commands of one data model, such as `pubsub`. `movable` says that a local driver is
-    `contracts.movable.Movable`: without it, its data never leave the proxy that has them.
+    `contracts.movable.Movable`: without it, its data never leave the proxy that has them. `switched_off` are
+    interfaces that it would have with other settings, and `switch` says which.
     """
 
     name: str
@@ -74,6 +75,8 @@ class Declaration:
     exclusive: str = ""
     parts: frozenset[str] = frozenset()
     movable: bool = False
+    switched_off: frozenset[str] = frozenset()
+    switch: str = ""
 
 
 class Area(NamedTuple):

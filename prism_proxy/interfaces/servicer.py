@@ -50,6 +50,8 @@ class Route(Protocol):
 
     def implementation(self, interface: str) -> Any: ...
 
+    def switch(self, interface: str) -> str: ...
+
 
 Resolve = Callable[[str], Route | None]
 
@@ -95,7 +97,8 @@ class NamespacedServicer:
         route = self.route(context)
         found = route.implementation(self.interface)
         if found is None:
-            raise interface_not_supported(self.interface, route.backend, tuple(sorted(route.interfaces)))
+            raise interface_not_supported(self.interface, route.backend, tuple(sorted(route.interfaces)),
+                                          route.switch(self.interface))
         return found
 
     def stream(

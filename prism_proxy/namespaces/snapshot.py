@@ -66,6 +66,11 @@ class Route:
         """The name of the driver in the first slot, which is what metrics and errors call the backend."""
         return next(iter(self.config.slots.values())).driver
 
+    def switch(self, interface: str) -> str:
+        """The setting that would give an interface that is not offered; empty where none does."""
+        declared = next(iter(self.slots.values())).driver.declaration
+        return str(declared.switch) if interface in declared.switched_off else ""
+
     @property
     def drivers(self) -> tuple[Driver, ...]:
         return tuple(slot.driver for slot in self.slots.values())

@@ -13,6 +13,7 @@ import contextlib
 import random
 import ssl
 import uuid
+from collections.abc import AsyncIterator, Callable
 from typing import Any, Protocol
 
 from prism_proxy._native.nats.connection import NatsClosed, NatsConnection, parse_headers
@@ -78,6 +79,7 @@ class NatsClient:
         self.failure = "not connected yet"
         self.info: dict[str, Any] = {}
         self.connects = 0
+        self.watchers: set[Callable[[], None]] = set()  # called when a connection is lost
 
     # --- life ---------------------------------------------------------------------------------------------------------
 
@@ -131,8 +133,10 @@ class NatsClient:
         self, subject: bytes, headers: bytes | None, data: bytes, timeout_s: float | None = None
     ) -> Answer:
         """(headers, data) of the answer. NoResponders, NoAnswer, NatsClosed, NatsDenied."""
-        answer, token = self.ask(await self.room(), subject, headers, data)
+        connection = await self.room()
+        token, answer = self.expect()
         try:
+            connection.publish(subject, token, headers, data)
             async with asyncio.timeout(timeout_s or self._config.request_timeout):
                 return await answer
         except TimeoutError:
@@ -140,30 +144,64 @@ class NatsClient:
         finally:
             self._requests.pop(token, None)
 
-    def ask(
-        self, connection: NatsConnection, subject: bytes, headers: bytes | None, data: bytes
-    ) -> tuple[asyncio.Future[Answer], bytes]:
-        """A Future of the answer, and what `forget` takes."""
+    def expect(self) -> tuple[bytes, asyncio.Future[Answer]]:
+        """Where an answer may be sent to, until `forget`, and a Future of it."""
         self._number += 1
         token = b"%b%x" % (self._inbox, self._number)
-        answer: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
-        connection.publish(subject, token, headers, data)
-        self._requests[token] = answer
-        return answer, token
+        answer = self._requests[token] = asyncio.get_running_loop().create_future()
+        return token, answer
 
     def forget(self, token: bytes) -> None:
         self._requests.pop(token, None)
 
+    async def ask_many(self, subject: bytes, data: bytes) -> AsyncIterator[Answer]:
+        """All that is answered to one request, until nobody asks for more. NoResponders, NoAnswer, NatsClosed."""
+        connection = await self.room()
+        answers: asyncio.Queue[Answer] = asyncio.Queue()
+        inbox = self.new_inbox()
+        number = connection.subscribe(inbox, None, lambda _subject, _reply, headers, body: answers.put_nowait(
+            (headers, body)))
+        try:
+            connection.publish(subject, inbox, None, data)
+            while True:
+                try:
+                    async with asyncio.timeout(self.request_timeout):
+                        headers, body = await answers.get()
+                except TimeoutError:
+                    if not connection.usable:
+                        raise NatsClosed(self.failure, True) from None
+                    raise NoAnswer(f"no answer to {subject.decode('utf-8', 'replace')}") from None
+                if headers is not None and not body and self.status_of(headers) == NO_RESPONDERS:
+                    raise NoResponders("nobody answers")
+                yield headers, body
+        finally:
+            with contextlib.suppress(NatsClosed):
+                connection.unsubscribe(number)
+
+    @staticmethod
+    def status_of(headers: bytes | None) -> int:
+        """The status that a server puts in place of a message; 0 for a message."""
+        if headers is None:
+            return 0
+        try:
+            return parse_headers(headers)[0]
+        except ValueError:
+            return 0
+
+    @property
+    def request_timeout(self) -> float:
+        return self._config.request_timeout
+
     def new_inbox(self) -> bytes:
         """A subject of its own to be answered at, which no request has."""
         self._number += 1
-        return b"_INBOX.%b.p%x" % (self._inbox[7:-1], self._number)
+        return b"%b-%x" % (self._inbox[:-1], self._number)  # not below the inbox of requests
 
     def _answered(self, subject: bytes, reply: bytes | None, headers: bytes | None, data: bytes) -> None:
         answer = self._requests.pop(subject, None)
         if answer is None or answer.done():
             self._stray(subject, reply, headers, data)
-        elif headers is not None and not data and _status(headers) == NO_RESPONDERS:
+        elif headers is not None and not data and self.status_of(headers) == NO_RESPONDERS:
             answer.set_exception(NoResponders("nobody answers"))
         else:
             answer.set_result((headers, data))
@@ -312,18 +350,13 @@ class NatsClient:
         self._up.clear()
         for channel in (*self._channels.values(), *self._groups):
             channel.confirmed, channel.number = False, 0
+        for watcher in tuple(self.watchers):
+            watcher()
         requests, self._requests = self._requests, {}
         for answer in requests.values():
             if not answer.done():
                 answer.set_exception(NatsClosed(self.failure, True))
 
-
-
-def _status(headers: bytes) -> int:
-    try:
-        return parse_headers(headers)[0]
-    except ValueError:
-        return 0
 
 
 def _seen(answer: asyncio.Future[None]) -> None:

@@ -8,16 +8,22 @@ import ssl
 from collections.abc import Collection, Hashable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 from prism_proxy.backends.nats.addresses import Address, NatsUrl, parse_url
 from prism_proxy.backends.nats.names import Names, token
 from prism_proxy.contracts.driver import Area, Declaration
+from prism_proxy.models.messages import DeliveryClass, Guarantee
 from prism_proxy.models.pubsub import contract as pubsub
+from prism_proxy.models.queue import contract as queue
+from prism_proxy.models.stream import contract as stream
 from prism_runtime.settings import check, setting
 from prism_runtime.tls import TlsError, check_files
 
 CORE = frozenset({pubsub.BASIC, pubsub.WILDCARDS, pubsub.BATCH, pubsub.FILTERING})
+WITH_JETSTREAM = frozenset({
+    stream.BASIC, stream.GROUPS, stream.REPLAY, stream.RETENTION,
+    queue.BASIC, queue.VISIBILITY, queue.DEAD_LETTER, queue.DELAYED, queue.BATCH})
 _LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
 
 
@@ -54,7 +60,8 @@ class NatsConfig:
     """A NATS server or cluster."""
 
     DECLARES: ClassVar[Declaration] = Declaration(
-        "nats", CORE, state="shared", durability="volatile", parts=frozenset({"pubsub"}))
+        "nats", CORE | WITH_JETSTREAM, state="shared", durability="asynchronous",
+        parts=frozenset({"pubsub", "stream", "queue"}))
     url: str = setting("The servers: nats://HOST:PORT, tls:// for TLS, several with commas between. Others of their "
                        "cluster are learnt.", "nats://127.0.0.1:4222")
     username: str = setting("The user; without it that of the URL.", "")
@@ -65,6 +72,16 @@ class NatsConfig:
     tls: NatsTls = setting("TLS to the server.", factory=NatsTls)
     prefix: str | None = setting("What subjects begin with; the name of the namespace and a dot without. Give it, also "
                                  "as an empty text, to meet subjects that exist.", None)
+    jetstream: bool = setting("Whether the account has JetStream: then there are streams too.", False)
+    create: bool = setting("Whether JetStream's streams are made on first use; else what is not there is NOT_FOUND.",
+                           True)
+    replicas: int = setting("Copies of JetStream's streams that are made.", 1, minimum=1, maximum=5, unit="copies")
+    storage: Literal["file", "memory"] = setting("Where JetStream's streams that are made are kept.", "file",
+                                                 choices=("file", "memory"))
+    sync_interval: float = setting(
+        "The sync_interval of the server's JetStream, 0 for always: the server does not say it. What a loss of power "
+        "may cost follows from it.", 120.0, minimum=0, maximum=86_400, unit="s")
+    domain: str = setting("The domain of JetStream, where it is another one than the server's own.", "")
     shared_names: bool = setting("Whether other namespaces may have the same topics, streams and queues: all of them "
                                  "must say so.", False)
     connection_name: str = setting("What the server calls the proxy's connection.", "prism-proxy")
@@ -110,7 +127,28 @@ class NatsConfig:
 
     @property
     def declaration(self) -> Declaration:
-        return self.DECLARES
+        if self.jetstream:
+            return dataclasses.replace(self.DECLARES, durability=self._durability)
+        return dataclasses.replace(self.DECLARES, interfaces=CORE, durability="volatile", parts=frozenset({"pubsub"}),
+                                   switched_off=WITH_JETSTREAM, switch="set jetstream: true where the server has it")
+
+    @property
+    def logged(self) -> DeliveryClass:
+        """What may be lost of what JetStream stored."""
+        copies = f"Streams that are made have {self.replicas} copies." if self.replicas > 1 else ""
+        notes = tuple(note for note in (
+            copies, "The server's sync_interval is taken from the settings of the namespace.") if note)
+        if self.storage == "memory":
+            lost = "what no other copy has" if self.replicas > 1 else "everything"
+            return DeliveryClass(Guarantee.AT_LEAST_ONCE, lost, lost, notes=notes)
+        power = "nothing" if not self.sync_interval else f"up to {self.sync_interval:g} s"
+        if self.replicas > 1 and self.sync_interval:
+            power += ", where all copies lose it together"
+        return DeliveryClass(Guarantee.AT_LEAST_ONCE, "nothing", power, notes=notes)
+
+    @property
+    def _durability(self) -> str:
+        return "synced" if self.storage == "file" and not self.sync_interval else "asynchronous"
 
     @property
     def names(self) -> Names:

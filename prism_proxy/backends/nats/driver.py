@@ -11,7 +11,11 @@ from prism_proxy._native.nats.connection import NatsClosed
 from prism_proxy.backends.nats.client import NatsClient
 from prism_proxy.backends.nats.config import NatsConfig
 from prism_proxy.backends.nats.errors import meaning
+from prism_proxy.backends.nats.jetstream import JetStream
+from prism_proxy.backends.nats.logs import Logs, LogSettings
+from prism_proxy.backends.nats.queues import NatsQueues
 from prism_proxy.backends.nats.status import CLOSED, NOT_OPEN, report
+from prism_proxy.backends.nats.streams import NatsStreams
 from prism_proxy.backends.nats.topics import NatsTopics
 from prism_proxy.backends.shared_pools import SharedPools
 from prism_proxy.contracts.driver import Declaration, HealthReport
@@ -31,6 +35,11 @@ class NatsDriver:
         self._client: NatsClient | None = None
         self._failure = NOT_OPEN
         self.pubsub = NatsTopics(config.names, self.client, self._limit)
+        if config.jetstream:
+            js = JetStream(self.client, config.domain)
+            logs = Logs(js, config.names, LogSettings(config.create, config.replicas, config.storage))
+            self.stream = NatsStreams(js, logs, config.logged)
+            self.queue = NatsQueues(js, logs, config.logged)
 
     @property
     def declaration(self) -> Declaration:
@@ -62,6 +71,8 @@ class NatsDriver:
 
     async def close(self) -> None:
         if self._client is not None:
+            if self._config.jetstream:
+                await self.queue.close()
             self._client, self._failure = None, CLOSED
             await self._pool.leave()
 

@@ -19,6 +19,20 @@ class NoAnswer(Exception):  # noqa: N818 - an event rather than a mistake
     """The server did not answer a request in time. It may have done what it was asked for."""
 
 
+class ApiError(Exception):
+    """JetStream refused a request. `code` is like HTTP's, `number` is its own."""
+
+    def __init__(self, code: int, number: int, description: str) -> None:
+        super().__init__(f"{description} ({code}, {number})")
+        self.code = code
+        self.number = number
+        self.description = description
+
+
+_FULL = frozenset({10023, 10028, 10047, 10077, 10122})  # of the account, the server, or a stream that discards new ones
+_OFF = frozenset({10039, 10076})
+
+
 def meaning(error: Exception) -> PrismError | None:
     """The caller's error; None when the error shows a defect of ours."""
     if isinstance(error, NatsClosed):
@@ -35,7 +49,24 @@ def meaning(error: Exception) -> PrismError | None:
                             "now", "execute", "not_executed", transient=True)
     if isinstance(error, NoAnswer):
         return _unavailable(error, "JetStream did not answer in time", "await", "unknown")
+    if isinstance(error, ApiError):
+        return _refused(error)
     return None
+
+
+def _refused(error: ApiError) -> PrismError:
+    if error.number in _FULL:
+        return _made(error, StatusCode.RESOURCE_EXHAUSTED, "STORE_FULL",
+                     "JetStream is full: raise the limits of the account or the stream, or shorten its retention",
+                     "execute", "not_executed")
+    if error.number in _OFF:
+        return _made(error, StatusCode.FAILED_PRECONDITION, "JETSTREAM_DISABLED",
+                     "JetStream is off for this account: switch it on at the server, or set jetstream to false",
+                     "execute", "not_executed")
+    if error.code == 503 or error.code == 408:
+        return _unavailable(error, f"JetStream cannot serve this now: {error.description}", "execute", "unknown")
+    return _made(error, StatusCode.INTERNAL, "BACKEND_ERROR", f"JetStream refused the request: {error}", "execute",
+                 "not_executed")
 
 
 def _unavailable(error: Exception, message: str, phase: str, outcome: str, *, transient: bool = False) -> PrismError:

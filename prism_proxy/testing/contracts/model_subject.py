@@ -36,7 +36,8 @@ class ModelSubject:
         with _answers():
             found = self._route.implementation(interface)
             if found is None:
-                raise interface_not_supported(interface, self._route.backend, tuple(sorted(self._route.interfaces)))
+                raise interface_not_supported(interface, self._route.backend, tuple(sorted(self._route.interfaces)),
+                                              self._route.switch(interface))
             yield found
 
     async def set(self, key: str, value: bytes) -> None:
