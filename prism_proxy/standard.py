@@ -48,6 +48,7 @@ MODELS: dict[str, str] = {
     "queue": "prism_proxy.models.queue.declaration:DECLARATION",
     "stream": "prism_proxy.models.stream.declaration:DECLARATION",
     "object": "prism_proxy.models.object.declaration:DECLARATION",
+    "payload": "prism_proxy.models.payload.declaration:DECLARATION",
 }
 STEPS: dict[str, str] = {
     "schema": "prism_proxy.steps.validate.declaration:DECLARATION",

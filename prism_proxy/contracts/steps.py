@@ -42,7 +42,8 @@ def _fits(options: Mapping[str, Any]) -> Iterable[str]:
 class StepDeclaration:
     """Made once, in the step's folder. `name` is the group of options that switches it on, `options` its settings class
     with a field `enabled`, `factory` MODULE:CLASS of a `StepFactory`. `conflicts` says by name of another step why a
-    namespace cannot have both, `slots` what the step needs beside the pattern's slots. `check` gets all groups of
+    namespace cannot have both, `slots` what the step needs beside the pattern's slots,
+    `interfaces` those of data models that a namespace offers because it has the step. `check` gets all groups of
     options of a namespace and says what of them the step cannot work with."""
 
     name: str
@@ -52,6 +53,7 @@ class StepDeclaration:
     place: int
     conflicts: Mapping[str, str] = field(default_factory=dict)
     slots: tuple[SlotDeclaration, ...] = ()
+    interfaces: frozenset[str] = frozenset()
     check: Callable[[Mapping[str, Any]], Iterable[str]] = _fits
 
 
@@ -83,6 +85,21 @@ class PassingMessage:
     added: dict[str, str] = field(default_factory=dict)
     token: str = ""
     dead_letter: str = ""
+
+
+class Offloaded(bytes):
+    """What stands for a payload that a `MessageFollower` took away before the message was made, because it came as a
+    stream; it passes the chain as the message's payload. `message_id` is that of the message to come. Steps that look
+    at payloads cannot look at this one."""
+
+    message_id: str
+    token: str
+    passed: bool
+
+    def __new__(cls, data: bytes, message_id: str, token: str) -> Offloaded:
+        made = super().__new__(cls, data)
+        made.message_id, made.token, made.passed = message_id, token, False
+        return made
 
 
 class ValueStep(Protocol):

@@ -16,7 +16,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from prism_proxy._native.envelope.codec import MalformedEnvelopeError, new_message_id, now_ms
-from prism_proxy.contracts.steps import STEP_HEADERS, PassingMessage
+from prism_proxy.contracts.steps import STEP_HEADERS, Offloaded, PassingMessage
 from prism_proxy.envelope import attributes, reader, relay, wire
 from prism_proxy.envelope.attributes import Attributes
 from prism_proxy.envelope.errors import encryption_required, malformed, signature_invalid
@@ -150,7 +150,8 @@ class Framing:
             if len(payload) > self._max_bytes:
                 raise self._too_large(len(payload))
             return self._admitted(topic, payload, said, origin)
-        passing = PassingMessage(topic, new_message_id(), payload, said.user, content_type=said.content_type,
+        message_id = payload.message_id if isinstance(payload, Offloaded) else new_message_id()
+        passing = PassingMessage(topic, message_id, payload, said.user, content_type=said.content_type,
                                  limit=self._max_bytes, waits_s=waits_s)
         if self._chain.declaring is not None:
             said = self._declared(said)

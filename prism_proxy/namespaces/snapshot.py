@@ -238,7 +238,7 @@ class _Builder:
             Composition(slots, config.options, Surroundings(
                 config.name, process_name(self.placement.worker), chain, config.options)),
             before.pattern if before is not None and same else None)
-        offered = _offered(declared, pattern, slots)
+        offered = _offered(declared, pattern, slots, chain)
         return Route(
             config.name, partition, self.revision, config, MappingProxyType(slots), pattern,
             offered, _bindings(pattern, offered) if elsewhere is None else {},
@@ -258,7 +258,8 @@ class _Builder:
             made[step.name] = standard.load(step.factory)(
                 config.name, config.options[step.name], self.resources, assigned=config.assigned,
                 **(own if step.slots else {}))
-        return Chain(made) if made else EMPTY
+        offered = frozenset[str]().union(*(step.interfaces for step in enabled))
+        return Chain(made, offered) if made else EMPTY
 
     def _slot(
         self, name: str, config: NamespaceConfig, declared: PatternDeclaration, before: Route | None
@@ -286,11 +287,13 @@ def _serves(driver: Driver, before: SlotConfig, wanted: SlotConfig) -> bool:
     return adapts is not None and bool(adapts(wanted.config))
 
 
-def _offered(declared: PatternDeclaration, pattern: Pattern, slots: Mapping[str, Slot[Any]]) -> frozenset[str]:
-    """The interfaces that a pattern offers over these drivers."""
+def _offered(
+    declared: PatternDeclaration, pattern: Pattern, slots: Mapping[str, Slot[Any]], chain: Chain
+) -> frozenset[str]:
+    """The interfaces that a pattern offers over these drivers, and by these steps."""
     wanted = declared.interfaces
     if wanted is None:
-        wanted = frozenset().union(*(slot.driver.declaration.interfaces for slot in slots.values()))
+        wanted = chain.interfaces.union(*(slot.driver.declaration.interfaces for slot in slots.values()))
     return frozenset(name for name in wanted if pattern.offers(name))
 
 

@@ -24,7 +24,9 @@ if TYPE_CHECKING:
 class Chain:
     """`steps` by name, in the order in which something written passes them."""
 
-    def __init__(self, steps: Mapping[str, Step] | None = None) -> None:
+    def __init__(self, steps: Mapping[str, Step] | None = None, interfaces: frozenset[str] = frozenset()) -> None:
+        """`interfaces` are those that the namespace offers because of them."""
+        self.interfaces = interfaces
         self.steps = dict(steps or {})
         for step in self.steps.values():
             join = getattr(step, "join", None)

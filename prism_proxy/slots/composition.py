@@ -6,7 +6,7 @@ data models: one object per model, which gives the methods of its interfaces the
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol, TypeVar
 
@@ -18,15 +18,21 @@ from prism_proxy.telemetry.metrics import Metric
 OptionsT = TypeVar("OptionsT")
 
 
+def _nothing(interface: str) -> Any:
+    return None
+
+
 @dataclass(frozen=True, slots=True)
 class Surroundings:
-    """Where a pattern or a model serves. `process` names this process in handles (see `handles`), `chain` has the steps
-    of the namespace."""
+    """Where a pattern or a model serves. `implementation` is what serves another thin interface of the namespace, for a
+    model that builds on others; None where nothing does. `process` names this process in handles (see `handles`),
+    `chain` has the steps of the namespace."""
 
     namespace: str = "default"
     process: str = "local-0"
     chain: Chain = EMPTY
     options: Mapping[str, Any] = field(default_factory=dict)
+    implementation: Callable[[str], Any] = field(default=_nothing, compare=False, repr=False)
 
     def group(self, name: str, cls: type[OptionsT]) -> OptionsT:
         """A group of options that models share; its defaults where nothing is written."""

@@ -5,48 +5,40 @@ from __future__ import annotations
 import asyncio
 import os
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import grpc
 import pytest
-from google.rpc import error_details_pb2
-from grpc_status import rpc_status
 
-from prism_proxy.backends.memstore.config import MemstoreConfig
-from prism_proxy.backends.redis.config import RedisConfig
-from prism_proxy.backends.sqlite.config import SqliteConfig
 from prism_proxy.claim_check.claim import decode
 from prism_proxy.models.queue.options import QueueOptions
 from prism_proxy.namespaces.model import NamespaceConfig, SlotConfig
 from prism_proxy.object_stores.contract import PENDING_TAG
 from prism_proxy.steps.claim_check.options import ClaimCheckOptions, TtlOptions
-from tests.services.claims import BUCKET, MIB, Claims, namespace, object_slot, serving, until
-from tests.services.redis import RedisServer, binary, running
+from tests.services.claims import (
+    BUCKET,
+    MIB,
+    Claims,
+    broker_slot,
+    namespace,
+    object_slot,
+    redis,  # noqa: F401 - a fixture
+    refusal,
+    serving,
+    until,
+)
 
 BROKERS = ("memstore", "sqlite", "redis")
-STORES = ("memory",)
-
-
-@pytest.fixture(scope="module")
-def redis() -> Iterator[RedisServer]:
-    if binary() is None:
-        pytest.skip("there is no redis-server: run `make tools`")
-    with running(RedisServer()) as server:
-        yield server
+STORES = ("memory", "directory")
 
 
 @pytest.fixture
 def store(request: pytest.FixtureRequest, tmp_path: Path) -> SlotConfig:
     """The broker; memstore unless a test says otherwise."""
-    kind = getattr(request, "param", "memstore")
-    if kind == "memstore":
-        return SlotConfig("memstore", MemstoreConfig())
-    if kind == "sqlite":
-        return SlotConfig("sqlite", SqliteConfig(path=str(tmp_path / "broker.db")))
-    return SlotConfig("redis", RedisConfig(url=request.getfixturevalue("redis").url, prefix=f"{time.time_ns()}:"))
+    return broker_slot(getattr(request, "param", "memstore"), request, tmp_path)
 
 
 @pytest.fixture
@@ -66,15 +58,6 @@ def config(store: SlotConfig, objects: SlotConfig) -> NamespaceConfig:
 async def claims(config: NamespaceConfig) -> AsyncIterator[Claims]:
     async with serving(config) as found:
         yield found
-
-
-async def refusal(call: Any) -> tuple[grpc.StatusCode, str]:
-    with pytest.raises(grpc.aio.AioRpcError) as caught:
-        await call
-    status: Any = rpc_status.from_call(caught.value)
-    info = error_details_pb2.ErrorInfo()
-    status.details[0].Unpack(info)
-    return caught.value.code(), str(info.reason)
 
 
 def with_options(config: NamespaceConfig, **changes: Any) -> NamespaceConfig:
@@ -338,8 +321,8 @@ def test_options_that_do_not_go_together_are_refused(store: SlotConfig, objects:
     from prism_proxy.models.messaging_options import EnvelopeOptions
     from prism_proxy.models.stream.options import StreamOptions
     from prism_proxy.namespaces.snapshot import build
+    from prism_proxy.standard import make_driver
     from prism_proxy.steps.resources import StepResources
-    from tests.services.claims import make_driver
 
     for options, says in (
         ({"queue": QueueOptions(visibility=7200, max_receives=20)}, "visibility"),
@@ -453,3 +436,24 @@ async def test_a_bucket_of_others_gets_no_rule_unless_it_is_to(store: SlotConfig
 class _Resources:
     def lasting(self, step: str, name: str, make: Any) -> Any:
         return make()
+
+
+def test_sizes_are_written_as_the_configuration_examples_do(tmp_path: Path) -> None:
+    from prism_proxy.configuration.loader import load
+
+    text = f"""
+namespaces:
+  local-videos:
+    backends:
+      store: {{driver: memstore}}
+      object_store: {{driver: directory, config: {{path: {tmp_path}/claims}}}}
+    claim_check: {{enabled: true, required: false, threshold: 1MiB, bucket: claims, compression: zstd,
+      stream_threshold: 10MiB, ttl: {{max_age: 24h, delete_after_read: true, retention_after_read: 5m,
+      grace_period: 1h}}}}
+"""
+    path = tmp_path / "prism.yaml"
+    path.write_text(text)
+    loaded = load(["--config", str(path)], {})
+    [found] = loaded.namespaces
+    options = found.options["claim_check"]
+    assert (options.threshold, options.ttl.retention_after_read, options.stream_threshold) == (MIB, 300.0, 10 * MIB)

@@ -57,6 +57,26 @@ async def publish_and_subscribe(address: str, namespace: str) -> None:
     assert b"from examples.publisher" in said
 
 
+async def test_a_file_travels_through_a_queue(tmp_path: Path) -> None:
+    (tmp_path / ".prism").mkdir()
+    configured = tmp_path / "files.yaml"
+    text = (ROOT / "examples/files.yaml").read_text()
+    configured.write_text(text.replace("path: .prism", f"path: {tmp_path}/.prism"))
+    small, large = tmp_path / "small.txt", tmp_path / "large.bin"
+    small.write_text("a few bytes")
+    large.write_bytes(os.urandom(9 * 1024 * 1024))
+    (tmp_path / "received").mkdir()
+    async with ProxyProcess(
+        "--config", str(configured), "--listen", "127.0.0.1:0", "--metrics-listen", "127.0.0.1:0"
+    ) as proxy:
+        for action, path in (("send", large), ("send", small), ("receive", tmp_path / "received")):
+            done = await program("files", action, str(path), "--address", proxy.address)
+            await done.communicate()
+            assert done.returncode == 0
+    for path in (small, large):
+        assert (tmp_path / "received" / path.name).read_bytes() == path.read_bytes()
+
+
 async def program(name: str, *arguments: str) -> asyncio.subprocess.Process:
     return await asyncio.create_subprocess_exec(sys.executable, "-m", f"examples.{name}", *arguments, cwd=ROOT,
                                                 stdout=asyncio.subprocess.PIPE)

@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Callable, Sequence
+import time
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import grpc
+import pytest
+from google.rpc import error_details_pb2
+from grpc_status import rpc_status
 
+from prism.interfaces.payload import payload_pb2, payload_pb2_grpc
 from prism.interfaces.pubsub import pubsub_basic_pb2, pubsub_basic_pb2_grpc
 from prism.interfaces.queue import (
     queue_basic_pb2,
@@ -22,19 +27,20 @@ from prism.interfaces.queue import (
 )
 from prism.interfaces.stream import stream_basic_pb2, stream_basic_pb2_grpc
 from prism_proxy import standard
-from prism_proxy.contracts.driver import Declaration, Health, HealthReport
-from prism_proxy.errors import PrismError
+from prism_proxy.backends.memstore.config import MemstoreConfig
+from prism_proxy.backends.objects.config import DirectoryConfig, MemoryObjectsConfig
+from prism_proxy.backends.redis.config import RedisConfig
+from prism_proxy.backends.sqlite.config import SqliteConfig
 from prism_proxy.interfaces.catalogue import namespaced
 from prism_proxy.interfaces.registration import add_interfaces
 from prism_proxy.namespaces.activator import Activator
 from prism_proxy.namespaces.model import DEFAULT, NamespaceConfig, SlotConfig
 from prism_proxy.namespaces.snapshot import Namespaces
 from prism_proxy.object_stores.contract import ObjectInfo, ObjectStore
-from prism_proxy.object_stores.errors import classify
-from prism_proxy.object_stores.memory.store import MemoryStore
 from prism_proxy.server.server import Server
 from prism_proxy.steps.claim_check.options import ClaimCheckOptions
 from prism_proxy.steps.resources import StepResources
+from tests.services.redis import RedisServer, binary, running
 
 KIB, MIB = 1024, 1024 * 1024
 BUCKET = "claims"
@@ -113,6 +119,26 @@ class Claims:
         stub: Any = queue_dead_letter_pb2_grpc.QueueDeadLetterInterfaceStub(self.channel)  # type: ignore[no-untyped-call]
         return int((await stub.Redrive(queue_dead_letter_pb2.RedriveRequest(queue=queue))).moved)
 
+    async def send(self, chunks: Iterable[bytes], name: str = DEFAULT, **head: Any) -> Any:
+        """Publish a payload in pieces."""
+        stub: Any = payload_pb2_grpc.PayloadInterfaceStub(self.channel)  # type: ignore[no-untyped-call]
+
+        async def requests() -> AsyncIterator[Any]:
+            yield payload_pb2.PublishPayloadRequest(head=payload_pb2.PayloadHead(**head))
+            for chunk in chunks:
+                yield payload_pb2.PublishPayloadRequest(chunk=chunk)
+
+        return await stub.Publish(requests(), metadata=_to(name))
+
+    def fetch(self, name: str = DEFAULT, **request: Any) -> Any:
+        stub: Any = payload_pb2_grpc.PayloadInterfaceStub(self.channel)  # type: ignore[no-untyped-call]
+        return stub.Fetch(payload_pb2.FetchRequest(**request), metadata=_to(name))
+
+    async def fetched(self, name: str = DEFAULT, **request: Any) -> tuple[Any, bytes]:
+        """The head, and all bytes."""
+        parts = [part async for part in self.fetch(name, **request)]
+        return parts[0].head, b"".join(part.chunk for part in parts[1:])
+
     async def append(self, value: bytes, stream: str = "log", **headers: str) -> None:
         stub: Any = stream_basic_pb2_grpc.StreamBasicInterfaceStub(self.channel)  # type: ignore[no-untyped-call]
         await stub.Append(stream_basic_pb2.AppendRequest(
@@ -137,7 +163,7 @@ async def serving(
     channel_options: Any = LARGE,
 ) -> AsyncIterator[Claims]:
     namespaces = Namespaces()
-    activator = Activator(namespaces, make_driver, resources=resources)
+    activator = Activator(namespaces, standard.make_driver, resources=resources)
     await activator.apply(configs)
     server = Server(namespaced=namespaced)
     add_interfaces(server, namespaces.resolve)
@@ -162,40 +188,35 @@ async def until(found: Callable[[], Any], seconds: float = 5.0) -> Any:
         return result
 
 
-@dataclass(frozen=True)
-class ObjectsConfig:
-    """Which store; of a memory store this object is the identity."""
-
-    kind: str = "memory"
-
-
-class ObjectsDriver:
-    """An object store in a slot."""
-
-    declaration = Declaration("objects", frozenset({"storage_object"}), "local", "volatile",
-                              parts=frozenset({"objects"}))
-
-    def __init__(self, config: ObjectsConfig) -> None:
-        self.objects = MemoryStore()
-
-    async def open(self) -> None:
-        await self.objects.open()
-
-    async def drain(self, deadline_s: float) -> None: ...
-
-    async def close(self) -> None:
-        await self.objects.close()
-
-    def health(self) -> HealthReport:
-        return HealthReport(Health.HEALTHY)
-
-    def classify(self, error: Exception) -> PrismError | None:
-        return classify(error)
+@pytest.fixture(scope="session")
+def redis() -> Iterator[RedisServer]:
+    if binary() is None:
+        pytest.skip("there is no redis-server: run `make tools`")
+    with running(RedisServer()) as server:
+        yield server
 
 
-def make_driver(backend: str, config: Any) -> Any:
-    return ObjectsDriver(config) if backend == "objects" else standard.make_driver(backend, config)
+def broker_slot(kind: str, request: pytest.FixtureRequest, path: Path) -> SlotConfig:
+    """A slot with a broker of this kind, where nothing is yet."""
+    if kind == "memstore":
+        return SlotConfig("memstore", MemstoreConfig())
+    if kind == "sqlite":
+        return SlotConfig("sqlite", SqliteConfig(path=str(path / "broker.db")))
+    return SlotConfig("redis", RedisConfig(url=request.getfixturevalue("redis").url, prefix=f"{time.time_ns()}:"))
 
 
 def object_slot(kind: str, request: Any, path: Path) -> SlotConfig:
-    return SlotConfig("objects", ObjectsConfig(kind))
+    """A slot with an object store of this kind, where nothing is yet."""
+    if kind == "directory":
+        return SlotConfig("directory", DirectoryConfig(path=path))
+    return SlotConfig("memory", MemoryObjectsConfig(capacity=1024 * MIB))
+
+
+async def refusal(call: Any) -> tuple[grpc.StatusCode, str]:
+    with pytest.raises(grpc.aio.AioRpcError) as caught:
+        await call
+    status: Any = rpc_status.from_call(caught.value)
+    assert status is not None, caught.value
+    info = error_details_pb2.ErrorInfo()
+    status.details[0].Unpack(info)
+    return caught.value.code(), str(info.reason)

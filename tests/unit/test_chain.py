@@ -170,4 +170,5 @@ namespaces:
     assert [str(problem).partition("prism.yaml:")[2] for problem in caught.value.problems] == [
         "5:5: namespaces.a.backends.side is missing: step second needs it. Where it keeps things.",
         "6:5: namespaces.a.third cannot be used with second: they are of two minds",
-        "11:43: namespaces.c.backends.side is 'side', which is no slot of pattern primitives: known are store"]
+        "11:43: namespaces.c.backends.side is 'side', which is no slot of pattern primitives: known are "
+        "object_store, store"]

@@ -29,16 +29,16 @@ class Primitives(Part):
         self._offered: dict[str, str] = {}
         self._slots: dict[str, Slot[Any]] = {}
         for slot in _in_order(composition.slots):
-            self._offer(slot)
+            self._offer(slot, slot.driver.declaration.interfaces)
+        self._offer(composition.slots[STORE], composition.surroundings.chain.interfaces)
         self._models: dict[str, Any] = {}
         before = previous.models if previous is not None else {}
         for name in sorted(set(self._offered.values())):
             if name in before or name not in standard.MODELS:  # a third party's may have something to open
                 self._make(name, before.get(name))
 
-    def _offer(self, slot: Slot[Any]) -> None:
-        """What the driver of a slot declares, except models that an earlier slot has."""
-        declared = slot.driver.declaration.interfaces
+    def _offer(self, slot: Slot[Any], declared: Collection[str]) -> None:
+        """These interfaces over a slot, except models that an earlier slot has."""
         found = {known.name: known.model for name in sorted(declared) if self.only is None or name in self.only
                  if (known := interface(name)) is not None and known.model not in self._slots}
         self._offered |= found
@@ -69,8 +69,8 @@ class Primitives(Part):
         declared = standard.model(name)
         options = self._composition.options.get(name)
         made = self._models[name] = standard.load(declared.factory)(
-            self._slots[name], options if options is not None else declared.options(), self._composition.surroundings,
-            previous)
+            self._slots[name], options if options is not None else declared.options(),
+            replace(self._composition.surroundings, implementation=self.implementation), previous)
         return made
 
     async def open(self) -> None:

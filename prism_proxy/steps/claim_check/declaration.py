@@ -11,4 +11,5 @@ OBJECT_STORE = "object_store"
 DECLARATION = StepDeclaration(
     "claim_check", "Puts large payloads into an object store.", "prism_proxy.steps.claim_check.step:ClaimCheckStep",
     ClaimCheckOptions, Place.CLAIM_CHECK,
-    slots=(SlotDeclaration(OBJECT_STORE, "Where large payloads are.", frozenset({"storage_object"})),), check=unfit)
+    slots=(SlotDeclaration(OBJECT_STORE, "Where large payloads are.", frozenset({"storage_object"})),), check=unfit,
+    interfaces=frozenset({"payload"}))

@@ -13,7 +13,7 @@ from collections.abc import Callable
 
 from prism_proxy.claim_check import keys
 from prism_proxy.claim_check.claim import HEADER, Claim, decode
-from prism_proxy.contracts.steps import PassingMessage
+from prism_proxy.contracts.steps import Offloaded, PassingMessage
 from prism_proxy.errors import PrismError, StatusCode, invalid
 from prism_proxy.object_stores.transfer import with_ttl
 from prism_proxy.steps.claim_check.cleanup import Cleanup
@@ -51,6 +51,12 @@ class ClaimMessages:
                           "makes its claim")
 
     async def publish(self, message: PassingMessage) -> None:
+        if isinstance(message.payload, Offloaded):
+            made = message.payload
+            made.passed = True  # from here on the message's end decides about its object
+            message.payload = bytes(made)  # native code takes no other kind of bytes
+            self._mark(message, made.token)
+            return
         threshold = self._options.threshold
         if message.limit:
             threshold = min(threshold, max(message.limit - OVERHEAD, 0))
@@ -59,7 +65,7 @@ class ClaimMessages:
         self.check_delay(message.waits_s)
         claim = await self._payloads.put(
             Place(message.topic, message.message_id), message.payload, message.content_type)
-        self.attach(message, claim)
+        self._attach(message, claim)
 
     def check_delay(self, seconds: float) -> None:
         longest = self._options.ttl.max_age
@@ -67,11 +73,14 @@ class ClaimMessages:
             raise invalid("delay_seconds", f"the message waits for {seconds:g} s, and its payload would be gone after "
                           f"claim_check.ttl.max_age, {longest:g} s: deliver it earlier, or raise the setting")
 
-    def attach(self, message: PassingMessage, claim: Claim) -> None:
+    def _attach(self, message: PassingMessage, claim: Claim) -> None:
         """From here on the claim is what passes."""
         message.payload = claim.encode()
+        self._mark(message, f"{keys.part(message.topic)}/{claim.claim_id}")
+
+    def _mark(self, message: PassingMessage, token: str) -> None:
         message.headers[HEADER] = "true"
-        message.token = f"{keys.part(message.topic)}/{claim.claim_id}"
+        message.token = token
 
     async def stored(self, message: PassingMessage) -> None:
         if not message.token:

@@ -19,6 +19,7 @@ from prism_proxy.steps.claim_check.object_keys import ObjectKeys
 from prism_proxy.steps.claim_check.objects import ClaimStore
 from prism_proxy.steps.claim_check.options import DAY, ClaimCheckOptions
 from prism_proxy.steps.claim_check.payloads import Payloads
+from prism_proxy.steps.claim_check.streams import PayloadStreams
 from prism_proxy.steps.claim_check.sweeper import Sweeper
 from prism_proxy.steps.resources import StepResources
 from prism_proxy.telemetry.metrics import Metric
@@ -43,6 +44,7 @@ class ClaimCheckStep:
         self._cleanup = Cleanup(namespace, self._store, self._figures, options.ttl.retention_after_read)
         self.payloads = Payloads(namespace, self._store, options, self._figures, self._cleanup.delete)
         self.messages = ClaimMessages(self.payloads, self._cleanup)
+        self.streams = PayloadStreams(self.payloads)
         self.sweeper = Sweeper(namespace, self._store, options, self._figures)
         self._preparing: asyncio.Task[None] | None = None
 
