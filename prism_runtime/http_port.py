@@ -14,6 +14,8 @@ import socket
 from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass
 
+from prism_runtime.address import Address, bind_all
+
 HEAD_BYTES = 8 * 1024
 REQUEST_LINE_BYTES = 1024
 MAX_CONNECTIONS = 64
@@ -50,24 +52,25 @@ class TelemetryServer:
         self._readiness = readiness
         self._timeouts = timeouts or Timeouts()
         self._max_connections = max_connections
-        self._server: asyncio.Server | None = None
+        self._servers: list[asyncio.Server] = []
         self._path: str | None = None  # of a Unix socket
         self._connections: set[asyncio.StreamWriter] = set()
 
     async def start(self, host: str, port: int) -> int:
-        """Listen; returns the port. OSError when it is taken."""
-        self._server = await asyncio.start_server(self._serve, host, port, limit=HEAD_BYTES)
-        return int(self._server.sockets[0].getsockname()[1])
+        """Listen in all families of the address; returns the port. OSError when it is taken."""
+        for sock in bind_all(Address(host, port), share_port=False):
+            self._servers.append(await asyncio.start_server(self._serve, sock=sock, limit=HEAD_BYTES))
+        return int(self._servers[0].sockets[0].getsockname()[1])
 
     async def start_on(self, sock: socket.socket) -> None:
         """Listen on a Unix socket, whose file goes when this closes."""
-        self._server = await asyncio.start_unix_server(self._serve, sock=sock, limit=HEAD_BYTES)
+        self._servers.append(await asyncio.start_unix_server(self._serve, sock=sock, limit=HEAD_BYTES))
         self._path = sock.getsockname()
 
     async def close(self) -> None:
         """Stop listening and cut what is open."""
-        if self._server is not None:
-            self._server.close()
+        for server in self._servers:
+            server.close()
         if self._path is not None:
             with contextlib.suppress(FileNotFoundError):
                 os.unlink(self._path)

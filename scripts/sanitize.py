@@ -9,6 +9,7 @@ ones. Leaks are judged by counters in the tests, not by the sanitizer: the inter
 from __future__ import annotations
 
 import os
+import shlex
 import shutil
 import subprocess
 import sys
@@ -48,8 +49,8 @@ def mirror() -> None:
 
 def runtime(name: str) -> str:
     """Path of a sanitizer's shared library, which must be loaded before the interpreter's own allocations."""
-    compiler = os.environ.get("CC", "gcc")
-    return subprocess.run([compiler, f"-print-file-name={name}"], check=True, capture_output=True,
+    compiler = shlex.split(os.environ.get("CC", "gcc"))  # it may have arguments, as in CC="ccache gcc"
+    return subprocess.run([*compiler, f"-print-file-name={name}"], check=True, capture_output=True,
                           text=True).stdout.strip()
 
 

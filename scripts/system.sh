@@ -4,6 +4,7 @@
 #   system.sh venv PYTHON      the venv module of PYTHON
 #   system.sh headers PYTHON   the compiler and the headers the native modules include
 #   system.sh redis PYTHON     redis-server, for tests
+#   system.sh pgbouncer PYTHON pgbouncer, for tests
 set -eu
 
 have_header() { # header, extra include path
@@ -39,7 +40,8 @@ case $1 in
     venv) packages=$(missing_for_venv "$python") ;;
     headers) packages=$(missing_for_build "$python") ;;
     redis) packages=$(command -v redis-server >/dev/null || echo redis-server) ;;
-    *) echo "usage: $0 venv|headers|redis PYTHON" >&2; exit 2 ;;
+    pgbouncer) packages=$(PATH=$PATH:/usr/sbin command -v pgbouncer >/dev/null || echo pgbouncer) ;;
+    *) echo "usage: $0 venv|headers|redis|pgbouncer PYTHON" >&2; exit 2 ;;
 esac
 packages=$(echo $packages)
 [ -n "$packages" ] || exit 0

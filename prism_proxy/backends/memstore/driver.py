@@ -195,8 +195,8 @@ class MemstoreDriver:
                 await asyncio.sleep(0)
         return results
 
-    async def batch_get(self, keys: Sequence[bytes]) -> list[bytes | None]:
-        values: list[bytes | None] = []
+    async def batch_get(self, keys: Sequence[bytes]) -> list[bytes | PrismError | None]:
+        values: list[bytes | PrismError | None] = []
         pace, size = _Pace(), 0
         for key in keys:
             value = self.native_store.get(key)

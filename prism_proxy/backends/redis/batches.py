@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import AsyncIterator, Iterator, Sequence
+from typing import Any
 
-from prism_proxy._native.redis.resp import ConnectionLost
+from prism_proxy._native.redis.resp import ConnectionLost, RespError
 from prism_proxy.backends.redis.commands import Command, Commands, Reply
-from prism_proxy.backends.redis.errors import check_value, meaning, value_too_large
+from prism_proxy.backends.redis.errors import VALUE_TOO_LARGE, meaning, value_too_large
 from prism_proxy.errors import PrismError
 from prism_proxy.models.keyvalue.contract import check_batch_bytes
 
 PART_COMMANDS = 500
 PART_BYTES = 1024 * 1024
 FIRST_READ = 16  # keys whose values may all be large
+OF_ONE_KEY = frozenset({VALUE_TOO_LARGE, "WRONGTYPE"})  # kinds of errors that say nothing of other keys
+Item = bytes | PrismError | None
 
 
 class Batches:
@@ -41,10 +43,11 @@ class Batches:
                 results[key] = _error(reply)
         return [results[key] for key, _ in items]
 
-    async def get(self, keys: Sequence[bytes]) -> list[bytes | None]:
-        """One value a key. RESOURCE_EXHAUSTED when they are too many bytes for one reply."""
+    async def get(self, keys: Sequence[bytes]) -> list[Item]:
+        """One value a key, or why that one cannot be read. RESOURCE_EXHAUSTED when they are too many bytes for one
+        reply."""
         wanted = list(dict.fromkeys(keys))
-        found: dict[bytes, bytes | None] = {}
+        found: dict[bytes, Item] = {}
         size = 0
         async for part in self._parts_of(wanted):
             found.update(zip(wanted[len(found):], part, strict=False))
@@ -55,17 +58,23 @@ class Batches:
         return values
 
     async def first(self, keys: Sequence[bytes], enough: int) -> list[bytes | None]:
-        """The values of the first keys, until they are `enough` bytes."""
+        """The values of the first keys, until they are `enough` bytes, or up to one that cannot be read. It raises when
+        that is the first."""
         values: list[bytes | None] = []
         size = 0
         async for part in self._parts_of(keys):
-            values += part
+            for item in part:
+                if isinstance(item, PrismError):
+                    if not values:
+                        raise item
+                    return values
+                values.append(item)
             size += _size(part)
             if size >= enough:
                 break
         return values
 
-    async def _parts_of(self, keys: Sequence[bytes]) -> AsyncIterator[list[bytes | None]]:
+    async def _parts_of(self, keys: Sequence[bytes]) -> AsyncIterator[list[Item]]:
         """Values in order, in parts that are made small where values are large."""
         at, count = 0, FIRST_READ
         while at < len(keys):
@@ -74,19 +83,25 @@ class Batches:
             at += len(part)
             count = max(1, min(PART_COMMANDS, 2 * count, PART_BYTES * len(part) // max(1, _size(part))))
 
-    async def _read(self, keys: Sequence[bytes]) -> list[bytes | None]:
-        """Values of the first keys, of one at least. An error of a later one is met when it is the first."""
+    async def _read(self, keys: Sequence[bytes]) -> list[Item]:
+        """Values of the first keys, of one at least. An error of the whole command is met when its key is the first."""
         if self._commands.sharded:
             values = await self._commands.execute_many([(b"GET", key) for key in keys])
         else:
             values = await self._commands.execute(b"MGET", *keys, key=keys[0], bulk=True)
-        failed = next((at for at, value in enumerate(values) if isinstance(value, Exception)), len(values))
+        items = [self._item(value) for value in values]
+        failed = next((at for at, item in enumerate(items) if isinstance(item, RespError | ConnectionLost)), len(items))
         if not failed:
             raise values[0]
-        for value in values[:1]:  # of a cluster they come whole, however large they are
-            check_value(value, self._max_value_bytes)
-        return list(itertools.takewhile(
-            lambda value: value is None or len(value) <= self._max_value_bytes, values[:failed]))
+        return items[:failed]
+
+    def _item(self, reply: Reply) -> Any:
+        """What costs its own key only is an item."""
+        if isinstance(reply, RespError) and reply.kind in OF_ONE_KEY:
+            return meaning(reply)
+        if isinstance(reply, bytes) and len(reply) > self._max_value_bytes:  # of a cluster they come whole
+            return value_too_large(len(reply), self._max_value_bytes)
+        return reply
 
     async def delete(self, keys: Sequence[bytes]) -> list[bool]:
         existed: list[bool] = []
@@ -109,8 +124,8 @@ def _parts(commands: Sequence[Command]) -> Iterator[list[Command]]:
         yield part
 
 
-def _size(values: Sequence[bytes | None]) -> int:
-    return sum(len(value) for value in values if value is not None)
+def _size(items: Sequence[Item]) -> int:
+    return sum(len(item) for item in items if isinstance(item, bytes))
 
 
 def _error(reply: Reply) -> PrismError | None:

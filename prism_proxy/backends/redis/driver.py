@@ -168,7 +168,7 @@ class RedisDriver:
     async def batch_set(self, items: Sequence[tuple[bytes, bytes]]) -> list[PrismError | None]:
         return await self._batches.set([(self._prefix + key, value) for key, value in items])
 
-    async def batch_get(self, keys: Sequence[bytes]) -> list[bytes | None]:
+    async def batch_get(self, keys: Sequence[bytes]) -> list[bytes | PrismError | None]:
         return await self._batches.get([self._prefix + key for key in keys])
 
     async def batch_delete(self, keys: Sequence[bytes]) -> list[bool]:

@@ -164,8 +164,9 @@ class SqliteDriver:
         await self._writer.submit(partial(operations.put_all, items=items), sum(map(_size, items)))
         return [None] * len(items)
 
-    async def batch_get(self, keys: Sequence[bytes]) -> list[bytes | None]:
-        return await self._readers.run(partial(queries.get_all, keys=keys, now_ms=self._now_ms()))
+    async def batch_get(self, keys: Sequence[bytes]) -> list[bytes | PrismError | None]:
+        return await self._readers.run(
+            partial(queries.get_all, keys=keys, now_ms=self._now_ms(), damage=self._damage))
 
     async def batch_delete(self, keys: Sequence[bytes]) -> list[bool]:
         return await self._writer.submit(partial(operations.remove_all, keys=keys), _size(keys), frees=True)

@@ -6,26 +6,46 @@ import math
 import sqlite3
 from collections.abc import Sequence
 
+from prism_proxy.backends.sqlite.damage import Damage, shows_damage
+from prism_proxy.backends.sqlite.errors import meaning
 from prism_proxy.backends.sqlite.operations import find
 from prism_proxy.backends.sqlite.rows import check_head, check_row, head_of
+from prism_proxy.errors import PrismError
 from prism_proxy.models.keyvalue.contract import check_batch_bytes
 
 _LIVE = "(expires IS NULL OR expires > ?)"
 PAGE_BYTES = 1024 * 1024  # of values in a page of a scan, so that large ones do not pile up
 
 
-def get_all(connection: sqlite3.Connection, keys: Sequence[bytes], now_ms: int) -> list[bytes | None]:
-    values: list[bytes | None] = []
+def get_all(
+    connection: sqlite3.Connection, keys: Sequence[bytes], now_ms: int, damage: Damage
+) -> list[bytes | PrismError | None]:
+    """A damaged row costs its own key."""
+    values: list[bytes | PrismError | None] = []
     size = 0
     connection.execute("BEGIN")
     try:
         for key in keys:
-            values.append(find(connection, key, now_ms)[0])
-            size += len(values[-1] or b"")
+            found = _find_or_damage(connection, key, now_ms, damage)
+            values.append(found)
+            size += len(found) if isinstance(found, bytes) else 0
             check_batch_bytes(len(values), size)
         return values
     finally:
         connection.execute("ROLLBACK")
+
+
+def _find_or_damage(
+    connection: sqlite3.Connection, key: bytes, now_ms: int, damage: Damage
+) -> bytes | PrismError | None:
+    try:
+        return find(connection, key, now_ms)[0]
+    except (PrismError, sqlite3.DatabaseError) as error:
+        lost = error if isinstance(error, PrismError) else meaning(error, "not_executed")
+        if lost is None or not shows_damage(error):
+            raise
+        damage.met(error)
+        return lost
 
 
 def exists(connection: sqlite3.Connection, key: bytes, now_ms: int) -> bool:

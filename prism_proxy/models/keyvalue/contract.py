@@ -97,8 +97,9 @@ class KeyValueBatch(Protocol):
         """Store in order, not atomically; one result an item."""
         ...
 
-    async def batch_get(self, keys: Sequence[bytes]) -> list[bytes | None]:
-        """One value a key. `check_batch_bytes` as values are read, not when all of them are in memory."""
+    async def batch_get(self, keys: Sequence[bytes]) -> list[bytes | PrismError | None]:
+        """One value a key, or the error of a key whose value alone cannot be served. `check_batch_bytes` as values are
+        read, not when all of them are in memory."""
         ...
 
     async def batch_delete(self, keys: Sequence[bytes]) -> list[bool]: ...

@@ -140,7 +140,7 @@ class KeyValueModel(Part):
         validation.batch(keys, "keys")
         encoded, errors = self._keys(keys)
         valid = [key for key in encoded if key is not None]
-        found: Sequence[bytes | PrismError | None] = await self._slot.call(
+        found = await self._slot.call(
             operations.BATCH_GET, caller, self._driver.batch_get, valid)
         if self._values is not None:
             found = [await self._values.result(key, stored) for key, stored in zip(valid, found, strict=True)]

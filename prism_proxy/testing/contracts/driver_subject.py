@@ -97,7 +97,8 @@ class DriverSubject:
         return [str(error or "") for error in results]
 
     async def batch_get(self, keys: Sequence[str]) -> list[bytes | str | None]:
-        return list(await self._call(self._driver.batch_get([key.encode() for key in keys])))
+        found = await self._call(self._driver.batch_get([key.encode() for key in keys]))
+        return [str(item) if isinstance(item, PrismError) else item for item in found]
 
     async def batch_delete(self, keys: Sequence[str]) -> list[str]:
         assert len(await self._call(self._driver.batch_delete([key.encode() for key in keys]))) == len(keys)
