@@ -20,7 +20,7 @@ from prism_schema_registry.model import Draft, Schema
 from prism_schema_registry.references import resolve
 
 INLINE_BYTES = 4096
-KEPT_BYTES = 4 * 1024 * 1024
+KEPT_BYTES = 1024 * 1024  # of text; what is parsed takes ten times as much
 ResultT = TypeVar("ResultT")
 
 

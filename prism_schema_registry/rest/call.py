@@ -34,6 +34,10 @@ class Call:
     def flag(self, name: str) -> bool:
         return self._query.get(name, "").lower() == "true"
 
+    def only_deleted(self) -> bool:
+        """Clients spell it in two ways."""
+        return self.flag("deletedOnly") or self.flag("deleted_only")
+
     def text(self, name: str, default: str = "") -> str:
         return self._query.get(name, default)
 

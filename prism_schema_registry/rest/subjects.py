@@ -16,7 +16,7 @@ from prism_schema_registry.subjects import ANY_CONTEXT, DEFAULT, Subject
 
 async def names(call: Call) -> list[str]:
     """Subjects with versions, also deleted ones where the query says so."""
-    deleted, only_deleted = call.flag("deleted"), call.flag("deletedOnly")
+    deleted, only_deleted = call.flag("deleted"), call.only_deleted()
     found = []
     for subject in matching(call):
         versions = call.registry.catalog.versions(subject, deleted=deleted or only_deleted)
@@ -52,7 +52,7 @@ async def lookup(call: Call) -> dict[str, Any]:
 
 async def numbers(call: Call) -> list[int]:
     found = call.registry.versions(
-        call.subject(), deleted=call.flag("deleted"), only_deleted=call.flag("deletedOnly"))
+        call.subject(), deleted=call.flag("deleted"), only_deleted=call.only_deleted())
     return call.page([version.number for version in found])
 
 

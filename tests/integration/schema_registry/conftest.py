@@ -25,7 +25,7 @@ async def rest(caplog: pytest.LogCaptureFixture) -> AsyncIterator[Rest]:
     assert [record.getMessage() for record in caplog.records if record.getMessage() == "a request failed"] == []
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture
 async def registry() -> AsyncIterator[RegistryProcess]:
     process = await RegistryProcess("--memory").start()
     yield process
