@@ -3,7 +3,7 @@ nothing."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import TypeVar
 
 from prism_schema_registry.changes import (
@@ -25,10 +25,11 @@ ValueT = TypeVar("ValueT")
 
 
 class Catalog:
-    """`revision` differs after every change."""
+    """`revision` differs after every change, and then `on_change` is called."""
 
     def __init__(self) -> None:
         self.revision = 0
+        self.on_change: list[Callable[[], None]] = []
         self._clear()
 
     def _clear(self) -> None:
@@ -48,6 +49,8 @@ class Catalog:
         for change in changes:
             self._apply(change)
         self.revision += 1
+        for tell in self.on_change:
+            tell()
 
     def replace(self, changes: Iterable[Change]) -> None:
         """Forget everything, and begin with what is stored."""

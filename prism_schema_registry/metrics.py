@@ -18,6 +18,7 @@ class Metrics:
     def __init__(self, cached: Callable[[], Mapping[str, int]],
                  gauges: Callable[[], Iterable[tuple[str, str, float]]]) -> None:
         self._cached = cached
+        self._other_caches: list[tuple[str, Callable[[], int]]] = []
         self._gauges = gauges
         self._requests: Counter[tuple[str, int]] = Counter()
         self._buckets: dict[str, list[int]] = {}
@@ -30,6 +31,10 @@ class Metrics:
         counts[bisect_left(BUCKETS, seconds)] += 1
         self._seconds[operation] = self._seconds.get(operation, 0.0) + seconds
 
+    def count_cached(self, operation: str, hits: Callable[[], int]) -> None:
+        """One more cache of replies, of gRPC."""
+        self._other_caches.append((operation, hits))
+
     def count_call(self, operation: str, status: int) -> None:
         """A gRPC call, by the HTTP status that its outcome would have."""
         self._requests[operation, status] += 1
@@ -37,13 +42,16 @@ class Metrics:
     def render(self) -> Iterator[str]:
         """The page, in pieces."""
         total = Counter(self._requests)
-        for operation, count in self._cached().items():
+        cached = Counter(self._cached())
+        for operation, hits in self._other_caches:
+            cached[operation] += hits()
+        for operation, count in cached.items():
             total[operation, 200] += count
         yield family("prism_schema_registry_requests_total", "counter", "requests answered", (
             ({"operation": operation, "status": str(status)}, count)
             for (operation, status), count in sorted(total.items())))
         yield family("prism_schema_registry_cached_replies_total", "counter", "of them from the cache of replies", (
-            ({"operation": operation}, count) for operation, count in sorted(self._cached().items())))
+            ({"operation": operation}, count) for operation, count in sorted(cached.items())))
         yield from self._durations()
         for name, text, value in self._gauges():
             yield family(name, "gauge", text, (({}, value),))

@@ -1,8 +1,8 @@
 """Load over HTTP/1.1: `python -m benchmarks.load.http_load PORT IDS CONNECTIONS SECONDS RATE` asks for schemas by id.
 
 RATE 0 is a closed loop: every connection asks again as soon as it is answered. Else requests leave at their time,
-whatever became of the last ones, and a latency counts from that time. Prints requests, errors, and the latency's percentiles as
-JSON. One thread, and no library between it and the socket, so that one core of load fills one core of a server.
+whatever became of the last ones, and a latency counts from that time. Prints requests, errors and percentiles as JSON.
+One thread, and no library between it and the socket, so that one core of load fills one core of a server.
 """
 
 from __future__ import annotations

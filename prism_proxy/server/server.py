@@ -22,6 +22,7 @@ from prism_proxy._native.grpc.call_watch import CallWatch
 from prism_proxy._native.grpc.connection import ServerConnection, begin_drain, statistics
 from prism_proxy._native.grpc.core import Method, ServerCore
 from prism_proxy._native.grpc.metrics import MethodStats
+from prism_proxy._native.grpc.reply_cache import ReplyCache
 from prism_proxy._native.grpc.routing import RouteTable
 from prism_proxy._native.grpc.servicer import ServicerHandler, _Metadatum
 from prism_proxy._native.grpc.wire import percent_encode
@@ -86,6 +87,7 @@ class Server:
         self._adaptations: dict[int, tuple[Any, ServicerHandler]] = {}
         self._finding = ServicerHandler.finding(self._intercept)
         self._native: dict[str, list[Handler]] = {}
+        self._caches: dict[str, ReplyCache] = {}
         self._servicers: dict[str, grpc.RpcMethodHandler[Any, Any]] = {}
         self._sockets: list[tuple[socket.socket, TlsContexts | ServerCredentials | None, bool, bool]] = []
         self._listeners: list[Listener] = []
@@ -115,6 +117,11 @@ class Server:
         """One more native handler for `path`, at any time: the first that binds the method on a route serves it, the
         servicer what it falls back from."""
         self._native.setdefault(path, []).append(handler)
+
+    def keep_replies(self, path: str, cache: ReplyCache) -> None:
+        """Answer a unary method without a namespace from `cache`, whose owner fills and clears it. Before `start`; the
+        method has a servicer."""
+        self._caches[path] = cache
 
     def add_insecure_port(self, address: str) -> int:
         """Bind `address` (HOST:PORT, [IPV6]:PORT, unix:PATH) without TLS; returns the port. OSError when taken."""
@@ -189,7 +196,10 @@ class Server:
 
     def _add_method(self, core: ServerCore, path: str) -> None:
         servicer = self._servicers.get(path)
-        handler = self._handler(servicer) if servicer is not None else None
+        handler: Handler | None = self._handler(servicer) if servicer is not None else None
+        if handler is not None and path in self._caches:
+            self._caches[path].attach(handler)
+            handler = self._caches[path]
         core.add_method(path, self._native.setdefault(path, []), handler, self._namespaced(path),
                         self._lasting(path))
 

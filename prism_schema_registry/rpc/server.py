@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from prism.schema.v1 import schema_registry_pb2_grpc as rpc
+from prism_proxy._native.grpc.reply_cache import ReplyCache
 from prism_proxy.server.server import Server
 from prism_runtime.address import Address
 from prism_runtime.tls import TlsConfig
@@ -18,7 +19,11 @@ class GrpcServer:
 
     def __init__(self, registry: Registry, access: Access, metrics: Metrics, url: str) -> None:
         self._server = Server()
-        servicer = SchemaRegistry(Governed(registry), access, metrics, url)
+        replies = ReplyCache(access.asks)
+        registry.catalog.on_change.append(replies.clear)
+        metrics.count_cached("get_version", lambda: replies.hits)
+        self._server.keep_replies("/prism.schema.v1.SchemaRegistryService/GetSchema", replies)
+        servicer = SchemaRegistry(Governed(registry), access, metrics, url, replies)
         rpc.add_SchemaRegistryServiceServicer_to_server(servicer, self._server)  # type: ignore[no-untyped-call]
 
     async def start(self, address: Address, tls: TlsConfig | None) -> int:

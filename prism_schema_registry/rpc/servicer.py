@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Awaitable, Callable
-from typing import Any, TypeVar
+from collections.abc import Callable
+from typing import Any, Protocol
 
 import grpc
 
@@ -17,7 +17,6 @@ from prism_schema_registry.metrics import Metrics
 from prism_schema_registry.rpc.messages import KINDS, LEVELS, details_of, metadata_of, stamp, validation_of
 from prism_schema_registry.rpc.status import abort, abort_with
 
-MethodT = TypeVar("MethodT", bound=Callable[..., Awaitable[Any]])
 MAX_PAGE, PAGE = 1000, 100
 
 
@@ -42,14 +41,23 @@ def answers(operation: str, *, writes: bool = False) -> Callable[[Any], Any]:
     return decorate
 
 
+class Replies(Protocol):
+    """Where answers to GetSchema are kept until something changes, by the bytes of request and reply."""
+
+    def admit(self, authorization: str) -> None: ...
+
+    def put(self, request: bytes, reply: bytes) -> None: ...
+
+
 class SchemaRegistry(rpc.SchemaRegistryServiceServicer):
     """`url` is what schema URLs begin with."""
 
-    def __init__(self, governed: Governed, access: Access, metrics: Metrics, url: str) -> None:
+    def __init__(self, governed: Governed, access: Access, metrics: Metrics, url: str, replies: Replies) -> None:
         self._governed = governed
         self._access = access
         self._metrics = metrics
         self._url = url
+        self._replies = replies
 
     @answers("register", writes=True)
     async def RegisterSchema(self, request: Any) -> Any:
@@ -63,16 +71,15 @@ class SchemaRegistry(rpc.SchemaRegistryServiceServicer):
 
     @answers("get_version")
     async def GetSchema(self, request: Any) -> Any:
-        return self.get_schema(request)
-
-    def get_schema(self, request: Any) -> Any:
-        """The answer to GetSchema. RegistryError."""
         registry = self._governed.registry
         version = registry.version(subject_of(request.namespace, request.topic), number_of(request.version))
-        return pb.GetSchemaResponse(
+        reply = pb.GetSchemaResponse(
             schema_id=id_of(version), version=shown(version), format=KINDS[version.schema.kind],
             schema_content=version.schema.text.encode(),
             metadata=metadata_of(version, registry.levels.level(version.subject)))
+        # Nothing was awaited since the look-up: what is kept is current.
+        self._replies.put(request.SerializeToString(), reply.SerializeToString())
+        return reply
 
     @answers("list_schemas")
     async def ListSchemas(self, request: Any) -> Any:
@@ -109,13 +116,14 @@ class SchemaRegistry(rpc.SchemaRegistryServiceServicer):
         """Ends the call unless its token allows it."""
         if not self._access.asks:
             return
-        shown_ = dict(context.invocation_metadata() or ()).get("authorization", "")
-        role = self._access.role_of(shown_ if isinstance(shown_, str) else "")
+        authorization = dict(context.invocation_metadata() or ()).get("authorization", "")
+        role = self._access.role_of(authorization if isinstance(authorization, str) else "")
         if role is None:
             await abort(context, grpc.StatusCode.UNAUTHENTICATED, "send authorization: Bearer TOKEN")
         if writes and role is not Role.WRITE:
             await abort(context, grpc.StatusCode.PERMISSION_DENIED, "this token may read; the method needs one that "
                                                                    "may write")
+        self._replies.admit(authorization)
 
     def count(self, operation: str, status: int) -> None:
         self._metrics.count_call(operation, status)
