@@ -6,6 +6,7 @@ import random
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+from prism_proxy.contracts.steps import Offloaded
 from prism_proxy.steps.validate import errors
 from prism_proxy.steps.validate.options import DEAD_LETTER, REJECT, ValidationOptions
 from prism_runtime import log
@@ -45,6 +46,9 @@ class Validation:
 
     def message(self, message: PassingMessage) -> None:
         """PrismError refuses the publish; a message may leave for its dead letters instead."""
+        if isinstance(message.payload, Offloaded):
+            self._unreadable("is streamed")
+            return
         if message.encryption is not None or message.content_encoding not in ("", "none"):
             self._unreadable("is encrypted" if message.encryption is not None else
                              f"is encoded as {message.content_encoding}")

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
-from prism_proxy.contracts.steps import PassingMessage
+from prism_proxy.contracts.steps import Offloaded, PassingMessage
 from prism_proxy.errors import PrismError, StatusCode
 from prism_proxy.models.framing import Framing
 from prism_proxy.models.messages import Carrier, DeliveryClass, Guarantee, Traits
@@ -15,6 +15,8 @@ from prism_proxy.models.publishing import Publishing, merged
 from prism_proxy.models.queue.followed import LastReceive, join, split
 from prism_proxy.slots.chain import Chain
 from prism_proxy.slots.composition import Surroundings
+from prism_proxy.steps.validate.options import ValidationOptions
+from prism_proxy.steps.validate.validation import Counts, Validation
 
 PARTS = Traits(Carrier.PARTS, DeliveryClass(Guarantee.AT_LEAST_ONCE, "nothing", "nothing"))
 NOT_EXECUTED = PrismError(StatusCode.UNAVAILABLE, "AWAY", "", {"outcome": "not_executed"})
@@ -145,3 +147,17 @@ async def test_the_number_of_receives_is_asked_for_once_in_a_while() -> None:
     found = LastReceive(driver)
     assert [await found.most("q"), await found.most("q"), await found.most("r")] == [3, 3, float("inf")]
     assert driver.asked == 2
+
+
+@pytest.mark.parametrize("on_failure", ["reject", "warn"])
+def test_a_streamed_payload_is_counted_unvalidated_and_refused_where_validation_rejects(on_failure: str) -> None:
+    counts = Counts()
+    validation = Validation("shop", ValidationOptions(publish_time=True, on_validation_failure=on_failure), counts)
+    validation.use(cast("Any", None), cast("Any", lambda payload: ["a claim is no payload"]))
+    message = PassingMessage("t", "id", Offloaded(b"claim", "id", "t/claim"))
+    if on_failure == "reject":
+        with pytest.raises(PrismError, match="streamed"):
+            validation.message(message)
+    else:
+        validation.message(message)
+    assert (counts.unvalidated, counts.violated) == (1, 0)
