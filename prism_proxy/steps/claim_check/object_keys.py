@@ -18,7 +18,9 @@ class Cipher(Protocol):
 
     def seal(self, payload: bytes, aad: bytes) -> tuple[bytes, Encryption]: ...
 
-    def open(self, sealed: bytes, found: Encryption, aad: bytes, *, in_flight: bool) -> bytes: ...
+    async def open_message(
+        self, sealed: bytes, found: Encryption, aad: bytes, *, in_flight: bool, message_id: str, in_thread: bool
+    ) -> bytes: ...
 
 
 class ObjectKeys:
@@ -34,11 +36,12 @@ class ObjectKeys:
         sealed, made = self._cipher.seal(key, self._aad(topic, message_id))
         return key, sealed, made
 
-    def open(self, sealed: bytes, found: Encryption | None, topic: str, message_id: str) -> bytes:
+    async def open(self, sealed: bytes, found: Encryption | None, topic: str, message_id: str) -> bytes:
         """PrismError when the key cannot be had, or is another message's."""
         if found is None or not sealed:
             raise corrupt("its object is not encrypted, and this namespace encrypts")
-        key = self._cipher.open(sealed, found, self._aad(topic, message_id), in_flight=False)
+        key = await self._cipher.open_message(
+            sealed, found, self._aad(topic, message_id), in_flight=False, message_id=message_id, in_thread=False)
         if len(key) != KEY_BYTES:
             raise corrupt("the key of its object has another length")
         return key

@@ -177,15 +177,15 @@ class Payloads:
         return payload
 
     async def _unpacked(self, claim: Claim, place: Place, places: Sequence[str]) -> bytes:
-        unpacker = self.unpacker(claim, place)
+        unpacker = await self.unpacker(claim, place)
         stored = await self._stored(claim, places)
         return await asyncio.to_thread(unpack, stored, unpacker)
 
-    def unpacker(self, claim: Claim, place: Place) -> Unpacker:
+    async def unpacker(self, claim: Claim, place: Place) -> Unpacker:
         """For the object of a claim. PrismError when its key cannot be had."""
         key = None
         if self.object_keys is not None:
-            key = self.object_keys.open(claim.sealed_key, claim.encryption, place.topic, place.message_id)
+            key = await self.object_keys.open(claim.sealed_key, claim.encryption, place.topic, place.message_id)
         return Unpacker(
             claim.claim_id, self.options.max_bytes, claim.compression, key, self.bound_to(place),
             Digests(claim.original_size, claim.checksum, claim.stored_size, claim.stored_checksum))

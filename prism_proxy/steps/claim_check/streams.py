@@ -247,7 +247,7 @@ class PayloadReader:
     async def _verified(self, claim: Claim, download: Download) -> AsyncIterator[bytes]:
         if claim.stored_size and download.info.size != claim.stored_size:
             raise mismatch(claim.claim_id, f"it has {download.info.size} bytes, not {claim.stored_size}")
-        unpacker = self._unpacker(claim)
+        unpacker = await self._unpacker(claim)
         skip, left = self._offset, self._limit or 2**63
         plain = claim.compression == NONE and claim.encryption is None
         async for chunk in self._chunks(download):
@@ -268,9 +268,9 @@ class PayloadReader:
             if wanted:
                 yield wanted
 
-    def _unpacker(self, claim: Claim) -> Unpacker:
+    async def _unpacker(self, claim: Claim) -> Unpacker:
         if claim.original_size >= 0 and claim.checksum:
-            return self._payloads.unpacker(claim, self._place)
+            return await self._payloads.unpacker(claim, self._place)
         return Unpacker(claim.claim_id, self._payloads.options.max_bytes, claim.compression)
 
     async def _chunks(self, download: Download) -> AsyncIterator[bytes]:
