@@ -41,6 +41,14 @@ BACKENDS: dict[str, Entry] = {
                     "prism_proxy.backends.objects.config:MemoryObjectsConfig", None),
     "directory": Entry("prism_proxy.backends.objects.driver:ObjectsDriver",
                        "prism_proxy.backends.objects.config:DirectoryConfig", None),
+    "s3": Entry("prism_proxy.backends.objects.driver:ObjectsDriver",
+                "prism_proxy.backends.objects.config:S3Config", "objects"),
+    "minio": Entry("prism_proxy.backends.objects.driver:ObjectsDriver",
+                   "prism_proxy.backends.objects.config:MinioConfig", "objects"),
+    "gcs": Entry("prism_proxy.backends.objects.driver:ObjectsDriver",
+                 "prism_proxy.backends.objects.config:GcsConfig", "objects"),
+    "azure": Entry("prism_proxy.backends.objects.driver:ObjectsDriver",
+                   "prism_proxy.backends.objects.config:AzureConfig", "objects"),
 }
 MODELS: dict[str, str] = {
     "keyvalue": "prism_proxy.models.keyvalue.declaration:DECLARATION",

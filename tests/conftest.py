@@ -14,9 +14,10 @@ import pytest
 from hypothesis import settings
 
 from scripts import tools
-from tests.services import postgres
+from tests.services import postgres, seaweedfs
 from tests.services.proxy import ProxyProcess
 from tests.services.proxy import proxy as new_proxy
+from tests.services.seaweedfs import S3Server
 
 pytest_plugins = ["tests.lanes.flaky", "tests.lanes.markers", "tests.lanes.scheduling"]
 
@@ -35,6 +36,13 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
         for child in listed.read_text().split():
             with contextlib.suppress(ProcessLookupError):
                 os.kill(int(child), signal.SIGKILL)
+
+
+@pytest.fixture(scope="session")
+def s3() -> Iterator[S3Server]:
+    """A real S3, shared: tests use buckets of their own."""
+    with seaweedfs.server() as server:
+        yield server
 
 
 @pytest.fixture(scope="session")

@@ -79,7 +79,8 @@ ALL = ByteRange()
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """`objects` in the order of their keys as UTF-8. `token` continues after them; None at the end."""
+    """`objects` in the order of their keys as UTF-8, unless the server has another one. `token` is opaque and continues
+    after them; None at the end."""
 
     objects: Sequence[ObjectInfo]
     token: str | None = None
@@ -120,7 +121,7 @@ class Upload(Protocol):
         ...
 
     async def abort(self) -> None:
-        """Nothing of it stays, as far as the store can be reached."""
+        """Nothing of it stays, as far as the store can be reached; but after a cancelled `complete` it may be whole."""
         ...
 
 
@@ -174,7 +175,9 @@ class ObjectStore(Protocol):
         """An upload that completes when `chunks` end, and is aborted when they or the store fail."""
         ...
 
-    async def begin_upload(self, bucket: str, key: str, options: PutOptions = NO_OPTIONS) -> Upload: ...
+    async def begin_upload(self, bucket: str, key: str, options: PutOptions = NO_OPTIONS) -> Upload:
+        """What the store refuses may show as late as in `complete`."""
+        ...
 
     async def get(self, bucket: str, key: str, byte_range: ByteRange = ALL) -> tuple[ObjectInfo, bytes]: ...
 
@@ -200,8 +203,10 @@ class ObjectStore(Protocol):
         """Bytes, metadata and content type; tags too where the store copies them."""
         ...
 
-    async def list(self, bucket: str, prefix: str = "", *, limit: int = 1000, token: str | None = None) -> Page:
-        """At most `limit` (1..1000) objects whose keys begin with `prefix`. Fewer do not mean the end."""
+    async def list(self, bucket: str, prefix: str = "", *, limit: int = 1000, token: str | None = None,
+                   after: str | None = None) -> Page:
+        """At most `limit` (1..1000) objects whose keys begin with `prefix`. Fewer do not mean the end. `after` begins
+        behind a key, `token` behind an earlier page."""
         ...
 
     # --- tags and life ----------------------------------------------------------------------------------------------

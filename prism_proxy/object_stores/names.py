@@ -1,6 +1,7 @@
 """Which names of buckets and objects every store takes alike. What is refused here reaches no store.
 
-Keys are paths: a bucket would keep `a//b` or `../b` and a directory would not, so neither gets them.
+Keys are paths: a bucket would keep `a//b` or `../b` and a directory would not, so neither gets them. A backslash is a
+slash to some servers.
 """
 
 from __future__ import annotations
@@ -11,10 +12,10 @@ from prism_proxy.object_stores.errors import ErrorCode, ObjectStoreError
 
 MAX_KEY_BYTES = 1024
 BUCKET_RULE = "3 to 63 lower case letters, digits, hyphens and dots, beginning and ending with a letter or digit"
-KEY_RULE = (f"1 to {MAX_KEY_BYTES} bytes of UTF-8 without control characters, and no part between slashes that is "
-            "empty, . or ..")
+KEY_RULE = (f"1 to {MAX_KEY_BYTES} bytes of UTF-8 without control characters and backslashes, and no part between "
+            "slashes that is empty, . or ..")
 _BUCKET = re.compile(r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]")
-_CONTROL = re.compile(r"[\x00-\x1f\x7f]")
+_CONTROL = re.compile(r"[\x00-\x1f\x7f\\]")
 
 
 def usable_bucket(bucket: str) -> bool:

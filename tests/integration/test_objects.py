@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import time
+import urllib.request
 import uuid
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -19,7 +21,7 @@ from prism.objectstore.v1 import objectstore_pb2 as service
 from prism.objectstore.v1 import objectstore_pb2_grpc as service_rpc
 from prism_proxy import standard
 from prism_proxy.backends.memstore.config import MemstoreConfig
-from prism_proxy.backends.objects.config import DirectoryConfig, MemoryObjectsConfig
+from prism_proxy.backends.objects.config import DirectoryConfig, MemoryObjectsConfig, S3Config
 from prism_proxy.interfaces.catalogue import namespaced
 from prism_proxy.interfaces.registration import add_interfaces
 from prism_proxy.models.object.options import ObjectOptions
@@ -28,6 +30,7 @@ from prism_proxy.namespaces.model import DEFAULT, NamespaceConfig, SlotConfig
 from prism_proxy.namespaces.snapshot import Namespaces
 from prism_proxy.server.server import Server
 from tests.integration.test_queue import refusal
+from tests.services.seaweedfs import S3Server
 
 MIB = 1024 * 1024
 
@@ -68,10 +71,14 @@ def buckets() -> list[str]:
     return [f"test-{uuid.uuid4().hex[:12]}" for _ in range(2)]
 
 
-@pytest.fixture(params=("memory", "directory"))
+@pytest.fixture(params=("memory", "directory", "s3"))
 def driver(request: pytest.FixtureRequest, tmp_path: Path) -> SlotConfig:
     if request.param == "memory":
         return SlotConfig("memory", MemoryObjectsConfig())
+    if request.param == "s3":
+        server: S3Server = request.getfixturevalue("s3")
+        return SlotConfig("s3", S3Config(endpoint=server.endpoint, access_key=server.access_key,
+                                         secret_key=server.secret_key, part_bytes=5 * MIB))
     return SlotConfig("directory", DirectoryConfig(tmp_path / "objects", sync=False))
 
 
@@ -242,7 +249,8 @@ async def test_only_buckets_of_the_list_are_reached(client: Client, buckets: lis
     assert (await store.get("claims", "secret"))[1] == b"x"
 
 
-@pytest.mark.parametrize("key", ["", "/a", "a//b", "../claims/secret", "a/../../b", "a/.", "a\x00b", "a\n", "k" * 1025])
+@pytest.mark.parametrize("key", [
+    "", "/a", "a//b", "../claims/secret", "a/../../b", "a/.", "a\x00b", "a\n", "a\\b", "k" * 1025])
 async def test_keys_that_lead_elsewhere_are_refused(client: Client, buckets: list[str], key: str) -> None:
     for call in (client.put(buckets[0], key, b"x"), client.get(buckets[0], key),
                  client.service.DeleteObject(service.DeleteObjectRequest(bucket=buckets[0], key=key)),
@@ -268,6 +276,36 @@ async def test_ranges_that_no_object_has(client: Client, buckets: list[str]) -> 
 async def test_presigned_urls_are_off(client: Client, buckets: list[str]) -> None:
     assert await refusal(client.service.GetPresignedURL(service.PresignedURLRequest(
         bucket=buckets[0], key="key", method="GET"))) == (grpc.StatusCode.FAILED_PRECONDITION, "PRESIGN_DISABLED")
+
+
+async def test_presigned_urls(driver: SlotConfig, buckets: list[str]) -> None:
+    config = NamespaceConfig(DEFAULT, "primitives", {"store": driver}, {
+        "object": ObjectOptions(tuple(buckets), presign=True)})
+    async with serving(config) as client:
+        await client.put(buckets[0], "a b", b"value")
+
+        def asked(**more: Any) -> Any:
+            return client.service.GetPresignedURL(service.PresignedURLRequest(**{
+                "bucket": buckets[0], "key": "a b", "method": "GET", **more}))
+
+        for more in ({"method": "DELETE"}, {"method": "get"}, {"expires_in_seconds": 3601}, {"expires_in_seconds": -1}):
+            assert (await refusal(asked(**more)))[0] is grpc.StatusCode.INVALID_ARGUMENT
+        assert (await refusal(asked(bucket="claims")))[1] == "BUCKET_NOT_ALLOWED"
+        if driver.driver != "s3":
+            assert (await refusal(asked()))[0] is grpc.StatusCode.UNIMPLEMENTED
+            return
+        got = await asked(expires_in_seconds=60)
+        assert 50 < got.expires_at - time.time() <= 61
+        assert await asyncio.to_thread(_fetch, got.url) == b"value"
+        put = await asked(method="PUT")
+        await asyncio.to_thread(_fetch, put.url, b"by url")
+        assert (await client.get(buckets[0], "a b"))[1] == b"by url"
+
+
+def _fetch(url: str, data: bytes | None = None) -> bytes:
+    request = urllib.request.Request(url, data, method="GET" if data is None else "PUT")
+    with urllib.request.urlopen(request, timeout=10) as response:
+        return bytes(response.read())
 
 
 async def test_the_store_may_be_an_object_store_itself(driver: SlotConfig, buckets: list[str]) -> None:

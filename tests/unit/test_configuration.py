@@ -80,8 +80,8 @@ def test_ten_mistakes_are_ten_reports_with_their_places(mistakes: Callable[..., 
             "is 'sqllite', which is no driver: did you mean 'sqlite'?", "is missing: The database file",
             "is 'some': it must be one of synced, checkpointed", "is 0: allowed are 1 to 64 threads",
             "stands twice: first on line 10",
-            "is missing: slot store of pattern primitives must be filled with a driver, one of directory, "
-            "memory, memstore, nats, redis, sqlite",
+            "is missing: slot store of pattern primitives must be filled with a driver, one of azure, "
+            "directory, gcs, memory, memstore, minio, nats, redis, s3, sqlite",
             "is 'stor', which is no slot of pattern primitives: did you mean 'store'?"),
             strict=True):
         assert expected in told
@@ -158,7 +158,7 @@ proxy: {log_level: error, log_format: json, listen: '127.0.0.1:1', limits: {head
     ("namespaces: {'': {}}\n", "is no name: it must be 1 to 253 printable ASCII"),
     ("namespaces: {a: 1}\n", "1:17: namespaces.a must be a mapping"),
     ("namespaces: {a: {backends: {store: {config: {}}}}}\n",
-     "backends.store.driver is missing: write one of directory"),
+     "backends.store.driver is missing: write one of azure"),
     ("namespaces: {a: {backends: {store: {driver: sqlite, config: {path: ':memory:'}}}}}\n",
      "1:68: namespaces.a.backends.store.config.path is ':memory:': it must be the path of a file"),
     ("proxy: {memory_bytes: 2097152}\nnamespaces: {}\n", "1:23: proxy.memory_bytes bounds the namespace of a proxy"),

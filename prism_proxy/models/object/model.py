@@ -54,6 +54,7 @@ class ObjectModel(Part):
         self._objects = slot.driver.objects
         self._options = options
         self._namespace = surroundings.namespace
+        self._known: set[str] = set()  # buckets of the list that are there
         self._claims = getattr(surroundings.options.get(CLAIMS), "bucket", None)
 
     @property
@@ -72,6 +73,9 @@ class ObjectModel(Part):
             raise invalid("ttl_seconds", f"it must be 1 to {MAX_TTL_SECONDS}")
         tags = transfer.with_ttl({}, ttl_seconds) if ttl_seconds is not None else {}
         options = PutOptions(validation.content_type(content_type), "", validation.metadata(metadata or {}), tags)
+        if bucket not in self._known and self._options.create_buckets:
+            await self._call(operations.PUT, caller, bucket, self._objects.create_bucket, bucket)
+            self._known.add(bucket)
         upload = await self._open(operations.PUT, caller, bucket, self._objects.begin_upload, bucket, key, options)
         try:
             async for chunk in self._bounded(chunks):
@@ -79,6 +83,8 @@ class ObjectModel(Part):
             return await upload.complete()
         except BaseException as raw:
             await transfer.abandon(upload)
+            if isinstance(raw, BucketNotFound):  # deleted meanwhile: the next one makes it again
+                self._known.discard(bucket)
             raise self._meaning(operations.PUT, raw) from raw
 
     async def get(self, bucket: str, key: str, offset: int = 0, length: int | None = None,
@@ -126,31 +132,34 @@ class ObjectModel(Part):
     # --- many -------------------------------------------------------------------------------------------------------
 
     async def page(self, bucket: str, prefix: str, limit: int, token: str, caller: Caller | None = None) -> Page:
-        """At most `limit` objects, 0 = as many as a page has."""
+        """At most `limit` objects, 0 = as many as a page has; `token` is that of an earlier page."""
         self._check_bucket(bucket)
         if limit < 0:
             raise invalid("max_results", "it must not be negative")
-        validation.prefix(token, "continuation_token")
-        return await self._list(bucket, validation.prefix(prefix), min(limit or PAGE, PAGE), token or None, caller)
+        return await self._list(bucket, validation.prefix(prefix), limit, token or None, None, caller)
 
-    async def walk(self, bucket: str, prefix: str, limit: int, token: str,
+    async def walk(self, bucket: str, prefix: str, limit: int, after: str,
                    caller: Caller | None = None) -> AsyncIterator[ObjectInfo]:
-        """All objects, or the first `limit`, fetched by the page."""
+        """All objects behind the key `after`, or the first `limit` of them, fetched by the page."""
+        self._check_bucket(bucket)
         if limit < 0:
             raise invalid("max_keys", "it must not be negative")
-        left = limit
+        validation.prefix(prefix)
+        start: str | None = validation.prefix(after, "continuation_token") or None
+        token, left = None, limit
         while True:
-            page = await self.page(bucket, prefix, min(left, PAGE), token, caller)
+            page = await self._list(bucket, prefix, left, token, start, caller)
             for info in page.objects:
                 yield info
             left -= len(page.objects)
-            if page.token is None or (limit and left <= 0):
+            token, start = page.token, None
+            if token is None or (limit and left <= 0):
                 return
-            token = page.token
 
-    async def _list(self, bucket: str, prefix: str, limit: int, token: str | None, caller: Caller | None) -> Page:
+    async def _list(self, bucket: str, prefix: str, limit: int, token: str | None, after: str | None,
+                    caller: Caller | None) -> Page:
         async def command() -> Page:
-            return await self._objects.list(bucket, prefix, limit=limit, token=token)
+            return await self._objects.list(bucket, prefix, limit=min(limit or PAGE, PAGE), token=token, after=after)
 
         return await self._call(operations.LIST, caller, bucket, command)
 

@@ -134,9 +134,9 @@ class Files:
             raise ObjectStoreError("the object was replaced while it was copied", ErrorCode.CHANGED) from None
         return PutResult(made.data, made.size)
 
-    def list(self, bucket: str, prefix: str, limit: int, token: str | None) -> Page:
+    def list(self, bucket: str, prefix: str, limit: int, after: str | None) -> Page:
         found: list[ObjectInfo] = []
-        for _, path in listing.keys(self.existing(bucket), prefix, token):
+        for _, path in listing.keys(self.existing(bucket), prefix, after):
             with contextlib.suppress(FileNotFoundError):  # deleted since
                 found.append(records.read(path).info)
             if len(found) > limit:

@@ -116,8 +116,9 @@ class DirectoryStore:
     async def copy(self, source_bucket: str, source_key: str, bucket: str, key: str) -> PutResult:
         return await self._run(self._files.copy, source_bucket, source_key, bucket, key)
 
-    async def list(self, bucket: str, prefix: str = "", *, limit: int = 1000, token: str | None = None) -> Page:
-        return await self._run(self._files.list, bucket, prefix, limit, token)
+    async def list(self, bucket: str, prefix: str = "", *, limit: int = 1000, token: str | None = None,
+                   after: str | None = None) -> Page:
+        return await self._run(self._files.list, bucket, prefix, limit, token or after)
 
     # --- tags and life ----------------------------------------------------------------------------------------------
 

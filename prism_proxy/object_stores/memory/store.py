@@ -150,10 +150,10 @@ class MemoryStore:
         options = PutOptions(found.info.content_type, found.info.content_encoding, found.info.metadata, found.tags)
         return self.store(bucket, key, found.data, options)
 
-    async def list(self, bucket: str, prefix: str = "", *, limit: int = 1000, token: str | None = None) -> Page:
-        objects = self._bucket(bucket).objects
-        keys = sorted((key for key in objects if key.startswith(prefix) and (token is None or _after(key, token))),
-                      key=str.encode)
+    async def list(self, bucket: str, prefix: str = "", *, limit: int = 1000, token: str | None = None,
+                   after: str | None = None) -> Page:
+        objects, start = self._bucket(bucket).objects, (token or after or "").encode()
+        keys = sorted((key for key in objects if key.startswith(prefix) and key.encode() > start), key=str.encode)
         page = [objects[key].info for key in keys[:limit]]
         return Page(page, page[-1].key if len(keys) > limit else None)
 
@@ -245,10 +245,6 @@ class MemoryStore:
         if found is None:
             raise ObjectNotFound("there is no such object")
         return found
-
-
-def _after(key: str, token: str) -> bool:
-    return key.encode() > token.encode()
 
 
 async def _chunks(data: bytes, start: int, end: int) -> AsyncIterator[bytes]:

@@ -17,10 +17,13 @@ PART = 5 * 1024 * 1024  # what stores ask of all parts but the last
 
 
 class ObjectStoreFixtures:
-    """`presigns` and `lists_uploads` say what the store under test has; without it, the suite asks for its refusal."""
+    """What the store under test has; without it, the suite asks for its refusal. `longest_part` is that of a key
+    between slashes, `key_order` the order of listings."""
 
     presigns: ClassVar[bool] = False
     lists_uploads: ClassVar[bool] = True
+    key_order: ClassVar[bool] = True
+    longest_part: ClassVar[int] = 1024
 
     @pytest.fixture
     async def bucket(self, objects: ObjectStore) -> AsyncIterator[str]:

@@ -1,0 +1,33 @@
+"""Settings of an Azure Blob Storage."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from prism_proxy.object_stores.cloud.settings import CloudSettings
+from prism_runtime.settings import check, setting
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AzureSettings(CloudSettings):
+    """Containers are what is called buckets elsewhere. Without access_key or sas_token, credentials come from where
+    Azure's own tools take them."""
+
+    account: str = setting("The name of the storage account.")
+    access_key: str = setting("The key of the account.", "", secret=True)
+    sas_token: str = setting("A shared access signature, instead of the key.", "", secret=True)
+    endpoint: str = setting("The server; that of the account at Azure without.", "")
+
+    def __post_init__(self) -> None:
+        check(self)
+        self.check_buffers()
+        if self.access_key and self.sas_token:
+            raise ValueError("access_key and sas_token are given: one of them is enough")
+
+    def obstore_options(self) -> dict[str, Any]:
+        found: dict[str, Any] = {
+            "account_name": self.account, "retry_config": self.retry_config(),
+            "client_options": {**self.client_options(), "allow_http": self.endpoint.startswith("http://")}}
+        given = {"access_key": self.access_key, "sas_key": self.sas_token, "endpoint": self.endpoint}
+        return found | {key: value for key, value in given.items() if value}

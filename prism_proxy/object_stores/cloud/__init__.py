@@ -1,0 +1,1 @@
+"""What the stores of the clouds share: their bytes travel by obstore, an object store client in Rust."""
