@@ -15,7 +15,7 @@ from prism_proxy.testing.contracts.stream_suites import (
     StreamReplaySuite,
     StreamRetentionSuite,
 )
-from prism_proxy.testing.contracts.topic_log_suites import FilteringSuite
+from prism_proxy.testing.contracts.topic_log_suites import FilteringSuite, OrderingSuite, TopicLogSuite
 from tests.contracts.messaging import serving
 from tests.services.nats import NatsServer, binary, given
 from tests.services.redis import running
@@ -39,5 +39,8 @@ async def messaging(url: str) -> AsyncIterator[Messaging]:
         yield found
 
 
-class TestNats(FilteringSuite, StreamBasicSuite, StreamGroupsSuite, StreamReplaySuite, StreamRetentionSuite):
+class TestNats(
+    TopicLogSuite, FilteringSuite, OrderingSuite, StreamBasicSuite, StreamGroupsSuite, StreamReplaySuite,
+    StreamRetentionSuite,
+):
     pass

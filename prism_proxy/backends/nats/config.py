@@ -22,8 +22,10 @@ from prism_runtime.tls import TlsError, check_files
 
 CORE = frozenset({pubsub.BASIC, pubsub.WILDCARDS, pubsub.BATCH, pubsub.FILTERING})
 WITH_JETSTREAM = frozenset({
-    stream.BASIC, stream.GROUPS, stream.REPLAY, stream.RETENTION,
-    queue.BASIC, queue.VISIBILITY, queue.DEAD_LETTER, queue.DELAYED, queue.BATCH})
+    pubsub.PERSISTENT, pubsub.ORDERING,
+    stream.BASIC, stream.GROUPS, stream.REPLAY, stream.RETENTION, stream.OPERATIONS,
+    queue.BASIC, queue.VISIBILITY, queue.DEAD_LETTER, queue.DELAYED, queue.BATCH,
+    queue.OPERATIONS})
 _LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
 
 
@@ -72,7 +74,8 @@ class NatsConfig:
     tls: NatsTls = setting("TLS to the server.", factory=NatsTls)
     prefix: str | None = setting("What subjects begin with; the name of the namespace and a dot without. Give it, also "
                                  "as an empty text, to meet subjects that exist.", None)
-    jetstream: bool = setting("Whether the account has JetStream: then there are streams too.", False)
+    jetstream: bool = setting("Whether the account has JetStream: then there are logs of topics, streams and queues "
+                              "too.", False)
     create: bool = setting("Whether JetStream's streams are made on first use; else what is not there is NOT_FOUND.",
                            True)
     replicas: int = setting("Copies of JetStream's streams that are made.", 1, minimum=1, maximum=5, unit="copies")

@@ -16,6 +16,7 @@ from prism_proxy.backends.nats.logs import Logs, LogSettings
 from prism_proxy.backends.nats.queues import NatsQueues
 from prism_proxy.backends.nats.status import CLOSED, NOT_OPEN, report
 from prism_proxy.backends.nats.streams import NatsStreams
+from prism_proxy.backends.nats.topic_logs import NatsTopicLogs
 from prism_proxy.backends.nats.topics import NatsTopics
 from prism_proxy.backends.shared_pools import SharedPools
 from prism_proxy.contracts.driver import Declaration, HealthReport
@@ -34,10 +35,11 @@ class NatsDriver:
         self._pool = (shared_pools or SharedPools()).pool(config.client_key, lambda: lambda: NatsClient(config))
         self._client: NatsClient | None = None
         self._failure = NOT_OPEN
-        self.pubsub = NatsTopics(config.names, self.client, self._limit)
+        self.pubsub: NatsTopics = NatsTopics(config.names, self.client, self._limit)
         if config.jetstream:
             js = JetStream(self.client, config.domain)
             logs = Logs(js, config.names, LogSettings(config.create, config.replicas, config.storage))
+            self.pubsub = NatsTopicLogs(logs, config.logged)
             self.stream = NatsStreams(js, logs, config.logged)
             self.queue = NatsQueues(js, logs, config.logged)
 

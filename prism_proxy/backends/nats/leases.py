@@ -90,6 +90,9 @@ class Leases:
         """What is leased of a log."""
         return {sequence for stream, sequence, _ in self._open if stream == log.stream}
 
+    def of(self, log: Log) -> list[Lease]:
+        return [lease for lease in self._open.values() if lease.log.stream == log.stream]
+
     def clear(self) -> None:
         """They go on at the server, for as long as its AckWait."""
         for lease in self._open.values():

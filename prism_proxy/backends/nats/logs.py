@@ -17,7 +17,7 @@ from prism_proxy.backends.nats.jetstream import (
     SUBJECTS_OVERLAP,
     JetStream,
 )
-from prism_proxy.backends.nats.names import Names
+from prism_proxy.backends.nats.names import Names, text_of
 from prism_proxy.models.messages import DEDUPLICATION_SECONDS, StoredMessage
 
 LAYOUT = "1"
@@ -112,6 +112,25 @@ class Logs:
         if metadata:
             config["metadata"] = {**config.get("metadata", {}), **metadata}
         await self.js.api(f"STREAM.UPDATE.{log.stream}", config)
+
+    async def names_of(self, base: str, limit: int, *, filled: bool = False) -> list[str]:
+        """What is the last token of the subjects that begin so, of all streams or those that hold messages."""
+        found: set[str] = set()
+        offset = 0
+        while True:
+            page = await self.js.api("STREAM.LIST", {"subject": base + "*", "offset": offset})
+            streams = page.get("streams") or ()
+            for info in streams:
+                if info["state"]["messages"] or not filled:
+                    found.update(text_of(subject[len(base):]) for subject in info["config"].get("subjects", ())
+                                 if subject.startswith(base) and not set(subject[len(base):]) & set(".*>"))
+            offset += len(streams)
+            if not streams or offset >= int(page.get("total", 0)) or len(found) >= limit:
+                return sorted(found)[:limit]
+
+    async def purge(self, log: Log) -> int:
+        """Remove all messages; how many."""
+        return int((await self.js.api(f"STREAM.PURGE.{log.stream}"))["purged"])
 
     async def config(self, log: Log) -> dict[str, Any]:
         found: dict[str, Any] = (await self.js.stream_info(log.stream))["config"]

@@ -73,6 +73,11 @@ class Names(NamedTuple):
     def position(self, topic: str, durable_name: str) -> str:
         return f"{self.prefix}{POSITION}.{token(topic)}.{token(durable_name)}"
 
+    @property
+    def positions(self) -> str:
+        """The subjects of all positions."""
+        return f"{self.prefix}{POSITION}.>"
+
     def control(self, *parts: str) -> str:
         return ".".join((f"{self.prefix}{CONTROL}", *map(token, parts)))
 

@@ -10,7 +10,6 @@ from datetime import UTC, datetime
 
 from prism_proxy.backends.nats import headers as wire
 from prism_proxy.backends.nats.logs import Log, lifetime
-from prism_proxy.backends.nats.names import text_of
 from prism_proxy.backends.nats.pull import Entry
 from prism_proxy.models.messages import DEDUPLICATION_SECONDS
 from prism_proxy.models.queue.contract import DEFAULT_PRIORITY, QueuedMessage, QueueItem
@@ -74,10 +73,6 @@ def timestamp_ms(headers: bytes | None) -> int:
 def due_ms(subject: str) -> int:
     """Of the subject of a delayed message."""
     return int(subject.split(".")[-2])
-
-
-def queue_name(subject: str, base: str) -> str:
-    return text_of(subject[len(base):])
 
 
 class FirstIds:

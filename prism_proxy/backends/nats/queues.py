@@ -38,7 +38,6 @@ from prism_proxy.models.queue.contract import (
 KIND, CONSUMER = "queue", "prism"
 MOST_WAITING = 8192  # calls that wait at the server for one queue
 DELAYS_SINCE = (2, 12)
-LIST_PAGE = 256
 LOOK_S = 0.1  # between two looks for a queue that is not there yet
 PEEK_MARGIN = 256
 
@@ -159,19 +158,14 @@ class NatsQueues:
         return Counts(ready, in_flight, scheduled, oldest[0].enqueued_ms if oldest else 0)
 
     async def queues(self, limit: int) -> Sequence[str]:
-        base = self.logs.names.queue("x")[:-1]
-        found: list[str] = []
-        offset = 0
-        while True:
-            page = await self.js.api("STREAM.LIST", {"subject": base + "*", "offset": offset})
-            streams = page.get("streams") or ()
-            for info in streams:
-                if info["state"]["messages"]:
-                    found += [messages.queue_name(subject, base) for subject in info["config"].get("subjects", ())
-                              if subject.startswith(base) and "." not in subject[len(base):] and "*" not in subject]
-            offset += len(streams)
-            if not streams or offset >= int(page.get("total", 0)) or len(found) >= limit:
-                return sorted(found)[:limit]
+        return await self.logs.names_of(self.logs.names.queue("x")[:-1], limit, filled=True)
+
+    async def purge(self, queue: str) -> int:
+        log = await self.found(queue)
+        if log is None:
+            return 0
+        self.settler.forget(log)
+        return await self.logs.purge(log)
 
     # --- queue_visibility ---------------------------------------------------------------------------------------------
 

@@ -218,6 +218,13 @@ class Settler:
             for reply in replies:
                 connection.publish(reply, None, None, nak())
 
+    def forget(self, log: Log) -> None:
+        """All its messages are removed."""
+        for lease in self.leases.of(log):
+            self.leases.remove(lease)
+        for key in [key for key in self._returned if key[0] == log.stream]:
+            del self._returned[key]
+
     # --- what is ready again ------------------------------------------------------------------------------------------
 
     def seen(self, log: Log, sequence: int) -> None:

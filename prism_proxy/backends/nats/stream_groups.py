@@ -64,6 +64,20 @@ class Groups:
             member.forget()
         await self.tell(log, group, b"sought")
 
+    async def names(self, log: Log) -> list[str]:
+        """Of all groups; consumers of other programs go by their own name."""
+        found: list[str] = []
+        offset = 0
+        while True:
+            page = await self._streams.js.api(f"CONSUMER.LIST.{log.stream}", {"offset": offset})
+            consumers = page.get("consumers") or ()
+            for info in consumers:
+                if info["config"].get("durable_name"):
+                    found.append(str((info["config"].get("metadata") or {}).get("prism.group") or info["name"]))
+            offset += len(consumers)
+            if not consumers or offset >= int(page.get("total", 0)):
+                return sorted(found)
+
     # --- members ------------------------------------------------------------------------------------------------------
 
     def add(self, member: Member) -> None:

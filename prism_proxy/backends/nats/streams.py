@@ -35,9 +35,11 @@ from prism_proxy.models.stream.contract import (
     GroupInfo,
     Membership,
     NewRecord,
+    PartitionInfo,
     ReadFrom,
     Record,
     Retention,
+    StreamDetails,
     StreamSettings,
 )
 
@@ -243,6 +245,21 @@ class NatsStreams:
         for sequence in older:
             removed += await self.js.delete_message(log.stream, sequence)
         return removed
+
+    # --- stream_operations --------------------------------------------------------------------------------------------
+
+    async def streams(self, limit: int) -> Sequence[str]:
+        return await self.logs.names_of(self.logs.names.stream("x")[:-1], limit)
+
+    async def describe(self, stream: str) -> StreamDetails:
+        log = await self.existing(stream)
+        state = (await self.js.stream_info(log.stream))["state"]
+        count = int(state["messages"])
+        first, last = (int(state["first_seq"]), int(state["last_seq"])) if count else (NONE, NONE)
+        return StreamDetails([PartitionInfo(0, first, last, count)], await self._groups.names(log))
+
+    async def purge(self, stream: str) -> int:
+        return await self.logs.purge(await self.existing(stream))
 
     # --- the streams of JetStream -------------------------------------------------------------------------------------
 
