@@ -14,6 +14,7 @@ import pytest
 from prism_proxy.claim_check.claim import decode
 from prism_proxy.models.queue.options import QueueOptions
 from prism_proxy.namespaces.model import NamespaceConfig
+from prism_proxy.object_stores.contract import PutOptions
 from prism_proxy.steps.claim_check.options import ClaimCheckOptions
 from tests.services.claims import (
     BUCKET,
@@ -96,7 +97,7 @@ async def test_a_streamed_object_ends_at_the_first_chunk_that_is_not_authentic(c
     claim = decode(first.payload)
     store = claims.objects()
     keys = sorted(found.key for found in await claims.stored())
-    _, data = await store.get(BUCKET, claim.object_key)
+    info, data = await store.get(BUCKET, claim.object_key)
     _, other = await store.get(BUCKET, next(key for key in keys if key != claim.object_key))
     head = len(data) - 256 * CHUNK  # 4 MiB are 256 chunks
     chunks = [data[at:at + CHUNK] for at in range(head, len(data), CHUNK)]
@@ -107,7 +108,7 @@ async def test_a_streamed_object_ends_at_the_first_chunk_that_is_not_authentic(c
     else:
         chunks[100] = other[head + 100 * CHUNK:head + 101 * CHUNK]
     changed = data[:head] + b"".join(chunks)
-    await store.put(BUCKET, claim.object_key, changed)
+    await store.put(BUCKET, claim.object_key, changed, PutOptions(metadata=info.metadata))
     received = bytearray()
 
     async def fetch() -> None:
@@ -117,7 +118,7 @@ async def test_a_streamed_object_ends_at_the_first_chunk_that_is_not_authentic(c
     _, reason = await refusal(fetch())
     assert reason == "CLAIM_CHECKSUM_MISMATCH"
     assert payload.startswith(bytes(received))
-    assert len(received) <= 100 * 16 * KIB or change == "cut off"
+    assert len(received) <= 100 * 16 * KIB
 
 
 async def test_a_key_of_another_message_does_not_open_an_object(claims: Claims) -> None:
