@@ -1,6 +1,6 @@
 """A namespace's settings in a YAML file: in the form of a proxy's configuration file, or of prism.NamespaceConfig.
 
-    namespaces: {NAME: {pattern, backends: {SLOT: {driver, config, resilience}}, GROUP: {…}}}   a whole file
+    namespaces: {NAME: {pattern, backends: {SLOT: {driver, config, resilience, auth}}, GROUP: {…}}}   a whole file
     pattern, backends: {SLOT: {driver, config, …}}, GROUP: {…}                                  one entry of it
     backends: {SLOT: {backend_type, connection_string, options, credentials}}, patterns, …      the message
     name, config: {…}, …                                               what `namespaces show -o json` prints
@@ -26,7 +26,7 @@ from prism_runtime.configuration.problems import ConfigurationError, Problem, Pr
 from prism_runtime.configuration.tree import Listing, Node, Origin, Scalar, Source, Table
 from prism_runtime.settings import setting
 
-NAMESPACES, PROXY, RESILIENCE = "namespaces", "proxy", "resilience"
+NAMESPACES, PROXY, RESILIENCE, AUTH = "namespaces", "proxy", "resilience", "auth"
 _MESSAGE_KEYS = frozenset({"patterns", "auth", "metadata"})
 _BACKEND_KEYS = frozenset({"backend_type", "connection_string", "options", "credentials"})
 _NULL = ("", "~", "null", "Null", "NULL")
@@ -192,13 +192,13 @@ class _Reader:
 
     def _slot(self, backend: pb.BackendConfig, slot: str, entry: Table, key: str) -> None:
         self._origins[f"backends.{slot}"] = entry.origin
-        self._binder.refuse_unknown(entry, f"{key}.{slot}", ("driver", "config", RESILIENCE))
+        self._binder.refuse_unknown(entry, f"{key}.{slot}", ("driver", "config", RESILIENCE, AUTH))
         if "driver" not in entry.entries:
             self._problems.add(entry.origin, f"{key}.{slot}.driver", "is missing: write the name of a backend")
         else:
             self._origins[f"backends.{slot}.driver"] = entry.entries["driver"].origin
             backend.backend_type = self._text(entry.entries["driver"], f"{key}.{slot}.driver")
-        for name, prefix in (("config", ""), (RESILIENCE, RESILIENCE)):
+        for name, prefix in (("config", ""), (RESILIENCE, RESILIENCE), (AUTH, AUTH)):
             if name in entry.entries:
                 dotted = f"{key}.{slot}.{name}"
                 backend.options.update(self._flat(
@@ -273,7 +273,7 @@ def _written_slot(backend: pb.BackendConfig) -> dict[str, object]:
     if backend.connection_string:
         settings["url" if "://" in backend.connection_string else "path"] = backend.connection_string
     for key, value in sorted([*backend.options.items(), *backend.credentials.items()]):
-        _put(found if key.startswith(f"{RESILIENCE}.") else settings, key.split("."), value)
+        _put(found if key.startswith((f"{RESILIENCE}.", f"{AUTH}.")) else settings, key.split("."), value)
     return {**found, "config": settings} if settings else found
 
 

@@ -6,7 +6,7 @@ It opens nothing: what drivers and patterns need of each other is known from the
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 from prism_proxy import standard
 from prism_proxy.contracts.driver import Declaration
@@ -16,15 +16,18 @@ from prism_proxy.interfaces.catalogue import interface
 from prism_proxy.namespaces.areas import overlaps, reason
 from prism_proxy.namespaces.limits import LoadLimits
 from prism_proxy.namespaces.model import DEFAULT_PATTERN, NAME_RULE, NamespaceConfig, SlotConfig, usable_name
+from prism_proxy.secrets.options import AuthOptions
 from prism_proxy.slots.options import SlotOptions
 from prism_runtime.configuration.binder import DEFAULT_ORIGIN, Binder, Bound
 from prism_runtime.configuration.problems import Problems
 from prism_runtime.configuration.tree import Node, Origin, Scalar, Source, Table
 
-_Filled = tuple[str, Any, SlotOptions | None]  # driver, its settings, and resilience where the slot has its own
+# driver, its settings, resilience where the slot has its own, and where its credentials come from
+_Filled = tuple[str, Any, SlotOptions | None, AuthOptions | None]
 
+GroupT = TypeVar("GroupT")
 SECTION = "namespaces"
-RESILIENCE, LIMITS = "resilience", "limits"
+RESILIENCE, LIMITS, AUTH = "resilience", "limits", "auth"
 _COMMON: Mapping[str, type[Any]] = {RESILIENCE: SlotOptions, LIMITS: LoadLimits}
 
 
@@ -103,7 +106,8 @@ class NamespacesReader:
         if len(self._problems.found) > before or pattern is None:
             return None
         resilience, limits = options.pop(RESILIENCE), options.pop(LIMITS)
-        filled = {slot: SlotConfig(driver, config, own or resilience) for slot, (driver, config, own) in slots.items()}
+        filled = {slot: SlotConfig(driver, config, own or resilience, auth)
+                  for slot, (driver, config, own, auth) in slots.items()}
         written = {group: found for group, found in options.items() if group in node.entries}
         return NamespaceConfig(name, pattern.name, filled, written, limits)
 
@@ -173,7 +177,7 @@ class NamespacesReader:
         table = self._binder.table(node, key)
         if table is None:
             return None
-        self._binder.refuse_unknown(table, key, ("driver", "config", RESILIENCE))
+        self._binder.refuse_unknown(table, key, ("driver", "config", RESILIENCE, AUTH))
         driver = self._driver_name(table, f"{key}.driver")
         if driver is None:
             return None
@@ -184,11 +188,19 @@ class NamespacesReader:
         if config is None:
             return None
         self._check(namespace, slot, driver, config, key)
-        resilience = None
-        if RESILIENCE in table.entries:
-            group = self._binder.table(table.entries[RESILIENCE], f"{key}.{RESILIENCE}")
-            resilience = self._binder.group(SlotOptions, group, f"{key}.{RESILIENCE}") if group is not None else None
-        return driver.text, config, resilience
+        resilience = self._optional(SlotOptions, table, RESILIENCE, key)
+        auth = self._optional(AuthOptions, table, AUTH, key)
+        if auth is not None and not hasattr(config, "with_credentials"):
+            self._problems.add(table.entries[AUTH].origin, f"{key}.{AUTH}",
+                               f"cannot be used: driver {driver.text} takes no credentials")
+        return driver.text, config, resilience, auth
+
+    def _optional(self, cls: type[GroupT], table: Table, name: str, key: str) -> GroupT | None:
+        """A group of settings that need not be there."""
+        if name not in table.entries:
+            return None
+        group = self._binder.table(table.entries[name], f"{key}.{name}")
+        return self._binder.group(cls, group, f"{key}.{name}") if group is not None else None
 
     def _driver_name(self, table: Table, key: str) -> Scalar | None:
         node = table.entries.get("driver")

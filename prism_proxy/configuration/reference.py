@@ -111,6 +111,8 @@ def _namespaces() -> Iterator[str]:
                    f"{slot.doc} Slot of step {step.name}. |\n")
     yield "| `backends.SLOT.config` | | | Settings of the driver, below. |\n"
     yield "| `backends.SLOT.resilience` | | | As `resilience`, for one slot alone. |\n"
+    yield "| `backends.SLOT.auth.provider` | - | text | The secret provider that has the backend's credentials. |\n"
+    yield "| `backends.SLOT.auth.path` | - | text | Their path there. |\n"
     for name, cls in option_groups().items():
         yield from _rows(cls, f"{name}.")
 

@@ -8,7 +8,7 @@ admin's. Paths are taken within the folder of this proxy for them (`DataFolder`)
     backends.<slot>.backend_type             driver
                    .connection_string        its `url`, or its `path`
                    .options, .credentials    its other settings; dots lead into groups: `tls.ca`; sequences have
-                                             commas; `resilience.<name>` is the slot's own
+                                             commas; `resilience.<name>` and `auth.<name>` are the slot's own
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from dataclasses import replace
 
 from prism import control_plane_pb2 as pb
 from prism_proxy import standard
-from prism_proxy.configuration.namespaces import RESILIENCE, NamespacesReader, option_groups
+from prism_proxy.configuration.namespaces import AUTH, RESILIENCE, NamespacesReader, option_groups
 from prism_proxy.forwarding.partitions import PARTITIONS, Owner, PartitionMap
 from prism_proxy.membership.data_folder import DataFolder, DataFolderError
 from prism_proxy.namespaces.model import DEFAULT_PATTERN, NamespaceConfig
@@ -106,13 +106,13 @@ def _unsupported(config: pb.NamespaceConfig) -> Iterable[str]:
 
 def _slot(backend: pb.BackendConfig) -> Table:
     """A driver and its settings."""
-    resilience = {key: text for key, text in backend.options.items() if key.startswith(f"{RESILIENCE}.")}
+    beside = {key: text for key, text in backend.options.items() if key.startswith((f"{RESILIENCE}.", f"{AUTH}."))}
     settings = _nested([(key, text) for key, text in (*backend.options.items(), *backend.credentials.items())
-                        if key not in resilience])
+                        if key not in beside])
     if backend.connection_string:
         settings = overlay(settings, table(
             {_address(backend.backend_type): _scalar(backend.connection_string)}, _ORIGIN))
-    return overlay(_nested(resilience.items()), table(
+    return overlay(_nested(beside.items()), table(
         {"driver": _scalar(backend.backend_type), "config": settings}, _ORIGIN))
 
 

@@ -26,6 +26,7 @@ from prism_proxy.errors import PrismError, StatusCode
 from prism_proxy.interfaces.streams import OpenStreams, ended
 from prism_proxy.namespaces.areas import overlaps, reason
 from prism_proxy.namespaces.call_drain import CallDrain
+from prism_proxy.namespaces.credentials import with_credentials
 from prism_proxy.namespaces.driver_drain import DriverDrain, Part
 from prism_proxy.namespaces.model import NamespaceConfig
 from prism_proxy.namespaces.pending_driver import PendingDriver
@@ -35,6 +36,7 @@ from prism_proxy.slots.composition import Pattern
 from prism_proxy.slots.stall_clock import StallCompensatedClock
 from prism_proxy.steps.resources import StepResources
 from prism_runtime import log
+from prism_runtime.tasks import Tasks
 
 HAND_OVER_SECONDS = 2.0  # for calls in progress on a driver whose successor waits for it
 
@@ -51,10 +53,11 @@ class Prepared:
     activator: Activator
     snapshot: Snapshot
     pending: Mapping[PendingDriver, Driver]
+    configs: Sequence[NamespaceConfig]
 
     async def commit(self) -> None:
         """PrismError when what only one driver can have could not be handed over: then all is as it was before."""
-        await self.activator.commit(self.snapshot, self.pending)
+        await self.activator.commit(self)
 
     async def discard(self) -> None:
         await self.activator.discard(self.snapshot)
@@ -80,6 +83,9 @@ class Activator:
         self._one = asyncio.Lock()
         self._draining: set[DriverDrain] = set()
         self._replaced: dict[Driver, list[weakref.ref[Route]]] = {}  # inactive routes, by active drivers
+        self._configs: Sequence[NamespaceConfig] = ()
+        self._tasks = Tasks()
+        self._resources.on_new_credentials = self._renew
 
     async def apply(self, configs: Sequence[NamespaceConfig]) -> None:
         """Serve these namespaces and no others.
@@ -94,7 +100,7 @@ class Activator:
         """As `apply`, up to the swap. Other changes wait until this one is committed or discarded."""
         await self._one.acquire()
         try:
-            after, pending = self._build(configs)
+            after, pending = self._build(await with_credentials(configs, self._resources))
             fresh = _drivers(after) - _drivers(self._namespaces.current)
             await _open_all(fresh)
             await self._open_patterns(after, pending)
@@ -102,7 +108,7 @@ class Activator:
         except BaseException:
             self._one.release()
             raise
-        return Prepared(self, after, pending)
+        return Prepared(self, after, pending, configs)
 
     async def rotate_route(self, name: str) -> CallDrain:
         """Give a namespace another route; the drain tells when the calls that began before have ended. KeyError
@@ -119,12 +125,14 @@ class Activator:
             self._namespaces.swap(Snapshot(revision, MappingProxyType(routes)))
             return drain
 
-    async def commit(self, after: Snapshot, pending: Mapping[PendingDriver, Driver]) -> None:
+    async def commit(self, prepared: Prepared) -> None:
+        after, pending = prepared.snapshot, prepared.pending
         try:
             if pending:
                 await self._hand_over(after, pending)
             else:
                 self._swap(after, self._namespaces.current)
+            self._configs = prepared.configs
         finally:
             self._one.release()
 
@@ -141,8 +149,19 @@ class Activator:
             if driver_drain.serves(namespaces):
                 driver_drain.hurry()
 
+    def _renew(self) -> None:
+        self._tasks.spawn(self._apply_again())
+
+    async def _apply_again(self) -> None:
+        """Credentials of a backend are others now."""
+        try:
+            await self.apply(self._configs)
+        except (PrismError, ValueError) as error:
+            self._log.error("new credentials could not be used: the old connections stay", error=str(error))
+
     async def close(self) -> None:
         """Close what is still being closed, at the end of the process; no call is in progress any more."""
+        await self._tasks.close()
         await asyncio.gather(*(driver_drain.finish(0) for driver_drain in list(self._draining)))
 
     def _build(self, configs: Sequence[NamespaceConfig]) -> tuple[Snapshot, dict[PendingDriver, Driver]]:

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from prism_proxy.namespaces.limits import LoadLimits
+from prism_proxy.secrets.options import AuthOptions
 from prism_proxy.slots.options import SlotOptions
 
 DEFAULT = "default"
@@ -27,11 +28,13 @@ def usable_name(name: str) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class SlotConfig:
-    """`driver` is a name of `prism_proxy.standard.BACKENDS`, `config` an instance of its configuration class."""
+    """`driver` is a name of `prism_proxy.standard.BACKENDS`, `config` an instance of its configuration class.
+    `auth` names the credentials that are put into it when it is activated."""
 
     driver: str
     config: Any
     resilience: SlotOptions = field(default_factory=SlotOptions)
+    auth: AuthOptions | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Protocol
+from typing import NamedTuple, Protocol, runtime_checkable
 
 
 class SecretError(Exception):
@@ -33,3 +33,24 @@ class SecretProvider(Protocol):
         ...
 
     async def close(self) -> None: ...
+
+
+class Lease(NamedTuple):
+    """Credentials that the provider made for whoever asked, good for so many seconds; 0 = until they are changed."""
+
+    data: bytes
+    id: str = ""
+    seconds: float = 0.0
+
+
+@runtime_checkable
+class LeasingProvider(Protocol):
+    """A provider that makes credentials: each call of `lease` gives new ones."""
+
+    async def lease(self, path: str) -> Lease:
+        """Errors as `SecretProvider.fetch`."""
+        ...
+
+    async def renew(self, lease_id: str) -> float:
+        """How many seconds it goes on from now. SecretError."""
+        ...

@@ -5,6 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
+from fnmatch import fnmatchcase
 from typing import Any
 
 from prism_proxy.secrets.contract import SecretProvider
@@ -48,3 +49,16 @@ class SecretsOptions:
     allow_core_dumps: bool = setting("Let core files be written of a process that holds keys.", False)
     grace_period: float = setting(
         "How much longer a key is used when its provider does not answer.", 0.0, minimum=0, unit="s")
+
+
+@dataclass(frozen=True, slots=True)
+class AuthOptions:
+    """Where a slot's backend credentials come from."""
+
+    provider: str = setting("A secret provider of the proxy.")
+    path: str = setting("The path of the credentials there.")
+
+    def allowed(self, namespace: str, provider: ProviderOptions) -> bool:
+        """Whether a namespace that an admin assigns may use them."""
+        return any(fnmatchcase(namespace, grant.namespaces) and fnmatchcase(self.path, grant.paths)
+                   for grant in provider.allow)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 from base64 import b64decode, b64encode
+from collections.abc import Callable
 from typing import Any
 
 from aiohttp import web
@@ -28,6 +29,8 @@ class Vault:
         self.lease = 0
         self.logins = 0
         self.renewable = True
+        self.dynamic: Callable[[str], dict[str, str]] | None = None  # makes credentials of a role
+        self.leases: list[str] = []
 
     async def start(self) -> Vault:
         app = web.Application()
@@ -62,7 +65,15 @@ class Vault:
                 return web.json_response({"errors": ["lease is not renewable"]}, status=400)
             return web.json_response({"auth": {"client_token": request.headers["X-Vault-Token"],
                                                "lease_duration": self.lease}})
+        if path == "sys/leases/renew":
+            known = self.renewable and body.get("lease_id") in self.leases
+            return (web.json_response({"lease_duration": self.lease}) if known
+                    else web.json_response({"errors": ["lease not found"]}, status=400))
         engine, _, rest = path.partition("/")
+        if rest.startswith("creds/") and self.dynamic is not None:
+            self.leases.append(f"{path}/{len(self.leases) + 1}")
+            return web.json_response({"lease_id": self.leases[-1], "lease_duration": self.lease,
+                                      "data": self.dynamic(rest.partition("/")[2])})
         if engine == "transit":
             return self._transit(rest, body)
         found = self.secrets.get(path)

@@ -122,6 +122,10 @@ class NatsConfig:
     def __repr__(self) -> str:
         return f"NatsConfig({self.server}, {self.names.prefix!r})"
 
+    def with_credentials(self, username: str, password: str) -> NatsConfig:
+        """These settings for another user. ValueError where one is given already."""
+        return dataclasses.replace(self, username=username, password=password)
+
     def within(self, namespace: str) -> NatsConfig:
         """These settings for the subjects of one namespace."""
         bound = copy.copy(self)

@@ -133,6 +133,10 @@ class RedisConfig:
     def __repr__(self) -> str:
         return f"RedisConfig({self.mode}, {self.server}, {self.key_prefix!r})"
 
+    def with_credentials(self, username: str, password: str) -> RedisConfig:
+        """These settings for another user. ValueError where one is given already."""
+        return dataclasses.replace(self, username=username, password=password)
+
     def within(self, namespace: str) -> RedisConfig:
         """These settings for the keys of one namespace."""
         bound = copy.copy(self)

@@ -1,7 +1,8 @@
-"""Keys that lie in the KV engine: the field `key` of the secret at a path."""
+"""What lies in the KV engine: the field `key` of the secret at a path, or all fields of credentials."""
 
 from __future__ import annotations
 
+import json
 from typing import Any
 from urllib.parse import quote
 
@@ -29,6 +30,8 @@ class VaultKvProvider:
         data: Any = reply.get("data")
         if self._nested and isinstance(data, dict):
             data = data.get("data")
+        if isinstance(data, dict) and self._field not in data and "password" in data:
+            return json.dumps(data).encode()  # credentials, in fields of their own
         value = data.get(self._field) if isinstance(data, dict) else None
         if not isinstance(value, str) or not value:
             raise SecretMissingError(f"the secret {path!r} has no text in its field {self._field!r}")

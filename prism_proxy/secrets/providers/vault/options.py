@@ -18,8 +18,9 @@ class VaultOptions(ProviderOptions):
 
     type: Literal["vault"] = setting("What kind of provider it is.", "vault")
     address: str = setting("URL of the server.")
-    engine: Literal["kv", "transit"] = setting(
-        "`kv` reads keys that lie there; `transit` unwraps keys that lie in `directory`.", "kv")
+    engine: Literal["kv", "transit", "dynamic"] = setting(
+        "`kv` reads what lies there; `transit` unwraps keys that lie in `directory`; `dynamic` has credentials of "
+        "backends made, with leases.", "kv")
     mount: str = setting("Where the engine is mounted; by default `secret` for kv, `transit` for transit.", "")
     kv_version: int = setting("Version of the KV engine.", 2, minimum=1, maximum=2)
     field: str = setting("engine kv: the field of a secret that holds the key.", "key")
@@ -56,6 +57,10 @@ class VaultOptions(ProviderOptions):
         session = VaultSession(self)
         if self.engine == "kv":
             return VaultKvProvider(session, self)
+        if self.engine == "dynamic":
+            from prism_proxy.secrets.providers.vault.dynamic import VaultDynamicProvider
+
+            return VaultDynamicProvider(session)
         from prism_proxy.secrets.providers.file import FileProvider
         from prism_proxy.secrets.providers.vault.transit import VaultTransit
         from prism_proxy.secrets.wrapped import WrappedProvider
