@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from prism_schema.model import SchemaError
 
-MAX_TEXT_BYTES = 1024 * 1024  # of a schema with all that it refers to
+MAX_TEXT_BYTES = 512 * 1024  # of a schema with all that it refers to
 MAX_DEPTH = 64  # of types within types
 MAX_TYPES = 2_000  # that a schema defines or expands to
 MAX_REFERENCES = 200

@@ -82,9 +82,9 @@ class _Reader:
 
     def read(self, value: Any, namespace: str, path: str, depth: int) -> tuple[AvroType, Any]:
         """(type, canonical JSON) of a schema."""
-        self._counter.one_more(depth, path)
         if isinstance(value, str):
             return self._named(value, namespace, path)
+        self._counter.one_more(depth, path)
         if isinstance(value, list):
             return self._union(value, namespace, path, depth)
         if not isinstance(value, dict):

@@ -11,6 +11,7 @@ from prism_schema.json.view import Conjunct, View, flatten, same
 from prism_schema.model import Finding
 
 MAX_COMPARISONS = 20_000
+MAX_VALUES = 100  # of an enum that are looked at one by one
 # keywords that are compared as a whole: the same on both sides, or a finding
 _OPAQUE = ("not", "if", "contains", "minContains", "maxContains", "dependentSchemas", "unevaluatedProperties",
            "unevaluatedItems", "$dynamicRef")
@@ -115,13 +116,16 @@ def _constants(view: View, name: str) -> list[Any]:
 
 
 def _alternatives(flat: tuple[Conjunct, ...], view: View) -> list[list[tuple[Conjunct, ...]]]:
-    """The writer's schemas split into cases that together are all of them: by a sum, else by type. At most one way."""
+    """The writer's schemas split into cases that together are all of them: by a sum, else by value or type. At most one
+    way."""
     for index, one in enumerate(flat):
         for keyword in ("anyOf", "oneOf"):
             if isinstance(one.schema, dict) and keyword in one.schema:
                 rest = {key: value for key, value in one.schema.items() if key != keyword}
                 return [[(*flat[:index], one.under(rest), *flat[index + 1:], one.under(branch))
                          for branch in one.schema[keyword]]]
+    if view.values is not None and 1 < len(view.values) <= MAX_VALUES:
+        return [[(*flat, Conjunct({"const": value}, flat[0].base)) for value in view.values]]
     if len(view.types - {"integer"}) > 1 and view.values is None and any("type" in one for one in view.schemas):
         base = flat[0].base
         return [[(*flat, Conjunct({"type": name}, base)) for name in sorted(view.types - {"integer"}

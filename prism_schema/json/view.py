@@ -100,9 +100,7 @@ class View:
             named = {value} if isinstance(value, str) else set(value)
             types &= named | ({"integer"} if "number" in named else set())
         if self.values is not None:
-            found = {type_of(value) for value in self.values}
-            types &= found | ({"number"} if "integer" in found else set())
-        # 1.0 is an integer: a number holds all integers
+            types &= {type_of(value) for value in self.values}
         return types
 
 

@@ -20,6 +20,7 @@ _WIDENED = {
     Field.TYPE_ENUM: (Field.TYPE_INT32, Field.TYPE_INT64),
     Field.TYPE_STRING: (Field.TYPE_BYTES,),
 }
+_UNSIGNED = (Field.TYPE_UINT32, Field.TYPE_UINT64)
 
 
 def compare(old: ParsedSchema, new: ParsedSchema) -> list[Finding]:
@@ -85,12 +86,17 @@ class _Comparison:
 
     def _readable(self, old: Any, new: Any) -> bool:
         if old.type != new.type:
-            return new.type in _WIDENED.get(old.type, ())
+            return new.type in _WIDENED.get(old.type, ()) or self._positive_enum(old, new)
         entries = self._entry(self._old, old), self._entry(self._new, new)
         if entries[0] is not None and entries[1] is not None:
             return all(self._readable(mine, theirs) for mine, theirs in
                        zip(entries[0].field, entries[1].field, strict=True))
         return entries == (None, None) and bool(old.type_name == new.type_name)
+
+    def _positive_enum(self, old: Any, new: Any) -> bool:
+        """An enum without negative values reads as an unsigned number."""
+        enum = self._old_enums.get(old.type_name[1:]) if old.type == Field.TYPE_ENUM else None
+        return new.type in _UNSIGNED and enum is not None and all(value.number >= 0 for value in enum.value)
 
     def _entry(self, messages: dict[str, tuple[Any, bool]], field: Any) -> Any:
         """The message of a map's entries; None when the field is no map."""

@@ -6,6 +6,7 @@ from typing import Any
 
 from google.protobuf.descriptor import FieldDescriptor
 
+from prism_schema.model import SchemaError
 from prism_schema.protobuf.tokens import Tokens
 
 Custom = dict[str, str]  # of one element: the extension's name as written, without parentheses -> value
@@ -45,7 +46,7 @@ def _one(tokens: Tokens, options: Any, custom: Custom) -> None:
         value = _value(tokens)
         custom[name] = value.decode(errors="replace") if isinstance(value, bytes) else str(value)
         return
-    line = tokens.error("")
+    line = tokens.line
     name = tokens.name()
     field = options.DESCRIPTOR.fields_by_name.get(name)
     nested = tokens.word == "."
@@ -54,9 +55,9 @@ def _one(tokens: Tokens, options: Any, custom: Custom) -> None:
     tokens.expect("=")
     value = _value(tokens)
     if field is None or name == "uninterpreted_option":
-        raise type(line)(f"there is no option {name!r}", line.line)
+        raise SchemaError(f"there is no option {name!r}", line)
     if not nested and not _set(options, field, value):
-        raise type(line)(f"the option {name!r} has no such value", line.line)
+        raise SchemaError(f"the option {name!r} has no such value", line)
 
 
 def _value(tokens: Tokens) -> Any:

@@ -10,14 +10,15 @@ from typing import Any
 
 from google.protobuf import descriptor_pb2 as pb
 
-from prism_schema.limits import MAX_DEPTH, Counter
+from prism_schema.limits import Counter
+from prism_schema.model import SchemaError
 from prism_schema.protobuf import options
 from prism_schema.protobuf.tokens import Tokens
 
 Field = pb.FieldDescriptorProto
 SCALARS = {name[5:].lower(): number for name, number in Field.Type.items()
            if name not in ("TYPE_MESSAGE", "TYPE_ENUM", "TYPE_GROUP")}
-MAX_FIELDS = 10_000
+MAX_FIELDS = 4_000
 MAX_NUMBER = 2**29 - 1
 _KEYS = frozenset(SCALARS) - {"double", "float", "bytes"}
 _LABELS = {"optional": Field.LABEL_OPTIONAL, "repeated": Field.LABEL_REPEATED}
@@ -87,10 +88,10 @@ class _Reader:
         if not tokens.accept("syntax"):
             return  # proto2
         tokens.expect("=")
-        line = tokens.error("syntax is \"proto3\" or \"proto2\"")
+        line = tokens.line
         syntax = tokens.text().decode(errors="replace")
         if syntax not in ("proto2", "proto3"):
-            raise line
+            raise SchemaError("syntax is \"proto3\" or \"proto2\"", line)
         if syntax == "proto3":
             self._made.descriptor.syntax = syntax
         tokens.expect(";")
@@ -217,10 +218,10 @@ class _Reader:
 
     def _number(self) -> int:
         tokens = self._tokens
-        line = tokens.error("")
+        line = tokens.line
         number = tokens.integer()
         if not 1 <= number <= MAX_NUMBER or 19000 <= number <= 19999:
-            raise type(line)(f"{number} is no number for a field", line.line)
+            raise SchemaError(f"{number} is no number for a field", line)
         return number
 
     def _map(self, message: Any, full: str) -> None:
@@ -385,5 +386,3 @@ class _Reader:
 def _join(scope: str, name: str) -> str:
     return f"{scope}.{name}" if scope else name
 
-
-__all__ = ["MAX_DEPTH", "SCALARS", "Field", "ProtoFile", "read"]
