@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING
 from prism_proxy import __version__
 from prism_proxy._native.grpc.call_watch import CallWatch
 from prism_proxy._native.grpc.quota import SharedQuotaTable
+from prism_proxy._native.grpc.replies import QueuedTotal
 from prism_proxy.cluster import Cluster, tls_refused
 from prism_proxy.errors import PrismError
 from prism_proxy.interfaces.catalogue import lasting, namespaced, waits
@@ -86,7 +87,8 @@ class App:
         self._placement = placement or Placement()
         self.namespaces = Namespaces()
         self._step_resources = StepResources(config.secrets, schemas=config.schemas)
-        self.activator = Activator(self.namespaces, DriverFactory(), self._placement, page, self._step_resources)
+        self.activator = Activator(self.namespaces, DriverFactory(), self._placement, page, self._step_resources,
+                                   QueuedTotal(config.pubsub.buffer_total))
         self.metrics = Metrics(version=__version__, namespaced=namespaced)
         self.lifecycle = Lifecycle(self._state_changed)
         self._health = HealthServicer()
@@ -98,7 +100,8 @@ class App:
         self._ask = ask
         self.cluster = Cluster(
             config, self._placement, self.namespaces, self.activator, self._server, self._internal, peers)
-        self.process_status = ProcessStatus(self.namespaces, self.lifecycle, self._server, self._monitor)
+        self.process_status = ProcessStatus(
+            self.namespaces, self.lifecycle, self._server, self._monitor, self.activator.queued)
         self.metrics.collectors += [
             lambda: derived(self.metrics.figures()), self.process_status.collect, self.cluster.collect]
         self._reflection: Reflection | None = None

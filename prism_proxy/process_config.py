@@ -22,6 +22,18 @@ DEFAULT_METRICS = Address("127.0.0.1", 9090)
 
 
 @dataclass(frozen=True, slots=True)
+class SubscriptionOptions:
+    """What bounds the subscriptions of all namespaces together."""
+
+    buffer_total: int = setting(
+        "Bytes that may wait for all subscribers of a process together; then each one's slow_subscriber decides, as "
+        "when its own buffer is full.", 256 * 1024 * 1024, minimum=1024 * 1024, maximum=2**50, unit="bytes")
+
+    def __post_init__(self) -> None:
+        check(self)
+
+
+@dataclass(frozen=True, slots=True)
 class ProxyConfig:
     """Settings of one proxy process. ValueError, which begins with a setting's name, for what does not go together."""
 
@@ -39,6 +51,7 @@ class ProxyConfig:
         "Memory the default namespace may use for keys, values and overhead, where no namespaces are configured.",
         256 * 1024 * 1024, minimum=1024 * 1024, unit="bytes", live=True)
     limits: Limits = setting("Limits of the server against floods, stalls and oversized input.", factory=Limits)
+    pubsub: SubscriptionOptions = setting("Subscriptions of all namespaces.", factory=SubscriptionOptions)
     admin: AdminOptions = setting("The control plane, for a proxy that is one of several.", factory=AdminOptions)
     secrets: SecretsOptions = setting("Where encryption keys come from.", factory=SecretsOptions)
     schemas: SchemasOptions = setting("Where schemas come from.", factory=SchemasOptions)

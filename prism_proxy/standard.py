@@ -9,6 +9,7 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from importlib import import_module
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from prism_proxy.contracts.driver import Declaration
@@ -18,18 +19,24 @@ from prism_proxy.contracts.steps import StepDeclaration
 
 class Entry(NamedTuple):
     """`factory` and `config` are MODULE:CLASS, imported on first use so that start-up pays for nothing unused. `native`
-    is MODULE:FUNCTION, which makes the native handlers of the backend by the path of their method."""
+    is MODULE:FUNCTION, which makes the native handlers of the backend by the path of their method; `deferred` has paths
+    by MODULE:FUNCTION of handlers that are not imported before a call of theirs."""
 
     factory: str
     config: str
     extra: str | None
     native: str | None = None
+    deferred: Mapping[str, Sequence[str]] = MappingProxyType({})
 
 
+_PUBSUB = "/prism.interfaces.pubsub.PubSub"
 BACKENDS: dict[str, Entry] = {
     "memstore": Entry("prism_proxy.backends.memstore.driver:MemstoreDriver",
                       "prism_proxy.backends.memstore.config:MemstoreConfig", None,
-                      "prism_proxy._native.keyvalue.memstore:handlers"),
+                      "prism_proxy._native.keyvalue.memstore:handlers",
+                      {"prism_proxy._native.pubsub.publish_stream:handlers": (
+                          _PUBSUB + "BasicInterface/Publish", _PUBSUB + "BatchInterface/PublishBatch",
+                          _PUBSUB + "BatchInterface/PublishStream")}),
     "sqlite": Entry("prism_proxy.backends.sqlite.driver:SqliteDriver",
                     "prism_proxy.backends.sqlite.config:SqliteConfig", None),
     "redis": Entry("prism_proxy.backends.redis.driver:RedisDriver",
@@ -119,6 +126,17 @@ def native(backend: str) -> Callable[[], Mapping[str, Any]] | None:
     else:
         reference = entry.native
     return None if reference is None else load(reference)
+
+
+def deferred(backend: str) -> Iterator[tuple[str, Callable[[], Any]]]:
+    """The native handlers of a backend that are made at their first call: a method's path, and what makes its one."""
+    for reference, paths in BACKENDS[backend].deferred.items() if backend in BACKENDS else ():
+        for path in paths:
+            yield path, functools.partial(_handler, reference, path)
+
+
+def _handler(reference: str, path: str) -> Any:
+    return load(reference)()[path]
 
 
 def declaration(backend: str, config: Any) -> Declaration:

@@ -10,6 +10,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator
 
 from prism_proxy import __version__
+from prism_proxy._native.grpc.replies import QueuedTotal
 from prism_proxy.contracts.driver import Connections
 from prism_proxy.namespaces.snapshot import Namespaces
 from prism_proxy.namespaces.status import NamespaceStatus, readiness
@@ -25,11 +26,13 @@ LIMITING_NS = 10_000_000_000  # a namespace is shown as limiting for this long a
 class ProcessStatus:
     """The view of one serving process."""
 
-    def __init__(self, namespaces: Namespaces, lifecycle: Lifecycle, server: Server, monitor: LoopMonitor) -> None:
+    def __init__(self, namespaces: Namespaces, lifecycle: Lifecycle, server: Server, monitor: LoopMonitor,
+                 queued: QueuedTotal) -> None:
         self._namespaces = namespaces
         self._lifecycle = lifecycle
         self._server = server
         self._monitor = monitor
+        self._queued = queued
         self._opened = time.monotonic()
 
     def namespaces(self) -> dict[str, NamespaceStatus]:
@@ -58,6 +61,9 @@ class ProcessStatus:
                      merge="min")
         for name, value in self._server.stats().items():
             yield gauges(f"prism_server_{name}", f"Server gauge: {name.replace('_', ' ')}.", {(): value})
+        yield gauges("prism_pubsub_queued_bytes", "Bytes that wait for subscribers.", {(): float(self._queued.used)})
+        yield Metric("prism_pubsub_buffer_total_hits_total", "counter",
+                     "Messages that found pubsub.buffer_total used up.", [Sample((), self._queued.refused)])
         namespaces = self.namespaces()
         yield gauges("prism_namespace_health", "1 healthy, 2 degraded, 3 unhealthy.", {
             (("namespace", name), ("backend", status.backend)): float(status.health)

@@ -9,15 +9,20 @@ typedef struct framed {
     uint8_t data[];
 } framed_t;
 
-/* With one reference. NULL without memory. */
-static inline framed_t *framed_new(const uint8_t *message, size_t n) {
+/* Room for a message of `n` bytes behind its prefix, with one reference. NULL without memory. */
+static inline framed_t *framed_room(size_t n) {
     framed_t *f = malloc(sizeof(framed_t) + 5 + n);
     if (!f) return NULL;
     f->refs = 1;
     f->length = 5 + n;
     f->data[0] = 0;
     for (int i = 0; i < 4; i++) f->data[1 + i] = (uint8_t)(n >> (24 - 8 * i));
-    if (n) memcpy(f->data + 5, message, n);
+    return f;
+}
+
+static inline framed_t *framed_new(const uint8_t *message, size_t n) {
+    framed_t *f = framed_room(n);
+    if (f && n) memcpy(f->data + 5, message, n);
     return f;
 }
 

@@ -15,6 +15,7 @@ cdef class Handler:
     """Answers the calls of one method. Every upcall runs on the loop and must not raise."""
     cdef bint request_streaming
     cdef bint passthrough   # takes the request's bytes as they come, by `on_bytes`, instead of messages
+    cdef Handler loaded(self)
     cdef Binding bind(self, NativeRoute route, Method method)
     cdef void on_start(self, ServerStream stream) noexcept
     cdef void on_message(self, ServerStream stream, const uint8_t* data, size_t n) noexcept
@@ -24,6 +25,10 @@ cdef class Handler:
     cdef void on_output_drained(self, ServerStream stream) noexcept
     cdef void on_drain(self, ServerStream stream) noexcept
     cdef void fall_back(self, ServerStream stream, const uint8_t* data, size_t n) noexcept
+
+
+cdef class DeferredHandler(Handler):
+    cdef object load
 
 
 cdef Handler choose(NativeRoute route, Method method, RoutedMethod routed)

@@ -1,1 +1,6 @@
+from collections.abc import Callable
+
 class Handler: ...
+
+class DeferredHandler(Handler):
+    def __init__(self, load: Callable[[], Handler]) -> None: ...

@@ -50,6 +50,9 @@ cdef enum:
 
 
 cdef class Handler:
+    cdef Handler loaded(self):
+        return self
+
     cdef Binding bind(self, NativeRoute route, Method method):
         """What a native handler will need to serve the calls of a method on a route; None: it does not serve them.
         Asked once for each method of a route."""
@@ -74,6 +77,16 @@ cdef class Handler:
         servicer.on_message(stream, data, n)
 
 
+cdef class DeferredHandler(Handler):
+    """Stands for a native handler that few processes need; `load` makes it at the first call."""
+
+    def __cinit__(self, load not None):
+        self.load = load
+
+    cdef Handler loaded(self):
+        return <Handler?>self.load()
+
+
 cdef Handler choose(NativeRoute route, Method method, RoutedMethod routed):
     """Who serves a method on a route: the namespace's owner, a native handler, the servicer, or None: nobody."""
     cdef Handler native
@@ -83,6 +96,7 @@ cdef Handler choose(NativeRoute route, Method method, RoutedMethod routed):
         routed.handler = <Handler?>route.forward
     if routed.handler is None:
         for native in method.natives if route is not None else ():
+            native = native.loaded()
             routed.binding = native.bind(route, method)
             if routed.binding is not None:
                 routed.handler = native

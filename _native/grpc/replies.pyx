@@ -2,12 +2,37 @@
 until then, and a message of many streams by each of them."""
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_GET_SIZE
 from cpython.ref cimport Py_DECREF, Py_INCREF
-from libc.stdint cimport uint8_t
+from libc.stdint cimport int64_t, uint8_t
 
 from prism_proxy._native.http2.buffers cimport chunk_borrow, chunk_t
 from prism_proxy._native.grpc.call cimport ServerStream
 from prism_proxy._native.envelope.framed cimport framed_chunk, framed_t
 from prism_proxy._native.http2.session cimport H2_INTERNAL_ERROR
+
+
+cdef class QueuedTotal:
+    def __cinit__(self, int64_t limit):
+        self.limit = limit
+
+    def take(self, int64_t size) -> bool:
+        """Whether so much may wait too. What was taken must be given back."""
+        if self.used >= self.limit:
+            self.refused += 1
+            return False
+        self.used += size
+        return True
+
+    def hold(self, int64_t size) -> None:
+        """So much waits, whether there is room or not."""
+        self.used += size
+
+    def give(self, int64_t size) -> None:
+        self.used -= size
+
+
+cdef class OutputSource:
+    cdef void pump(self) noexcept: pass
+    cdef void gone(self) noexcept: pass
 
 
 cdef void release_object(void* owner) noexcept:

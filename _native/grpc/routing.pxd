@@ -15,7 +15,7 @@ cdef class NativeRoute:
     """What native code keeps of a namespace's route."""
     cdef readonly object route
     cdef readonly bytes name
-    cdef readonly dict bindings     # Binding by the name of the service whose calls native code may serve
+    cdef readonly dict bindings     # by the service whose calls native code may serve: Binding, or what makes it
     cdef readonly object forward    # the Handler of a namespace that is served elsewhere, or None
     cdef readonly bytes owner       # what replies name as x-prism-owner, or None
     cdef readonly NamespaceQuota quota      # its limits, or None
@@ -32,4 +32,5 @@ cdef class RouteTable:
     cdef list by_partition          # the route of each partition of another proxy, None of ours; None: there are none
 
 
+cdef Binding bound(NativeRoute route, bytes service, type kind)
 cdef str not_found(RouteTable table, bytes sent)

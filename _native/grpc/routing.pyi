@@ -1,3 +1,4 @@
+from collections.abc import Callable
 from typing import Any
 
 from prism_proxy._native.grpc.quota import NamespaceQuota
@@ -12,16 +13,18 @@ class Binding:
         self, store: Any, circuit: CircuitCore | None = None, limiter: ConcurrencyCore | None = None
     ) -> None: ...
 
+Bindings = dict[bytes, Binding | Callable[[], Binding | None] | None]  # made at once, or at the first call
+
 class NativeRoute:
     route: Any
     name: bytes
-    bindings: dict[bytes, Binding]
+    bindings: Bindings
     forward: Any
     owner: bytes | None
     quota: NamespaceQuota | None
     repeated: frozenset[bytes]
     def __init__(
-        self, route: Any, name: str, bindings: dict[bytes, Binding] | None = None, forward: Any = None,
+        self, route: Any, name: str, bindings: Bindings | None = None, forward: Any = None,
         owner: str | None = None, quota: NamespaceQuota | None = None, repeated: frozenset[bytes] = frozenset(),
     ) -> None: ...
 

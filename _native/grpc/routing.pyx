@@ -42,6 +42,14 @@ cdef class RouteTable:
         self.by_partition = by_partition
 
 
+cdef Binding bound(NativeRoute route, bytes service, type kind):
+    """What native handlers of a service work with on a route, where it has a store of this kind; else None."""
+    found = route.bindings.get(service)
+    if found is not None and not isinstance(found, Binding):
+        found = route.bindings[service] = found()
+    return <Binding>found if found is not None and isinstance((<Binding>found).store, kind) else None
+
+
 cdef str not_found(RouteTable table, bytes sent):
     """What a call is told whose namespace is not here; `sent` is empty where it named none, which means the default."""
     if sent:

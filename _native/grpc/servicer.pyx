@@ -23,9 +23,9 @@ from prism_proxy._native.runtime.clock cimport monotonic_ns
 from prism_proxy._native.grpc.core cimport ServerCore
 from prism_proxy._native.envelope.framed cimport FramedMessage
 from prism_proxy._native.http2.limits cimport SERVICER_BACKLOG
-from prism_proxy._native.grpc.replies cimport send_framed, send_message
+from prism_proxy._native.grpc.replies cimport OutputSource, send_framed, send_message
 from prism_proxy._native.grpc.servicer_queue cimport CostMeter, QueuedCall
-from prism_proxy._native.grpc.wire cimport encode_metadata
+from prism_proxy._native.grpc.wire cimport checked_metadata, encode_metadata
 
 from prism_proxy._native.grpc.auth_context import auth_context, identities
 from prism_proxy._native.grpc.wire import gzip_bytes
@@ -43,17 +43,6 @@ cdef enum:
 
 _log = logging.getLogger("prism.server")
 _Metadatum = namedtuple("_Metadatum", ("key", "value"))     # grpcio's form of an item of metadata
-
-
-cdef tuple checked_metadata(object metadata):
-    """Trailing metadata as grpc.aio takes them: pairs of str, and str or bytes."""
-    found = tuple(metadata) if metadata is not None else ()
-    for item in found:
-        if not (isinstance(item, tuple) and len(item) == 2 and isinstance(item[0], str)
-                and isinstance(item[1], (str, bytes))):
-            raise TypeError("Invalid trailing metadata type, expected Tuple[Tuple[str, Union[str, bytes]]...]: "
-                            f"{metadata}")
-    return found
 
 
 cdef int code_number(object code) except -1:
@@ -166,6 +155,8 @@ cdef class ServicerHandler(Handler):
 
     cdef void on_output_drained(self, ServerStream stream) noexcept:
         cdef Context context = stream.call
+        if context is not None and context.source is not None:
+            context.source.pump()
         if context is not None and context.writer is not None and stream.out_bytes <= OUTPUT_HIGH_WATER // 2:
             if not context.writer.done():
                 context.writer.set_result(None)
@@ -187,6 +178,8 @@ cdef class Context(QueuedCall):
     cdef object status_details, given_code
     cdef object trailing
     cdef object callbacks
+    cdef OutputSource source        # of messages that do not pass `write`
+    cdef public int64_t answered_before     # requests of the stream that a native handler answered, before this call
     cdef readonly list spans        # of what happens within the call, where somebody may want to see them
     cdef object __weakref__
 
@@ -319,6 +312,9 @@ cdef class Context(QueuedCall):
         if not self.stream.answered:
             self.stream.finish(UNKNOWN, "the servicer was cancelled", None, None)
         self.stream.call = None
+        if self.source is not None:
+            self.source.gone()
+            self.source = None
         self.finished = True
         self.run_callbacks()
 
@@ -439,6 +435,12 @@ cdef class Context(QueuedCall):
                 await self.writer
             finally:
                 self.writer = None
+
+    def outlet(self, counters, total, policy, messages, size, last, slow):
+        """A bounded queue of messages that go to the caller without `write`; see `Outlet`."""
+        from prism_proxy._native.grpc.outlet import Outlet  # few processes have subscriptions
+        self.source = Outlet(self.stream, counters, total, policy, messages, size, last, slow)
+        return self.source
 
     cdef bytes serialize(self, object message):
         cdef bytes data = message if self.handler.serialize is None else self.handler.serialize(message)
@@ -593,7 +595,6 @@ class RequestIterator:
         return self
 
     async def __anext__(self):
-        message = await self._context.read()
-        if message is EOF:
+        if (message := await self._context.read()) is EOF:
             raise StopAsyncIteration
         return message

@@ -16,4 +16,5 @@ cdef struct trace_t:
 
 
 cdef bint read_traceparent(const uint8_t* text, size_t n, trace_t* trace) noexcept
+cdef void write_trace_id(const trace_t* trace, char* out) noexcept
 cdef void write_traceparent(const trace_t* trace, char* out) noexcept

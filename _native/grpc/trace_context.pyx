@@ -55,11 +55,16 @@ cdef bint read_traceparent(const uint8_t* text, size_t n, trace_t* trace) noexce
     return trace.parent != 0 and (trace.high | trace.low) != 0
 
 
+cdef void write_trace_id(const trace_t* trace, char* out) noexcept:
+    """Its 32 digits, without a zero at the end."""
+    write_hex(out, 16, trace.high)
+    write_hex(out + 16, 16, trace.low)
+
+
 cdef void write_traceparent(const trace_t* trace, char* out) noexcept:
     """The context of what our span causes, in version 00: TRACEPARENT_BYTES, without a zero at the end."""
     memcpy(out, b"00-", 3)
-    write_hex(out + TRACE_AT, 16, trace.high)
-    write_hex(out + TRACE_AT + 16, 16, trace.low)
+    write_trace_id(trace, out + TRACE_AT)
     out[SPAN_AT - 1] = c"-"
     write_hex(out + SPAN_AT, 16, trace.span)
     out[FLAGS_AT - 1] = c"-"

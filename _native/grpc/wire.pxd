@@ -12,3 +12,4 @@ cdef int inflate_message(const uint8_t* data, size_t n, size_t cap, buffer_t* ou
 cdef bytes decode_binary(bytes text)
 cdef object metadata_pair(const uint8_t* name, size_t name_length, const uint8_t* value, size_t value_length)
 cdef list encode_metadata(object metadata)
+cdef tuple checked_metadata(object metadata)

@@ -199,3 +199,14 @@ def gzip_bytes(bytes data not None) -> bytes:
     """gzip at a fast level; the GIL is released by zlib."""
     cdef object compressor = zlib.compressobj(1, zlib.DEFLATED, GZIP_WINDOW_BITS)
     return compressor.compress(data) + compressor.flush()
+
+
+cdef tuple checked_metadata(object metadata):
+    """Trailing metadata as grpc.aio takes them: pairs of str, and str or bytes."""
+    found = tuple(metadata) if metadata is not None else ()
+    for item in found:
+        if not (isinstance(item, tuple) and len(item) == 2 and isinstance(item[0], str)
+                and isinstance(item[1], (str, bytes))):
+            raise TypeError("Invalid trailing metadata type, expected Tuple[Tuple[str, Union[str, bytes]]...]: "
+                            f"{metadata}")
+    return found

@@ -63,6 +63,7 @@ class ModelDeclaration:
     options: type[Any]
     servicers: Mapping[str, str] = field(default_factory=dict)
     native: bool = False  # there are native handlers, which ask its objects whether they may serve
+    native_later: bool = False  # as `native`, but not asked before a first call: many namespaces never use the model
     stubs: tuple[str, ...] = ()
     groups: Mapping[str, type[Any]] = field(default_factory=dict)
 

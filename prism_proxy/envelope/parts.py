@@ -108,11 +108,13 @@ class Schema:
 
 def observability_of(traceparent: str, baggage: Mapping[str, str] | None = None) -> Observability | None:
     """What a W3C traceparent says; None when it is malformed, as it continues no trace then."""
-    parts = traceparent.strip().split("-")
+    parts = traceparent.strip(" \t").split("-")
     if len(parts) < 4 or [len(part) for part in parts[:4]] != [2, 32, 16, 2]:
         return None
     if not all(char in "0123456789abcdef" for part in parts[:4] for char in part) or parts[0] == "ff":
         return None
+    if parts[0] == "00" and len(parts) > 4:
+        return None  # later versions may say more
     if not parts[1].strip("0") or not parts[2].strip("0"):
         return None
     return Observability(parts[1], parts[2], trace_flags=int(parts[3], 16) & 3, baggage=baggage or {})

@@ -58,6 +58,10 @@ class OpenStreams:
         """The stream has ended."""
         self._open.discard(stream)
 
+    def drain(self, stream: Endable) -> None:
+        """The connection of this one is to end."""
+        stream.end(ended("DRAINING", "this proxy closes the connection: open the stream again"))
+
     def end(self, error: PrismError) -> None:
         """End all of them, and those that calls in progress still open: there is a newer route, or none."""
         self._ended = error
@@ -85,7 +89,7 @@ class ServicerStream:
         self._timer: asyncio.TimerHandle | None = None
 
     def _drained(self) -> None:
-        self.end(ended("DRAINING", "this proxy closes the connection: open the stream again"))
+        self._streams.drain(self)
 
     def end(self, error: PrismError) -> None:
         if self._error is not None or self._task is None:

@@ -76,6 +76,7 @@ class Opened:
     topic: str
     passing: PassingMessage | None = None
     followed: PassingMessage | None = None
+    expires_ms: int = 0
     wire: Any = field(default=None, compare=False, repr=False)
 
 
@@ -104,6 +105,11 @@ class Framing:
         self._writers: dict[str, EnvelopeWriter] = {}
         self._schema: Schema | None = None
         self._schema_headers: dict[str, str] = {}
+
+    @property
+    def max_bytes(self) -> int:
+        """Of a payload."""
+        return self._max_bytes
 
     @property
     def steps(self) -> bool:
@@ -334,7 +340,8 @@ class Framing:
         except (MalformedEnvelopeError, PrismError) as error:
             raise Rejected(error.reason if isinstance(error, PrismError) else "ENVELOPE_MALFORMED") from error
         seen.update((key, headers[key]) for key in DEAD_LETTER_HEADERS if key in headers)
-        return Opened(envelope.payload, seen, envelope.head.message_id, envelope.head.published_ms, topic, passing)
+        return Opened(envelope.payload, seen, envelope.head.message_id, envelope.head.published_ms, topic, passing,
+                      expires_ms=envelope.head.expires_ms)
 
     def _passing(
         self, topic: str, envelope: Envelope, headers: Mapping[str, str], *, wanted: bool
@@ -357,7 +364,8 @@ class Framing:
     ) -> Opened | None:
         ours = self._carrier is Carrier.PARTS or ID_HEADER in headers
         ttl = headers.get(attributes.TTL_SECONDS, "") if ours else ""
-        if ttl.isdigit() and published_ms and published_ms + int(ttl) * 1000 <= now_ms():
+        expires_ms = published_ms + int(ttl) * 1000 if ttl.isdigit() and published_ms else 0
+        if expires_ms and expires_ms <= now_ms():
             return None
         hidden = _HIDDEN | STEP_HEADERS if self._chain.messages else _HIDDEN
         seen = {key: value for key, value in headers.items() if key not in hidden and not key.startswith(NOTE_PREFIX)}
@@ -376,12 +384,13 @@ class Framing:
                 source=headers.get(SOURCE_HEADER, ""), kept=self._kept, limit=self._max_bytes,
                 content_type=seen.get(attributes.CONTENT_TYPE, ""),
                 headers={key: value for key, value in headers.items() if key in STEP_HEADERS})
-        return Opened(data, seen, message_id, published_ms, topic, passing)
+        return Opened(data, seen, message_id, published_ms, topic, passing, expires_ms=expires_ms)
 
 
 def origin_of(context: Any) -> Origin:
     """Who calls, by its certificate, and within which trace."""
-    traceparent = next((str(value) for key, value in context.invocation_metadata() or () if key == "traceparent"), "")
+    sent = [str(value) for key, value in context.invocation_metadata() or () if key == "traceparent"]
+    traceparent = sent[0] if len(sent) == 1 else ""  # more than one continue nothing
     identities = context.peer_identities()
     publisher = next(iter(identities), b"") if identities else b""
     return Origin(publisher.decode("utf-8", "replace"), traceparent) if publisher or traceparent else NOBODY

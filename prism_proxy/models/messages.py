@@ -115,6 +115,9 @@ class Sink(Protocol[DeliveryT_contra]):
     that was not taken, and waits with `room` before it pushes again; it reads no more from its backend meanwhile, where
     the backend can be held back for one subscriber alone. Where it cannot (`Traits.lossy`: core NATS, Redis pub/sub),
     the policy is `drop` or `disconnect`, and `push` always takes.
+
+    A sink may have an `outlet`: where framed messages go without it, by native code of a driver whose subscribers are
+    all in this process.
     """
 
     @property

@@ -21,6 +21,7 @@ from types import MappingProxyType
 from typing import Any, cast
 
 from prism_proxy._native.grpc.quota import SharedQuotaTable
+from prism_proxy._native.grpc.replies import QueuedTotal
 from prism_proxy.contracts.driver import VOLATILE, Adaptable, Driver, Health
 from prism_proxy.errors import PrismError, StatusCode
 from prism_proxy.interfaces.streams import OpenStreams, ended
@@ -32,7 +33,7 @@ from prism_proxy.namespaces.model import NamespaceConfig
 from prism_proxy.namespaces.pending_driver import PendingDriver
 from prism_proxy.namespaces.placement import Placement
 from prism_proxy.namespaces.snapshot import LOCAL, Namespaces, Route, Snapshot, build
-from prism_proxy.slots.composition import Pattern
+from prism_proxy.slots.composition import QUEUED_BYTES, Pattern
 from prism_proxy.slots.stall_clock import StallCompensatedClock
 from prism_proxy.steps.resources import StepResources
 from prism_runtime import log
@@ -72,8 +73,10 @@ class Activator:
     def __init__(
         self, namespaces: Namespaces, make_driver: MakeDriver, placement: Placement | None = None,
         page: SharedQuotaTable | None = None, resources: StepResources | None = None,
+        queued: QueuedTotal | None = None,
     ) -> None:
         self._resources = resources or StepResources()
+        self.queued = queued or QueuedTotal(QUEUED_BYTES)
         self._log = log.get("prism.namespaces")
         self._namespaces = namespaces
         self._make_driver = make_driver
@@ -183,7 +186,7 @@ class Activator:
             return waiting
 
         after = build(before.revision + 1, configs, make, before, self._placement, self._page, self._running,
-                      self._resources)
+                      self._resources, self.queued)
         here = _drivers(after)
         pending = {waiting: holder for waiting, holder in pending.items() if waiting in here}
         for waiting, holder in pending.items():
@@ -326,7 +329,7 @@ class Activator:
             return remade[-1]
 
         restored = build(refused.revision + 1, configs, make, staying, self._placement, self._page, self._running,
-                      self._resources)
+                      self._resources, self.queued)
         for driver in remade:
             try:
                 await _open_all([driver.driver])

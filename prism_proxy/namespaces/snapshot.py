@@ -6,6 +6,7 @@ active and tells listeners (the native server's own table) of a swap.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
@@ -14,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from prism_proxy import standard
 from prism_proxy._native.grpc.call import Handler
 from prism_proxy._native.grpc.quota import NamespaceQuota, SharedQuotaTable
+from prism_proxy._native.grpc.replies import QueuedTotal
 from prism_proxy._native.grpc.routing import Binding, NativeRoute, RouteTable
 from prism_proxy._native.runtime.crc32 import partition_of
 from prism_proxy.contracts.driver import VOLATILE, Driver
@@ -25,11 +27,12 @@ from prism_proxy.namespaces.model import DEFAULT, NamespaceConfig, SlotConfig
 from prism_proxy.namespaces.placement import Placement
 from prism_proxy.namespaces.quotas import make_quota
 from prism_proxy.slots.chain import EMPTY, Chain
-from prism_proxy.slots.composition import Composition, Pattern, Surroundings
+from prism_proxy.slots.composition import QUEUED_BYTES, Composition, Pattern, Surroundings
 from prism_proxy.slots.slot import Slot
 from prism_proxy.slots.stall_clock import StallCompensatedClock
 
 if TYPE_CHECKING:
+    from prism_proxy._native.grpc.routing import Bindings
     from prism_proxy.forwarding.paused_calls import PausedCalls
 
 LOCAL, SHARED = "local", "shared"
@@ -52,7 +55,7 @@ class Route:
     slots: Mapping[str, Slot[Any]]
     pattern: Pattern
     interfaces: frozenset[str]
-    bindings: dict[bytes, Binding]
+    bindings: Bindings
     streams: OpenStreams
     elsewhere: int | None = None
     quota: NamespaceQuota | None = None
@@ -192,17 +195,19 @@ class Namespaces:
 def build(
     revision: int, configs: Sequence[NamespaceConfig], make_driver: Callable[[str, Any], Any],
     previous: Snapshot | None = None, placement: Placement | None = None, page: SharedQuotaTable | None = None,
-    running: StallCompensatedClock | None = None, resources: Any = None,
+    running: StallCompensatedClock | None = None, resources: Any = None, queued: QueuedTotal | None = None,
 ) -> Snapshot:
     """The snapshot of a configuration. `make_driver(backend, config)` comes from `prism_proxy.standard`; `page` counts
-    for the limits of namespaces, and is needed where there are any; `running` times what bears on backends.
+    for the limits of namespaces, and is needed where there are any; `running` times what bears on backends; `queued`
+    bounds what waits for subscribers.
 
     A slot whose backend is configured as in `previous` keeps its driver and its data; where all do, the pattern keeps
     its state, such as open transactions. The other drivers, and all new patterns, are not yet opened. ValueError, or
     PrismError SLOT_ERROR, when the configuration cannot be used: then nothing has changed.
     """
     kept = previous.routes if previous is not None else {}
-    builder = _Builder(revision, make_driver, placement or Placement(), page, running, resources)
+    builder = _Builder(revision, make_driver, placement or Placement(), page, running, resources,
+                       queued or QueuedTotal(QUEUED_BYTES))
     routes: dict[str, Route] = {}
     for config in configs:
         if config.name in routes:
@@ -223,6 +228,7 @@ class _Builder:
     page: SharedQuotaTable | None
     running: StallCompensatedClock | None
     resources: Any
+    queued: QueuedTotal
 
     def route(self, config: NamespaceConfig, before: Route | None) -> Route:
         """The route of a namespace whose route in the last snapshot was `before`."""
@@ -236,7 +242,7 @@ class _Builder:
         chain = self._chain(config, slots) if elsewhere is None else EMPTY
         pattern: Pattern = standard.load(declared.factory)(
             Composition(slots, config.options, Surroundings(
-                config.name, process_name(self.placement.worker), chain, config.options)),
+                config.name, process_name(self.placement.worker), chain, config.options, queued=self.queued)),
             before.pattern if before is not None and same else None)
         offered = _offered(declared, pattern, slots, chain)
         return Route(
@@ -297,19 +303,29 @@ def _offered(
     return frozenset(name for name in wanted if pattern.offers(name))
 
 
-def _bindings(pattern: Pattern, offered: Iterable[str]) -> dict[bytes, Binding]:
-    """What native handlers may work with, by the service of an interface. A driver that has the commands of a model
-    in a part of it has the model's native store there too."""
-    found = {}
+def _bindings(pattern: Pattern, offered: Iterable[str]) -> Bindings:
+    """What native handlers may work with, by the service of an interface."""
+    found: Bindings = {}
     for name in offered:
-        slot, known = pattern.native_slot(name), interface(name)
-        if slot is not None and known is not None:
-            parts = slot.driver.declaration.parts
-            driver = getattr(slot.driver, known.model) if known.model in parts else slot.driver
-            store = getattr(driver, "native_store", None)
-            if store is not None:
-                found[known.service.encode()] = Binding(store, slot.circuit, slot.limiter)
+        known = interface(name)
+        if known is None:
+            continue
+        if known.model in standard.MODELS and standard.model(known.model).native_later:
+            found[known.service.encode()] = functools.partial(_binding, pattern, name, known.model)
+        elif (binding := _binding(pattern, name, known.model)) is not None:
+            found[known.service.encode()] = binding
     return found
+
+
+def _binding(pattern: Pattern, name: str, model: str) -> Binding | None:
+    """A model may have a native store of its own. Else it is the driver's, or that of the part of the driver which has
+    the commands of the model."""
+    slot = pattern.native_slot(name)
+    if slot is None:
+        return None
+    driver = getattr(slot.driver, model) if model in slot.driver.declaration.parts else slot.driver
+    store = getattr(pattern.implementation(name), "native_store", getattr(driver, "native_store", None))
+    return Binding(store, slot.circuit, slot.limiter) if store is not None else None
 
 
 def state_of(drivers: Iterable[Driver]) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from prism_proxy import standard
+from prism_proxy._native.grpc.call import DeferredHandler
 from prism_proxy.server.server import Server
 
 
@@ -22,3 +23,5 @@ class NativeHandlers:
             make = standard.native(backend)
             for path, handler in (make() if make is not None else {}).items():
                 self._server.add_native_handler(path, handler)
+            for path, make_one in standard.deferred(backend):
+                self._server.add_native_handler(path, DeferredHandler(make_one))

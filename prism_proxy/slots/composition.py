@@ -10,12 +10,14 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol, TypeVar
 
+from prism_proxy._native.grpc.replies import QueuedTotal
 from prism_proxy.contracts.driver import HealthReport
 from prism_proxy.slots.chain import EMPTY, Chain
 from prism_proxy.slots.slot import Slot
 from prism_proxy.telemetry.metrics import Metric
 
 OptionsT = TypeVar("OptionsT")
+QUEUED_BYTES = 256 * 1024 * 1024
 
 
 def _nothing(interface: str) -> Any:
@@ -26,13 +28,14 @@ def _nothing(interface: str) -> Any:
 class Surroundings:
     """Where a pattern or a model serves. `implementation` is what serves another thin interface of the namespace, for a
     model that builds on others; None where nothing does. `process` names this process in handles (see `handles`),
-    `chain` has the steps of the namespace."""
+    `chain` has the steps of the namespace, `queued` bounds what waits for subscribers of all namespaces."""
 
     namespace: str = "default"
     process: str = "local-0"
     chain: Chain = EMPTY
     options: Mapping[str, Any] = field(default_factory=dict)
     implementation: Callable[[str], Any] = field(default=_nothing, compare=False, repr=False)
+    queued: QueuedTotal = field(default_factory=lambda: QueuedTotal(QUEUED_BYTES))
 
     def group(self, name: str, cls: type[OptionsT]) -> OptionsT:
         """A group of options that models share; its defaults where nothing is written."""

@@ -15,6 +15,7 @@ from prism_proxy.models.stream.options import StreamOptions
 from prism_proxy.namespaces.activator import Activator
 from prism_proxy.namespaces.model import DEFAULT, NamespaceConfig
 from prism_proxy.namespaces.snapshot import Namespaces
+from prism_proxy.server.registration import NativeHandlers
 from prism_proxy.server.server import Server
 from prism_proxy.testing.contracts.messaging_wire import Messaging
 
@@ -27,6 +28,7 @@ async def serving(backend: str, settings: Any, *, partitions: int = 1) -> AsyncI
     await activator.apply([config])
     server = Server(namespaced=namespaced)
     add_interfaces(server, namespaces.resolve)
+    NativeHandlers(server).add([backend])
     namespaces.on_swap(lambda current: server.set_routes(current.table()))
     port = server.add_insecure_port("127.0.0.1:0")
     await server.start()

@@ -33,7 +33,7 @@ def test_a_route_has_all_that_a_call_needs() -> None:
 def test_narrow_keys_are_served_by_the_servicer() -> None:
     """A native handler knows only the ordinary rules for keys."""
     narrow = config("orders", keyvalue=KeyValueOptions(narrow_keys=True))
-    assert build(1, [narrow], make_driver).routes["orders"].bindings == {}
+    assert not any(b"keyvalue" in name for name in build(1, [narrow], make_driver).routes["orders"].bindings)
 
 
 def test_what_did_not_change_keeps_its_driver_and_open_transactions() -> None:

@@ -10,11 +10,14 @@ import itertools
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 from prism_proxy._native.memstore.store import StoreFull
+from prism_proxy._native.pubsub.topics import TopicTable
 from prism_proxy.backends.memstore.memory import Memory
 from prism_proxy.backends.memstore.topic_logs import DurableReader, Log
 from prism_proxy.errors import PrismError
+from prism_proxy.models import names
 from prism_proxy.models.messages import (
     DEDUPLICATION_SECONDS,
     Carrier,
@@ -34,6 +37,9 @@ from prism_proxy.models.pubsub.contract import (
     Subscription,
 )
 from prism_proxy.models.pubsub.matching import TopicTrie
+
+if TYPE_CHECKING:
+    from prism_proxy._native.grpc.outlet import Outlet
 
 BLOCK_SECONDS = 5.0  # a publisher waits for a subscriber's room
 _TRAITS = Traits(
@@ -68,6 +74,7 @@ class MemstoreTopics:
         self._patterns: TopicTrie[MemstoreSubscription] = TopicTrie()
         self._turns: dict[str, itertools.count[int]] = {}  # of queue groups
         self._seen: dict[tuple[str, str], tuple[float, Published]] = {}  # by (topic, deduplication id)
+        self.native_store = TopicTable(self._outlets)
 
     def configure(self, settings: PubSubSettings) -> None:
         self._settings = settings
@@ -140,6 +147,7 @@ class MemstoreTopics:
         found = self._logs.get(topic)
         if found is None:
             found = self._logs[topic] = Log(topic, self._memory)
+            self.native_store.forget(topic)
         return found
 
     def _append(self, log: Log, message: StoredMessage) -> int:
@@ -155,10 +163,27 @@ class MemstoreTopics:
             self._patterns.add(subscription.topic, made)
         else:
             self._exact.setdefault(subscription.topic, []).append(made)
+        self._changed(subscription)
         return made
+
+    def _changed(self, subscription: Subscription) -> None:
+        if subscription.pattern:
+            self.native_store.clear()
+        else:
+            self.native_store.forget(subscription.topic)
+
+    def _outlets(self, topic: str) -> list[Outlet] | None:
+        """What native code publishes to; None where a message needs more than to be delivered to each of them."""
+        names.topic(topic)
+        reached = [*self._exact.get(topic, ()), *self._patterns.match(topic)]
+        if topic in self._logs or any(each.subscription.queue_group for each in reached):
+            return None
+        outlets = [outlet for each in reached if (outlet := getattr(each.sink, "outlet", None)) is not None]
+        return outlets if len(outlets) == len(reached) else None
 
     def discard(self, subscription: MemstoreSubscription) -> None:
         topic = subscription.subscription.topic
+        self._changed(subscription.subscription)
         if subscription.subscription.pattern:
             self._patterns.discard(topic, subscription)
             return

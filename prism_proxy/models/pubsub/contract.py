@@ -86,6 +86,9 @@ class DurableActive(Active, Protocol):
 
 
 class PubSubBasic(Protocol):
+    """A driver whose subscribers are all in this process may have a `native_store`, a TopicTable of their outlets.
+    Native code then publishes to them, where a topic has no log and none of them needs Python."""
+
     @property
     def traits(self) -> Traits:
         """Constant while the driver is open, except that a reconnect may correct it."""

@@ -17,4 +17,4 @@ DECLARATION = ModelDeclaration(
         FILTERING: _SERVICERS + "filtering:PubSubFilteringServicer",
         ORDERING: _SERVICERS + "ordering:PubSubOrderingServicer",
         BATCH: _SERVICERS + "batch:PubSubBatchServicer",
-    }, groups={"envelope": EnvelopeOptions, "messaging": MessagingOptions})
+    }, native_later=True, groups={"envelope": EnvelopeOptions, "messaging": MessagingOptions})

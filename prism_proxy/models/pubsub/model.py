@@ -11,8 +11,10 @@ import contextlib
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
 from typing import Any
 
+from prism_proxy._native.envelope.codec import now_ms
+from prism_proxy._native.grpc.outlet import OutletCounters
+from prism_proxy._native.pubsub.publish import LocalPublisher
 from prism_proxy.contracts.driver import Health, HealthReport
-from prism_proxy.envelope import attributes
 from prism_proxy.errors import PrismError, StatusCode, invalid
 from prism_proxy.handles import HandleMaker
 from prism_proxy.models import names
@@ -24,9 +26,11 @@ from prism_proxy.models.passing import Receipts
 from prism_proxy.models.publishing import Publishing, merged
 from prism_proxy.models.pubsub import operations
 from prism_proxy.models.pubsub.contract import DurableSubscription, LastMessage, Published, Subscription
+from prism_proxy.models.pubsub.direct import Direct, DirectSubscriber
 from prism_proxy.models.pubsub.options import PubSubOptions
 from prism_proxy.models.pubsub.subscriber import DURABLE, Subscriber, SubscriberOptions
 from prism_proxy.models.resume import position_in
+from prism_proxy.slots.chain import Chain
 from prism_proxy.slots.composition import Part, Surroundings
 from prism_proxy.slots.operation import Caller
 from prism_proxy.slots.slot import Slot
@@ -34,21 +38,20 @@ from prism_proxy.telemetry.metrics import Metric, Sample
 from prism_runtime import log
 
 Key = tuple[str, str]
+AnySubscriber = Subscriber | DirectSubscriber
 
 
 class _State:
     """What outlives a configuration change: the open subscriptions by (topic, subscriber id), and the counts."""
 
     def __init__(self, process: str) -> None:
-        self.open: dict[Key, Subscriber] = {}
+        self.open: dict[Key, AnySubscriber] = {}
         self.ids = HandleMaker(process)
-        self.published = self.delivered = self.dropped = self.missed = self.expired = 0
+        self.counters = OutletCounters()
 
 
 class PubSubModel(Part):
     """One per namespace and configuration."""
-
-    native = True  # no native handler serves it, so none can serve it wrongly
 
     def __init__(self, slot: Slot[Any], options: PubSubOptions, surroundings: Surroundings = Surroundings(),
                  previous: PubSubModel | None = None) -> None:
@@ -59,10 +62,25 @@ class PubSubModel(Part):
         self._namespace = surroundings.namespace
         self._chain = surroundings.chain
         self._state: _State = previous._state if previous is not None else _State(surroundings.process)
+        self._counters = self._state.counters
+        self._queued = surroundings.queued
         self._framing = Framing(surroundings, self._driver.traits)
         self._receipts: Receipts = Receipts(self._framing, surroundings.namespace, "pubsub",
                                   previous._receipts if previous is not None else None)
         self._lossy = self._driver.traits.lossy
+        self.native_store = self._publisher(surroundings.chain)
+
+    def _publisher(self, chain: Chain) -> LocalPublisher | None:
+        """What native handlers publish by, where all subscribers are in this process and messages pass no steps."""
+        topics = getattr(self._driver, "native_store", None)
+        if topics is None or chain.steps:
+            return None
+        return LocalPublisher(topics, self._counters, self._framing.max_bytes)
+
+    @property
+    def native(self) -> bool:
+        """Whether native handlers may publish in its place."""
+        return self.native_store is not None
 
     # --- publish ----------------------------------------------------------------------------------------------------
 
@@ -74,7 +92,7 @@ class PubSubModel(Part):
             found: Published = await self._slot.call(
                 operations.PUBLISH, caller, self._driver.publish, message.moved_to or topic, message)
             await publishing.one_stored(found.message_id)
-        self._state.published += 1
+        self._counters.published += 1
         return found.message_id
 
     async def publish_persistent(
@@ -88,7 +106,7 @@ class PubSubModel(Part):
                 operations.PUBLISH_PERSISTENT, caller, self._driver.publish_persistent, message.moved_to or topic,
                 message)
             await publishing.one_stored(found.message_id)
-        self._state.published += 1
+        self._counters.published += 1
         return found
 
     async def publish_ordered(
@@ -104,7 +122,7 @@ class PubSubModel(Part):
                 operations.PUBLISH_ORDERED, caller, self._driver.publish_ordered, message.moved_to or topic,
                 ordering_key, message)
             await publishing.one_stored(found.message_id)
-        self._state.published += 1
+        self._counters.published += 1
         return found
 
     async def publish_batch(
@@ -129,7 +147,7 @@ class PubSubModel(Part):
                 operations.PUBLISH_BATCH, caller, self._driver.publish_batch, valid) if valid else []
             done = [each if isinstance(each, PrismError) else each.message_id for each in found]
             heard = await publishing.stored(done)
-        self._state.published += sum(not isinstance(each, PrismError) for each in done)
+        self._counters.published += sum(not isinstance(each, PrismError) for each in done)
         return merged(results, done, heard)
 
     # --- subscribe --------------------------------------------------------------------------------------------------
@@ -137,16 +155,16 @@ class PubSubModel(Part):
     async def subscribe(
         self, topic: str, subscriber_id: str, given: Mapping[str, str], *, pattern: bool = False,
         queue_group: str = "", accepts: Callable[[Mapping[str, str]], bool] | None = None,
-        caller: Caller | None = None,
-    ) -> Subscriber:
+        caller: Caller | None = None, direct: Direct | None = None,
+    ) -> AnySubscriber:
         """An active subscription, which the caller must hand to `messages`. A second one with the same topic and id
-        ends the first. `accepts` filters by what the subscriber would see as metadata."""
+        ends the first. `accepts` filters by what the subscriber would see as metadata. Messages that need nothing more
+        go to `direct`, where it is given."""
         checked = names.pattern(topic) if pattern else names.topic(topic)
         options = self._asserted(SubscriberOptions.parse(given, self._options, lossy=self._lossy))
         group = names.identity(queue_group or options.queue_group, "queue_group")
         operation = operations.SUBSCRIBE_PATTERN if pattern else operations.SUBSCRIBE
-        subscriber = Subscriber(self._state.ids.make(), options, self._count_dropped, self._report_missed,
-                                self._filter(accepts))
+        subscriber = self._subscriber(options, accepts, direct)
         identity = names.identity(subscriber_id, "subscriber_id") or subscriber.subscription_id
         await self._activate((checked, identity), subscriber, lambda: self._slot.stream(
             operation, caller, self._driver.subscribe, Subscription(checked, identity, pattern, group), subscriber))
@@ -164,13 +182,23 @@ class PubSubModel(Part):
         names.identity(from_message_id, "from_message_id")
         options = self._asserted(SubscriberOptions.parse(given, self._options, lossy=False, durable=True))
         after = position_in(caller, DURABLE) or b""
-        subscriber = Subscriber(self._state.ids.make(), options, self._count_dropped, self._report_missed)
+        subscriber = Subscriber(self._state.ids.make(), options, self._count_dropped, self._report_missed, self._queued)
         wanted = DurableSubscription(topic, durable_name, after, from_message_id, from_ms)
         await self._activate((topic, durable_name), subscriber, lambda: self._slot.stream(
             operations.SUBSCRIBE_DURABLE, caller, self._driver.subscribe_durable, wanted, subscriber))
         if not options.explicit_ack:
             subscriber.settle = subscriber.active.settle  # type: ignore[union-attr]
         return subscriber
+
+    def _subscriber(
+        self, options: SubscriberOptions, accepts: Callable[[Mapping[str, str]], bool] | None, direct: Direct | None
+    ) -> AnySubscriber:
+        handle = self._state.ids.make()
+        if direct is not None and accepts is None and options.schema is None and not self._chain.steps:
+            outlet = direct.outlet(self._counters, self._queued, options)
+            return DirectSubscriber(handle, options, direct, outlet, self._report_missed, self._open)
+        return Subscriber(
+            handle, options, self._count_dropped, self._report_missed, self._queued, self._filter(accepts))
 
     def _asserted(self, options: SubscriberOptions) -> SubscriberOptions:
         if options.schema is not None:
@@ -188,7 +216,7 @@ class PubSubModel(Part):
         return wanted
 
     async def _activate(
-        self, key: Key, subscriber: Subscriber, subscribe: Callable[[], Awaitable[Any]]
+        self, key: Key, subscriber: AnySubscriber, subscribe: Callable[[], Awaitable[Any]]
     ) -> None:
         earlier = self._state.open.get(key)
         if earlier is not None:
@@ -202,36 +230,46 @@ class PubSubModel(Part):
             self._forget(key, subscriber)
             raise
 
-    async def messages(self, topic: str, subscriber_id: str, subscriber: Subscriber) -> AsyncIterator[Opened]:
-        """What the subscriber gets, until its subscription ends. PrismError when it failed."""
-        options = subscriber.options
-        timer = (asyncio.get_running_loop().call_later(options.max_seconds, subscriber.end, None)
-                 if options.max_seconds else None)
+    @contextlib.asynccontextmanager
+    async def following(self, topic: str, subscriber_id: str, subscriber: AnySubscriber) -> AsyncIterator[None]:
+        """The life of an active subscription: it is closed at the end of the block, whatever ends it."""
+        seconds = subscriber.options.max_seconds
+        timer = asyncio.get_running_loop().call_later(seconds, subscriber.end, None) if seconds else None
         try:
-            while (delivery := await subscriber.take()) is not None:
-                opened = self._open(delivery)
-                if opened is not None and opened.passing is not None:
-                    opened = await self._receipts.passed(opened, options.inline_bytes)
-                if opened is not None and options.schema is not None and opened.topic and not options.schema.accepts(
-                        opened.metadata, self._chain, self._namespace):
-                    self._receipts.reject(opened.topic, MISMATCH)
-                    opened = None
-                if opened is not None:
-                    subscriber.delivered += 1
-                    self._state.delivered += 1
-                    yield opened
-                await subscriber.written(delivery)
-                if options.max_messages and subscriber.delivered >= options.max_messages:
-                    return
+            yield
         finally:
             if timer is not None:
                 timer.cancel()
             self._forget((topic, subscriber_id or subscriber.subscription_id), subscriber)
             subscriber.end(None)
-            if subscriber.active is not None:
-                with contextlib.suppress(PrismError):
+            with contextlib.suppress(PrismError):
+                if isinstance(subscriber, Subscriber):
                     await subscriber.settle_written()
+                    subscriber.close()
+                if subscriber.active is not None:
                     await subscriber.active.close()
+
+    async def messages(self, subscriber: AnySubscriber) -> AsyncIterator[Opened]:
+        """What a subscriber gets other than directly, until its subscription ends. PrismError when it failed."""
+        if isinstance(subscriber, DirectSubscriber):
+            await subscriber.run()
+            return
+        options = subscriber.options
+        while (delivery := await subscriber.take()) is not None:
+            opened = self._open(delivery)
+            if opened is not None and opened.passing is not None:
+                opened = await self._receipts.passed(opened, options.inline_bytes)
+            if opened is not None and options.schema is not None and opened.topic and not options.schema.accepts(
+                    opened.metadata, self._chain, self._namespace):
+                self._receipts.reject(opened.topic, MISMATCH)
+                opened = None
+            if opened is not None:
+                subscriber.delivered += 1
+                self._counters.delivered += 1
+                yield opened
+            await subscriber.written(delivery)
+            if options.max_messages and subscriber.delivered >= options.max_messages:
+                return
 
     def unsubscribe(self, topic: str, subscriber_id: str) -> None:
         """End a subscription, with OK. PrismError NOT_FOUND when it is not open in this process."""
@@ -262,31 +300,34 @@ class PubSubModel(Part):
     def _open(self, delivery: Delivery) -> Opened | None:
         if not delivery.topic:  # a notice of a gap
             return Opened(b"", delivery.headers, "", 0, "")
-        if delivery.opened is not None:
-            return delivery.opened  # type: ignore[no-any-return]
+        opened: Opened | None = delivery.opened
+        if opened is not None:
+            if opened.expires_ms and opened.expires_ms <= now_ms():
+                self._counters.expired += 1
+                return None
+            return opened
         try:
             opened = self._framing.open(delivery.topic, delivery.data, delivery.headers, delivery.message_id,
                                         delivery.published_ms)
         except Rejected as rejected:
             self._receipts.reject(delivery.topic, rejected.reason)
             return None
-        self._state.expired += opened is None
-        if opened is not None and not self._framing.steps and attributes.TTL_SECONDS not in opened.metadata:
-            # what expires is looked at again
+        self._counters.expired += opened is None
+        if opened is not None and not self._framing.steps:
             delivery.opened = opened
         return opened
 
-    def _forget(self, key: Key, subscriber: Subscriber) -> None:
+    def _forget(self, key: Key, subscriber: AnySubscriber) -> None:
         if self._state.open.get(key) is subscriber:
             del self._state.open[key]
 
     # --- what operators see -----------------------------------------------------------------------------------------
 
     def _count_dropped(self, count: int) -> None:
-        self._state.dropped += count
+        self._counters.dropped += count
 
     def _report_missed(self, count: int | None, why: str) -> None:
-        self._state.missed += count or 1
+        self._counters.missed += count or 1
         log.get("prism.pubsub").warning("messages may have been missed", namespace=self._namespace,
                                         count="unknown" if count is None else count, why=why)
 
@@ -300,15 +341,15 @@ class PubSubModel(Part):
     def metrics(self) -> Iterable[Metric]:
         yield self._receipts.metrics()
         label = (("namespace", self._namespace),)
-        state = self._state
+        counters = self._counters
         yield Metric("prism_pubsub_subscriptions", "gauge", "Open subscriptions.",
-                     [Sample(label, float(len(state.open)))])
+                     [Sample(label, float(len(self._state.open)))])
         for name, text, count in (
-            ("published", "Messages that the backend accepted.", state.published),
-            ("delivered", "Messages handed to subscribers.", state.delivered),
-            ("expired", "Messages that expired before they were delivered.", state.expired),
-            ("missed", "Messages that a subscriber may have missed while the backend was away.", state.missed),
+            ("published", "Messages that the backend accepted.", counters.published),
+            ("delivered", "Messages handed to subscribers.", counters.delivered),
+            ("expired", "Messages that expired before they were delivered.", counters.expired),
+            ("missed", "Messages that a subscriber may have missed while the backend was away.", counters.missed),
         ):
             yield Metric(f"prism_pubsub_{name}_total", "counter", text, [Sample(label, float(count))])
         yield Metric("prism_pubsub_dropped_total", "counter", "Messages dropped because a subscriber was slow.", [
-            Sample((*label, ("reason", "slow_subscriber")), float(state.dropped))])
+            Sample((*label, ("reason", "slow_subscriber")), float(counters.dropped))])

@@ -11,6 +11,7 @@ import asyncio
 from collections import deque
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from prism_proxy.errors import PrismError, invalid
 from prism_proxy.models import assertion, inline
@@ -20,6 +21,9 @@ from prism_proxy.models.messaging_errors import slow_subscriber
 from prism_proxy.models.pubsub.options import BLOCK, DISCONNECT, DROP, MAX_BYTES, MAX_MESSAGES, POLICIES, PubSubOptions
 from prism_proxy.models.resume import token
 from prism_runtime.configuration import units
+
+if TYPE_CHECKING:
+    from prism_proxy._native.grpc.replies import QueuedTotal
 
 KNOWN = ("buffer_messages", "buffer_bytes", "slow_subscriber", "max_messages", "max_duration", "queue_group",
          "gap_notice", *inline.KEYS, *assertion.KEYS)
@@ -97,9 +101,10 @@ class Subscriber:
 
     def __init__(
         self, subscription_id: str, options: SubscriberOptions, on_drop: Callable[[int], None],
-        on_missed: Callable[[int | None, str], None], accepts: Callable[[Delivery], bool] | None = None,
+        on_missed: Callable[[int | None, str], None], total: QueuedTotal,
+        accepts: Callable[[Delivery], bool] | None = None,
     ) -> None:
-        """What `accepts` does not want takes no room."""
+        """What `accepts` does not want takes no room. `total` bounds what waits for all subscribers of this process."""
         self.subscription_id = subscription_id
         self.options = options
         self.active: Active | None = None
@@ -110,6 +115,7 @@ class Subscriber:
         self._unsettled = 0
         self._on_drop = on_drop
         self._on_missed = on_missed
+        self._total = total
         self._waiting: deque[Delivery] = deque()
         self._bytes = 0
         self._ended = False
@@ -124,6 +130,8 @@ class Subscriber:
     def credit(self) -> int:
         if self._ended:
             return 1  # what comes now is discarded
+        if not self._waiting:
+            return self.options.buffer_messages
         if self._bytes >= self.options.buffer_bytes:
             return 0
         return max(0, self.options.buffer_messages - len(self._waiting))
@@ -131,10 +139,11 @@ class Subscriber:
     def push(self, delivery: Delivery) -> bool:
         if self._ended or (self._accepts is not None and not self._accepts(delivery)):
             return True
-        if self.credit == 0:
+        size = len(delivery.data) + OVERHEAD_BYTES
+        if self.credit == 0 or not self._taken(size):
             return self._overflow()
         self._waiting.append(delivery)
-        self._bytes += len(delivery.data) + OVERHEAD_BYTES
+        self._bytes += size
         self._arrived.set()
         if self.credit == 0:
             self._room.clear()
@@ -155,8 +164,16 @@ class Subscriber:
             self._arrived.set()
             self._room.set()
 
+    def _taken(self, size: int) -> bool:
+        """Whether all subscribers of the process leave so much room; an empty buffer always has some."""
+        if self._waiting:
+            return self._total.take(size)
+        self._total.hold(size)
+        return True
+
     def _overflow(self) -> bool:
         if self.options.policy == BLOCK:
+            self._room.clear()
             return False
         self._on_drop(1)
         if self.options.policy == DISCONNECT:
@@ -176,10 +193,19 @@ class Subscriber:
             self._arrived.clear()
             await self._arrived.wait()
         delivery = self._waiting.popleft()
-        self._bytes -= len(delivery.data) + OVERHEAD_BYTES if delivery.topic else 0
+        self._give(len(delivery.data) + OVERHEAD_BYTES if delivery.topic else 0)
         if self.credit:
             self._room.set()
         return delivery
+
+    def close(self) -> None:
+        """Nothing that waits will be taken."""
+        self._waiting.clear()
+        self._give(self._bytes)
+
+    def _give(self, size: int) -> None:
+        self._bytes -= size
+        self._total.give(size)
 
     # --- positions of durable subscriptions ---------------------------------------------------------------------------
 

@@ -52,7 +52,7 @@ class Primitives(Part):
     def native_slot(self, interface: str) -> Slot[Any] | None:
         """None where the model's options have rules that native handlers do not know."""
         model = self._offered.get(interface)
-        if model is None or not standard.model(model).native:
+        if model is None or not (standard.model(model).native or standard.model(model).native_later):
             return None
         return self._slots[model] if self.implementation(interface).native else None
 

@@ -82,7 +82,7 @@ async def test_a_subscription_goes_on_behind_a_message_that_never_opens(slot: Sl
     subscriber = await model.subscribe("t", "", {"max_messages": "1"})
     await model.publish("t", b"broken", {})
     await model.publish("t", b"fine", {})
-    assert [found.payload async for found in model.messages("t", "", subscriber)] == [b"fine"]
+    assert [found.payload async for found in model.messages(subscriber)] == [b"fine"]
 
 
 async def test_a_subscription_waits_while_a_step_has_not_what_it_needs(slot: Slot[Any], step: Reversing) -> None:
@@ -90,7 +90,7 @@ async def test_a_subscription_waits_while_a_step_has_not_what_it_needs(slot: Slo
     subscriber = await model.subscribe("t", "", {"max_messages": "1"})
     step.away = True
     await model.publish("t", b"fine", {})
-    reading = asyncio.ensure_future(anext(model.messages("t", "", subscriber)))
+    reading = asyncio.ensure_future(anext(model.messages(subscriber)))
     await asyncio.sleep(0.1)
     assert not reading.done()
     assert "KEYS_AWAY" in model.health().message

@@ -9,7 +9,7 @@ from prism.interfaces.pubsub import pubsub_basic_pb2 as pb
 from prism_proxy.interfaces.servicer import NamespacedServicer, answers, wherever_it_is
 from prism_proxy.models.framing import origin_of
 from prism_proxy.models.pubsub.contract import BASIC
-from prism_proxy.models.pubsub.servicers.messages import follow
+from prism_proxy.models.pubsub.servicers.messages import direct, follow
 
 
 class PubSubBasicServicer(NamespacedServicer):
@@ -26,8 +26,8 @@ class PubSubBasicServicer(NamespacedServicer):
     @answers
     async def Subscribe(self, request: Any, context: Any) -> AsyncIterator[Any]:  # noqa: N802
         model = self.implementation(context)
-        subscriber = await model.subscribe(request.topic, request.subscriber_id, request.options, caller=context)
-        source = follow(model, request.topic, request.subscriber_id, subscriber, context)
+        source = follow(model, request.topic, request.subscriber_id, lambda: model.subscribe(
+            request.topic, request.subscriber_id, request.options, caller=context, direct=direct(context)), context)
         async for message in self.stream(context, source):
             yield message
 

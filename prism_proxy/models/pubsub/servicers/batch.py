@@ -31,7 +31,7 @@ class PubSubBatchServicer(NamespacedServicer):
     @answers
     async def PublishStream(self, requests: Any, context: Any) -> AsyncIterator[Any]:  # noqa: N802
         model = self.implementation(context)
-        answered = 0
+        answered = getattr(context, "answered_before", 0)
         parent = origin_of(context)
         async for group in _groups(requests):
             results = await model.publish_batch(_items(group), context, parent)

@@ -29,9 +29,8 @@ class PubSubFilteringServicer(NamespacedServicer):
         from google.protobuf.json_format import MessageToDict
 
         model = self.implementation(context)
-        subscriber = await model.subscribe(
-            request.topic, request.subscriber_id, request.options, accepts=compiled(MessageToDict(request.filter)),
-            caller=context)
-        source = follow(model, request.topic, request.subscriber_id, subscriber, context)
+        accepts = compiled(MessageToDict(request.filter))
+        source = follow(model, request.topic, request.subscriber_id, lambda: model.subscribe(
+            request.topic, request.subscriber_id, request.options, accepts=accepts, caller=context), context)
         async for message in self.stream(context, source):
             yield message

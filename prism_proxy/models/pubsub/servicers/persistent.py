@@ -10,6 +10,7 @@ from prism_proxy.interfaces.servicer import NamespacedServicer, answers
 from prism_proxy.models.framing import origin_of
 from prism_proxy.models.pubsub.contract import PERSISTENT
 from prism_proxy.models.pubsub.servicers.messages import follow
+from prism_proxy.models.pubsub.subscriber import Subscriber
 
 
 class PubSubPersistentServicer(NamespacedServicer):
@@ -26,11 +27,16 @@ class PubSubPersistentServicer(NamespacedServicer):
     @answers
     async def SubscribeDurable(self, request: Any, context: Any) -> AsyncIterator[Any]:  # noqa: N802
         model = self.implementation(context)
-        subscriber = await model.subscribe_durable(
-            request.topic, request.durable_name, request.options, from_message_id=request.from_message_id,
-            from_ms=request.from_timestamp if request.HasField("from_timestamp") else None, caller=context)
-        source = follow(model, request.topic, request.durable_name, subscriber, context)
-        async for message in self.stream(context, source, subscriber.resume):
+        opened: list[Subscriber] = []
+
+        async def subscribe() -> Subscriber:
+            opened.append(await model.subscribe_durable(
+                request.topic, request.durable_name, request.options, from_message_id=request.from_message_id,
+                from_ms=request.from_timestamp if request.HasField("from_timestamp") else None, caller=context))
+            return opened[0]
+
+        source = follow(model, request.topic, request.durable_name, subscribe, context)
+        async for message in self.stream(context, source, lambda: opened[0].resume() if opened else None):
             yield message
 
     @answers

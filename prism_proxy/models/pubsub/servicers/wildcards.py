@@ -7,7 +7,7 @@ from typing import Any
 
 from prism_proxy.interfaces.servicer import NamespacedServicer, answers
 from prism_proxy.models.pubsub.contract import WILDCARDS
-from prism_proxy.models.pubsub.servicers.messages import follow
+from prism_proxy.models.pubsub.servicers.messages import direct, follow
 
 
 class PubSubWildcardsServicer(NamespacedServicer):
@@ -18,9 +18,8 @@ class PubSubWildcardsServicer(NamespacedServicer):
     @answers
     async def SubscribePattern(self, request: Any, context: Any) -> AsyncIterator[Any]:  # noqa: N802 - name of the contract
         model = self.implementation(context)
-        subscriber = await model.subscribe(
+        source = follow(model, request.pattern, request.subscriber_id, lambda: model.subscribe(
             request.pattern, request.subscriber_id, request.options, pattern=True, queue_group=request.queue_group,
-            caller=context)
-        source = follow(model, request.pattern, request.subscriber_id, subscriber, context)
+            caller=context, direct=direct(context)), context)
         async for message in self.stream(context, source):
             yield message

@@ -1,0 +1,26 @@
+from typing import Any
+
+from prism_proxy._native.envelope.framed import FramedMessage
+
+class OutletCounters:
+    published: int
+    delivered: int
+    dropped: int
+    missed: int
+    expired: int
+
+class Outlet:
+    counters: OutletCounters
+    queued_bytes: int
+    delivered: int
+    ended: bool
+    @property
+    def waiting(self) -> int: ...
+    @property
+    def credit(self) -> int: ...
+    def push(self, message: FramedMessage, expires_ms: int = 0) -> bool: ...
+    def notice(self, message: FramedMessage) -> None: ...
+    def start(self) -> None: ...
+    async def room(self) -> None: ...
+    async def finished(self) -> None: ...
+    def end(self, error: Any) -> None: ...

@@ -1,0 +1,1 @@
+"""Publishing to subscriptions of this process without Python objects."""

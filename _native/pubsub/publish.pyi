@@ -1,0 +1,9 @@
+from prism_proxy._native.grpc.call import Handler
+from prism_proxy._native.grpc.outlet import OutletCounters
+from prism_proxy._native.pubsub.topics import TopicTable
+
+class LocalPublisher:
+    def __init__(self, topics: TopicTable, counters: OutletCounters, most_bytes: int) -> None: ...
+
+class PublishHandler(Handler): ...
+class PublishBatchHandler(Handler): ...
