@@ -120,14 +120,16 @@ class _Reader:
     def _union(self, value: list[Any], namespace: str, path: str, depth: int) -> tuple[AvroType, Any]:
         made = AvroType("union")
         texts = []
+        labels: set[str] = set()
         for index, branch in enumerate(value):
             kind, text = self.read(branch, namespace, path, depth + 1)
             if kind.kind == "union":
                 raise SchemaError("a union stands directly in a union", path=path)
-            if any(kind.label == other.label for other in made.branches):
+            if kind.label in labels:
                 raise SchemaError(f"the union has two branches {kind.label}", path=path)
             if len(made.branches) != index:
                 raise SchemaError("a union repeats a branch", path=path)
+            labels.add(kind.label)
             made.branches.append(kind)
             texts.append(text)
         return made, texts

@@ -63,7 +63,6 @@ class HttpConnection(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         if self._closing:
             return
-        self._head_bytes += len(data)
         try:
             self._feed(data)
         except httptools.HttpParserError:
@@ -75,8 +74,8 @@ class HttpConnection(asyncio.Protocol):
         except httptools.HttpParserUpgrade as upgrade:  # offered, and not taken: the request was read as any other
             self._parser = httptools.HttpRequestParser(self)
             self._feed(data[upgrade.args[0]:])
-        if self._in_head and self._head_bytes > MAX_HEAD_BYTES and not self._closing:
-            self.refuse(431, 431, f"the request head is larger than {MAX_HEAD_BYTES} bytes")
+        if self._in_head:  # what it has of an unfinished field, the parser alone knows
+            self._count_head(len(data))
 
     # What the parser calls
 
@@ -87,12 +86,16 @@ class HttpConnection(asyncio.Protocol):
 
     def on_url(self, part: bytes) -> None:
         self._target += part
+        self._count_head(len(part))
 
     def on_header(self, name: bytes, value: bytes) -> None:
         self._headers[name.lower()] = value
+        self._count_head(len(name) + len(value) + 4)
 
     def on_headers_complete(self) -> None:
         self._in_head = False
+        if self._closing:
+            return
         headers = self._headers
         length = headers.get(b"content-length", b"0")
         if length.isdigit() and int(length) > self._server.limits.body:
@@ -165,6 +168,11 @@ class HttpConnection(asyncio.Protocol):
     def abort(self) -> None:
         self._closing = True
         self._transport.abort()
+
+    def _count_head(self, more: int) -> None:
+        self._head_bytes += more
+        if self._head_bytes > MAX_HEAD_BYTES and not self._closing:
+            self.refuse(431, 431, f"the request head is larger than {MAX_HEAD_BYTES} bytes")
 
     def _refuse_large(self) -> None:
         self.refuse(413, 42209, f"Schema is too large: at most {self._server.limits.body} bytes are read")
