@@ -32,7 +32,7 @@ from tests.services.claims import (
 )
 
 BROKERS = ("memstore", "sqlite", "redis")
-STORES = ("memory", "directory")
+STORES = ("memory", "directory", "s3")
 
 
 @pytest.fixture

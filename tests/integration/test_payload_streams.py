@@ -58,7 +58,7 @@ def pieces(payload: bytes, size: int = 256 * KIB) -> Iterator[bytes]:
         yield payload[at:at + size]
 
 
-@pytest.mark.parametrize("objects", ["memory", "directory"], indirect=True)
+@pytest.mark.parametrize("objects", ["memory", "directory", "s3"], indirect=True)
 @pytest.mark.parametrize("size", [0, 1, MIB, MIB + 1, 20 * MIB + 7])
 async def test_a_payload_of_any_size_travels_by_stream(claims: Claims, size: int) -> None:
     payload = os.urandom(size)
@@ -165,7 +165,7 @@ async def test_a_fetch_does_not_end_well_when_the_object_is_not_what_was_publish
     assert (code, reason) == (grpc.StatusCode.NOT_FOUND, "CLAIM_NOT_FOUND")
 
 
-@pytest.mark.parametrize("objects", ["memory", "directory"], indirect=True)
+@pytest.mark.parametrize("objects", ["memory", "directory", "s3"], indirect=True)
 async def test_a_broken_upload_leaves_nothing(config: NamespaceConfig) -> None:
     config = replace(config, options={**config.options, "payload": PayloadOptions(idle_timeout=0.3)})
     async with serving(config) as claims:
@@ -231,7 +231,7 @@ def resident() -> int:
         return int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
 
 
-@pytest.mark.parametrize("objects", ["directory"], indirect=True)
+@pytest.mark.parametrize("objects", ["directory", "s3"], indirect=True)
 async def test_CLM_8_memory_stays_flat_however_large_a_payload_is(claims: Claims) -> None:
     block = os.urandom(MIB)
     digest = hashlib.sha256()
@@ -263,7 +263,7 @@ async def test_CLM_8_memory_stays_flat_however_large_a_payload_is(claims: Claims
     assert most - before < 64 * MIB
 
 
-@pytest.mark.parametrize("objects", ["directory"], indirect=True)
+@pytest.mark.parametrize("objects", ["directory", "s3"], indirect=True)
 async def test_many_uploads_at_once_stay_within_the_buffers(claims: Claims) -> None:
     block = os.urandom(MIB)
 

@@ -28,7 +28,7 @@ from prism.interfaces.queue import (
 from prism.interfaces.stream import stream_basic_pb2, stream_basic_pb2_grpc
 from prism_proxy import standard
 from prism_proxy.backends.memstore.config import MemstoreConfig
-from prism_proxy.backends.objects.config import DirectoryConfig, MemoryObjectsConfig
+from prism_proxy.backends.objects.config import DirectoryConfig, MemoryObjectsConfig, S3Config
 from prism_proxy.backends.redis.config import RedisConfig
 from prism_proxy.backends.sqlite.config import SqliteConfig
 from prism_proxy.interfaces.catalogue import namespaced
@@ -174,8 +174,11 @@ async def serving(
         async with grpc.aio.insecure_channel(f"127.0.0.1:{port}", options=channel_options) as channel:
             yield Claims(namespaces, activator, channel, port)
     finally:
-        del configs
         await server.stop(0)
+        for slot in [route.slots.get("object_store") for route in namespaces.current.routes.values()]:
+            if slot is not None and slot.driver.declaration.name == "s3":  # tests share one
+                await slot.driver.objects.delete_bucket(BUCKET)
+        del configs, slot
         await activator.apply([])
         await activator.close()
 
@@ -209,6 +212,10 @@ def object_slot(kind: str, request: Any, path: Path) -> SlotConfig:
     """A slot with an object store of this kind, where nothing is yet."""
     if kind == "directory":
         return SlotConfig("directory", DirectoryConfig(path=path))
+    if kind == "s3":
+        server = request.getfixturevalue("s3")
+        return SlotConfig("s3", S3Config(endpoint=server.endpoint, access_key=server.access_key,
+                                         secret_key=server.secret_key))
     return SlotConfig("memory", MemoryObjectsConfig(capacity=1024 * MIB))
 
 
