@@ -1,11 +1,14 @@
 """A third party's package, installed beside the product and unknown to it, works from the file and through the admin.
 
-It has a data model with a contract of its own, a pattern of three slots, a step and a backend: `tests/extension`.
+It has a data model with a contract of its own, a pattern of three slots, a step, and a backend with a native handler:
+`tests/extension`.
 """
 
 from __future__ import annotations
 
 import asyncio
+import json
+import os
 import shutil
 import subprocess
 import sys
@@ -85,6 +88,9 @@ def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder as `pip install --target` leaves it."""
     folder = tmp_path_factory.mktemp("installed")
     shutil.copytree(SOURCE / "prism_toy", folder / "prism_toy")
+    shutil.copy(SOURCE / "setup.py", folder)
+    subprocess.run([sys.executable, "setup.py", "-q", "build_ext", "--inplace"], cwd=folder, check=True,
+                   capture_output=True, env={**os.environ, "PRISM": str(ROOT)})
     well_known = Path(grpc_tools.__file__).parent / "_proto"
     subprocess.run([sys.executable, "-m", "grpc_tools.protoc", f"-I{SOURCE}", f"-I{ROOT / 'proto'}", f"-I{well_known}",
                     f"--python_out={folder}", PROTO], check=True, capture_output=True)
@@ -119,6 +125,11 @@ async def test_everything_of_a_third_party_works_from_the_file(running: ProxyPro
 
         assert [await books.add("b", 1), await books.add("b", 200)] == [1, 201]
         assert await short.add("c", 7) == 7
+        assert await short.value("c") == 7  # by the pattern: native code serves nothing past it
+        _, ready = await running.get("/ready")
+        assert json.loads(ready)["namespaces"]["plain"]["answered_natively"] == "2"
+        assert json.loads(ready)["namespaces"]["short"]["answered_natively"] == "0"
+        assert await plain.value("") == 5  # unusual, so by the servicer
 
         store = kv_rpc.KeyValueBasicInterfaceStub(channel)  # type: ignore[no-untyped-call]
         where = (("x-namespace", "copy"),)

@@ -10,6 +10,7 @@ from prism_proxy.contracts.driver import Declaration, Health, HealthReport
 from prism_proxy.errors import PrismError, StatusCode
 from prism_runtime.settings import check, setting
 from prism_toy.declaration import BASIC
+from prism_toy.native import Numbers
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,10 +26,10 @@ class TallyConfig:
 class Tally:
     config_class = TallyConfig
     declaration = Declaration("tally", frozenset({BASIC}), state="local", durability="volatile")
+    native = "prism_toy.native:handlers"  # what serves calls past this class, over `native_store`
 
     def __init__(self, config: TallyConfig) -> None:
-        self._start = config.start
-        self._values: dict[str, int] = {}
+        self.native_store = Numbers(config.start)
         self._changed = asyncio.Condition()
 
     async def open(self) -> None:
@@ -38,10 +39,12 @@ class Tally:
         """Nothing is ever in progress."""
 
     async def close(self) -> None:
-        self._values.clear()
+        self.native_store.values.clear()
 
     def health(self) -> HealthReport:
-        return HealthReport(Health.HEALTHY, f"{len(self._values)} counters")
+        numbers = self.native_store
+        return HealthReport(Health.HEALTHY, f"{len(numbers.values)} counters",
+                            {"answered_natively": str(numbers.answered)})
 
     def classify(self, error: Exception) -> PrismError | None:
         if isinstance(error, OverflowError):
@@ -52,13 +55,13 @@ class Tally:
         value = await self.value(name) + by
         if value > limit:
             raise OverflowError(f"counter {name!r} would be {value}: the limit is {limit}")
-        self._values[name] = value
+        self.native_store.set(name.encode(), value)
         async with self._changed:
             self._changed.notify_all()
         return value
 
     async def value(self, name: str) -> int:
-        return self._values.get(name, self._start)
+        return self.native_store.get(name.encode())
 
     async def watch(self, name: str) -> AsyncIterator[int]:
         last = None

@@ -38,7 +38,8 @@ class StampOptions:
 
 COUNTER = ModelDeclaration(
     "counter", "Counters by name.", "prism_toy.model:CounterModel", CounterOptions,
-    {BASIC: "prism_toy.servicer:CounterBasicServicer"}, stubs=("toy.interfaces.counter.counter_basic_pb2",))
+    {BASIC: "prism_toy.servicer:CounterBasicServicer"}, stubs=("toy.interfaces.counter.counter_basic_pb2",),
+    native=True)  # drivers may have native handlers of its interfaces
 
 LEDGER = PatternDeclaration(
     "ledger", "1.0", "Counters whose values are also written into a book.", (
