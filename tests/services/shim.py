@@ -15,6 +15,8 @@ class Fault(Enum):
     STALL = auto()  # nothing comes back, and nothing gets through
     GARBAGE = auto()  # other bytes come back
     LENGTH = auto()  # what comes back says of its first string that it has two thousand million bytes
+    SHORTER = auto()  # an HTTP answer says of its body that it is shorter than it is
+    LONGER = auto()  # as SHORTER, the other way
     CUT = auto()  # half of what comes back, then the end
     SLOW = auto()  # late, and in pieces
     REFUSE = auto()
@@ -112,6 +114,8 @@ class Shim:
                     data = bytes(byte ^ 0x55 for byte in data)
                 elif self.fault is Fault.LENGTH:
                     data = re.sub(rb"\$\d+\r\n", b"$2000000000\r\n", data, count=1)
+                elif self.fault in (Fault.SHORTER, Fault.LONGER):
+                    data = re.sub(rb"(?<=Content-Length: )\d+", self._lie, data, count=1)
                 elif self.fault is Fault.CUT:
                     writer.write(data[:len(data) // 2])
                     await writer.drain()
@@ -122,6 +126,10 @@ class Shim:
                 writer.write(data)
                 await writer.drain()
         writer.close()
+
+    def _lie(self, length: re.Match[bytes]) -> bytes:
+        told = int(length[0])
+        return b"%d" % (told // 2 if self.fault is Fault.SHORTER else told * 2)
 
     async def _stalled(self) -> None:
         while self.fault is Fault.STALL:

@@ -1,0 +1,83 @@
+"""What uploads may hold in memory, and lifecycle documents that are changed byte by byte."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from prism_proxy.object_stores.cloud.budget import BufferBudget
+from prism_proxy.object_stores.contract import LifecycleRule
+from prism_proxy.object_stores.errors import ErrorCode
+from prism_proxy.object_stores.s3 import lifecycle
+from prism_proxy.testing.contracts.object_store_fixtures import refused
+
+
+async def test_who_does_not_fit_waits_in_the_order_of_coming() -> None:
+    budget = BufferBudget(10)
+    order: list[str] = []
+
+    async def take(name: str, size: int) -> None:
+        await budget.acquire(size)
+        order.append(name)
+
+    await take("first", 8)
+    large, small = asyncio.ensure_future(take("large", 9)), asyncio.ensure_future(take("small", 1))
+    await asyncio.sleep(0)
+    assert not budget.acquire_now(1)  # others wait
+    assert order == ["first"]
+    budget.release(8)
+    await asyncio.gather(large, small)
+    assert order == ["first", "large", "small"]
+
+
+async def test_who_gives_up_waiting_leaves_no_hole() -> None:
+    budget = BufferBudget(10)
+    await budget.acquire(10)
+    waiting = [asyncio.ensure_future(budget.acquire(size)) for size in (10, 4, 6)]
+    await asyncio.sleep(0)
+    waiting[0].cancel()
+    budget.release(10)
+    await asyncio.gather(*waiting[1:])
+    budget.release(10)
+    taken = asyncio.ensure_future(budget.acquire(5))
+    await asyncio.sleep(0)
+    await taken
+    blocked = asyncio.ensure_future(budget.acquire(10))
+    await asyncio.sleep(0)
+    budget.release(5)  # granted, and cancelled before it runs
+    blocked.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await blocked
+    assert budget.acquire_now(10)
+
+
+FOREIGN = (b"<Rule><ID>theirs &amp; more</ID><Filter><And><Prefix>x/</Prefix><Tag><Key>k</Key><Value>v</Value></Tag>"
+           b"</And></Filter><Status>Enabled</Status><!-- kept --><FutureThing a='1'>  <Deep/> </FutureThing></Rule>")
+DOCUMENT = (b"<?xml version='1.0'?>\n<LifecycleConfiguration xmlns=\"http://s3.amazonaws.com/doc/2006-03-01/\">\n  "
+            + FOREIGN + b"\n  <Rule ><ID>ours</ID><Prefix>a/</Prefix><Status>Disabled</Status>"
+            b"<Expiration><Days>9</Days></Expiration></Rule >\n</LifecycleConfiguration>\n")
+
+
+def test_the_rules_of_others_stay_byte_for_byte() -> None:
+    assert lifecycle.rules(DOCUMENT) == [LifecycleRule("ours", "a/", 9, enabled=False)]
+    changed = lifecycle.with_rule(DOCUMENT, LifecycleRule("ours", "<b>&/", 2))
+    assert FOREIGN in changed
+    assert lifecycle.rules(changed) == [LifecycleRule("ours", "<b>&/", 2)]
+    head, tail = DOCUMENT.split(b"<Rule ><ID>ours")[0], b"\n</LifecycleConfiguration>\n"
+    assert changed.startswith(head)
+    assert changed.endswith(tail)
+    added = lifecycle.with_rule(changed, LifecycleRule("second", "c/", 1))
+    assert lifecycle.without_rule(added, "second") == changed
+    assert lifecycle.without_rule(DOCUMENT, "ours") == head + tail
+    assert lifecycle.without_rule(DOCUMENT, "theirs & more") == DOCUMENT.replace(FOREIGN, b"")
+    assert not lifecycle.is_empty(head + tail)
+    assert lifecycle.is_empty(lifecycle.EMPTY)
+
+
+@pytest.mark.parametrize("document", [
+    b"<LifecycleConfiguration>", b"no xml",
+    b'<!DOCTYPE a [<!ENTITY b "c">]><LifecycleConfiguration></LifecycleConfiguration>'])
+def test_a_document_that_cannot_be_kept_is_not_changed(document: bytes) -> None:
+    with refused(ErrorCode.FAILED):
+        lifecycle.with_rule(document, LifecycleRule("ours", "a/", 1))
