@@ -13,8 +13,8 @@ import pytest
 
 from tests.services.schema_registry import RegistryProcess, Rest, record
 
-QUICK_S = 0.1
-TRIES = 3  # the machine may be busy with other tests: the best counts
+QUICK_S = 0.1  # of CPU, as the machine may be busy with other tests; the best of three
+TRIES = 3
 ROOM = 50 * 1024 * 1024
 
 
@@ -72,11 +72,11 @@ async def test_a_hostile_schema_is_refused_at_once(server: RegistryProcess, name
     async with Rest(server.url) as rest:
         held, took = server.resident_bytes(), []
         for _ in range(TRIES):
-            began = time.perf_counter()
+            before = server.cpu_seconds()
             status = await refused(rest, body)
-            took.append(time.perf_counter() - began)
+            took.append(server.cpu_seconds() - before)
             assert status in (413, 422, None)
-        assert min(took) < QUICK_S, took
+        assert min(took) <= QUICK_S, took
         assert server.resident_bytes() - held < ROOM
         assert (await rest.get("/schemas/ids/1"))[0] == 200
 
