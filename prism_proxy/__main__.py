@@ -28,6 +28,10 @@ def _chosen(given: list[str]) -> int:
         from prism_proxy.configuration import key_commands
 
         return key_commands.main(given[1:], dict(os.environ))
+    if given[:1] == ["claims"]:
+        from prism_proxy.configuration import claim_commands
+
+        return claim_commands.main(given[1:], dict(os.environ))
     if given[:1] == ["verify"]:
         from prism_proxy.backends.sqlite import verify
 

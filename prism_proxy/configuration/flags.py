@@ -41,6 +41,9 @@ configuration file:
 encryption keys:
   prism-proxy keys --help           make, rotate, list and verify keys of file providers
 
+objects of large payloads:
+  prism-proxy claims --help         remove those that nothing refers to
+
 files of SQLite namespaces:
   prism-proxy verify FILE           report every damage to a file
 

@@ -100,4 +100,4 @@ def unfit(options: Mapping[str, Any]) -> Iterable[str]:
         kept = getattr(options.get(group), name, 0.0)
         if kept > longest:
             yield (f"ttl.max_age is {longest:g} s, and {group}.{name} keeps messages for {kept:g} s, whose payloads "
-                   "would be gone: raise ttl.max_age")
+                   f"would be gone: raise ttl.max_age, or lower {group}.{name}")
