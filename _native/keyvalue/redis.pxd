@@ -1,7 +1,9 @@
 """What native handlers know of a namespace on Redis."""
 from libc.stdint cimport uint8_t, uint32_t
 
-from prism_proxy._native.redis.resp cimport RespConnection, FairShare, Writes
+from prism_proxy._native.grpc.call cimport ServerStream
+from prism_proxy._native.keyvalue.memstore cimport KeyValueHandler
+from prism_proxy._native.redis.resp cimport FairShare, RespConnection, Writes, reply_fn, resp_reply_t
 
 
 cdef class PoolSlots:
@@ -22,3 +24,22 @@ cdef class RedisStore:
     cdef uint32_t bucket_of(self, const uint8_t* key, size_t n) noexcept
     cdef Py_ssize_t place_of_write(self, const uint8_t* key, size_t n, size_t value_bytes, uint32_t* bucket) noexcept
     cdef RespConnection usable(self, Py_ssize_t place)
+
+
+cdef class RedisHandler(KeyValueHandler):
+    cdef reply_fn done
+    cdef int expects
+    cdef bytes verb
+    cdef bint writes
+    cdef RedisStore store_of(self, ServerStream stream)
+    cdef void wait(self, ServerStream stream, const uint8_t* data, size_t n) noexcept
+    cdef int call(self, ServerStream stream, const uint8_t* data, size_t n) noexcept
+    cdef bint has_value(self) noexcept
+    cdef bint over(self, ServerStream stream, int outcome, const resp_reply_t* reply, const uint8_t* command,
+                   size_t n) noexcept
+    cdef void fall_back_with(self, ServerStream stream, const uint8_t* command, size_t n) noexcept
+    cdef void fail_expired(self, ServerStream stream) noexcept
+    cdef void fail_too_large(self, ServerStream stream, const resp_reply_t* reply) noexcept
+    cdef void fail_shed(self, ServerStream stream) noexcept
+    cdef void backend_failed(self, ServerStream stream, str reason) noexcept
+    cdef void fail_unknown(self, ServerStream stream) noexcept

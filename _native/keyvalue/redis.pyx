@@ -20,7 +20,7 @@ from prism_proxy._native.keyvalue.memstore cimport KeyValueHandler, read_request
 from prism_proxy._native.grpc.protowire cimport proto_bytes_t, proto_put_varint, proto_varint_size
 from prism_proxy._native.redis.resp cimport (
     ANSWERED, BUCKETS, EXPECT_INTEGER, EXPECT_OK, EXPECT_VALUE, EXPIRED, LOST_SENT, NO_BUCKET, SEND_OK, RespConnection,
-    FairShare, Writes, argument_t, read_command, reply_fn, resp_reply_t, too_large,
+    FairShare, Writes, argument_t, read_command, resp_reply_t, too_large,
 )
 from prism_proxy._native.grpc.routing cimport Binding, NativeRoute
 from prism_proxy._native.slots.concurrency_limiter cimport ConcurrencyCore
@@ -176,12 +176,11 @@ cdef class QueuedCall:
 
 
 cdef class RedisHandler(KeyValueHandler):
-    """Base of the four. `done` takes the reply, which must be what the command `expects`; `verb` is the command,
-    `writes` whether it must run at most once."""
-    cdef reply_fn done
-    cdef int expects
-    cdef bytes verb
-    cdef bint writes
+    """Base of the four, and of others over the same connections. `done` takes the reply, which must be what the command
+    `expects`; `verb` is the command, `writes` whether it must run at most once."""
+
+    cdef RedisStore store_of(self, ServerStream stream):
+        return <RedisStore>stream.binding.store
 
     cdef Binding bind(self, NativeRoute route, Method method):
         found = route.bindings.get(method.service)
@@ -315,16 +314,15 @@ cdef class RedisHandler(KeyValueHandler):
         free(request)
 
     cdef void fail_expired(self, ServerStream stream) noexcept:
-        cdef RedisStore store = <RedisStore>stream.binding.store
-        stream.fail_with(store.describe["expired"](stream.method.operation, self.writes))
+        stream.fail_with(self.store_of(stream).describe["expired"](stream.method.operation, self.writes))
         stream.handler_finished()   # a caller's deadline says nothing of the backend
 
     cdef void fail_too_large(self, ServerStream stream, const resp_reply_t* reply) noexcept:
         """The value was left out of the reply, and asking again would have it sent once more."""
-        cdef RedisStore store = <RedisStore>stream.binding.store
         if stream.binding.circuit is not None:
             (<CircuitCore>stream.binding.circuit).succeeded()
-        stream.fail_with(store.describe["too_large"](stream.method.operation, (<char*>reply.data)[:reply.length]))
+        stream.fail_with(self.store_of(stream).describe["too_large"](
+            stream.method.operation, (<char*>reply.data)[:reply.length]))
         stream.handler_finished()
 
     cdef void fail_shed(self, ServerStream stream) noexcept:
@@ -337,10 +335,9 @@ cdef class RedisHandler(KeyValueHandler):
             circuit.failed(reason)
 
     cdef void fail_unknown(self, ServerStream stream) noexcept:
-        cdef RedisStore store = <RedisStore>stream.binding.store
         stream.handler_finished()
         self.backend_failed(stream, "CONNECTION_LOST")
-        stream.fail_with(store.describe["unknown"](stream.method.operation))
+        stream.fail_with(self.store_of(stream).describe["unknown"](stream.method.operation))
 
 
 cdef class RedisGet(RedisHandler):

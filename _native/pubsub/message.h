@@ -1,7 +1,7 @@
 /* A PublishRequest as native code takes it, and the Message that subscribers get, written once.
  *
- * `publish_scan` accepts the ordinary request alone: what has rules of its own (metadata that Prism gives a meaning, odd
- * keys, repeated keys) is for the servicer, which also makes the errors. It must not accept what the servicer refuses. */
+ * `publish_scan` accepts the ordinary request alone: what has rules of its own (metadata that Prism gives a meaning,
+ * odd keys, repeated keys) is for the servicer, which also makes the errors. It must not accept what that refuses. */
 #ifndef PRISM_PUBSUB_MESSAGE_H
 #define PRISM_PUBSUB_MESSAGE_H
 #include <stdint.h>
@@ -17,7 +17,7 @@ enum { PUBLISH_ENTRIES = 16, PUBLISH_METADATA_BYTES = 8 * 1024, MESSAGE_STAMP = 
 typedef struct {
     proto_bytes_t topic, payload;
     proto_bytes_t entry[PUBLISH_ENTRIES]; /* of the metadata, as they stand in the request */
-    proto_bytes_t key[PUBLISH_ENTRIES];
+    proto_bytes_t key[PUBLISH_ENTRIES], value[PUBLISH_ENTRIES];
     int entries;
     size_t entry_bytes; /* of all entries as fields of a Message */
 } publish_request_t;
@@ -41,25 +41,24 @@ static inline int message_has_control(proto_bytes_t text) { /* C0, DEL, and C1 i
 }
 
 /* One entry: a key of the caller's own, in ASCII, and a value. 0, or -1. */
-static inline int publish_scan_entry(proto_bytes_t body, proto_bytes_t *key, size_t *bytes) {
+static inline int publish_scan_entry(proto_bytes_t body, proto_bytes_t *key, proto_bytes_t *value, size_t *bytes) {
     proto_reader_t r = {body.data, body.data + body.length};
-    proto_bytes_t value = {body.data, 0};
     uint32_t field, before = 0;
     int type, more;
-    key->data = body.data;
-    key->length = 0;
+    key->data = value->data = body.data;
+    key->length = value->length = 0;
     while ((more = proto_tag(&r, &field, &type)) == 1) {
         if (type != PROTO_LEN || field <= before || field > 2) return -1;
-        if (proto_length_delimited(&r, field == 1 ? key : &value)) return -1;
+        if (proto_length_delimited(&r, field == 1 ? key : value)) return -1;
         before = field;
     }
-    if (more || key->length == 0 || !proto_utf8(value)) return -1;
-    if (message_has_control(*key) || message_has_control(value)) return -1;
+    if (more || key->length == 0 || !proto_utf8(*value)) return -1;
+    if (message_has_control(*key) || message_has_control(*value)) return -1;
     for (size_t i = 0; i < key->length; i++)
         if (key->data[i] >= 0x80) return -1;
     if (message_begins(*key, "prism-", 6) || message_begins(*key, "x-prism-", 8) || message_begins(*key, "nats-", 5))
         return -1;
-    *bytes += key->length + value.length;
+    *bytes += key->length + value->length;
     return 0;
 }
 
@@ -84,7 +83,7 @@ static inline int publish_scan(const uint8_t *data, size_t n, publish_request_t 
         else if (field == 2) out->payload = found;
         else {
             int at = out->entries;
-            if (at == PUBLISH_ENTRIES || publish_scan_entry(found, &out->key[at], &bytes)) return -1;
+            if (at == PUBLISH_ENTRIES || publish_scan_entry(found, &out->key[at], &out->value[at], &bytes)) return -1;
             for (int i = 0; i < at; i++)
                 if (out->key[i].length == out->key[at].length &&
                     memcmp(out->key[i].data, out->key[at].data, out->key[at].length) == 0)
@@ -131,6 +130,31 @@ static inline const uint8_t *message_clock(message_clock_t *clock, int64_t milli
         clock->milliseconds = milliseconds;
     }
     return clock->text;
+}
+
+/* The caller's metadata as extensions of an envelope: each key behind `x-meta-`. NULL when they do not fit. */
+static inline uint8_t *message_extensions(const publish_request_t *request, uint8_t *out, const uint8_t *end) {
+    static const char prefix[] = "x-meta-";
+    for (int i = 0; i < request->entries; i++) {
+        proto_bytes_t key = request->key[i], value = request->value[i];
+        size_t name = sizeof prefix - 1 + key.length;
+        size_t body = 2 + (size_t)proto_varint_size(name) + name;
+        body += (size_t)proto_varint_size(value.length) + value.length;
+        if (body + 16 > (size_t)(end - out)) return NULL;
+        *out++ = 0x9A; /* field 99 */
+        *out++ = 0x06;
+        out = proto_put_varint(out, body);
+        *out++ = 1 << 3 | 2;
+        out = proto_put_varint(out, name);
+        memcpy(out, prefix, sizeof prefix - 1);
+        memcpy(out + sizeof prefix - 1, key.data, key.length);
+        out += name;
+        *out++ = 2 << 3 | 2;
+        out = proto_put_varint(out, value.length);
+        memcpy(out, value.data, value.length);
+        out += value.length;
+    }
+    return out;
 }
 
 #define MESSAGE_FIELD(field) ((uint8_t)((field) << 3 | 2))

@@ -22,6 +22,7 @@ cdef extern from "pubsub/message.h":
         uint8_t text[24]
 
     int publish_scan(const uint8_t* data, size_t n, publish_request_t*) nogil
+    uint8_t* message_extensions(const publish_request_t*, uint8_t* out, const uint8_t* end) nogil
     const uint8_t* message_clock(message_clock_t*, int64_t milliseconds) nogil
     framed_t* message_framed(const publish_request_t*, const uint8_t* id, int64_t milliseconds, const uint8_t* stamp,
                              const uint8_t* trace) nogil

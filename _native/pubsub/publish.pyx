@@ -44,7 +44,7 @@ cdef class LocalPublisher:
             return NULL
         if topic.blocking:
             for i in range(topic.count):
-                if (<Outlet>topic.outlets[i]).blocks():
+                if (<Outlet>topic.targets[i]).blocks():
                     return NULL
         return topic
 
@@ -65,7 +65,7 @@ cdef class LocalPublisher:
             if framed == NULL:
                 return False
             for i in range(topic.count):
-                (<Outlet>topic.outlets[i]).push_framed(framed, 0)
+                (<Outlet>topic.targets[i]).push_framed(framed, 0)
             framed_unref(framed)
         self.counters.published += 1
         return True

@@ -7,7 +7,7 @@ cdef struct topic_t:
     bint declined           # its messages are for the servicer
     bint blocking           # an outlet wants publishers to wait for it
     uint32_t count
-    void** outlets          # Outlet, with a reference each
+    void** targets          # an object with a reference each: Outlet, or what else a publisher needs for the topic
     size_t length
     uint8_t name[1]         # `length` bytes
 

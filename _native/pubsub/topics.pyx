@@ -22,8 +22,8 @@ cdef enum:
 
 
 cdef class TopicTable:
-    """`resolve(topic)` answers the outlets that its messages reach; None: they are for the servicer. It raises for a
-    name that is none, which is not remembered."""
+    """`resolve(topic)` answers the outlets that its messages reach, or what else a publisher needs; None: they are for
+    the servicer. It raises for a name that is none, which is not remembered."""
 
     def __cinit__(self, resolve not None):
         self.resolve = resolve
@@ -100,24 +100,23 @@ cdef class TopicTable:
 
     cdef topic_t* add(self, const uint8_t* name, size_t n, uint64_t hash) except? NULL:
         reached = self.resolve(PyBytes_FromStringAndSize(<const char*>name, n).decode())
-        cdef list outlets = [] if reached is None else list(reached)
+        cdef list targets = [] if reached is None else list(reached)
         cdef topic_t* made = <topic_t*>malloc(sizeof(topic_t) + n)
         cdef topic_t** head = &self.heads[hash & (self.size - 1)]
-        cdef Outlet outlet
         if made == NULL:
             raise MemoryError
-        made.outlets = <void**>malloc(max(1, len(outlets)) * sizeof(void*))
-        if made.outlets == NULL:
+        made.targets = <void**>malloc(max(1, len(targets)) * sizeof(void*))
+        if made.targets == NULL:
             free(made)
             raise MemoryError
         made.hash, made.length, made.count, made.blocking = hash, n, 0, False
         made.declined = reached is None
         memcpy(made.name, name, n)
-        for outlet in outlets:
-            Py_INCREF(outlet)
-            made.outlets[made.count] = <void*>outlet
+        for target in targets:
+            Py_INCREF(target)
+            made.targets[made.count] = <void*>target
             made.count += 1
-            made.blocking = made.blocking or outlet.policy == BLOCK
+            made.blocking = made.blocking or (isinstance(target, Outlet) and (<Outlet>target).policy == BLOCK)
         if self.used >= MOST_TOPICS:
             self.empty()
         made.next = head[0]
@@ -129,6 +128,6 @@ cdef class TopicTable:
 cdef void drop(topic_t* topic) noexcept:
     cdef uint64_t i
     for i in range(topic.count):
-        Py_DECREF(<object>topic.outlets[i])
-    free(topic.outlets)
+        Py_DECREF(<object>topic.targets[i])
+    free(topic.targets)
     free(topic)

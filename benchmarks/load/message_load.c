@@ -470,7 +470,7 @@ static bool finished(struct connection *publishers) {
     bool drained = true;
     for (int i = 0; i < options.connections; i++) drained &= publishers[i].closing;
     if (options.mode == CONSUME) return (drained || bounded) && open_calls == 0;
-    return bounded && answered == asked && delivered == asked * (uint64_t)options.subscribers;
+    return bounded && active >= options.subscribers && answered == asked && delivered == asked * (uint64_t)options.subscribers;
 }
 
 static void start(void) { /* the run's time begins when every subscription is active */

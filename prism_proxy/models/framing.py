@@ -112,6 +112,15 @@ class Framing:
         return self._max_bytes
 
     @property
+    def wraps(self) -> bool:
+        """Whether the backend gets envelopes."""
+        return self._carrier is not Carrier.PARTS and self._envelope.mode == ALWAYS
+
+    @property
+    def signs(self) -> bool:
+        return self._key is not None
+
+    @property
     def steps(self) -> bool:
         """Whether messages pass steps, so that each receiver opens its own."""
         return bool(self._chain.messages)

@@ -13,6 +13,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from prism_proxy._native.memstore.store import StoreFull
+from prism_proxy._native.pubsub.publish import LocalPublisher
 from prism_proxy._native.pubsub.topics import TopicTable
 from prism_proxy.backends.memstore.memory import Memory
 from prism_proxy.backends.memstore.topic_logs import DurableReader, Log
@@ -32,6 +33,7 @@ from prism_proxy.models.messaging_errors import durable_not_found, message_not_f
 from prism_proxy.models.pubsub.contract import (
     DurableSubscription,
     LastMessage,
+    NativePublishing,
     Published,
     PubSubSettings,
     Subscription,
@@ -45,6 +47,23 @@ BLOCK_SECONDS = 5.0  # a publisher waits for a subscriber's room
 _TRAITS = Traits(
     Carrier.PARTS, DeliveryClass(Guarantee.AT_MOST_ONCE, "everything", "everything"),
     durable=DeliveryClass(Guarantee.AT_LEAST_ONCE, "everything", "everything", "per key"))
+
+
+class LocalTopics:
+    """What native code publishes by: the topics that it has asked for, until they change."""
+
+    def __init__(self, outlets: Callable[[str], list[Outlet] | None]) -> None:
+        self._table = TopicTable(outlets)
+
+    def publisher(self, wanted: NativePublishing) -> LocalPublisher:
+        return LocalPublisher(self._table, wanted.counters, wanted.most_bytes)
+
+    def changed(self, topic: str, *, pattern: bool = False) -> None:
+        """What messages of a topic reach is another thing now."""
+        if pattern:
+            self._table.clear()
+        else:
+            self._table.forget(topic)
 
 
 class MemstoreSubscription:
@@ -74,7 +93,7 @@ class MemstoreTopics:
         self._patterns: TopicTrie[MemstoreSubscription] = TopicTrie()
         self._turns: dict[str, itertools.count[int]] = {}  # of queue groups
         self._seen: dict[tuple[str, str], tuple[float, Published]] = {}  # by (topic, deduplication id)
-        self.native_store = TopicTable(self._outlets)
+        self.native_store = LocalTopics(self._outlets)
 
     def configure(self, settings: PubSubSettings) -> None:
         self._settings = settings
@@ -147,7 +166,7 @@ class MemstoreTopics:
         found = self._logs.get(topic)
         if found is None:
             found = self._logs[topic] = Log(topic, self._memory)
-            self.native_store.forget(topic)
+            self.native_store.changed(topic)
         return found
 
     def _append(self, log: Log, message: StoredMessage) -> int:
@@ -163,14 +182,8 @@ class MemstoreTopics:
             self._patterns.add(subscription.topic, made)
         else:
             self._exact.setdefault(subscription.topic, []).append(made)
-        self._changed(subscription)
+        self.native_store.changed(subscription.topic, pattern=subscription.pattern)
         return made
-
-    def _changed(self, subscription: Subscription) -> None:
-        if subscription.pattern:
-            self.native_store.clear()
-        else:
-            self.native_store.forget(subscription.topic)
 
     def _outlets(self, topic: str) -> list[Outlet] | None:
         """What native code publishes to; None where a message needs more than to be delivered to each of them."""
@@ -183,7 +196,7 @@ class MemstoreTopics:
 
     def discard(self, subscription: MemstoreSubscription) -> None:
         topic = subscription.subscription.topic
-        self._changed(subscription.subscription)
+        self.native_store.changed(topic, pattern=subscription.subscription.pattern)
         if subscription.subscription.pattern:
             self._patterns.discard(topic, subscription)
             return

@@ -52,7 +52,7 @@ class RedisDriver:
         self._salt = secrets.token_bytes(16)
         self.native_store = self._server.native_store
         names, server = config.names, self._server
-        self.pubsub = RedisTopics(self._commands, names, lambda: server.subscriptions)
+        self.pubsub = RedisTopics(self._commands, names, lambda: server.subscriptions, self.native_store)
         self.queue = RedisQueues(self._commands, names, lambda: server.info, lambda: server.subscriptions,
                                  config.wait_replicas)
         self.stream = RedisStreams(self._commands, names, lambda: server.info, lambda: server.subscriptions,

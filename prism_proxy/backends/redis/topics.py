@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
 
 from prism_proxy.backends.redis.commands import Commands
 from prism_proxy.backends.redis.errors import meaning
@@ -25,7 +26,11 @@ from prism_proxy.models.messages import (
     StoredMessage,
     Traits,
 )
-from prism_proxy.models.pubsub.contract import Published, PubSubSettings, Subscription
+from prism_proxy.models.pubsub.contract import NativePublishing, Published, PubSubSettings, Subscription
+
+if TYPE_CHECKING:
+    from prism_proxy._native.keyvalue.redis import RedisStore
+    from prism_proxy._native.pubsub.redis import RedisPublisher
 
 _TRAITS = Traits(Carrier.BYTES, DeliveryClass(
     Guarantee.AT_MOST_ONCE, "what is on its way", "what is on its way", "arrival",
@@ -42,12 +47,32 @@ return {ARGV[3], redis.call('PUBLISH', ARGV[1], ARGV[2])}
 """)
 
 
+class Channels:
+    """What native code publishes by."""
+
+    def __init__(self, store: RedisStore, names: Names) -> None:
+        self._store = store
+        self._names = names
+
+    def publisher(self, wanted: NativePublishing) -> RedisPublisher:
+        from prism_proxy._native.envelope.codec import Writer
+        from prism_proxy._native.pubsub.redis import RedisPublisher
+        from prism_proxy.models import names
+
+        return RedisPublisher(
+            self._store, self._names.topics, lambda topic: [Writer(wanted.namespace, names.topic(topic))],
+            wanted.counters, wanted.most_bytes, not wanted.wraps)
+
+
 class RedisTopics:
-    """`subscriptions` raises ConnectionLost while the driver is not open."""
+    """`subscriptions` raises ConnectionLost while the driver is not open. Without `store` native code does not
+    publish."""
 
     traits = _TRAITS
 
-    def __init__(self, commands: Commands, names: Names, subscriptions: Callable[[], Subscriptions]) -> None:
+    def __init__(self, commands: Commands, names: Names, subscriptions: Callable[[], Subscriptions],
+                 store: RedisStore | None = None) -> None:
+        self.native_store = Channels(store, names) if store is not None else None
         self._commands = commands
         self._names = names
         self._subscriptions = subscriptions
@@ -78,8 +103,8 @@ class RedisTopics:
                              field_name="queue_group")
         hub = self._subscriptions()
         subscriber = Subscriber(self._names, hub, subscription, sink)
-        names, topic = self._names, subscription.topic
-        name = names.pattern(topic) if subscription.pattern else names.topic(topic)
+        topic = subscription.topic
+        name = self._names.pattern(topic) if subscription.pattern else self._names.topic(topic)
         subscriber.channel = await hub.subscribe(name, subscriber, pattern=subscription.pattern)
         return subscriber
 

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, NamedTuple, Protocol
 from prism_proxy.models.messages import Active, Delivery, Sink, StoredMessage, Traits
 
 if TYPE_CHECKING:
+    from prism_proxy._native.grpc.outlet import OutletCounters
     from prism_proxy.errors import PrismError
 
 BASIC = "pubsub_basic"
@@ -85,10 +86,26 @@ class DurableActive(Active, Protocol):
         ...
 
 
-class PubSubBasic(Protocol):
-    """A driver whose subscribers are all in this process may have a `native_store`, a TopicTable of their outlets.
-    Native code then publishes to them, where a topic has no log and none of them needs Python."""
+@dataclass(frozen=True, slots=True)
+class NativePublishing:
+    """What native handlers do in the place of a model whose messages pass no steps. Payloads have at most `most_bytes`;
+    `wraps`: a message is an envelope of `namespace`, where the backend keeps no parts."""
 
+    namespace: str
+    counters: OutletCounters
+    most_bytes: int
+    wraps: bool
+
+
+class NativeTopics(Protocol):
+    """What a driver has as `native_store`, where native handlers can publish by it."""
+
+    def publisher(self, wanted: NativePublishing) -> object | None:
+        """The store of the handlers that the backend names in `standard`; None where they cannot."""
+        ...
+
+
+class PubSubBasic(Protocol):
     @property
     def traits(self) -> Traits:
         """Constant while the driver is open, except that a reconnect may correct it."""

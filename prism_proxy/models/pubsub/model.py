@@ -13,7 +13,6 @@ from typing import Any
 
 from prism_proxy._native.envelope.codec import now_ms
 from prism_proxy._native.grpc.outlet import OutletCounters
-from prism_proxy._native.pubsub.publish import LocalPublisher
 from prism_proxy.contracts.driver import Health, HealthReport
 from prism_proxy.errors import PrismError, StatusCode, invalid
 from prism_proxy.handles import HandleMaker
@@ -25,7 +24,14 @@ from prism_proxy.models.messaging_errors import subscriber_replaced
 from prism_proxy.models.passing import Receipts
 from prism_proxy.models.publishing import Publishing, merged
 from prism_proxy.models.pubsub import operations
-from prism_proxy.models.pubsub.contract import DurableSubscription, LastMessage, Published, Subscription
+from prism_proxy.models.pubsub.contract import (
+    DurableSubscription,
+    LastMessage,
+    NativePublishing,
+    NativeTopics,
+    Published,
+    Subscription,
+)
 from prism_proxy.models.pubsub.direct import Direct, DirectSubscriber
 from prism_proxy.models.pubsub.options import PubSubOptions
 from prism_proxy.models.pubsub.subscriber import DURABLE, Subscriber, SubscriberOptions
@@ -70,12 +76,13 @@ class PubSubModel(Part):
         self._lossy = self._driver.traits.lossy
         self.native_store = self._publisher(surroundings.chain)
 
-    def _publisher(self, chain: Chain) -> LocalPublisher | None:
-        """What native handlers publish by, where all subscribers are in this process and messages pass no steps."""
-        topics = getattr(self._driver, "native_store", None)
-        if topics is None or chain.steps:
+    def _publisher(self, chain: Chain) -> object | None:
+        """What native handlers publish by, where messages pass no steps and are not signed."""
+        native: NativeTopics | None = getattr(self._driver, "native_store", None)
+        if native is None or chain.steps or self._framing.signs:
             return None
-        return LocalPublisher(topics, self._counters, self._framing.max_bytes)
+        return native.publisher(NativePublishing(
+            self._namespace, self._counters, self._framing.max_bytes, self._framing.wraps))
 
     @property
     def native(self) -> bool:

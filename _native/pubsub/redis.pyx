@@ -1,0 +1,219 @@
+"""Publish over Redis: from the request's bytes to PUBLISH, with the envelope that the model would write.
+
+The id of a message waits in the reply that is begun. What is not ordinary is the servicer's, as over a memory store:
+also a caller with a certificate, whose name goes into the envelope.
+"""
+import ssl
+
+from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
+from libc.stdint cimport int64_t, uint8_t, uint32_t
+from libc.string cimport memcpy
+
+from prism_proxy._native.envelope.codec cimport Writer, envelope_put_bytes, head_t, next_message_id, uuid7_now_ms
+from prism_proxy._native.grpc.call cimport Handler, ServerStream
+from prism_proxy._native.grpc.core cimport Method
+from prism_proxy._native.grpc.outlet cimport OutletCounters
+from prism_proxy._native.grpc.routing cimport Binding, NativeRoute, bound
+from prism_proxy._native.grpc.trace_context cimport TRACEPARENT_BYTES
+from prism_proxy._native.http2.buffers cimport chunk_free
+from prism_proxy._native.keyvalue.redis cimport RedisHandler, RedisStore
+from prism_proxy._native.pubsub.publish cimport (
+    RESPONSE, message_extensions, publish_request_t, publish_scan, put_response, trace_of,
+)
+from prism_proxy._native.pubsub.topics cimport TopicTable, topic_t
+from prism_proxy._native.redis.resp cimport (
+    EXPECT_INTEGER, SEND_OK, FairShare, RespConnection, argument_t, read_command, resp_reply_t,
+)
+from prism_proxy._native.slots.circuit cimport CircuitCore
+
+from prism_proxy._native.envelope.codec import scan
+
+cdef enum:
+    MAX_CHANNEL = 1024
+    MAX_PARTS = 2048            # of an envelope, for metadata and trace
+    MAX_HEAD = MAX_PARTS + 1024     # of an envelope before its payload
+
+cdef str USER_PREFIX = "x-meta-"
+
+
+cdef class RedisPublisher:
+    def __cinit__(self, RedisStore redis not None, bytes channels not None, resolve not None,
+                  OutletCounters counters not None, size_t most_bytes, bint raw):
+        """`resolve(topic)` makes the Writer of a topic, in a list; it raises for a name that is none."""
+        self.redis, self.channels, self.topics, self.counters = redis, channels, TopicTable(resolve), counters
+        self.most_bytes, self.raw = most_bytes, raw
+
+
+cdef class RedisPublish(RedisHandler):
+    def __cinit__(self):
+        self.verb = b"PUBLISH"
+        self.expects = EXPECT_INTEGER
+        self.done = publish_done
+        self.writes = True
+
+    cdef RedisStore store_of(self, ServerStream stream):
+        return (<RedisPublisher>stream.binding.store).redis
+
+    cdef Binding bind(self, NativeRoute route, Method method):
+        return bound(route, method.service, RedisPublisher)
+
+    cdef int call(self, ServerStream stream, const uint8_t* data, size_t n) noexcept:
+        cdef RedisPublisher publisher = <RedisPublisher>stream.binding.store
+        cdef CircuitCore circuit = stream.binding.circuit
+        cdef publish_request_t request
+        cdef topic_t* topic
+        if publish_scan(data, n, &request) or request.payload.length > publisher.most_bytes or has_certificate(stream):
+            return -1
+        if publisher.redis.places is None or (circuit is not None and not circuit.closed):
+            return -1
+        topic = publisher.topics.find(request.topic.data, request.topic.length)
+        if topic == NULL or topic.count == 0:
+            return -1
+        return self.publish(stream, publisher, <Writer>topic.targets[0], &request)
+
+    cdef int publish(self, ServerStream stream, RedisPublisher publisher, Writer writer,
+                     publish_request_t* request) noexcept:
+        cdef uint8_t head[MAX_HEAD]
+        cdef uint8_t channel[MAX_CHANNEL]
+        cdef size_t prefix = PyBytes_GET_SIZE(publisher.channels), length = prefix + request.topic.length, head_length
+        cdef argument_t arguments[3]
+        cdef int64_t now = uuid7_now_ms()
+        cdef uint8_t* message_id = stream.reply_begin(RESPONSE)
+        if message_id == NULL or length > MAX_CHANNEL:
+            return self.forgo(stream)
+        message_id = put_response(message_id)
+        try:
+            next_message_id(message_id, now)
+        except OSError:
+            return self.forgo(stream)
+        head_length = 0 if publisher.raw else envelope_head(stream, writer, request, message_id, now, head)
+        if head_length == 0 and not publisher.raw:
+            return self.forgo(stream)
+        memcpy(channel, PyBytes_AS_STRING(publisher.channels), prefix)
+        memcpy(channel + prefix, request.topic.data, request.topic.length)
+        arguments[0].head_length = arguments[1].head_length = 0
+        arguments[0].data, arguments[0].length = (
+            <const uint8_t*>PyBytes_AS_STRING(self.verb), <size_t>PyBytes_GET_SIZE(self.verb))
+        arguments[1].data, arguments[1].length = channel, length
+        arguments[2].head, arguments[2].head_length = head, head_length
+        arguments[2].data, arguments[2].length = request.payload.data, request.payload.length
+        return self.send(stream, publisher.redis, channel, length, arguments)
+
+    cdef int send(self, ServerStream stream, RedisStore store, const uint8_t* channel, size_t length,
+                  const argument_t* arguments) noexcept:
+        """By the rules of writes, so that messages of a topic are sent in order, whoever sends them."""
+        cdef size_t skipped = min(length, <size_t>PyBytes_GET_SIZE(store.prefix))
+        cdef size_t size = arguments[2].head_length + arguments[2].length
+        cdef RespConnection connection
+        cdef uint32_t bucket = 0
+        cdef Py_ssize_t place
+        if size > store.max_value_bytes:
+            return self.forgo(stream)
+        place = store.place_of_write(channel + skipped, length - skipped, size, &bucket)
+        connection = store.usable(place) if place >= 0 else None
+        if connection is None or connection.send(
+                self.done, self.expects, stream, stream.deadline_ns, 3, arguments, <FairShare>store.shares[place],
+                stream.binding.limiter, bucket, None) != SEND_OK:
+            return self.forgo(stream)
+        if not stream.handler_active:
+            stream.handler_started()
+        return 0
+
+    cdef int forgo(self, ServerStream stream) noexcept:
+        """The servicer makes its own reply."""
+        if stream.reply_chunk != NULL:
+            chunk_free(stream.reply_chunk)
+            stream.reply_chunk = NULL
+        return -1
+
+    cdef void fall_back_with(self, ServerStream stream, const uint8_t* command, size_t n) noexcept:
+        """Let the servicer try: rebuild the request from the command that was sent."""
+        cdef RedisPublisher publisher = <RedisPublisher>stream.binding.store
+        cdef const uint8_t* channel = NULL
+        cdef const uint8_t* value = NULL
+        cdef size_t channel_length = 0, length = 0
+        cdef bytes request
+        self.forgo(stream)
+        if command == NULL or read_command(command, n, 1, &channel, &channel_length) or (
+                read_command(command, n, 2, &value, &length)):
+            stream.fail(13, "INTERNAL", "a command could not be read back")
+            return
+        try:
+            request = rebuilt(PyBytes_FromStringAndSize(<const char*>channel, channel_length)[
+                PyBytes_GET_SIZE(publisher.channels):], PyBytes_FromStringAndSize(<const char*>value, length),
+                publisher.raw)
+        except Exception as error:
+            stream.core.loop.call_exception_handler({"message": "a request was not rebuilt", "exception": error})
+            stream.fail(13, "INTERNAL", "a command could not be read back")
+            return
+        self.fall_back(stream, <const uint8_t*>PyBytes_AS_STRING(request), PyBytes_GET_SIZE(request))
+        stream.handler.on_end(stream)
+
+
+cdef void publish_done(void* owner, int outcome, const resp_reply_t* reply, const uint8_t* command,
+                       size_t n) noexcept:
+    cdef ServerStream stream = <ServerStream>owner
+    if not (<RedisPublish>stream.handler).over(stream, outcome, reply, command, n):
+        (<RedisPublisher>stream.binding.store).counters.published += 1
+        stream.reply_end()
+
+
+cdef size_t envelope_head(ServerStream stream, Writer writer, const publish_request_t* request,
+                          const uint8_t* message_id, int64_t now, uint8_t* out) noexcept:
+    """Write all of an envelope but its payload; its length, or 0 when there is too much of it."""
+    cdef uint8_t parts[MAX_PARTS]
+    cdef uint8_t* at = put_trace(stream, parts)
+    cdef head_t head
+    at = message_extensions(request, at, parts + MAX_PARTS)
+    if at == NULL:
+        return 0
+    writer.measure(&head, now, 0, at - parts, 0, request.payload.length)
+    return writer.put(out, &head, message_id, parts, 0, parts, at - parts, parts, 0, request.payload.length) - out
+
+
+cdef uint8_t* put_trace(ServerStream stream, uint8_t* out) noexcept:
+    """The observability of an envelope, where the caller continues a trace: trace_id, span_id, trace_flags."""
+    cdef uint8_t text[32]
+    cdef const uint8_t* parent = stream.head.data + stream.traceparent.offset
+    cdef int flags
+    if not trace_of(stream, text):
+        return out
+    while parent[0] == c" " or parent[0] == c"\t":
+        parent += 1
+    flags = digit(parent[TRACEPARENT_BYTES - 1]) & 3
+    out[0], out[1] = 5 << 3 | 2, 34 + 18 + (2 if flags else 0)
+    out = envelope_put_bytes(out + 2, 1, text, 32)
+    out = envelope_put_bytes(out, 2, parent + 36, 16)
+    if flags:
+        out[0], out[1] = 4 << 3, <uint8_t>flags
+        out += 2
+    return out
+
+
+cdef inline int digit(uint8_t c) noexcept:
+    return c - c"0" if c <= c"9" else c - c"a" + 10
+
+
+cdef bint has_certificate(ServerStream stream) noexcept:
+    """Whether the caller may have one: where the server asks for them."""
+    cdef object found = stream.connection.ssl_object
+    try:
+        return found is not None and found.context.verify_mode != ssl.CERT_NONE
+    except Exception:
+        return True
+
+
+def rebuilt(bytes topic not None, bytes data not None, bint raw) -> bytes:
+    """The PublishRequest of a message that was to be sent."""
+    from prism.interfaces.pubsub.pubsub_basic_pb2 import PublishRequest     # no call needs it where Redis stays there
+
+    if raw:
+        return PublishRequest(topic=topic.decode(), payload=data).SerializeToString()
+    found = scan(data)
+    metadata = {key.removeprefix(USER_PREFIX): value.decode() for key, value in found.extensions().items()}
+    return PublishRequest(topic=topic.decode(), payload=found.payload, metadata=metadata).SerializeToString()
+
+
+def handlers() -> dict[str, Handler]:
+    """The native handlers by method path."""
+    return {"/prism.interfaces.pubsub.PubSubBasicInterface/Publish": RedisPublish()}
