@@ -201,6 +201,12 @@ def unfit(found: Sequence[StepDeclaration], options: Mapping[str, Any]) -> Itera
             yield step, why
 
 
+def disagreements(first: Mapping[str, Any], second: Mapping[str, Any]) -> Iterator[str]:
+    """Why namespaces with these groups of options cannot get each other's messages."""
+    for found in steps(first.keys() | second.keys()):
+        yield from found.agree(first.get(found.name) or found.options(), second.get(found.name) or found.options())
+
+
 def model(name: str) -> ModelDeclaration:
     """The declaration of a data model. ValueError names the models there are."""
     found: ModelDeclaration = _declared("model", name, MODELS)

@@ -38,13 +38,18 @@ def _fits(options: Mapping[str, Any]) -> Iterable[str]:
     return ()
 
 
+def _agree(first: Any, second: Any) -> Iterable[str]:
+    return ()
+
+
 @dataclass(frozen=True, slots=True)
 class StepDeclaration:
     """Made once, in the step's folder. `name` is the group of options that switches it on, `options` its settings class
     with a field `enabled`, `factory` MODULE:CLASS of a `StepFactory`. `conflicts` says by name of another step why a
-    namespace cannot have both, `slots` what the step needs beside the pattern's slots,
-    `interfaces` those of data models that a namespace offers because it has the step. `check` gets all groups of
-    options of a namespace and says what of them the step cannot work with."""
+    namespace cannot have both, `slots` what the step needs beside the pattern's slots, `interfaces` those that a
+    namespace offers because it has the step. `check` gets all groups of options of a namespace and says what of them
+    the step cannot work with. `agree` gets the options of two namespaces that get each other's messages, and says why
+    that cannot be."""
 
     name: str
     doc: str
@@ -55,6 +60,7 @@ class StepDeclaration:
     slots: tuple[SlotDeclaration, ...] = ()
     interfaces: frozenset[str] = frozenset()
     check: Callable[[Mapping[str, Any]], Iterable[str]] = _fits
+    agree: Callable[[Any, Any], Iterable[str]] = _agree
 
 
 @dataclass(slots=True)

@@ -20,12 +20,13 @@ from dataclasses import dataclass, replace
 from types import MappingProxyType
 from typing import Any, cast
 
+from prism_proxy import standard
 from prism_proxy._native.grpc.quota import SharedQuotaTable
 from prism_proxy._native.grpc.replies import QueuedTotal
 from prism_proxy.contracts.driver import VOLATILE, Adaptable, Driver, Health
 from prism_proxy.errors import PrismError, StatusCode
 from prism_proxy.interfaces.streams import OpenStreams, ended
-from prism_proxy.namespaces.areas import overlaps, reason
+from prism_proxy.namespaces.areas import meetings, overlaps, reason
 from prism_proxy.namespaces.call_drain import CallDrain
 from prism_proxy.namespaces.credentials import with_credentials
 from prism_proxy.namespaces.driver_drain import DriverDrain, Part
@@ -171,6 +172,10 @@ class Activator:
         """The next snapshot, and those of its drivers that must wait for another one to close."""
         for first, second in overlaps(configs):
             raise ValueError(f"{second.owner} {reason(first, second)}")
+        options = {config.name: config.options for config in configs}
+        for one, other in meetings(configs):
+            for why in standard.disagreements(options[one], options[other]):
+                raise ValueError(f"namespaces {one!r} and {other!r} get each other's messages: {why}")
         before = self._namespaces.current
         retiring = (driver for driver_drain in self._draining for driver in driver_drain.drivers)
         holders = {driver.declaration.exclusive: driver for driver in (*_drivers(before), *retiring)}

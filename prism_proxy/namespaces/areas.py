@@ -43,6 +43,20 @@ def overlaps(configs: Iterable[NamespaceConfig]) -> Iterator[tuple[Occupied, Occ
         covering.append(found)
 
 
+def meetings(configs: Iterable[NamespaceConfig]) -> Iterator[tuple[str, str]]:
+    """Pairs of namespaces that share names because both say so: one gets the messages of the other."""
+    shared = sorted(found for found in occupied(configs) if found.area.shared)
+    known: set[tuple[str, str]] = set()
+    for at, outer in enumerate(shared):
+        for inner in shared[at + 1:]:
+            if not _covers(outer.area, inner.area):
+                break
+            first, second = sorted((outer, inner), key=lambda item: item.order)
+            if first.namespace != second.namespace and (first.namespace, second.namespace) not in known:
+                known.add((first.namespace, second.namespace))
+                yield first.namespace, second.namespace
+
+
 def reason(first: Occupied, second: Occupied) -> str:
     """Why the second one is refused, as words that follow its name."""
     ours, theirs = second.area.prefix.decode("utf-8", "replace"), first.area.prefix.decode("utf-8", "replace")

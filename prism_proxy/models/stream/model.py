@@ -168,7 +168,10 @@ class StreamModel(Part):
             if options.schema is not None and not options.schema.accepts(
                     opened.metadata, self._chain, self._namespace):
                 self._receipts.reject(stream, MISMATCH)
+                await self._framing.dying(opened)
                 raise Rejected(MISMATCH)
+            if self._framing.followed and 0 < self._options.max_deliveries <= record.attempt:
+                await self._framing.dying(opened)
             self._state.delivered += 1
             self._state.redelivered += record.attempt > 1
             return opened

@@ -128,6 +128,14 @@ class ClaimStore:
                 raise unavailable(error.message) from error
             raise
 
+    async def within_retrieval(self, reading: Awaitable[ResultT]) -> ResultT:
+        """A whole retrieval, in the time for one."""
+        return await self._within(self._options.retrieval_timeout, reading)
+
+    async def within_upload(self, writing: Awaitable[ResultT]) -> ResultT:
+        """A whole upload, in the time for one."""
+        return await self._within(self._options.upload_timeout, writing)
+
     async def _within(self, seconds: float, running: Awaitable[ResultT]) -> ResultT:
         try:
             async with asyncio.timeout(seconds):

@@ -85,6 +85,21 @@ def _installed(module: str) -> bool:
         return False
 
 
+def disagree(first: ClaimCheckOptions, second: ClaimCheckOptions) -> Iterable[str]:
+    """Why two namespaces cannot get each other's messages."""
+    if first.enabled != second.enabled:
+        if first.required or second.required:
+            yield "one requires claim_check and the other has none: enable it in both"
+        return
+    if not first.enabled:
+        return
+    if first.ttl.max_age != second.ttl.max_age:
+        yield (f"claim_check.ttl.max_age is {first.ttl.max_age:g} s here and {second.ttl.max_age:g} s there: set the "
+               "same in both")
+    if first.bucket != second.bucket:
+        yield f"claim_check.bucket is {first.bucket!r} here and {second.bucket!r} there: set the same in both"
+
+
 def unfit(options: Mapping[str, Any]) -> Iterable[str]:
     """What a namespace's other options have that payloads of this step would not outlive, or not travel with."""
     own: ClaimCheckOptions = options["claim_check"]

@@ -132,8 +132,7 @@ class Payloads:
 
         upload = await self.store.begin_upload(key, options)
         try:
-            async with asyncio.timeout(self.options.upload_timeout):
-                await self.store.guarded(write)
+            await self.store.within_upload(self.store.guarded(write))
         except BaseException:
             await abandon(upload)
             raise
@@ -193,8 +192,7 @@ class Payloads:
     async def _stored(self, claim: Claim, places: Sequence[str]) -> bytes:
         for key in places:
             try:
-                async with asyncio.timeout(self.options.retrieval_timeout):
-                    return await self._read(claim, key)
+                return await self.store.within_retrieval(self._read(claim, key))
             except PrismError as error:
                 if error.reason != "OBJECT_NOT_FOUND":
                     raise
