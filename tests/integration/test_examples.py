@@ -14,17 +14,18 @@ import pytest
 
 from prism.interfaces.keyvalue import keyvalue_basic_pb2 as pb
 from prism.interfaces.keyvalue import keyvalue_basic_pb2_grpc as rpc
-from tests.services import redis
+from tests.services import nats, redis
 from tests.services.proxy import ProxyProcess
 
 ROOT = Path(__file__).parents[2]
 EXAMPLES = sorted((ROOT / "examples").glob("*.yaml"))
 
 
-async def serve_and_call(file: Path, folder: Path, *, redis_url: str = "") -> None:
-    """Set and Get in every namespace of the file."""
+async def serve_and_call(file: Path, folder: Path, *, redis_url: str = "", nats_url: str = "") -> None:
+    """Set and Get in every namespace of the file that has keys; messages in all."""
     (folder / ".prism").mkdir()
-    text = file.read_text().replace("redis://127.0.0.1:6379/0", redis_url).replace('path: "', f'path: "{folder}/')
+    text = file.read_text().replace("redis://127.0.0.1:6379/0", redis_url)
+    text = text.replace("nats://127.0.0.1:4222", nats_url).replace('path: "', f'path: "{folder}/')
     configured = folder / "example.yaml"
     configured.write_text(re.sub(r"path: (?=[\w.])", f"path: {folder}/", text))
     anywhere = ("--listen", "127.0.0.1:0", "--metrics-listen", "127.0.0.1:0")
@@ -35,9 +36,10 @@ async def serve_and_call(file: Path, folder: Path, *, redis_url: str = "") -> No
         stub = rpc.KeyValueBasicInterfaceStub(channel)
         for namespace in proxy.lines[-1]["namespaces"]:
             metadata = (("x-namespace", namespace),)
-            await stub.Set(pb.SetRequest(key="k", value=namespace.encode()), metadata=metadata, timeout=10)
-            found = await stub.Get(pb.GetRequest(key="k"), metadata=metadata, timeout=10)
-            assert found.value == namespace.encode()
+            if not nats_url:
+                await stub.Set(pb.SetRequest(key="k", value=namespace.encode()), metadata=metadata, timeout=10)
+                found = await stub.Get(pb.GetRequest(key="k"), metadata=metadata, timeout=10)
+                assert found.value == namespace.encode()
             await publish_and_subscribe(proxy.address, namespace)
 
 
@@ -84,6 +86,12 @@ async def program(name: str, *arguments: str) -> asyncio.subprocess.Process:
 
 @pytest.mark.parametrize("file", EXAMPLES, ids=lambda file: file.name)
 async def test_the_examples_serve(file: Path, tmp_path: Path) -> None:
+    if "driver: nats" in file.read_text():
+        if nats.binary() is None:
+            pytest.skip("no nats-server")
+        async with nats.NatsServer(jetstream=True) as broker:
+            await serve_and_call(file, tmp_path, nats_url=broker.url)
+        return
     if "driver: redis" not in file.read_text():
         await serve_and_call(file, tmp_path)
         return

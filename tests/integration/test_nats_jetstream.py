@@ -47,7 +47,8 @@ def item(data: bytes, **more: Any) -> QueueItem:
 @contextlib.asynccontextmanager
 async def proxies(server: NatsServer, count: int = 1, **settings: Any) -> AsyncIterator[list[NatsDriver]]:
     """Drivers of one namespace, each with a connection of its own."""
-    config = NatsConfig(server.url, **{"jetstream": True, "prefix": f"t{time.time_ns()}.", **settings}).within("n")
+    settings = {"url": server.url, "jetstream": True, "prefix": f"t{time.time_ns()}.", **settings}
+    config = NatsConfig(**settings).within("n")
     made = [NatsDriver(config) for _ in range(count)]
     await asyncio.gather(*(driver.open() for driver in made))
     try:
@@ -373,6 +374,19 @@ async def test_the_class_follows_from_the_settings(shared: NatsServer) -> None:
             await driver.queue.enqueue("q", [item(b"1")])
             config = await driver.queue.logs.config(await driver.queue.made("q"))
             assert config["storage"] == settings.get("storage", "file")
+
+
+async def test_what_a_user_may_not_publish_is_told_at_once() -> None:
+    settings = ('jetstream {store_dir: "%s"}\nauthorization {users = [{user: ann, password: p, permissions: '
+                '{publish: ["$JS.API.>", "_INBOX.>"], subscribe: [">"]}}]}')
+    server = NatsServer()
+    server.settings = settings % (server.folder / "js")
+    async with server, proxies(server, url=server.url.replace("//", "//ann:p@")) as (driver,):
+        began = time.monotonic()
+        [found] = await driver.queue.enqueue("q", [item(b"1")])
+        assert isinstance(found, PrismError)
+        assert found.reason == "BACKEND_PERMISSION"
+        assert time.monotonic() - began < 3
 
 
 async def test_jetstream_that_is_off_says_so() -> None:

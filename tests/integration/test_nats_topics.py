@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import contextlib
+import signal
 import uuid
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -22,6 +23,7 @@ from prism_proxy.contracts.driver import Health
 from prism_proxy.errors import PrismError
 from prism_proxy.models.messages import Delivery, StoredMessage
 from prism_proxy.models.pubsub.contract import Published, Subscription
+from scripts import tools
 from tests.services.certificates import Authority
 from tests.services.nats import HOST, NatsServer, binary
 from tests.services.redis import free_port
@@ -158,7 +160,8 @@ async def test_a_driver_opens_without_a_server_and_finds_it_later() -> None:
             await sink.until(1)
 
 
-async def test_servers_of_a_cluster_are_learnt_and_take_over() -> None:
+@pytest.mark.parametrize("end", ["kill", "lame duck mode"])
+async def test_servers_of_a_cluster_are_learnt_and_take_over(end: str) -> None:
     routes = [free_port(), free_port()]
     urls = ",".join(f"nats://{HOST}:{port}" for port in routes)
 
@@ -172,7 +175,11 @@ async def test_servers_of_a_cluster_are_learnt_and_take_over() -> None:
             while len(driver.client().info.get("connect_urls", ())) < 2:
                 await asyncio.sleep(0.02)
         sink, _ = await subscribed(driver, "t")
-        await first.kill()
+        if end == "kill":
+            await first.kill()
+        else:
+            assert first.process is not None
+            first.process.send_signal(signal.SIGUSR2)
         async with asyncio.timeout(10):
             while not sink.gaps:
                 await asyncio.sleep(0.01)
@@ -180,6 +187,26 @@ async def test_servers_of_a_cluster_are_learnt_and_take_over() -> None:
         assert driver.client().address.port == second.port
         await other.pubsub.publish("t", message(b"1"))
         await sink.until(1)
+
+
+async def test_publishers_wait_for_a_server_that_takes_nothing() -> None:
+    config = {"max_pending_bytes": 64 * 1024, "request_timeout": 0.3}
+    async with NatsServer() as server, drivers(NatsConfig(server.url, **config)) as (driver,):  # type: ignore[arg-type]
+        sink, _ = await subscribed(driver, "t")
+        assert server.process is not None
+        server.process.send_signal(signal.SIGSTOP)
+        publishing = [asyncio.create_task(driver.pubsub.publish("t", message(bytes(256 * 1024)))) for _ in range(80)]
+        done: set[Any] = set()
+        async with asyncio.timeout(10):
+            while not done:
+                done, _ = await asyncio.wait(publishing, timeout=0.1, return_when=asyncio.FIRST_COMPLETED)
+        error = done.pop().exception()
+        assert isinstance(error, PrismError)
+        assert error.reason == "PUBLISH_QUEUE_FULL"
+        server.process.send_signal(signal.SIGCONT)
+        results = await asyncio.gather(*publishing, return_exceptions=True)
+        accepted = sum(isinstance(result, Published) for result in results)
+        assert len(await sink.until(accepted)) == accepted > 0
 
 
 USERS = """
@@ -216,13 +243,15 @@ async def test_users_and_nkeys_are_known_and_permissions_told(tmp_path: Path) ->
             assert "Authorization Violation" in driver.health().message
 
 
-async def test_tls_and_tokens(tmp_path: Path) -> None:
+@pytest.mark.parametrize("first", [False, True])
+async def test_tls_and_tokens(tmp_path: Path, *, first: bool) -> None:
     authority = Authority(tmp_path)
     certificate, key = authority.issue("server", "localhost")
-    settings = (f'tls {{cert_file: "{certificate}", key_file: "{key}"}}\nauthorization {{token: "s3cret"}}\n')
+    settings = (f'tls {{cert_file: "{certificate}", key_file: "{key}", handshake_first: {str(first).lower()}}}\n'
+                'authorization {token: "s3cret"}\n')
     async with NatsServer(settings=settings) as server:
-        good = NatsConfig(f"tls://s3cret@localhost:{server.port}", tls=NatsTls(ca_file=authority.ca_file))
-        bad = NatsConfig(f"tls://s3cret@localhost:{server.port}", connect_timeout=0.5)
+        good = NatsConfig(f"tls://s3cret@localhost:{server.port}", tls=NatsTls(ca_file=authority.ca_file, first=first))
+        bad = NatsConfig(f"tls://s3cret@localhost:{server.port}", connect_timeout=0.5, tls=NatsTls(first=first))
         async with drivers(good, bad) as (driver, stranger):
             sink, _ = await subscribed(driver, "t")
             await driver.pubsub.publish("t", message(bytes(100_000)))
@@ -257,6 +286,31 @@ async def test_stock_clients_hear_what_is_published_and_are_heard(prefix: str | 
         for pattern in (">", "*", "*.b"):  # under an empty prefix they would cover $JS, $SYS and inboxes
             with pytest.raises(PrismError, match="empty prefix") if prefix == "" else contextlib.nullcontext():
                 await subscribed(driver, pattern, pattern=True)
+
+
+@pytest.mark.skipif(tools.path("nats") is None, reason="there is no nats command: run `make tools`")
+async def test_the_nats_command_prints_what_is_published_and_is_heard() -> None:
+    async with NatsServer() as server, drivers(NatsConfig(server.url)) as (driver,):
+        command = (str(tools.path("nats")), "--server", server.url)
+        heard = await asyncio.create_subprocess_exec(*command, "sub", "n0.>", "--count", "1",
+                                                     stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT)
+        assert heard.stdout is not None
+        await heard.stdout.readuntil(b"Subscribing on n0.>")
+        printed = asyncio.create_task(heard.stdout.read())
+        async with asyncio.timeout(10):
+            while not printed.done():
+                await driver.pubsub.publish("a.b", message(b"hello", {"prism-message-id": "0190"}))
+                await asyncio.wait({printed}, timeout=0.1)
+        said = await printed
+        assert b"hello" in said
+        assert b"Prism-Message-ID: 0190" in said
+        sink, _ = await subscribed(driver, "x")
+        done = await asyncio.create_subprocess_exec(
+            *command, "pub", "n0.x", "from the command", "-H", "colour:blue",
+            stdout=asyncio.subprocess.DEVNULL, stderr=asyncio.subprocess.DEVNULL)
+        assert await done.wait() == 0
+        [found] = await sink.until(1)
+        assert (found.data, found.headers) == (b"from the command", {"colour": "blue"})
 
 
 async def test_seeds_that_are_none_show_in_the_health(tmp_path: Path) -> None:

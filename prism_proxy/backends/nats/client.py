@@ -13,10 +13,10 @@ import contextlib
 import random
 import ssl
 import uuid
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from typing import Any, Protocol
 
-from prism_proxy._native.nats.connection import NatsClosed, NatsConnection, parse_headers
+from prism_proxy._native.nats.connection import NatsClosed, NatsConnection, NatsDenied, parse_headers
 from prism_proxy.backends.nats.addresses import Address, parse_place
 from prism_proxy.backends.nats.config import NatsConfig
 from prism_proxy.backends.nats.dial import dial
@@ -124,7 +124,9 @@ class NatsClient:
         if waiting is not None:
             try:
                 async with asyncio.timeout(self._config.request_timeout):
-                    await waiting
+                    while waiting is not None:
+                        await waiting
+                        waiting = connection.room(self._config.max_pending_bytes)
             except TimeoutError:
                 raise publish_queue_full("NATS") from None
         return connection
@@ -137,6 +139,7 @@ class NatsClient:
         token, answer = self.expect()
         try:
             connection.publish(subject, token, headers, data)
+            guard(connection, subject, [answer])
             async with asyncio.timeout(timeout_s or self._config.request_timeout):
                 return await answer
         except TimeoutError:
@@ -357,6 +360,19 @@ class NatsClient:
             if not answer.done():
                 answer.set_exception(NatsClosed(self.failure, True))
 
+
+
+def guard(connection: NatsConnection, subject: bytes, answers: Sequence[asyncio.Future[Answer]]) -> None:
+    """Have answers fail when the server does not let us publish to the subject: nobody would ever give them."""
+
+    def told(confirmed: asyncio.Future[None]) -> None:
+        error = None if confirmed.cancelled() else confirmed.exception()
+        if isinstance(error, NatsDenied):
+            for answer in answers:
+                if not answer.done():
+                    answer.set_exception(error)
+
+    connection.confirm(subject).add_done_callback(told)
 
 
 def _seen(answer: asyncio.Future[None]) -> None:

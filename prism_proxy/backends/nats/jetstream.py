@@ -10,7 +10,7 @@ from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from prism_proxy._native.nats.connection import NatsClosed
-from prism_proxy.backends.nats.client import NatsClient
+from prism_proxy.backends.nats.client import NatsClient, guard
 from prism_proxy.backends.nats.errors import ApiError, NoAnswer, NoResponders
 from prism_proxy.backends.nats.topics import send
 
@@ -104,6 +104,9 @@ class JetStream:
                 client.forget(token)
                 waiting.append(error)
         answers = {item[0] for item in waiting if not isinstance(item, Exception)}
+        for subject in dict.fromkeys(subject for subject, _, _ in messages):
+            guard(connection, subject, [item[0] for (wanted, _, _), item in zip(messages, waiting, strict=True)
+                                        if wanted == subject and not isinstance(item, Exception)])
         try:
             if answers:
                 await asyncio.wait(answers, timeout=client.request_timeout)

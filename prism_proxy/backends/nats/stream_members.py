@@ -21,6 +21,7 @@ from prism_proxy.errors import PrismError
 from prism_proxy.models.messages import Sink
 from prism_proxy.models.messaging_errors import group_not_found, subscriber_replaced
 from prism_proxy.models.stream.contract import Membership, Record
+from prism_runtime import log
 
 if TYPE_CHECKING:
     from prism_proxy.backends.nats.stream_groups import Groups
@@ -31,12 +32,12 @@ MOVED = "delivered too often"
 
 class Member:
     def __init__(
-        self, streams: NatsStreams, groups: Groups, log: Log, membership: Membership, sink: Sink[Record]
+        self, streams: NatsStreams, groups: Groups, stored: Log, membership: Membership, sink: Sink[Record]
     ) -> None:
-        self.key = log.stream, membership.group
+        self.key = stored.stream, membership.group
         self._streams = streams
         self._groups = groups
-        self._log = log
+        self._log = stored
         self._membership = membership
         self._sink = sink
         self._consumer = streams.logs.names.consumer(membership.group)
@@ -139,6 +140,8 @@ class Member:
                 except ApiError as error:
                     if error.number in (CONSUMER_NOT_FOUND, STREAM_NOT_FOUND):
                         raise group_not_found(self._membership.stream, self._membership.group) from error
+                    log.get("prism.nats").warning("JetStream refuses the deliveries of a group", reason=str(error),
+                                                  stream=self._log.stream, group=self._membership.group)
                 await asyncio.sleep(AGAIN_S)
         except PrismError as error:
             self._sink.end(error)
