@@ -271,7 +271,7 @@ async def test_stock_clients_hear_what_is_published_and_are_heard(prefix: str | 
         await client.flush()
         await driver.pubsub.publish("a.b", message(b"ours", {
             "prism-envelope-version": "1", "prism-message-id": "0190", "prism-trace-id": "t", "colour": "blue"}))
-        found = await heard.next_msg(5)
+        found = await heard.next_msg(20)
         assert found.data == b"ours"
         assert found.headers is not None
         assert {name: found.headers[name] for name in (

@@ -67,9 +67,20 @@ class Member:
         while not task.done():
             task.cancel()
             await asyncio.wait({task}, timeout=AGAIN_S)
+        if self._open:
+            await self._return_first()
         self._leave()
         with contextlib.suppress(NatsClosed):
             await self._streams.js.client().usable().confirm()
+
+    async def _return_first(self) -> None:
+        """A server that still has a request of ours takes what is given back first out of its order, finds that nobody
+        asks any more, and puts it behind the others. So the first one goes alone."""
+        offset = min(self._open)
+        entry, _ = self._open.pop(offset)
+        with contextlib.suppress(*PASSING, ApiError, TimeoutError):
+            async with asyncio.timeout(AGAIN_S):
+                await self._streams.js.tell_all([(entry.reply, nak())])
 
     def _leave(self) -> None:
         """What it has goes back at once."""
