@@ -5,11 +5,12 @@
     of a driver object     `Adaptable`, `Native`; `contracts.movable.Movable` where it declares `movable`
     of a driver class      `Sharer`: what the drivers of one process have together; `ThirdParty`
     of settings            `Declares`, `Scoped` and `Sharing`, `Relocatable`, `Inspectable`
+    of option groups       `Occupying`
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from enum import Enum
 from pathlib import Path
@@ -97,6 +98,13 @@ class Sharing(Protocol):
 
     @property
     def areas(self) -> Collection[Area]: ...
+
+
+class Occupying(Protocol):
+    """What a group of options may offer that names places of a server, such as buckets: the slot whose server it is,
+    and the areas there. `slots` has the configuration of each slot by name."""
+
+    def areas_in(self, namespace: str, slots: Mapping[str, Any]) -> tuple[str, Collection[Area]]: ...
 
 
 class Scoped(Protocol):

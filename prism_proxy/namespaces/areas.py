@@ -71,6 +71,12 @@ def occupied(configs: Iterable[NamespaceConfig]) -> Iterator[Occupied]:
         for slot in config.slots:
             for area in getattr(config.driver_config(slot), "areas", ()):
                 yield Occupied(area, order, config.name, slot)
+        for group in config.options.values():
+            areas_in = getattr(group, "areas_in", None)
+            if areas_in is not None:
+                slot, areas = areas_in(config.name, config.slots)
+                for area in areas:
+                    yield Occupied(area, order, config.name, slot)
 
 
 def _covers(outer: Area, inner: Area) -> bool:

@@ -18,6 +18,7 @@ from prism.interfaces.keyvalue import keyvalue_basic_pb2 as pb
 from prism.interfaces.keyvalue import keyvalue_basic_pb2_grpc as pb_grpc
 from prism.interfaces.pubsub import pubsub_basic_pb2, pubsub_basic_pb2_grpc
 from prism.interfaces.queue import queue_basic_pb2, queue_basic_pb2_grpc
+from prism.interfaces.storage import storage_object_pb2, storage_object_pb2_grpc
 from prism.interfaces.stream import stream_basic_pb2, stream_basic_pb2_grpc
 from tests.services.certificates import write_pair
 from tests.services.proxy import ProxyProcess, page, proxy
@@ -115,11 +116,15 @@ async def use_every_model(channel: grpc.aio.Channel) -> None:
     await queues.Enqueue(queue_basic_pb2.EnqueueRequest(queue="q"))
     streams: Any = stream_basic_pb2_grpc.StreamBasicInterfaceStub(channel)
     await streams.Append(stream_basic_pb2.AppendRequest(stream="s", records=[stream_basic_pb2.StreamRecord()]))
+    objects: Any = storage_object_pb2_grpc.StorageObjectInterfaceStub(channel)
+    await objects.PutObject(iter([storage_object_pb2.PutObjectRequest(bucket="media", key="k", is_final_chunk=True)]))
 
 
 async def test_the_reference_page_lists_just_the_metrics_there_are(tmp_path: Path) -> None:
     limited = tmp_path / "limited.yaml"
-    limited.write_text("namespaces: {default: {backends: {store: {driver: memstore}}, limits: {concurrent_calls: 9}}}")
+    limited.write_text("""namespaces: {default: {
+        backends: {store: {driver: memstore}, object_store: {driver: memory}}, object: {buckets: [media]},
+        limits: {concurrent_calls: 9}}}""")
     async with proxy("--config", str(limited)) as process:
         async with grpc.aio.insecure_channel(f"127.0.0.1:{process.port}") as channel:
             await stub(channel).Get(pb.GetRequest(key="k"))

@@ -7,7 +7,8 @@ alike, before any I/O. Objects pass in pieces; nothing here holds one whole.
 from __future__ import annotations
 
 import time
-from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Iterable, Mapping
+from dataclasses import dataclass
 from typing import NamedTuple, ParamSpec, TypeVar
 
 from prism_proxy.errors import PrismError, StatusCode, invalid
@@ -28,6 +29,7 @@ from prism_proxy.object_stores.errors import BucketNotFound
 from prism_proxy.slots.composition import Part, Surroundings
 from prism_proxy.slots.operation import Caller, Operation
 from prism_proxy.slots.slot import Slot
+from prism_proxy.telemetry.metrics import Metric, Sample
 from prism_runtime import log
 
 PAGE = 1000
@@ -45,6 +47,15 @@ class Presigned(NamedTuple):
     expires_at: int
 
 
+@dataclass(slots=True)
+class _Counts:
+    bytes_in: int = 0
+    bytes_out: int = 0
+    stored: int = 0
+    abandoned: int = 0
+    presigned: int = 0
+
+
 class ObjectModel(Part):
     """One per namespace and configuration."""
 
@@ -54,12 +65,29 @@ class ObjectModel(Part):
         self._objects = slot.driver.objects
         self._options = options
         self._namespace = surroundings.namespace
+        self._counts = _Counts() if previous is None else previous.counts
         self._known: set[str] = set()  # buckets of the list that are there
         self._claims = getattr(surroundings.options.get(CLAIMS), "bucket", None)
 
     @property
     def native(self) -> bool:
         return True
+
+    @property
+    def counts(self) -> _Counts:
+        """Of this namespace since the store was opened, over changes of the configuration."""
+        return self._counts
+
+    def metrics(self) -> Iterable[Metric]:
+        label = (("namespace", self._namespace),)
+        for name, text, count in (
+            ("received_bytes", "Bytes of objects that callers sent.", self._counts.bytes_in),
+            ("sent_bytes", "Bytes of objects that went to callers.", self._counts.bytes_out),
+            ("stored", "Objects that were stored whole.", self._counts.stored),
+            ("abandoned", "Uploads that ended early, and left nothing.", self._counts.abandoned),
+            ("presigned_urls", "Presigned URLs that were given.", self._counts.presigned),
+        ):
+            yield Metric(f"prism_object_{name}_total", "counter", text, [Sample(label, float(count))])
 
     # --- one object -------------------------------------------------------------------------------------------------
 
@@ -80,12 +108,15 @@ class ObjectModel(Part):
         try:
             async for chunk in self._bounded(chunks):
                 await upload.write(chunk)
-            return await upload.complete()
+            result = await upload.complete()
         except BaseException as raw:
+            self._counts.abandoned += 1
             await transfer.abandon(upload)
             if isinstance(raw, BucketNotFound):  # deleted meanwhile: the next one makes it again
                 self._known.discard(bucket)
             raise self._meaning(operations.PUT, raw) from raw
+        self._counts.stored += 1
+        return result
 
     async def get(self, bucket: str, key: str, offset: int = 0, length: int | None = None,
                   caller: Caller | None = None) -> Download:
@@ -99,6 +130,7 @@ class ObjectModel(Part):
         """The bytes of a download in pieces that fit in a message."""
         try:
             async for chunk in download:
+                self._counts.bytes_out += len(chunk)
                 if len(chunk) <= PIECE_BYTES:
                     yield chunk
                     continue
@@ -180,6 +212,7 @@ class ObjectModel(Part):
         expires = int(time.time()) + seconds
         url = await self._call(operations.PRESIGN, caller, bucket, self._objects.presign,
                                "GET" if method == "GET" else "PUT", bucket, key, seconds)
+        self._counts.presigned += 1
         _log.info("a presigned URL was given", namespace=self._namespace, bucket=bucket, method=method, seconds=seconds)
         return Presigned(url, expires)
 
@@ -225,6 +258,7 @@ class ObjectModel(Part):
         most, size = self._options.max_object_bytes, 0
         async for chunk in chunks:
             size += len(chunk)
+            self._counts.bytes_in += len(chunk)
             if size > most:
                 raise PrismError(StatusCode.RESOURCE_EXHAUSTED, "OBJECT_TOO_LARGE",
                                  f"the object has more than {most} bytes: raise object.max_object_bytes")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 from prism_proxy.object_stores.cloud.settings import CloudSettings
 from prism_runtime.settings import check, setting
@@ -24,6 +24,13 @@ class AzureSettings(CloudSettings):
         self.check_buffers()
         if self.access_key and self.sas_token:
             raise ValueError("access_key and sas_token are given: one of them is enough")
+
+    of_machine: ClassVar[bool] = False
+
+    @property
+    def server(self) -> str:
+        """The same for all settings that lead to one account."""
+        return f"azure {self.account}"
 
     def obstore_options(self) -> dict[str, Any]:
         found: dict[str, Any] = {

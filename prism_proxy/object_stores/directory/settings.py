@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
+from typing import ClassVar
 
 from prism_runtime.settings import check, setting
 
@@ -16,6 +18,13 @@ class DirectorySettings:
     sync: bool = setting("Whether an acknowledged object survives a loss of power; without, the death of the process "
                          "only.", True)
     threads: int = setting("Threads that read and write files.", 4, minimum=1, maximum=64, unit="threads")
+
+    of_machine: ClassVar[bool] = True  # `server` means another one on each machine
+
+    @property
+    def server(self) -> str:
+        """The same for all settings that lead to one folder."""
+        return f"directory {os.path.realpath(self.path)}"
 
     def __post_init__(self) -> None:
         check(self)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from prism_proxy.object_stores.cloud.settings import CloudSettings
 from prism_runtime.settings import check, setting
@@ -22,6 +22,13 @@ class GcsSettings(CloudSettings):
         self.check_buffers()
         if self.service_account_file is not None and self.service_account_key:
             raise ValueError("service_account_key is given twice: by itself and as service_account_file")
+
+    of_machine: ClassVar[bool] = False
+
+    @property
+    def server(self) -> str:
+        """The same for all settings that lead to one set of buckets."""
+        return "gcs"
 
     def obstore_options(self) -> dict[str, Any]:
         found: dict[str, Any] = {"client_options": self.client_options(), "retry_config": self.retry_config()}

@@ -52,6 +52,20 @@ class S3Settings(CloudSettings):
         return f"{'https' if self.use_ssl else 'http'}://{self.endpoint}"
 
     @property
+    def server(self) -> str:
+        """The same for all settings that lead to one server; the names of this machine are taken for one."""
+        if not self.endpoint:
+            return "s3 aws"
+        parts = urlsplit(self.url)
+        host = "localhost" if self.of_machine else parts.hostname
+        return f"s3 {host}:{parts.port or (443 if parts.scheme == 'https' else 80)}"
+
+    @property
+    def of_machine(self) -> bool:
+        """Whether `server` means another one on each machine."""
+        return bool(self.endpoint) and urlsplit(self.url).hostname in ("localhost", "127.0.0.1", "::1")
+
+    @property
     def virtual_hosts(self) -> bool:
         return not (self.path_style if self.path_style is not None else bool(self.endpoint))
 

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from importlib.util import find_spec
 from typing import Any
 
 from prism_proxy.claim_check.claim import COMPRESSIONS, NONE, ZSTD
+from prism_proxy.contracts.driver import Area
 from prism_proxy.object_stores.names import BUCKET_RULE, usable_bucket
 from prism_runtime.settings import check, setting
 
 KIB, MIB, GIB = 1024, 1024**2, 1024**3
 HOUR, DAY = 3600.0, 86_400.0
 MAX_TTL = 3650 * DAY
+OBJECT_STORE = "object_store"
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +79,15 @@ class ClaimCheckOptions:
         if self.compression == ZSTD and not any(map(_installed, ("compression.zstd", "backports.zstd"))):
             raise ValueError("compression zstd needs backports.zstd: pip install 'prism-proxy[claim-check]'")
 
+    def areas_in(self, namespace: str, slots: Mapping[str, Any]) -> tuple[str, Collection[Area]]:
+        """Namespaces may share a bucket of claims, where each has keys of its own; objects that callers reach are in
+        others (see `contracts.driver.Occupying`)."""
+        config: Any = slots[OBJECT_STORE].config if self.enabled and OBJECT_STORE in slots else None
+        server = getattr(config, "server", None)
+        if server is None:
+            return OBJECT_STORE, ()
+        return OBJECT_STORE, [Area(f"{server}/{self.bucket}", f"{namespace}/".encode(), machine=config.of_machine)]
+
 
 def _installed(module: str) -> bool:
     try:
@@ -104,6 +115,8 @@ def unfit(options: Mapping[str, Any]) -> Iterable[str]:
     """What a namespace's other options have that payloads of this step would not outlive, or not travel with."""
     own: ClaimCheckOptions = options["claim_check"]
     longest = own.ttl.max_age
+    if own.bucket in getattr(options.get("object"), "buckets", ()):
+        yield f"has the bucket {own.bucket!r}, which object.buckets lists too: callers never reach claims"
     mode = getattr(options.get("envelope"), "mode", "")
     if mode == "raw":
         yield "cannot mark its messages with envelope.mode raw: use always or headers"

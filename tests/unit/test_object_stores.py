@@ -1,15 +1,23 @@
-"""What uploads may hold in memory, and lifecycle documents that are changed byte by byte."""
+"""What object stores do without a server: memory of uploads, lifecycle documents, whose bucket is whose."""
 
 from __future__ import annotations
 
 import asyncio
+from pathlib import Path
 
 import pytest
 
+from prism_proxy.backends.memstore.config import MemstoreConfig
+from prism_proxy.backends.objects.config import DirectoryConfig
+from prism_proxy.models.object.options import ObjectOptions
+from prism_proxy.namespaces.areas import overlaps
+from prism_proxy.namespaces.model import NamespaceConfig, SlotConfig
 from prism_proxy.object_stores.cloud.budget import BufferBudget
 from prism_proxy.object_stores.contract import LifecycleRule
 from prism_proxy.object_stores.errors import ErrorCode
 from prism_proxy.object_stores.s3 import lifecycle
+from prism_proxy.object_stores.s3.settings import S3Settings
+from prism_proxy.steps.claim_check.options import ClaimCheckOptions, unfit
 from prism_proxy.testing.contracts.object_store_fixtures import refused
 
 
@@ -81,3 +89,29 @@ def test_the_rules_of_others_stay_byte_for_byte() -> None:
 def test_a_document_that_cannot_be_kept_is_not_changed(document: bytes) -> None:
     with refused(ErrorCode.FAILED):
         lifecycle.with_rule(document, LifecycleRule("ours", "a/", 1))
+
+
+def _namespaces(tmp_path: Path, claims: str) -> list[NamespaceConfig]:
+    """Two that share a folder: one offloads payloads, the other serves objects of the bucket `media`."""
+    driver = SlotConfig("directory", DirectoryConfig(tmp_path))
+    store = SlotConfig("memstore", MemstoreConfig())
+    groups = {"films": {"claim_check": ClaimCheckOptions(enabled=True, bucket=claims)},
+              "site": {"object": ObjectOptions(("media", "images"))}, "other": {"object": ObjectOptions(("media",))}}
+    return [NamespaceConfig(name, "primitives", {"store": store, "object_store": driver}, options)
+            for name, options in groups.items()]
+
+
+def test_objects_of_callers_and_claims_never_share_a_bucket(tmp_path: Path) -> None:
+    assert list(overlaps(_namespaces(tmp_path, "claims"))) == []
+    [(first, second)] = overlaps(_namespaces(tmp_path, "media"))
+    assert first.owner == "namespace 'films', slot object_store"
+    assert second.namespace in ("site", "other")
+    own = {"claim_check": ClaimCheckOptions(enabled=True, bucket="media"), "object": ObjectOptions(("media",))}
+    assert any("object.buckets" in words for words in unfit(own))
+
+
+def test_one_server_has_one_name() -> None:
+    names = {S3Settings(endpoint=endpoint, use_ssl=False).server for endpoint in (
+        "http://127.0.0.1:9000", "localhost:9000", "http://LOCALHOST:9000/")}
+    assert names == {"s3 localhost:9000"}
+    assert S3Settings().server != S3Settings(endpoint="https://s3.example").server
