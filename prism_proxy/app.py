@@ -137,7 +137,7 @@ class App:
 
         def add(current: Snapshot) -> None:
             services.add(current.interfaces())
-            natives.add(current.backends())
+            natives.add(current.backends(), current.sealed_backends())
 
         self.namespaces.on_swap(add)
         return services

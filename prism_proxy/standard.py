@@ -19,13 +19,15 @@ from prism_proxy.contracts.steps import StepDeclaration
 
 class Entry(NamedTuple):
     """`factory` and `config` are MODULE:CLASS, imported on first use so that start-up pays for nothing unused. `native`
-    is MODULE:FUNCTION, which makes the native handlers of the backend by the path of their method; `deferred` has paths
-    by MODULE:FUNCTION of handlers that are not imported before a call of theirs."""
+    is MODULE:FUNCTION, which makes the native handlers of the backend by the path of their method; `native_sealed` is
+    the same for encrypted values; `deferred` has paths by MODULE:FUNCTION of handlers that are not imported before a
+    call of theirs."""
 
     factory: str
     config: str
     extra: str | None
     native: str | None = None
+    native_sealed: str | None = None
     deferred: Mapping[str, Sequence[str]] = MappingProxyType({})
 
 
@@ -34,6 +36,7 @@ BACKENDS: dict[str, Entry] = {
     "memstore": Entry("prism_proxy.backends.memstore.driver:MemstoreDriver",
                       "prism_proxy.backends.memstore.config:MemstoreConfig", None,
                       "prism_proxy._native.keyvalue.memstore:handlers",
+                      "prism_proxy._native.keyvalue.sealed_memstore:handlers",
                       {"prism_proxy._native.pubsub.publish_stream:handlers": (
                           _PUBSUB + "BasicInterface/Publish", _PUBSUB + "BatchInterface/PublishBatch",
                           _PUBSUB + "BatchInterface/PublishStream")}),
@@ -42,6 +45,7 @@ BACKENDS: dict[str, Entry] = {
     "redis": Entry("prism_proxy.backends.redis.driver:RedisDriver",
                    "prism_proxy.backends.redis.config:RedisConfig", "redis",
                    "prism_proxy._native.keyvalue.redis:handlers",
+                   "prism_proxy._native.keyvalue.sealed_redis:handlers",
                    {"prism_proxy._native.pubsub.redis:handlers": (_PUBSUB + "BasicInterface/Publish",)}),
     "nats": Entry("prism_proxy.backends.nats.driver:NatsDriver",
                   "prism_proxy.backends.nats.config:NatsConfig", "nats"),
@@ -117,11 +121,13 @@ def config_class(backend: str) -> type[Any]:
     return found
 
 
-def native(backend: str) -> Callable[[], Mapping[str, Any]] | None:
-    """What makes the native handlers of a backend, by path; None where it has none. A third party's driver class names
-    it as `native`."""
+def native(backend: str, *, sealed: bool = False) -> Callable[[], Mapping[str, Any]] | None:
+    """What makes the native handlers of a backend, by path, or those for encrypted values (`sealed`); None where it has
+    none. A third party's driver class names it as `native`."""
     entry = BACKENDS.get(backend)
-    if entry is None:
+    if sealed:
+        reference = entry.native_sealed if entry is not None else None
+    elif entry is None:
         entry_point = _entry_points("prism.backends").get(backend)
         reference = getattr(entry_point.load(), "native", None) if entry_point is not None else None
     else:

@@ -1,5 +1,5 @@
 """AEAD over libcrypto for native handlers: sealed in place, no Python object."""
-from libc.stdint cimport uint8_t
+from libc.stdint cimport uint8_t, uint64_t
 
 cdef extern from "openssl/evp.h":
     ctypedef struct EVP_CIPHER_CTX:
@@ -22,3 +22,18 @@ cdef class Aead:
                        const uint8_t* aad, size_t aad_n) noexcept
     cdef int open_into(self, uint8_t* out, const uint8_t* iv, const uint8_t* data, size_t n,
                        const uint8_t* aad, size_t aad_n) noexcept
+
+
+cdef class IvSource:
+    """Where the ivs under one key come from; `used` counts them."""
+    cdef readonly uint64_t used
+    cdef int draw(self, uint8_t* out) noexcept      # IV_BYTES; 0 when there is one
+
+
+cdef class CounterIv(IvSource):
+    pass
+
+
+cdef class RandomIv(IvSource):
+    cdef bytes block
+    cdef Py_ssize_t at

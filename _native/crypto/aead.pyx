@@ -8,6 +8,7 @@ from os import urandom
 
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
 from libc.stdint cimport uint8_t, uint64_t
+from libc.string cimport memcpy
 
 cdef extern from "openssl/evp.h":
     ctypedef struct EVP_CIPHER:
@@ -115,10 +116,10 @@ cdef class Aead:
             return -1
         if n <= UNLOCKED_BYTES:
             return run_seal(self.sealing, out, iv, data, n, aad, aad_n)
-        context = EVP_CIPHER_CTX_new()
-        with nogil:
-            failed = context == NULL or EVP_CIPHER_CTX_copy(context, self.sealing) != 1
-            if not failed:
+        context = EVP_CIPHER_CTX_new()      # copied under the GIL: threads share the original
+        failed = context == NULL or EVP_CIPHER_CTX_copy(context, self.sealing) != 1
+        if not failed:
+            with nogil:
                 failed = run_seal(context, out, iv, data, n, aad, aad_n)
         EVP_CIPHER_CTX_free(context)
         return failed
@@ -132,9 +133,9 @@ cdef class Aead:
         if n <= UNLOCKED_BYTES:
             return run_open(self.opening, out, iv, data, n, aad, aad_n)
         context = EVP_CIPHER_CTX_new()
-        with nogil:
-            failed = context == NULL or EVP_CIPHER_CTX_copy(context, self.opening) != 1
-            if not failed:
+        failed = context == NULL or EVP_CIPHER_CTX_copy(context, self.opening) != 1
+        if not failed:
+            with nogil:
                 failed = run_open(context, out, iv, data, n, aad, aad_n)
         EVP_CIPHER_CTX_free(context)
         return failed
@@ -166,39 +167,48 @@ cdef class Aead:
         return out
 
 
-cdef class CounterIv:
-    """ivs 0, 1, 2, … of 12 bytes. Only for a key that this process drew at random and never stored: no other process
-    and no restart then counts under the same key."""
-    cdef readonly uint64_t used
+cdef class IvSource:
+    cdef int draw(self, uint8_t* out) noexcept:
+        return -1
 
     def next(self) -> bytes:
-        cdef uint8_t iv[12]
+        """The next iv. RuntimeError when the system has no random bytes."""
+        cdef uint8_t iv[IV_BYTES]
+        if self.draw(iv):
+            raise RuntimeError("there is no iv")
+        return PyBytes_FromStringAndSize(<char*>iv, IV_BYTES)
+
+
+cdef class CounterIv(IvSource):
+    """ivs 0, 1, 2, … of 12 bytes. Only for a key that this process drew at random and never stored: no other process
+    and no restart then counts under the same key."""
+
+    cdef int draw(self, uint8_t* out) noexcept:
         cdef uint64_t count = self.used
         cdef int at
         self.used += 1
         for at in range(4):
-            iv[at] = 0
+            out[at] = 0
         for at in range(8):
-            iv[11 - at] = <uint8_t>(count >> (8 * at))
-        return PyBytes_FromStringAndSize(<char*>iv, 12)
+            out[11 - at] = <uint8_t>(count >> (8 * at))
+        return 0
 
 
-cdef class RandomIv:
-    """Random ivs of 12 bytes for a key that others hold too, drawn from the system in blocks. `used` counts them:
-    random ivs allow 2^32 under one key."""
-    cdef readonly uint64_t used
-    cdef bytes block
-    cdef Py_ssize_t at
+cdef class RandomIv(IvSource):
+    """Random ivs of 12 bytes for a key that others hold too, drawn from the system in blocks: random ivs allow 2^32
+    under one key."""
 
     def __cinit__(self):
         self.block = b""
 
-    def next(self) -> bytes:
-        cdef bytes out
+    cdef int draw(self, uint8_t* out) noexcept:
         if self.at >= PyBytes_GET_SIZE(self.block):
-            self.block = urandom(12 * 512)
+            try:
+                self.block = urandom(IV_BYTES * 512)
+            except OSError:
+                return -1
             self.at = 0
-        out = PyBytes_FromStringAndSize(PyBytes_AS_STRING(self.block) + self.at, 12)
-        self.at += 12
+        memcpy(out, PyBytes_AS_STRING(self.block) + self.at, IV_BYTES)
+        self.at += IV_BYTES
         self.used += 1
-        return out
+        return 0

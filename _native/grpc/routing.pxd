@@ -9,6 +9,7 @@ cdef class Binding:
     cdef readonly object store
     cdef readonly CircuitCore circuit       # of the slot, or None where nothing breaks
     cdef readonly ConcurrencyCore limiter   # of the slot, or None where calls are not limited
+    cdef readonly object cipher     # of the values in the store, or None where they are as callers see them
 
 
 cdef class NativeRoute:

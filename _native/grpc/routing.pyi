@@ -9,8 +9,10 @@ class Binding:
     store: Any
     circuit: CircuitCore | None
     limiter: ConcurrencyCore | None
+    cipher: Any
     def __init__(
-        self, store: Any, circuit: CircuitCore | None = None, limiter: ConcurrencyCore | None = None
+        self, store: Any, circuit: CircuitCore | None = None, limiter: ConcurrencyCore | None = None,
+        cipher: Any = None,
     ) -> None: ...
 
 Bindings = dict[bytes, Binding | Callable[[], Binding | None] | None]  # made at once, or at the first call

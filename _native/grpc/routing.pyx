@@ -9,8 +9,9 @@ cdef enum:
 
 
 cdef class Binding:
-    def __cinit__(self, store not None, CircuitCore circuit=None, ConcurrencyCore limiter=None):
+    def __cinit__(self, store not None, CircuitCore circuit=None, ConcurrencyCore limiter=None, cipher=None):
         self.store = store
+        self.cipher = cipher
         self.circuit = circuit
         self.limiter = limiter
 

@@ -2,7 +2,10 @@
 from libc.stdint cimport uint8_t
 
 from prism_proxy._native.grpc.call cimport Handler, ServerStream
+from prism_proxy._native.grpc.core cimport Method
 from prism_proxy._native.grpc.protowire cimport proto_bytes_t
+from prism_proxy._native.grpc.routing cimport Binding, NativeRoute
+from prism_proxy._native.memstore.store cimport blob_t
 
 cdef enum:
     COPY_BYTES = 8 * 1024       # values up to this size are copied into the reply, larger ones are referenced
@@ -14,3 +17,8 @@ cdef class KeyValueHandler(Handler):
     cdef void reply_flag(self, ServerStream stream, bint flag) noexcept
     cdef uint8_t* reply_value_head(self, ServerStream stream, size_t inline_bytes, size_t value_bytes,
                                    bint flag) noexcept
+
+
+cdef class MemoryHandler(KeyValueHandler):
+    cdef bint any_values        # serves encrypted namespaces too: it sees no value, or knows their cipher
+    cdef void reply_blob(self, ServerStream stream, blob_t* blob, bint flag) noexcept

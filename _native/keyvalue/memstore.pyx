@@ -151,7 +151,9 @@ cdef class MemoryHandler(KeyValueHandler):
 
     cdef Binding bind(self, NativeRoute route, Method method):
         found = route.bindings.get(method.service)
-        return <Binding>found if found is not None and isinstance((<Binding>found).store, MemStore) else None
+        if found is None or not isinstance((<Binding>found).store, MemStore):
+            return None
+        return <Binding>found if self.any_values or (<Binding>found).cipher is None else None
 
     cdef void reply_blob(self, ServerStream stream, blob_t* blob, bint flag) noexcept:
         """A reply with a value of the store, which is referenced where it is large."""
@@ -201,6 +203,9 @@ cdef class SetHandler(MemoryHandler):
 
 
 cdef class DeleteHandler(MemoryHandler):
+    def __cinit__(self):
+        self.any_values = True
+
     cdef void on_message(self, ServerStream stream, const uint8_t* data, size_t n) noexcept:
         cdef proto_bytes_t key
         cdef MemStore store = <MemStore>stream.binding.store
@@ -212,6 +217,9 @@ cdef class DeleteHandler(MemoryHandler):
 
 
 cdef class ExistsHandler(MemoryHandler):
+    def __cinit__(self):
+        self.any_values = True
+
     cdef void on_message(self, ServerStream stream, const uint8_t* data, size_t n) noexcept:
         cdef proto_bytes_t key
         cdef MemStore store = <MemStore>stream.binding.store

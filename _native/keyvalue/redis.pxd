@@ -2,6 +2,9 @@
 from libc.stdint cimport uint8_t, uint32_t
 
 from prism_proxy._native.grpc.call cimport ServerStream
+from prism_proxy._native.grpc.core cimport Method
+from prism_proxy._native.grpc.protowire cimport proto_bytes_t
+from prism_proxy._native.grpc.routing cimport Binding, NativeRoute
 from prism_proxy._native.keyvalue.memstore cimport KeyValueHandler
 from prism_proxy._native.redis.resp cimport FairShare, RespConnection, Writes, reply_fn, resp_reply_t
 
@@ -32,9 +35,13 @@ cdef class RedisHandler(KeyValueHandler):
     cdef bytes verb
     cdef bint writes
     cdef RedisStore store_of(self, ServerStream stream)
+    cdef bint any_values        # serves encrypted namespaces too: it sees no value, or knows their cipher
     cdef void wait(self, ServerStream stream, const uint8_t* data, size_t n) noexcept
     cdef int call(self, ServerStream stream, const uint8_t* data, size_t n) noexcept
     cdef bint has_value(self) noexcept
+    # Between the value of a caller and that of the store; 0, or -1: the servicer must serve the call
+    cdef int to_store(self, ServerStream stream, const proto_bytes_t* key, proto_bytes_t* value) noexcept
+    cdef int from_store(self, ServerStream stream, const proto_bytes_t* key, proto_bytes_t* value) noexcept
     cdef bint over(self, ServerStream stream, int outcome, const resp_reply_t* reply, const uint8_t* command,
                    size_t n) noexcept
     cdef void fall_back_with(self, ServerStream stream, const uint8_t* command, size_t n) noexcept
@@ -43,3 +50,5 @@ cdef class RedisHandler(KeyValueHandler):
     cdef void fail_shed(self, ServerStream stream) noexcept
     cdef void backend_failed(self, ServerStream stream, str reason) noexcept
     cdef void fail_unknown(self, ServerStream stream) noexcept
+
+cdef void flag_done(void* owner, int outcome, const resp_reply_t* reply, const uint8_t* command, size_t n) noexcept

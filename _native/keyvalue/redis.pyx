@@ -184,7 +184,9 @@ cdef class RedisHandler(KeyValueHandler):
 
     cdef Binding bind(self, NativeRoute route, Method method):
         found = route.bindings.get(method.service)
-        return <Binding>found if found is not None and isinstance((<Binding>found).store, RedisStore) else None
+        if found is None or not isinstance((<Binding>found).store, RedisStore):
+            return None
+        return <Binding>found if self.any_values or (<Binding>found).cipher is None else None
 
     cdef void on_message(self, ServerStream stream, const uint8_t* data, size_t n) noexcept:
         cdef ConcurrencyCore limiter = stream.binding.limiter
@@ -223,6 +225,8 @@ cdef class RedisHandler(KeyValueHandler):
         value.length = 0
         if read_request(data, n, &key, &value if has_value else NULL):
             return -1
+        if has_value and self.to_store(stream, &key, &value):
+            return -1
         if value.length > store.max_value_bytes or store.places is None or (circuit is not None and not circuit.closed):
             return -1
         if self.writes:
@@ -254,6 +258,12 @@ cdef class RedisHandler(KeyValueHandler):
     cdef bint has_value(self) noexcept:
         return False
 
+    cdef int to_store(self, ServerStream stream, const proto_bytes_t* key, proto_bytes_t* value) noexcept:
+        return 0
+
+    cdef int from_store(self, ServerStream stream, const proto_bytes_t* key, proto_bytes_t* value) noexcept:
+        return 0
+
     cdef void on_cancel(self, ServerStream stream, int code) noexcept:
         stream.handler_finished()      # the reply will find nobody
 
@@ -284,31 +294,35 @@ cdef class RedisHandler(KeyValueHandler):
         """Let the servicer try: rebuild the request from the command that was sent."""
         cdef RedisStore store = <RedisStore>stream.binding.store
         cdef size_t prefix = PyBytes_GET_SIZE(store.prefix)
-        cdef const uint8_t* key = NULL
-        cdef const uint8_t* value = NULL
-        cdef size_t key_length = 0, value_length = 0, size
+        cdef proto_bytes_t key, value
+        cdef size_t size
         cdef uint8_t* request
         cdef uint8_t* at
-        if command == NULL or read_command(command, n, 1, &key, &key_length) or key_length < prefix or (
-                self.has_value() and read_command(command, n, 2, &value, &value_length)):
+        value.data = NULL
+        value.length = 0
+        if command == NULL or read_command(command, n, 1, &key.data, &key.length) or key.length < prefix or (
+                self.has_value() and read_command(command, n, 2, &value.data, &value.length)):
             stream.fail(13, "INTERNAL", "a command could not be read back")
             return
-        key += prefix
-        key_length -= prefix
-        size = 2 + proto_varint_size(key_length) + key_length + proto_varint_size(value_length) + value_length
+        key.data += prefix
+        key.length -= prefix
+        if self.has_value() and self.from_store(stream, &key, &value):
+            stream.fail(13, "INTERNAL", "the value of a command could not be read back")
+            return
+        size = 2 + proto_varint_size(key.length) + key.length + proto_varint_size(value.length) + value.length
         request = <uint8_t*>malloc(size)
         if request == NULL:
             stream.fail(8, "OUT_OF_MEMORY", "no memory for the request")
             return
         request[0] = KEY_TAG
-        at = proto_put_varint(request + 1, key_length)
-        memcpy(at, key, key_length)
-        at += key_length
+        at = proto_put_varint(request + 1, key.length)
+        memcpy(at, key.data, key.length)
+        at += key.length
         if self.has_value():
             at[0] = VALUE_TAG
-            at = proto_put_varint(at + 1, value_length)
-            memcpy(at, value, value_length)
-            at += value_length
+            at = proto_put_varint(at + 1, value.length)
+            memcpy(at, value.data, value.length)
+            at += value.length
         self.fall_back(stream, request, at - request)
         stream.handler.on_end(stream)
         free(request)
@@ -361,6 +375,7 @@ cdef class RedisSet(RedisHandler):
 cdef class RedisDelete(RedisHandler):
     def __cinit__(self):
         self.verb = b"DEL"
+        self.any_values = True
         self.expects = EXPECT_INTEGER
         self.done = flag_done
         self.writes = True
@@ -369,6 +384,7 @@ cdef class RedisDelete(RedisHandler):
 cdef class RedisExists(RedisHandler):
     def __cinit__(self):
         self.verb = b"EXISTS"
+        self.any_values = True
         self.expects = EXPECT_INTEGER
         self.done = exists_done
 

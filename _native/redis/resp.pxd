@@ -45,6 +45,7 @@ cdef enum:
     EXPECT_VALUE = 1    # a bulk string or null
     EXPECT_OK = 2
     EXPECT_INTEGER = 3
+    EXPECT_NAMED = 4    # as EXPECT_VALUE, of which the sender wants to see the command again
 
 
 cdef struct argument_t:
@@ -55,7 +56,8 @@ cdef struct argument_t:
     size_t length
 
 
-# `command` is the encoded command, valid during the call; `reply` is NULL unless the outcome is ANSWERED.
+# `command` is the encoded command, valid during the call, and NULL where it was answered without an error, unless that
+# is EXPECT_NAMED; `reply` is NULL unless the outcome is ANSWERED.
 ctypedef void (*reply_fn)(void* owner, int outcome, const resp_reply_t* reply, const uint8_t* command,
                           size_t n) noexcept
 

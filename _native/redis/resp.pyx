@@ -481,9 +481,9 @@ cdef class RespConnection:
         self.head += 1
         self.leave(&entry, True)
         self.last_reply_ns = self.read_ns
-        if reply.type == c"-":
+        if reply.type == c"-" or entry.expects == EXPECT_NAMED:
             self.locate(&entry, &command)
-            if stale_error(reply):
+            if reply.type == c"-" and stale_error(reply):
                 self.found_stale(reply.data[0] == c"R")
         if entry.owner != NULL:
             entry.done(entry.owner, ANSWERED, reply, command, entry.length)
@@ -620,7 +620,7 @@ cdef int expected_of(const argument_t* arguments, int count) noexcept:
 cdef bint is_expected(const resp_reply_t* reply, int expects) noexcept:
     if reply.type == c"-" or expects == EXPECT_ANY:
         return True
-    if expects == EXPECT_VALUE:
+    if expects == EXPECT_VALUE or expects == EXPECT_NAMED:
         return reply.type == c"$" or reply.type == c"_"
     if expects == EXPECT_OK:
         return reply.type == c"+" and reply.length == 2 and memcmp(reply.data, b"OK", 2) == 0

@@ -54,6 +54,10 @@ class Opener:
         except AuthenticationError:
             raise errors.auth_failed() from None
 
+    def data_key(self, metadata: Encryption) -> Aead:
+        """The data key of a payload that was opened. PrismError as `open`."""
+        return self._aead(algorithm(metadata.algorithm), self._version(metadata.key_id), metadata)
+
     def _version(self, key_id: str) -> KeyVersion:
         reference, name = split_key_id(key_id)
         ring = self._ring(reference)

@@ -12,9 +12,9 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable
-from typing import Protocol
+from typing import NamedTuple
 
-from prism_proxy._native.crypto.aead import Aead, CounterIv, RandomIv
+from prism_proxy._native.crypto.aead import Aead, CounterIv, IvSource, RandomIv
 from prism_proxy.crypto import errors, kdf
 from prism_proxy.crypto.algorithms import RSA_DIRECT, Algorithm
 from prism_proxy.crypto.keyring import KeyRing, KeyVersion
@@ -30,11 +30,15 @@ RANDOM_LIMIT = 2**32
 COMMITMENT = "key_commitment"
 
 
-class IvSource(Protocol):
-    @property
-    def used(self) -> int: ...
+class SharedKey(NamedTuple):
+    """`most_ivs` is how many of `ivs` may be used before the sealer is asked again, `seconds` how long the key is good.
+    `common` is what the metadata of all payloads under it say, without iv and aad."""
 
-    def next(self) -> bytes: ...
+    aead: Aead
+    ivs: IvSource
+    most_ivs: int
+    common: Encryption
+    seconds: float
 
 
 class _Epoch:
@@ -91,6 +95,16 @@ class Sealer:
         return epoch.aead.seal(iv, payload, aad), Encryption(
             epoch.key_id, self._algorithm.type, self._algorithm.name, self._public_id(epoch.key_id), iv, aad,
             epoch.encapsulated, epoch.params)
+
+    def epoch(self) -> SharedKey:
+        """The data key in use, for native code that seals by itself under it. ValueError for a scheme without one."""
+        if self._algorithm.name == RSA_DIRECT:
+            raise ValueError(f"{RSA_DIRECT} has no data key")
+        epoch = self._current()
+        common = Encryption(epoch.key_id, self._algorithm.type, self._algorithm.name, self._public_id(epoch.key_id),
+                            None, None, epoch.encapsulated, epoch.params)
+        return SharedKey(epoch.aead, epoch.ivs, RANDOM_ALERT if epoch.random else self._messages, common,
+                         epoch.ends - self._clock())
 
     def _public_id(self, key_id: str) -> str | None:
         return None if self._algorithm.key_type == self._algorithm.cipher else key_id

@@ -145,6 +145,11 @@ class Framing:
         if token:
             await self._chain.settled(topic, token)
 
+    @property
+    def plain(self) -> bool:
+        """Whether messages reach the backend as they are framed: native handlers know no steps."""
+        return not self._chain.steps
+
     def check_dead_letters(self, name: str) -> None:
         """PrismError when messages that are moved to the queue of this name would not open there."""
         self._chain.check_dead_letters(name)

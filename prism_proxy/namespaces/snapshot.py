@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from prism_proxy.forwarding.paused_calls import PausedCalls
 
 LOCAL, SHARED = "local", "shared"
+KEYVALUE = "keyvalue"  # the model whose values steps may seal natively
 
 
 @dataclass(frozen=True, slots=True, weakref_slot=True, eq=False)
@@ -113,6 +114,11 @@ class Snapshot:
     def backends(self) -> frozenset[str]:
         """The names of all drivers that are used."""
         return frozenset(slot.driver for route in self.routes.values() for slot in route.config.slots.values())
+
+    def sealed_backends(self) -> frozenset[str]:
+        """Those of them whose values native handlers seal and open."""
+        return frozenset(slot.driver for route in self.routes.values() for slot in route.config.slots.values()
+                         if any(getattr(binding, "cipher", None) is not None for binding in route.bindings.values()))
 
     def table(
         self, forward: Callable[[int], Handler | None] = lambda worker: None, reads: frozenset[bytes] = frozenset(),
@@ -247,7 +253,7 @@ class _Builder:
         offered = _offered(declared, pattern, slots, chain)
         return Route(
             config.name, partition, self.revision, config, MappingProxyType(slots), pattern,
-            offered, _bindings(pattern, offered) if elsewhere is None else {},
+            offered, _bindings(pattern, offered, chain) if elsewhere is None else {},
             before.streams if before is not None and same else OpenStreams(), elsewhere, quota, chain)
 
     def _chain(self, config: NamespaceConfig, slots: Mapping[str, Slot[Any]]) -> Chain:
@@ -303,7 +309,7 @@ def _offered(
     return frozenset(name for name in wanted if pattern.offers(name))
 
 
-def _bindings(pattern: Pattern, offered: Iterable[str]) -> Bindings:
+def _bindings(pattern: Pattern, offered: Iterable[str], chain: Chain) -> Bindings:
     """What native handlers may work with, by the service of an interface."""
     found: Bindings = {}
     for name in offered:
@@ -311,21 +317,23 @@ def _bindings(pattern: Pattern, offered: Iterable[str]) -> Bindings:
         if known is None:
             continue
         if known.model in standard.MODELS and standard.model(known.model).native_later:
-            found[known.service.encode()] = functools.partial(_binding, pattern, name, known.model)
-        elif (binding := _binding(pattern, name, known.model)) is not None:
+            found[known.service.encode()] = functools.partial(_binding, pattern, name, known.model, chain)
+        elif (binding := _binding(pattern, name, known.model, chain)) is not None:
             found[known.service.encode()] = binding
     return found
 
 
-def _binding(pattern: Pattern, name: str, model: str) -> Binding | None:
+def _binding(pattern: Pattern, name: str, model: str, chain: Chain) -> Binding | None:
     """A model may have a native store of its own. Else it is the driver's, or that of the part of the driver which has
-    the commands of the model."""
+    the commands of the model. Values alone are sealed and opened natively."""
     slot = pattern.native_slot(name)
     if slot is None:
         return None
     driver = getattr(slot.driver, model) if model in slot.driver.declaration.parts else slot.driver
     store = getattr(pattern.implementation(name), "native_store", getattr(driver, "native_store", None))
-    return Binding(store, slot.circuit, slot.limiter) if store is not None else None
+    if store is None:
+        return None
+    return Binding(store, slot.circuit, slot.limiter, chain.native_values() if model == KEYVALUE else None)
 
 
 def state_of(drivers: Iterable[Driver]) -> str:

@@ -86,6 +86,11 @@ class KeyStore:
             self._on_event("stale", entry.reference.base)
         return entry.ring
 
+    def good_for(self, text: str) -> float:
+        """For how many seconds a key may be used when nothing is fetched."""
+        entry = self._entries.get(text)
+        return self._ttl + self._grace - self._age(entry) if entry is not None and entry.ring is not None else 0.0
+
     async def renew(self, text: str, key_type: str) -> None:
         """Fetch a key because something names a version of it that is not known: a fetch that begins now, or as soon as
         the rate allows, answers all who ask. PrismError when there is no answer, so that the version may exist."""

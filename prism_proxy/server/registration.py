@@ -14,14 +14,16 @@ class NativeHandlers:
 
     def __init__(self, server: Server) -> None:
         self._server = server
-        self._known: set[str] = set()
+        self._known: set[tuple[str, bool]] = set()
 
-    def add(self, backends: Iterable[str]) -> None:
-        """Let native code serve what it can of namespaces over these backends. Before their routes are active."""
-        for backend in sorted(set(backends) - self._known):
-            self._known.add(backend)
-            make = standard.native(backend)
+    def add(self, backends: Iterable[str], sealed: Iterable[str] = ()) -> None:
+        """Let native code serve what it can of namespaces over these backends, of which those in `sealed` have
+        encrypted values. Before their routes are active."""
+        wanted = {(backend, False) for backend in backends} | {(backend, True) for backend in sealed}
+        for backend, encrypted in sorted(wanted - self._known):
+            self._known.add((backend, encrypted))
+            make = standard.native(backend, sealed=encrypted)
             for path, handler in (make() if make is not None else {}).items():
                 self._server.add_native_handler(path, handler)
-            for path, make_one in standard.deferred(backend):
+            for path, make_one in () if encrypted else standard.deferred(backend):
                 self._server.add_native_handler(path, DeferredHandler(make_one))

@@ -52,6 +52,15 @@ class Chain:
         """What the namespace declares of its messages; None where it declares nothing, or not yet."""
         return None if self.declaring is None else self.declaring.schema
 
+    @property
+    def has_native_values(self) -> bool:
+        """Whether native handlers can seal and open values as the steps do."""
+        return len(self.values) == 1 and hasattr(self.values[0], "native_cipher")
+
+    def native_values(self) -> object | None:
+        """What they do it with; None where nothing is to be done, or they cannot."""
+        return self.values[0].native_cipher() if self.has_native_values else None  # type: ignore[attr-defined]
+
     async def open(self) -> None:
         """PrismError when a step cannot work as configured."""
         for step in self.steps.values():

@@ -47,8 +47,9 @@ class KeyValueModel(Part):
 
     @property
     def native(self) -> bool:
-        """Whether native handlers do what this model does: they know only the ordinary rules for keys, and no steps."""
-        return not self._options.narrow_keys and self._values is None
+        """Whether native handlers do what this model does: they know only the ordinary rules for keys, and of steps
+        those that have a native part."""
+        return not self._options.narrow_keys and (self._values is None or self._values.native)
 
     async def close(self) -> None:
         self.transactions.close()

@@ -21,6 +21,11 @@ class ValueChain:
     def __init__(self, chain: Chain) -> None:
         self._chain = chain
 
+    @property
+    def native(self) -> bool:
+        """Whether native handlers can do this."""
+        return self._chain.has_native_values
+
     async def seal(self, key: bytes, value: bytes) -> bytes:
         """What is stored. PrismError refuses the write."""
         if len(value) > OFFLOAD_BYTES:

@@ -84,8 +84,6 @@ class _Counts:
 class QueueModel(Part):
     """One per namespace and configuration."""
 
-    native = True  # no native handler serves it, so none can serve it wrongly
-
     def __init__(self, slot: Slot[Any], options: QueueOptions, surroundings: Surroundings = Surroundings(),
                  previous: QueueModel | None = None) -> None:
         self._slot = slot
@@ -101,6 +99,11 @@ class QueueModel(Part):
             lambda queue: slot.call(operations.PEEK, None, self._driver.counts, queue))
         declared = slot.driver.declaration.interfaces
         self._dead_letters = LastReceive(self._driver) if DEAD_LETTER in declared and self._framing.followed else None
+
+    @property
+    def native(self) -> bool:
+        """Whether native handlers may serve in its place."""
+        return self._framing.plain
 
     # --- producers --------------------------------------------------------------------------------------------------
 

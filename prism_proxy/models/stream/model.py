@@ -63,8 +63,6 @@ class _State:
 class StreamModel(Part):
     """One per namespace and configuration."""
 
-    native = True  # no native handler serves it, so none can serve it wrongly
-
     def __init__(self, slot: Slot[Any], options: StreamOptions, surroundings: Surroundings = Surroundings(),
                  previous: StreamModel | None = None) -> None:
         self._slot = slot
@@ -79,6 +77,11 @@ class StreamModel(Part):
                                   previous._receipts if previous is not None else None)
         self._groups: Depths[tuple[str, str], GroupInfo] = Depths(
             lambda name: slot.call(operations.GROUP_INFO, None, self._driver.group_info, *name))
+
+    @property
+    def native(self) -> bool:
+        """Whether native handlers may serve in its place."""
+        return self._framing.plain
 
     # --- append -------------------------------------------------------------------------------------------------------
 

@@ -11,7 +11,7 @@ from prism_proxy.crypto import errors
 from prism_proxy.crypto.algorithms import RSA_DIRECT, Algorithm, algorithm, choose
 from prism_proxy.crypto.keyring import KeyRing, split_key_id
 from prism_proxy.crypto.opener import Opener
-from prism_proxy.crypto.sealer import Sealer
+from prism_proxy.crypto.sealer import Sealer, SharedKey
 from prism_proxy.envelope.parts import Encryption
 from prism_proxy.errors import PrismError
 from prism_proxy.secrets.key_store import KeyStore
@@ -20,7 +20,10 @@ from prism_proxy.steps.encrypt.options import EncryptionOptions
 from prism_proxy.steps.encrypt.usage import Usage
 
 if TYPE_CHECKING:
-    from prism_proxy._native.crypto.aead import RandomIv
+    from prism_proxy._native.crypto.aead import Aead, RandomIv
+
+
+NATIVE_SECONDS = 5.0  # that native code uses a key before it asks again: versions come and go
 
 
 class NamespaceCipher:
@@ -77,6 +80,20 @@ class NamespaceCipher:
             raise
         self._usage.opened(found.key_id)
         return opened
+
+    def stored_key(self, found: Encryption) -> tuple[Aead, float] | None:
+        """The data key of what `open` opened, and for how many seconds native code may use it without asking; None
+        where there is none."""
+        if found.algorithm == RSA_DIRECT:
+            return None
+        return self._openers[False].data_key(found), min(NATIVE_SECONDS, self._keys.good_for(self._read))
+
+    def sealing_key(self) -> SharedKey | None:
+        """As `stored_key`, for sealing."""
+        if self.algorithm.name == RSA_DIRECT:
+            return None
+        found = self._sealer.epoch()
+        return found._replace(seconds=min(NATIVE_SECONDS, found.seconds, self._keys.good_for(self._write)))
 
     async def open_message(
         self, sealed: bytes, found: Encryption, aad: bytes, *, in_flight: bool, message_id: str, in_thread: bool

@@ -81,6 +81,7 @@ class EncryptStep:
 
     async def close(self) -> None:
         """Tell what was counted."""
+        self.values.close()
         if self._timer is not None:
             self._timer.cancel()
         self._usage.tell()

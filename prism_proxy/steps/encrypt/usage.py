@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from prism_proxy.envelope.parts import Encryption
@@ -34,12 +34,21 @@ class Usage:
         self._near: set[str] = set()
         self._singly = 0
         self._unspoken = 0
+        self._sources: list[Callable[[], list[tuple[int, int, str]]]] = []
         self._loop: asyncio.AbstractEventLoop | None = None
         self._due = False
 
     def begin(self) -> None:
         """Called on the loop that tells the counts."""
         self._loop = asyncio.get_running_loop()
+
+    def count_also(self, source: Callable[[], list[tuple[int, int, str]]]) -> None:
+        """`source` gives what native code did since it was asked last: (sealed, opened, key id)."""
+        self._sources.append(source)
+
+    def count_no_more(self, source: Callable[[], list[tuple[int, int, str]]]) -> None:
+        self._collect()
+        self._sources = [each for each in self._sources if each != source]
 
     def sealed(self, key_id: str) -> None:
         self._count((SEAL, key_id))
@@ -80,6 +89,7 @@ class Usage:
         return self._failures[OPEN, "ENC_PLAINTEXT_REFUSED"] + self._failures[OPEN, "ENC_PLAINTEXT_SERVED"]
 
     def metrics(self) -> Iterable[Metric]:
+        self._collect()
         label = ("namespace", self._namespace)
         yield Metric("prism_encryption_key_uses_total", "counter", "Payloads sealed and opened, by key version.", [
             Sample((label, ("key", key), ("operation", operation)), float(count))
@@ -92,6 +102,8 @@ class Usage:
     def tell(self) -> None:
         """Audit what was counted since the last time."""
         self._due = False
+        if self._collect():
+            self._tell_soon()  # native code does not tell when it begins
         counts, told = dict(self._uses), self._told
         for (operation, key), count in counts.items():
             if count > told[operation, key]:
@@ -102,6 +114,14 @@ class Usage:
             log.get(AUDIT).warning("more was wrong than is told singly", namespace=self._namespace,
                                    count=self._unspoken)
         self._singly = self._unspoken = 0
+
+    def _collect(self) -> bool:
+        """Whether native code did something since."""
+        found = [use for source in self._sources for use in source()]
+        for sealed, opened, key_id in found:
+            self._uses[SEAL, key_id] += sealed
+            self._uses[OPEN, key_id] += opened
+        return bool(found)
 
     def _count(self, use: tuple[str, str]) -> None:
         self._uses[use] += 1

@@ -8,6 +8,11 @@ does not parse is plaintext. With `required`, plaintext is refused: who can writ
 
 from __future__ import annotations
 
+import time
+from dataclasses import replace
+
+from prism_proxy._native.crypto.aead import Aead
+from prism_proxy._native.crypto.value_cipher import DataKey, ValueCipher
 from prism_proxy.crypto.message import bind
 from prism_proxy.envelope import wire
 from prism_proxy.envelope.parts import Encryption
@@ -28,6 +33,7 @@ class EncryptedValues:
         self._cipher = cipher
         self._required = required
         self._usage = usage
+        self._native: ValueCipher | None = None
 
     @property
     def required(self) -> bool:
@@ -42,6 +48,7 @@ class EncryptedValues:
     def seal(self, key: bytes, value: bytes) -> bytes:
         """What is stored. PrismError."""
         sealed, metadata = self._cipher.seal(value, bind(self._namespace, key))
+        self._teach_sealing()
         head = metadata.encode()
         return MAGIC + wire.varint(len(head)) + head + sealed
 
@@ -53,8 +60,35 @@ class EncryptedValues:
             if self._required:
                 raise plaintext_value()
             return stored
-        return self._cipher.open(parsed[1], parsed[0], bind(self._namespace, key), in_flight=False)
+        value = self._cipher.open(parsed[1], parsed[0], bind(self._namespace, key), in_flight=False)
+        self._teach_opening(parsed[0])
+        return value
 
+    def close(self) -> None:
+        """Native code knows nothing any more."""
+        if self._native is not None:
+            self._native.forget()
+            self._usage.count_no_more(self._native.take_uses)
+
+    def _teach_opening(self, found: Encryption) -> None:
+        known = self._cipher.stored_key(found) if self._native is not None else None
+        if known is not None and self._native is not None:
+            self._native.learn(_data_key(known[0], found), _from_now(known[1]))
+
+    def _teach_sealing(self) -> None:
+        known = self._cipher.sealing_key() if self._native is not None else None
+        if known is not None and self._native is not None:
+            key, until = _data_key(known.aead, known.common), _from_now(known.seconds)
+            self._native.seal_with(key, known.ivs, known.most_ivs, until)
+            self._native.keep(key)
+
+
+    def native_cipher(self) -> ValueCipher:
+        """Seals and opens small values for native handlers, with what each call that comes here teaches it."""
+        if self._native is None:
+            self._native = ValueCipher(self._namespace)
+            self._usage.count_also(self._native.take_uses)
+        return self._native
 
     async def renew(self, error: PrismError) -> bool:
         """Whether a value that did not open may open now: its key version was not known, and is."""
@@ -63,6 +97,17 @@ class EncryptedValues:
             return False
         await self._cipher.look_for(key_id)
         return True
+
+
+def _data_key(aead: Aead, found: Encryption) -> DataKey:
+    """As native code has it: what metadata under the key say before their iv and behind their aad."""
+    before = replace(found, iv=None, aad=None, encapsulated_key=None, algorithm_params=None)
+    after = Encryption("", 0, "", encapsulated_key=found.encapsulated_key, algorithm_params=found.algorithm_params)
+    return DataKey(aead, before.encode(), after.encode(), found.key_id)
+
+
+def _from_now(seconds: float) -> int:
+    return time.monotonic_ns() + int(max(0.0, seconds) * 1e9)
 
 
 def parse(stored: bytes) -> tuple[Encryption, bytes] | None:
