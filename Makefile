@@ -71,6 +71,7 @@ bench: build ## measure the server beside its baselines
 	$(PY) -m benchmarks.admin
 	$(PY) -m benchmarks.cluster
 	$(PY) -m benchmarks.floods
+	$(PY) -m benchmarks.schema
 
 soak: build tools ## the same tests with their full durations, then full load for SOAK_MINUTES (30)
 	PRISM_SOAK=1 $(PYTEST) --timeout 7200

@@ -103,6 +103,7 @@ class Framing:
         self._envelope = surroundings.group("envelope", EnvelopeOptions)
         self._key = _key(surroundings.namespace, self._envelope)
         self._writers: dict[str, EnvelopeWriter] = {}
+        self._declaring = self._chain.declaring
         self._schema: Schema | None = None
         self._schema_headers: dict[str, str] = {}
 
@@ -173,7 +174,8 @@ class Framing:
         message_id = payload.message_id if isinstance(payload, Offloaded) else new_message_id()
         passing = PassingMessage(topic, message_id, payload, said.user, content_type=said.content_type,
                                  limit=self._max_bytes, waits_s=waits_s)
-        if self._chain.declaring is not None:
+        declaring = self._declaring
+        if declaring is not None and (declaring.schema is not self._schema or declaring.contains_pii):
             said = self._declared(said)
         if self._chain.checks:
             self._chain.check(passing)
@@ -197,7 +199,7 @@ class Framing:
             self._schema_headers = {} if schema is None else {
                 attributes.SCHEMA_URL: schema.url, attributes.SCHEMA_VERSION: schema.version,
                 attributes.SCHEMA_HASH: schema.hash, attributes.SCHEMA_NAMESPACE: self._namespace}
-        if not self._chain.declaring.contains_pii or said.contains_pii:
+        if not self._declaring.contains_pii or said.contains_pii:
             return said
         return _WITH_PII if said is attributes.PLAIN else replace(said, contains_pii=True)
 
@@ -248,14 +250,15 @@ class Framing:
         self, passing: PassingMessage, said: Attributes, origin: Origin, trace: Observability | None
     ) -> dict[str, str]:
         """All that an envelope would say."""
-        found = said.metadata()
+        found = dict(self._schema_headers)
+        if said is not attributes.PLAIN:
+            found.update(said.metadata())
         if trace is not None:
             found[attributes.TRACE_ID] = trace.trace_id
         if passing.content_encoding:
             found[attributes.ENCODING] = passing.content_encoding
         if origin.publisher_id:
             found[PUBLISHER_HEADER] = origin.publisher_id
-        found.update(self._schema_headers)
         if passing.encryption is not None:
             found[ENCRYPTION_HEADER] = b64encode(passing.encryption.encode()).decode()
         found.update({NOTE_PREFIX + key: value for key, value in passing.notes.items()})

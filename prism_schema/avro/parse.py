@@ -8,6 +8,7 @@ from typing import Any
 from prism_schema import json_text
 from prism_schema.avro import logical
 from prism_schema.avro.defaults import fits
+from prism_schema.avro.expansion import check_expansion
 from prism_schema.avro.types import MISSING, PRIMITIVES, AvroField, AvroType
 from prism_schema.limits import Counter
 from prism_schema.model import Field, ParsedSchema, Resolved, SchemaError, SchemaKind
@@ -26,6 +27,7 @@ def parse(text: str, references: tuple[Resolved, ...]) -> ParsedSchema:
     value = _load(text)
     root, canonical = reader.read(value, "", "", 0)
     reader.check_defaults()
+    check_expansion(root)
     types = list(reader.names)[known:]
     main = [root.name] if root.name else []
     tagged = value if isinstance(value, dict) else {}

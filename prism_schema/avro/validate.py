@@ -28,7 +28,7 @@ class _Broken(Exception):  # noqa: N818 - a verdict
 def validator(schema: ParsedSchema, type_name: str | None = None, *,
               implicit_required: bool = True) -> Callable[[bytes], list[Violation]]:
     """See `prism_schema.validator`. Avro has no implicit fields: a writer writes all of them."""
-    walk = _Compiler().walk(_root(schema, type_name))
+    walk = _Compiler().walk(root(schema, type_name))
 
     def validate(data: bytes) -> list[Violation]:
         try:
@@ -42,12 +42,13 @@ def validator(schema: ParsedSchema, type_name: str | None = None, *,
     return validate
 
 
-def _root(schema: ParsedSchema, type_name: str | None) -> AvroType:
-    root: AvroType = schema.parsed
-    if type_name is None or root.name == type_name:
-        return root
+def root(schema: ParsedSchema, type_name: str | None) -> AvroType:
+    """The type of a datum, by its full name."""
+    found: AvroType = schema.parsed
+    if type_name is None or found.name == type_name:
+        return found
     seen: set[int] = set()
-    waiting = [root]
+    waiting = [found]
     while waiting:
         one = waiting.pop()
         if id(one) in seen:
@@ -219,11 +220,14 @@ def _blocks(item: Walk, expected: str, *, keyed: bool) -> Walk:
             if count > len(data):
                 raise _Broken(expected, f"a block of {count} items in {len(data)} bytes")
             for _ in range(count):
+                before = at
                 try:
                     at = item(data, _string(data, at, depth) if keyed else at, depth + 1)
                 except _Broken as broken:
                     broken.path.append(str(index))
                     raise
                 index += 1
+                if at == before:  # items of no bytes: one is like all
+                    break
 
     return blocks

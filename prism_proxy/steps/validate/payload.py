@@ -9,7 +9,8 @@ from collections.abc import Callable
 from typing import Any
 
 from prism_proxy.schema.found import ResolvedSchema
-from prism_schema import SchemaKind, Violation, validator
+from prism_proxy.steps.validate.fast import fast_validator
+from prism_schema import SchemaKind, Violation
 
 MAGIC = 0
 HEAD_BYTES = 5
@@ -24,7 +25,7 @@ class PayloadCheck:
         self._id = resolved.fetched.schema_id
         self._implicit = implicit_required
         self._type = resolved.type_name or None
-        self._check: Check = validator(self._schema, self._type, implicit_required=implicit_required)
+        self._check: Check = fast_validator(self._schema, self._type, implicit_required=implicit_required)
         self._others: dict[str, Check] = {}
 
     def __call__(self, data: bytes) -> list[Violation]:
@@ -51,7 +52,7 @@ class PayloadCheck:
         if self._type is not None and name != self._type:
             return [Violation("", self._type, name)]
         if name not in self._others:
-            self._others[name] = validator(self._schema, name, implicit_required=self._implicit)
+            self._others[name] = fast_validator(self._schema, name, implicit_required=self._implicit)
         return self._others[name](data[at:])
 
 
