@@ -48,7 +48,8 @@ SHOWN = ROOT / "docs" / "extending"  # files of a package that the extension tes
 
 def blocks() -> list[Block]:
     return [Block(f"{document.relative_to(ROOT)}:{text.count(chr(10), 0, found.start()) + 1}", *found.groups())
-            for document in DOCUMENTS if SHOWN not in document.parents for text in [document.read_text()] for found in BLOCK.finditer(text)]
+            for document in DOCUMENTS if SHOWN not in document.parents
+            for text in [document.read_text()] for found in BLOCK.finditer(text)]
 
 
 @pytest.mark.parametrize("block", blocks(), ids=lambda block: block.name)
