@@ -15,7 +15,8 @@ from prism.admin.v1 import admin_pb2 as pb
 from prism_admin import layout
 from prism_admin.cli.connection import Endpoint, fail, misused
 from prism_admin.cli.options import Output, ago, seconds
-from prism_admin.cli.output import Form, is_table, ranges, show, size
+from prism_admin.cli.output import ranges, show, size
+from prism_runtime.command_output import Form, is_table
 
 proxies = typer.Typer(help="Show the proxies that registered.", no_args_is_help=True)
 partitions = typer.Typer(help="Show who serves what, and move it.", no_args_is_help=True)

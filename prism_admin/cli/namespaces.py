@@ -13,7 +13,8 @@ import typer
 from prism.admin.v1 import admin_pb2 as pb
 from prism_admin.cli.connection import Endpoint, fail, misused
 from prism_admin.cli.options import Name, Output, Wait
-from prism_admin.cli.output import Form, document, show, size
+from prism_admin.cli.output import document, show, size
+from prism_runtime.command_output import Form
 
 commands = typer.Typer(help="Create, show and change namespaces.", no_args_is_help=True)
 File = Annotated[Path | None, typer.Option("-f", "--file", help="YAML file with its settings; - reads standard input")]

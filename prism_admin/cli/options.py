@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from prism_admin.cli.output import Form
+from prism_runtime.command_output import Form
 from prism_runtime.configuration.units import with_suffix
 
 

@@ -2,50 +2,27 @@
 
 from __future__ import annotations
 
-import json
-import sys
 from collections.abc import Iterable, Sequence
-from enum import StrEnum
 from typing import Any
 
 from google.protobuf.json_format import MessageToDict
 from google.protobuf.message import Message
 
-
-class Form(StrEnum):
-    """`auto` is a table on a terminal and JSON elsewhere."""
-
-    AUTO = "auto"
-    TABLE = "table"
-    JSON = "json"
-    YAML = "yaml"
-
-
-def is_table(form: Form) -> bool:
-    return form is Form.TABLE or (form is Form.AUTO and sys.stdout.isatty())
+from prism_runtime.command_output import Form, is_table, print_answer, print_yaml
 
 
 def show(
     form: Form, answer: Message | Sequence[Message], columns: Sequence[str], rows: Iterable[Sequence[Any]]
 ) -> None:
     """Print `answer` for programs, as one document, or `rows` under `columns` for people."""
-    if is_table(form):
-        _table(columns, rows)
-        return
-    data = _plain(answer) if isinstance(answer, Message) else [_plain(each) for each in answer]
-    if form is not Form.YAML:
-        print(json.dumps(data, indent=2, sort_keys=True))
-        return
-    import yaml
-
-    print(yaml.safe_dump(data, sort_keys=True, allow_unicode=True), end="")
+    data = None if is_table(form) else _plain(answer) if isinstance(answer, Message) else [
+        _plain(each) for each in answer]
+    print_answer(form, data, columns, rows)
 
 
 def document(data: object) -> None:
     """Print YAML."""
-    import yaml
-
-    print(yaml.safe_dump(data, sort_keys=False, allow_unicode=True), end="")
+    print_yaml(data)
 
 
 def size(count: int) -> str:
@@ -85,11 +62,3 @@ def _rename(value: Any) -> None:
             value["tasks"] = value.pop("goroutine_count")
         for item in value.values():
             _rename(item)
-
-
-def _table(columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
-    """Every cell whole, on one line, however narrow the terminal is: it is copied, and searched."""
-    cells = [tuple(columns), *(tuple(" ".join(str(cell).split()) for cell in row) for row in rows)]
-    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
-    for row in cells:
-        print("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())

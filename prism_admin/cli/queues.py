@@ -16,7 +16,8 @@ from prism.interfaces.queue import queue_operations_pb2_grpc as rpc
 from prism_admin.cli.connection import fail, misused
 from prism_admin.cli.data_port import Proxy, data_call
 from prism_admin.cli.options import Name, Output
-from prism_admin.cli.output import Form, show
+from prism_admin.cli.output import show
+from prism_runtime.command_output import Form
 
 commands = typer.Typer(help="Show what waits in queues; peek, purge, redrive.", no_args_is_help=True)
 QueueName = Annotated[str, typer.Argument(metavar="QUEUE", help="name of the queue")]

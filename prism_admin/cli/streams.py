@@ -14,7 +14,8 @@ from prism.interfaces.stream import stream_replay_pb2_grpc as replay_rpc
 from prism_admin.cli.connection import Endpoint, fail, misused
 from prism_admin.cli.data_port import Proxy, data_call
 from prism_admin.cli.options import Name, Output, seconds
-from prism_admin.cli.output import Form, show
+from prism_admin.cli.output import show
+from prism_runtime.command_output import Form
 
 streams = typer.Typer(help="Show what streams hold; purge them.", no_args_is_help=True)
 groups = typer.Typer(help="Show how far consumer groups are, and set where they go on.", no_args_is_help=True)

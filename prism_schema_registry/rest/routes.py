@@ -47,6 +47,8 @@ _OTHERS = (
     Route("GET", "/", "root", server_info.root),
     Route("GET", "/v1/metadata/id", "metadata", server_info.identity),
     Route("GET", "/v1/metadata/version", "metadata", server_info.version),
+    Route("GET", "/v1/schemas", "list_schemas", prism_v1.listing),
     Route("POST", "/v1/schemas", "register", prism_v1.register, writes=True),
+    Route("POST", "/v1/schemas/check", "check", prism_v1.check),
 )
 ROUTES = (*_SUBJECTS, *_SCHEMAS, *_GOVERNANCE, *_OTHERS)

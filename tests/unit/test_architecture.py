@@ -6,7 +6,8 @@ import re
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
-PRODUCT = ("prism_proxy", "prism_admin", "prism_runtime", "prism_schema", "prism_schema_registry", "admin_client")
+PRODUCT = (
+    "prism_proxy", "prism_admin", "prism_runtime", "prism_schema", "prism_schema_registry", "prismctl", "admin_client")
 NATIVE = ROOT / "_native"  # its copy in the package is made by the build
 PATH = re.compile(r"[\w./-]+(?:\.(?:py|pyx|pxd|h|c|md|proto)|/)")
 QUOTED = re.findall(r"`([^`\s]+)`", (ROOT / "ARCHITECTURE.md").read_text())

@@ -1,0 +1,1 @@
+"""The operators' command of the platform: `prismctl`, also called `prism`."""
