@@ -27,6 +27,7 @@ from tests.services.claims import (
     Claims,
     broker_slot,
     namespace,
+    nats,  # noqa: F401 - a fixture
     object_slot,
     redis,  # noqa: F401 - a fixture
     refusal,
@@ -81,7 +82,7 @@ async def test_a_payload_of_any_size_travels_by_stream(claims: Claims, size: int
     assert len(await claims.stored()) == (size > MIB)
 
 
-@pytest.mark.parametrize("store", ["memstore", "sqlite", "redis"])
+@pytest.mark.parametrize("store", ["memstore", "sqlite", "redis", "nats"])
 async def test_every_kind_of_message_takes_a_stream(
     store: str, config: NamespaceConfig, request: pytest.FixtureRequest, tmp_path: Path
 ) -> None:

