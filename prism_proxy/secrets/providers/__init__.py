@@ -1,1 +1,1 @@
-"""One module a provider; `registry` names them."""
+"""One module or folder a provider; `secrets.options` names them."""

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import AsyncExitStack
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from prism_proxy.secrets.contract import SecretDeniedError, SecretError, SecretMissingError, SecretUnavailableError
 from prism_proxy.secrets.http import SECONDS
-from prism_proxy.secrets.providers.aws.options import AwsOptions
+
+if TYPE_CHECKING:
+    from prism_proxy.secrets.providers.aws.options import AwsOptions
 
 MISSING = frozenset({"ResourceNotFoundException", "NotFoundException", "InvalidCiphertextException",
                      "KMSInvalidStateException", "InvalidRequestException"})

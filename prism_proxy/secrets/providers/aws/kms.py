@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from base64 import b64decode, b64encode
+from typing import TYPE_CHECKING
 
 from prism_proxy.secrets.contract import SecretMissingError
 from prism_proxy.secrets.providers.aws.client import AwsClient
-from prism_proxy.secrets.providers.aws.options import AwsOptions
+
+if TYPE_CHECKING:
+    from prism_proxy.secrets.providers.aws.options import AwsOptions
 
 PATH = "prism-path"
 

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 from prism_proxy.secrets.contract import SecretMissingError
-from prism_proxy.secrets.providers.vault.options import VaultOptions
 from prism_proxy.secrets.providers.vault.session import VaultSession
+
+if TYPE_CHECKING:
+    from prism_proxy.secrets.providers.vault.options import VaultOptions
 
 
 class VaultKvProvider:

@@ -9,11 +9,13 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from prism_proxy.secrets.contract import SecretDeniedError, SecretMissingError, SecretUnavailableError
 from prism_proxy.secrets.http import JsonHttp
-from prism_proxy.secrets.providers.vault.options import VaultOptions
+
+if TYPE_CHECKING:
+    from prism_proxy.secrets.providers.vault.options import VaultOptions
 
 
 class VaultSession:

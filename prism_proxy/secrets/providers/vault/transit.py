@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from base64 import b64decode, b64encode
+from typing import TYPE_CHECKING
 from urllib.parse import quote
 
 from prism_proxy.secrets.contract import SecretUnavailableError
-from prism_proxy.secrets.providers.vault.options import VaultOptions
 from prism_proxy.secrets.providers.vault.session import VaultSession
+
+if TYPE_CHECKING:
+    from prism_proxy.secrets.providers.vault.options import VaultOptions
 
 
 class VaultTransit:
