@@ -78,6 +78,8 @@ class Attributes:
 
     def metadata(self) -> dict[str, str]:
         """As a subscriber sees them: the caller's keys, and those of prism-* that are set."""
+        if self is PLAIN:
+            return {}
         found = dict(self.user)
         for name, value in ((CONTENT_TYPE, self.content_type), (CORRELATION_ID, self.correlation_id),
                             (REPLY_TO, self.reply_to), (CAUSALITY_PARENT, self.causality_parent),

@@ -145,8 +145,13 @@ def missing_field(envelope: Envelope) -> str | None:
 
 
 def rfc3339(milliseconds: int) -> str:
-    stamp = datetime.fromtimestamp(milliseconds / 1000, UTC)
-    return stamp.strftime("%Y-%m-%dT%H:%M:%S.") + f"{milliseconds % 1000:03d}Z"
+    return f"{_second(milliseconds // 1000)}.{milliseconds % 1000:03d}Z"
+
+
+@lru_cache(maxsize=16)
+def _second(seconds: int) -> str:
+    """Most messages share theirs with others, and it costs more than all else that is said of a message."""
+    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%S")
 
 
 def _regular(data: bytes) -> bytes:

@@ -261,7 +261,8 @@ class Framing:
             found[PUBLISHER_HEADER] = origin.publisher_id
         if passing.encryption is not None:
             found[ENCRYPTION_HEADER] = b64encode(passing.encryption.encode()).decode()
-        found.update({NOTE_PREFIX + key: value for key, value in passing.notes.items()})
+        if passing.notes:
+            found.update({NOTE_PREFIX + key: value for key, value in passing.notes.items()})
         found.update(passing.headers)
         return found
 

@@ -197,12 +197,15 @@ class MemstoreQueues:
         return results
 
     def _settle(self, queue: Queue, entry: Entry, settlement: Settlement, now: int) -> None:
+        if settlement.outcome is Outcome.DONE:
+            self._memory.give(queue.forget(entry))
+            return
         dead = self._dead_letters(queue)
         if settlement.outcome is Outcome.RETRY and not 0 < dead.max_receives <= entry.receives:
             entry.reason = settlement.reason or entry.reason
             due = now + int(settlement.delay_s * 1000)
             self._alarm.at(queue.put_back(entry, due if due > now else 0))
-        elif settlement.outcome is Outcome.DONE or not dead.max_receives:
+        elif not dead.max_receives:
             self._memory.give(queue.forget(entry))
         else:
             self._bury(queue, entry, settlement.reason or entry.reason or "it failed")

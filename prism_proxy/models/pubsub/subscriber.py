@@ -1,4 +1,4 @@
-"""The bounded buffer between a driver and one subscriber, and what happens when it is full.
+"""The buffer of one subscription, and what happens when it is full.
 
     open --push--> waiting --take--> the caller
       |-- full: block (the driver waits for room), drop (counted), disconnect (SLOW_SUBSCRIBER)
@@ -7,15 +7,14 @@
 
 from __future__ import annotations
 
-import asyncio
-from collections import deque
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from prism_proxy.errors import PrismError, invalid
+from prism_proxy.errors import invalid
 from prism_proxy.models import assertion, inline
 from prism_proxy.models.assertion import SchemaAssertion
+from prism_proxy.models.buffer import Buffer
 from prism_proxy.models.messages import Active, Delivery
 from prism_proxy.models.messaging_errors import slow_subscriber
 from prism_proxy.models.pubsub.options import BLOCK, DISCONNECT, DROP, MAX_BYTES, MAX_MESSAGES, POLICIES, PubSubOptions
@@ -32,7 +31,6 @@ KNOWN_DURABLE = ("buffer_messages", "buffer_bytes", "max_messages", "max_duratio
 DURABLE = b"durable"  # what a position of x-prism-resume is for
 SETTLE_EVERY = 64  # messages that were written, before the position of a durable subscription follows
 GAP_HEADER = "prism-gap"  # of the message that tells of a gap: how many may be missing, or "unknown"
-OVERHEAD_BYTES = 256  # counted for each message that waits, beside its bytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,8 +94,10 @@ def _seconds(given: Mapping[str, str], key: str) -> float:
     return float(found) if found is not None else float(text)
 
 
-class Subscriber:
+class Subscriber(Buffer[Delivery]):
     """The sink of one subscription. `on_drop(count)` and `on_missed(count, why)` count what it did not get."""
+
+    fails_at_once = True
 
     def __init__(
         self, subscription_id: str, options: SubscriberOptions, on_drop: Callable[[int], None],
@@ -105,6 +105,7 @@ class Subscriber:
         accepts: Callable[[Delivery], bool] | None = None,
     ) -> None:
         """What `accepts` does not want takes no room. `total` bounds what waits for all subscribers of this process."""
+        super().__init__(options.buffer_messages, options.buffer_bytes)
         self.subscription_id = subscription_id
         self.options = options
         self.active: Active | None = None
@@ -116,41 +117,11 @@ class Subscriber:
         self._on_drop = on_drop
         self._on_missed = on_missed
         self._total = total
-        self._waiting: deque[Delivery] = deque()
-        self._bytes = 0
-        self._ended = False
-        self._error: PrismError | None = None
-        self._arrived = asyncio.Event()
-        self._room = asyncio.Event()
-        self._room.set()
-
-    # --- the driver's side --------------------------------------------------------------------------------------------
-
-    @property
-    def credit(self) -> int:
-        if self._ended:
-            return 1  # what comes now is discarded
-        if not self._waiting:
-            return self.options.buffer_messages
-        if self._bytes >= self.options.buffer_bytes:
-            return 0
-        return max(0, self.options.buffer_messages - len(self._waiting))
 
     def push(self, delivery: Delivery) -> bool:
         if self._ended or (self._accepts is not None and not self._accepts(delivery)):
             return True
-        size = len(delivery.data) + OVERHEAD_BYTES
-        if self.credit == 0 or not self._taken(size):
-            return self._overflow()
-        self._waiting.append(delivery)
-        self._bytes += size
-        self._arrived.set()
-        if self.credit == 0:
-            self._room.clear()
-        return True
-
-    async def room(self) -> None:
-        await self._room.wait()
+        return super().push(delivery)
 
     def missed(self, count: int | None, why: str) -> None:
         self._on_missed(count, why)
@@ -158,11 +129,8 @@ class Subscriber:
             self._waiting.append(Delivery("", b"", {GAP_HEADER: "unknown" if count is None else str(count)}))
             self._arrived.set()
 
-    def end(self, error: PrismError | None) -> None:
-        if not self._ended:
-            self._ended, self._error = True, error
-            self._arrived.set()
-            self._room.set()
+    def _size(self, item: Delivery) -> int:
+        return super()._size(item) if item.topic else 0  # a notice of a gap takes no room
 
     def _taken(self, size: int) -> bool:
         """Whether all subscribers of the process leave so much room; an empty buffer always has some."""
@@ -171,41 +139,16 @@ class Subscriber:
         self._total.hold(size)
         return True
 
-    def _overflow(self) -> bool:
+    def _gave(self, size: int) -> None:
+        self._total.give(size)
+
+    def _full(self) -> bool:
         if self.options.policy == BLOCK:
-            self._room.clear()
-            return False
+            return super()._full()
         self._on_drop(1)
         if self.options.policy == DISCONNECT:
             self.end(slow_subscriber(len(self._waiting), self._bytes))
         return True
-
-    # --- the caller's side --------------------------------------------------------------------------------------------
-
-    async def take(self) -> Delivery | None:
-        """The next message; None at the end. PrismError when the subscription failed; what waits is served first,
-        unless the subscriber was too slow for it."""
-        while not self._waiting or (self._ended and self._error is not None):
-            if self._ended:
-                if self._error is not None:
-                    raise self._error
-                return None
-            self._arrived.clear()
-            await self._arrived.wait()
-        delivery = self._waiting.popleft()
-        self._give(len(delivery.data) + OVERHEAD_BYTES if delivery.topic else 0)
-        if self.credit:
-            self._room.set()
-        return delivery
-
-    def close(self) -> None:
-        """Nothing that waits will be taken."""
-        self._waiting.clear()
-        self._give(self._bytes)
-
-    def _give(self, size: int) -> None:
-        self._bytes -= size
-        self._total.give(size)
 
     # --- positions of durable subscriptions ---------------------------------------------------------------------------
 

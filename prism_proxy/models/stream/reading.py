@@ -9,10 +9,10 @@ from dataclasses import dataclass
 from prism_proxy.errors import invalid
 from prism_proxy.models import assertion, inline
 from prism_proxy.models.assertion import SchemaAssertion
+from prism_proxy.models.buffer import Buffer
 from prism_proxy.models.framing import Opened, Rejected
 from prism_proxy.models.messages import Active
 from prism_proxy.models.resume import token
-from prism_proxy.models.stream.buffer import ReadBuffer
 from prism_proxy.models.stream.contract import Record
 from prism_runtime.configuration import units
 
@@ -70,7 +70,7 @@ class OpenRead:
         self, options: ReadOptions, limit: int, open_record: Callable[[Record], Awaitable[Opened | None]], *,
         resumable: bool,
     ) -> None:
-        self.buffer = ReadBuffer(options.buffer_messages, options.buffer_bytes)
+        self.buffer: Buffer[Record] = Buffer(options.buffer_messages, options.buffer_bytes)
         self.active: Active | None = None
         self.reject: Callable[[Record, str], Awaitable[object]] | None = None
         self.skip: Callable[[Record], Awaitable[object]] | None = None
