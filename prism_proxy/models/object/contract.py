@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from prism_proxy.contracts.driver import Driver
-from prism_proxy.object_stores.contract import ObjectStore
+
+if TYPE_CHECKING:  # every proxy reads the names of the interfaces here
+    from prism_proxy.object_stores.contract import ObjectStore
 
 STORAGE = "storage_object"
 SERVICE = "object_store"
