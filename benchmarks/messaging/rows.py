@@ -70,7 +70,8 @@ def _store(name: str, driver: str, config: str) -> Callable[[int], list[str]]:
 
 
 def _nats_server(port: int) -> list[str]:
-    return [toolchain.nats_server(), "--addr", "127.0.0.1", "--port", str(redis_port(port))]
+    return [toolchain.nats_server(), "--addr", "127.0.0.1", "--port", str(redis_port(port)),
+            "--jetstream", "--store_dir", str(OUT / f"messages-{port}.jetstream")]
 
 
 SERVERS: Mapping[str, Server] = {
@@ -78,7 +79,8 @@ SERVERS: Mapping[str, Server] = {
     "sqlite": Server("sqlite", _store("sqlite", "sqlite", f"path: '{OUT}/messages-@PORT@.db'")),
     "redis": Server("redis", _store("redis", "redis", "url: 'redis://127.0.0.1:@BESIDE@/0'"),
                     beside=lambda port: redis_server(redis_port(port))),
-    "nats": Server("nats", _store("nats", "nats", "servers: ['nats://127.0.0.1:@BESIDE@']"), beside=_nats_server),
+    "nats": Server("nats", _store("nats", "nats", "url: 'nats://127.0.0.1:@BESIDE@', jetstream: true"),
+                   beside=_nats_server),
     AIO: Server("grpc.aio on uvloop, a dict of queues", lambda port: python(
         "benchmarks.peers.message_servicer", f"127.0.0.1:{port}"), ours=False, beside_core=SERVER_CORE),
 }

@@ -75,7 +75,10 @@ async def test_nothing_of_them_reaches_a_nats_server() -> None:
             heard.append(message.subject)
 
         await client.subscribe(">", cb=hear)
-        await client.flush()
+        async with asyncio.timeout(10):
+            while not heard:
+                await client.publish("probe", b"")
+                await asyncio.sleep(0.05)
         for interface, method in ROWS:
             if interface in ("pubsub_basic", "pubsub_wildcards", "pubsub_filtering", "pubsub_batch"):
                 await test_no_method_takes_them(messaging, interface, method)
@@ -84,7 +87,7 @@ async def test_nothing_of_them_reaches_a_nats_server() -> None:
         async with asyncio.timeout(10):
             while "last" not in heard:
                 await asyncio.sleep(0.01)
-        assert heard == ["%5Fqueue.a", "last"]
+        assert [subject for subject in heard if subject != "probe"] == ["%5Fqueue.a", "last"]
 
 
 async def _answer(call: Any, *, streams: bool) -> None:

@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 import base64
 import contextlib
+import json
 import signal
+import time
 import uuid
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -16,7 +18,7 @@ import pytest
 
 from prism_proxy._native.nats.connection import NatsClosed, NatsDenied
 from prism_proxy.backends.nats.config import NatsConfig, NatsTls
-from prism_proxy.backends.nats.credentials import public_key
+from prism_proxy.backends.nats.credentials import public_key, sign
 from prism_proxy.backends.nats.driver import NatsDriver
 from prism_proxy.backends.shared_pools import SharedPools
 from prism_proxy.contracts.driver import Health
@@ -243,6 +245,63 @@ async def test_users_and_nkeys_are_known_and_permissions_told(tmp_path: Path) ->
             assert "Authorization Violation" in driver.health().message
 
 
+LOCKED = """
+authorization {
+  users = [{user: ann, password: p, permissions: {publish: [">"], subscribe: ["mine.>" %s]}}]
+}
+"""
+
+
+async def test_a_subscription_that_is_forbidden_after_a_reconnect_ends() -> None:
+    async with NatsServer(settings=LOCKED % ', "n0.*"') as server:
+        config = NatsConfig(f"nats://ann:p@{server.address}", inbox_prefix="mine")
+        async with drivers(config) as (driver,):
+            with pytest.raises(NatsDenied):
+                await subscribed(driver, "a.b")
+            sink, _ = await subscribed(driver, "t")
+            await driver.pubsub.publish("t", message(b"1"))
+            await sink.until(1)
+            await server.kill()
+            server.settings = LOCKED % ""
+            await server.start()
+            error = await sink.over(20)
+            assert error is not None
+            assert error.reason == "BACKEND_PERMISSION"
+            await driver.pubsub.publish("t", message(b"2"))
+
+
+def token_of(claims: dict[str, Any], issuer: str) -> str:
+    """A JWT as nsc makes it, signed by the seed of its issuer."""
+    def part(value: dict[str, Any]) -> str:
+        return base64.urlsafe_b64encode(json.dumps(value).encode()).rstrip(b"=").decode()
+
+    claims = {"jti": "x", "iat": int(time.time()), "iss": public_key(issuer), **claims}
+    claims["nats"] |= {"version": 2}
+    signed = f"{part({'typ': 'JWT', 'alg': 'ed25519-nkey'})}.{part(claims)}"
+    return f"{signed}.{sign(issuer, signed.encode())}"
+
+
+async def test_a_credentials_file_opens_an_account(tmp_path: Path) -> None:
+    operator, account, user = [seed_of(bytes([number]) * 32, kind) for number, kind in ((1, 14), (2, 0), (3, 20))]
+    limits = {"subs": -1, "data": -1, "payload": -1, "imports": -1, "exports": -1, "wildcards": True, "conn": -1,
+              "leaf": -1}
+    by_operator = token_of({"sub": public_key(operator), "name": "o", "nats": {"type": "operator"}}, operator)
+    of_account = token_of({"sub": public_key(account), "name": "a", "nats": {"type": "account", "limits": limits}},
+                          operator)
+    of_user = token_of({"sub": public_key(user), "name": "u", "nats": {
+        "type": "user", "subs": -1, "data": -1, "payload": -1}}, account)
+    file = tmp_path / "user.creds"
+    file.write_text(f"-----BEGIN NATS USER JWT-----\n{of_user}\n------END NATS USER JWT------\n"
+                    f"-----BEGIN USER NKEY SEED-----\n{user}\n------END USER NKEY SEED------\n")
+    settings = (f"operator: {by_operator}\nresolver: MEMORY\n"
+                f"resolver_preload: {{{public_key(account)}: {of_account}}}\n")
+    async with NatsServer(settings=settings) as server, drivers(
+            NatsConfig(server.url, credentials_file=file)) as (driver,):
+        sink, _ = await subscribed(driver, "t")
+        await driver.pubsub.publish("t", message(b"1"))
+        await sink.until(1)
+
+
 @pytest.mark.parametrize("first", [False, True])
 async def test_tls_and_tokens(tmp_path: Path, *, first: bool) -> None:
     authority = Authority(tmp_path)
@@ -261,14 +320,26 @@ async def test_tls_and_tokens(tmp_path: Path, *, first: bool) -> None:
         assert "speaks no TLS" in driver.health().message
 
 
+async def settled(client: Any, subscription: Any) -> None:
+    """The server has a subscription of nats-py, whose `flush` may return earlier."""
+    while True:
+        await client.publish(subscription.subject, b"probe")
+        with contextlib.suppress(TimeoutError):
+            await subscription.next_msg(0.2)
+            break
+    await asyncio.sleep(0.3)
+    while subscription.pending_msgs:
+        await subscription.next_msg(1)
+
+
 @pytest.mark.parametrize("prefix", [None, "", "shop.eu."])
 async def test_stock_clients_hear_what_is_published_and_are_heard(prefix: str | None) -> None:
     async with NatsServer() as server, drivers(NatsConfig(server.url, prefix=prefix)) as (driver,), \
             await nats.connect(server.url) as client:
         subject = {None: "n0.a.b"}.get(prefix, f"{prefix}a.b")
-        sink, _ = await subscribed(driver, "a.b")
         heard = await client.subscribe(subject)
-        await client.flush()
+        await settled(client, heard)
+        sink, _ = await subscribed(driver, "a.b")
         await driver.pubsub.publish("a.b", message(b"ours", {
             "prism-envelope-version": "1", "prism-message-id": "0190", "prism-trace-id": "t", "colour": "blue"}))
         found = await heard.next_msg(20)

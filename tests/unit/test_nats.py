@@ -22,7 +22,7 @@ from prism_proxy.backends.nats.credentials import (
     read_credentials,
     sign,
 )
-from prism_proxy.backends.nats.errors import NoAnswer, NoResponders, meaning
+from prism_proxy.backends.nats.errors import NoAnswer, NoResponders, ended, meaning
 from prism_proxy.backends.nats.names import MAX_STREAM_NAME, Names, text_of, token
 from prism_proxy.errors import StatusCode
 from prism_proxy.models.messages import StoredMessage
@@ -31,9 +31,12 @@ TEXT = st.text(min_size=1, max_size=40)
 TOPIC = st.lists(st.text("ab_%5F2streamqu>*", min_size=1, max_size=9), min_size=1, max_size=3).map(".".join)
 
 
-def seed_of(raw: bytes = bytes(range(32))) -> str:
-    """The seed of a user's nkey."""
-    kind = 20 << 3  # U
+USER = 20  # the letter U
+
+
+def seed_of(raw: bytes = bytes(range(32)), kind: int = USER) -> str:
+    """The seed of an nkey."""
+    kind <<= 3
     body = bytes([18 << 3 | kind >> 5, (kind & 31) << 3]) + raw
     return base64.b32encode(body + _checksum(body)).rstrip(b"=").decode()
 
@@ -117,10 +120,10 @@ def test_an_nkey_signs_what_its_public_key_verifies(tmp_path: Path) -> None:
         with pytest.raises(CredentialsError):
             sign(wrong, b"nonce")
     file = tmp_path / "user.creds"
-    file.write_text(f"-----BEGIN NATS USER JWT-----\nabc.def\n------END NATS USER JWT------\n\n"
+    file.write_text(f"-----BEGIN NATS USER JWT-----\nabc.d-e_f---g\n------END NATS USER JWT------\n\n"
                     f"-----BEGIN USER NKEY SEED-----\n{seed}\n------END USER NKEY SEED------\n")
-    assert read_credentials(file) == ("abc.def", seed)
-    assert b'"jwt": "abc.def"' in connect_options(NatsConfig(credentials_file=file), {"nonce": "n"})
+    assert read_credentials(file) == ("abc.d-e_f---g", seed)
+    assert b'"jwt": "abc.d-e_f---g"' in connect_options(NatsConfig(credentials_file=file), {"nonce": "n"})
     file.write_text("nothing")
     with pytest.raises(CredentialsError):
         read_credentials(file)
@@ -163,3 +166,5 @@ def test_what_errors_mean() -> None:
         assert found is not None
         assert (found.code, found.metadata["outcome"]) == (code, outcome)
     assert meaning(KeyError("x")) is None
+    assert ended(KeyError("x"), "a read").reason == "INTERNAL"
+    assert ended(NatsDenied("x"), "a read").reason == "BACKEND_PERMISSION"

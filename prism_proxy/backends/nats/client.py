@@ -42,6 +42,10 @@ class Listener(Protocol):
         """Messages may be missing before the next one."""
         ...
 
+    def denied(self, error: NatsDenied) -> None:
+        """After a reconnect the server does not let us subscribe any more."""
+        ...
+
 
 class Channel:
     """A subscription at the server. `confirmed` once the server had it, on the present connection."""
@@ -72,7 +76,7 @@ class NatsClient:
         self._task: asyncio.Task[None] | None = None
         self._lost = asyncio.Event()
         self._up = asyncio.Event()
-        self._inbox = f"_INBOX.{uuid.uuid4().hex}.".encode()
+        self._inbox = f"{config.inbox_prefix}.{uuid.uuid4().hex}.".encode()
         self._number = 0
         self.connection: NatsConnection | None = None
         self.address: Address | None = None
@@ -302,14 +306,21 @@ class NatsClient:
                 channel.number = connection.subscribe(channel.subject, channel.queue, channel.received)
             self.connection, self.address, self._lost = connection, address, lost
             try:
-                await connection.confirm()
+                confirmed = await asyncio.gather(*(connection.confirm(channel.subject) for channel in channels),
+                                                 connection.confirm(), return_exceptions=True)
+                if isinstance(confirmed[-1], BaseException):
+                    raise confirmed[-1]
             except BaseException:
                 connection.abort("the subscriptions could not be renewed")
                 self._forget()
                 raise
         self.connects += 1
-        for channel in channels:
-            self._confirm(channel)
+        for channel, outcome in zip(channels, confirmed, strict=False):
+            if isinstance(outcome, NatsDenied):
+                for listener in tuple(channel.listeners):
+                    listener.denied(outcome)
+            else:
+                self._confirm(channel)
         self._up.set()
 
     def _inform(self, info: dict[str, Any]) -> None:

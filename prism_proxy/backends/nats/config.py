@@ -88,6 +88,8 @@ class NatsConfig:
     shared_names: bool = setting("Whether other namespaces may have the same topics, streams and queues: all of them "
                                  "must say so.", False)
     connection_name: str = setting("What the server calls the proxy's connection.", "prism-proxy")
+    inbox_prefix: str = setting("What the subjects begin with at which the proxy is answered: the user must be "
+                                "permitted to subscribe below it.", "_INBOX")
     connect_timeout: float = setting("Time to connect and to be greeted.", 2.0, minimum=0.01, maximum=60, unit="s")
     request_timeout: float = setting("Time in which the server must answer.", 5.0, minimum=0.01, maximum=300, unit="s")
     ping_interval: float = setting("A silent server is asked for a sign of life so often; two that fail to come end "
@@ -118,6 +120,8 @@ class NatsConfig:
             raise ValueError("username is given twice: within url and by itself")
         if self.prefix is not None:
             _check_prefix(self.prefix)
+        if not self.inbox_prefix or not all(self.inbox_prefix.split(".")) or set(self.inbox_prefix) & set(" \t\r\n*>"):
+            raise ValueError("inbox_prefix is one or more whole tokens, without blanks and wildcards")
 
     def __repr__(self) -> str:
         return f"NatsConfig({self.server}, {self.names.prefix!r})"
@@ -179,7 +183,7 @@ class NatsConfig:
         """Equal where namespaces share a connection: the same servers, spoken to as the same user in the same way.
         Holds secrets."""
         return (self.parsed.servers, self.secure, self.credentials, self.nkey_file, self.credentials_file, self.tls,
-                self.connection_name, self.connect_timeout, self.request_timeout, self.ping_interval,
+                self.connection_name, self.inbox_prefix, self.connect_timeout, self.request_timeout, self.ping_interval,
                 self.reconnect_first, self.reconnect_most, self.max_pending_bytes)
 
     @property

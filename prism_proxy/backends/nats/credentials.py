@@ -16,7 +16,7 @@ from typing import Any
 from prism_proxy.backends.nats.config import NatsConfig
 
 VERSION = "1"
-_BLOCK = re.compile(r"-{3,}BEGIN [^-\n]*-{3,}\s*([^-\s]+)\s*-{3,}END")
+_BLOCK = re.compile(r"-{3,}BEGIN [^-\n]*-{3,}\s*(\S+)\s+-{3,}END")
 
 
 class CredentialsError(Exception):

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from prism_proxy._native.nats.connection import NatsClosed, NatsDenied
 from prism_proxy.errors import PrismError, StatusCode
+from prism_runtime import log
 
 RETRY_AFTER_S = 0.5
 
@@ -67,6 +68,18 @@ def _refused(error: ApiError) -> PrismError:
         return _unavailable(error, f"JetStream cannot serve this now: {error.description}", "execute", "unknown")
     return _made(error, StatusCode.INTERNAL, "BACKEND_ERROR", f"JetStream refused the request: {error}", "execute",
                  "not_executed")
+
+
+def ended(error: Exception, what: str) -> PrismError:
+    """What a reader or member ends with for good. A defect of ours is logged, as nobody else sees it."""
+    if isinstance(error, PrismError):
+        return error
+    found = meaning(error)
+    if found is None:
+        log.get("prism.nats").error(f"{what} ended by a defect", exc_info=error)
+        found = _made(error, StatusCode.INTERNAL, "INTERNAL", f"{what} ended by a defect: see the proxy's log", "await",
+                      "unknown")
+    return found
 
 
 def _unavailable(error: Exception, message: str, phase: str, outcome: str, *, transient: bool = False) -> PrismError:

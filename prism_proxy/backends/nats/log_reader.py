@@ -11,8 +11,8 @@ from collections import deque
 from collections.abc import Callable
 from typing import Any, Protocol
 
-from prism_proxy._native.nats.connection import NatsClosed, NatsDenied
-from prism_proxy.backends.nats.errors import ApiError, NoAnswer, NoResponders, meaning
+from prism_proxy._native.nats.connection import NatsClosed
+from prism_proxy.backends.nats.errors import ApiError, NoAnswer, NoResponders, ended
 from prism_proxy.backends.nats.jetstream import STREAM_NOT_FOUND, JetStream
 from prism_proxy.backends.nats.logs import NANO, Log
 from prism_proxy.backends.nats.pull import HEARTBEAT_S, Entry, Pull
@@ -74,10 +74,8 @@ class LogReader:
                     break
                 await asyncio.sleep(AGAIN_S)
             self._receiver.end(None)
-        except PrismError as error:
-            self._receiver.end(error)
-        except (ApiError, NatsDenied) as error:
-            self._receiver.end(meaning(error))
+        except Exception as error:  # noqa: BLE001 - nobody waits for this task: the receiver must hear
+            self._receiver.end(ended(error, "a read of a log"))
         finally:
             if not self._ready.done():
                 self._ready.set_result(None)

@@ -251,10 +251,12 @@ class NatsQueues:
         until = time.monotonic() + wait_s
         while True:
             log = await self.found(queue)
+            fetched = False
             if log is not None:
                 try:
                     await self._consumer(log)
                     found = await fetch(self.js, log.stream, CONSUMER, count, max(0.0, until - time.monotonic()))
+                    fetched = True
                 except ApiError as error:
                     if error.code != 404:
                         raise
@@ -269,5 +271,5 @@ class NatsQueues:
             left = until - time.monotonic()
             if left <= 0:
                 return []
-            if log is None:
+            if not fetched:
                 await asyncio.sleep(min(left, LOOK_S))

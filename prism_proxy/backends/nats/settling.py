@@ -180,6 +180,9 @@ class Settler:
     def interrupted(self, why: str) -> None:
         """Others try again."""
 
+    def denied(self, error: NatsDenied) -> None:
+        """Others go by what receipts say."""
+
     async def _serve(self, reply: bytes, data: bytes) -> None:
         try:
             body = json.loads(data)

@@ -18,6 +18,7 @@ def report(config: NatsConfig, client: NatsClient | None, failure: str, pool: in
         "server": str(client.address) if client is not None and client.address is not None else config.server,
         "server_version": str(info.get("version", "unknown")), "subject_prefix": config.names.prefix,
         "max_payload": str(info.get("max_payload", "unknown")), "cluster": str(info.get("cluster", "")),
+        "jetstream": str(bool(info.get("jetstream"))).lower(),
     }
     if client is not None:
         details |= {"subscriptions": str(client.channels), "connects": str(client.connects)}

@@ -186,7 +186,7 @@ class Groups:
 
     async def bury(self, stream: str, record: Record, reason: str) -> None:
         """Append to the dead letters, once."""
-        headers = {**record.headers, SOURCE_HEADER: stream, ERROR_HEADER: reason,
+        headers = {**record.headers, SOURCE_HEADER: stream, ERROR_HEADER: " ".join(reason.split()),
                    RETRIES_HEADER: str(record.attempt)}
         message = StoredMessage(record.message_id, record.data, headers, record.timestamp_ms,
                                 deduplication_id=f"dead.{stream}.{record.offset}")

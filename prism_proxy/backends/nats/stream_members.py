@@ -12,12 +12,11 @@ from typing import TYPE_CHECKING
 from prism_proxy._native.nats.connection import NatsClosed, NatsDenied
 from prism_proxy.backends.nats import stream_records as records
 from prism_proxy.backends.nats.client import Channel
-from prism_proxy.backends.nats.errors import ApiError, meaning
+from prism_proxy.backends.nats.errors import ApiError, ended, meaning
 from prism_proxy.backends.nats.jetstream import CONSUMER_NOT_FOUND, STREAM_NOT_FOUND
 from prism_proxy.backends.nats.log_reader import AGAIN_S, PASSING, WAIT_S
 from prism_proxy.backends.nats.logs import Log
 from prism_proxy.backends.nats.pull import HEARTBEAT_S, TERM, Entry, Pull, nak
-from prism_proxy.errors import PrismError
 from prism_proxy.models.messages import Sink
 from prism_proxy.models.messaging_errors import group_not_found, subscriber_replaced
 from prism_proxy.models.stream.contract import Membership, Record
@@ -124,6 +123,9 @@ class Member:
     def interrupted(self, why: str) -> None:
         self._changed.set()
 
+    def denied(self, error: NatsDenied) -> None:
+        self._sink.end(meaning(error))
+
     def take(self, offset: int) -> Entry | None:
         """Settle an open delivery; None when it is not open here, or its time is over."""
         found = self._open.pop(offset, None)
@@ -154,10 +156,8 @@ class Member:
                     log.get("prism.nats").warning("JetStream refuses the deliveries of a group", reason=str(error),
                                                   stream=self._log.stream, group=self._membership.group)
                 await asyncio.sleep(AGAIN_S)
-        except PrismError as error:
-            self._sink.end(error)
-        except NatsDenied as error:
-            self._sink.end(meaning(error))
+        except Exception as error:  # noqa: BLE001 - nobody waits for this task: the member must hear
+            self._sink.end(ended(error, "a membership of a group"))
         finally:
             client.watchers.discard(self._lost)
 

@@ -14,7 +14,7 @@ from prism_proxy._native.nats.connection import NatsClosed, NatsDenied
 from prism_proxy.backends.nats import headers as wire
 from prism_proxy.backends.nats import queue_messages as messages
 from prism_proxy.backends.nats.client import Channel
-from prism_proxy.backends.nats.errors import ApiError, NoAnswer, NoResponders
+from prism_proxy.backends.nats.errors import ApiError, NoAnswer, NoResponders, meaning
 from prism_proxy.backends.nats.jetstream import Stored
 from prism_proxy.backends.nats.log_reader import LogReader
 from prism_proxy.backends.nats.logs import Limits, Log, Logs, lifetime
@@ -229,6 +229,9 @@ class DurableSubscriber:
 
     def interrupted(self, why: str) -> None:
         """The reader goes on where it was: nothing is missing."""
+
+    def denied(self, error: NatsDenied) -> None:
+        self._sink.end(meaning(error))
 
     @property
     def credit(self) -> int:

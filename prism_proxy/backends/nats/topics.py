@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Sequence
 
-from prism_proxy._native.nats.connection import NatsConnection
+from prism_proxy._native.nats.connection import NatsConnection, NatsDenied
 from prism_proxy.backends.nats import headers as wire
 from prism_proxy.backends.nats.client import Channel, NatsClient
 from prism_proxy.backends.nats.errors import meaning
@@ -111,6 +111,9 @@ class Subscriber:
 
     def interrupted(self, why: str) -> None:
         self._sink.missed(None, why)
+
+    def denied(self, error: NatsDenied) -> None:
+        self._sink.end(meaning(error))
 
     async def close(self) -> None:
         if self.channel is not None:
