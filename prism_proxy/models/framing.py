@@ -389,8 +389,8 @@ class Framing:
         seen = {key: value for key, value in headers.items() if key not in hidden and not key.startswith(NOTE_PREFIX)}
         if published_ms:
             seen[attributes.PUBLISHED_AT] = reader.rfc3339(published_ms)
-            if attributes.SCHEMA_URL in headers:
-                seen[attributes.SCHEMA_PUBLISHED_AT] = seen[attributes.PUBLISHED_AT]
+        if attributes.SCHEMA_URL in headers and attributes.PUBLISHED_AT in seen:
+            seen[attributes.SCHEMA_PUBLISHED_AT] = seen[attributes.PUBLISHED_AT]
         seen.setdefault(attributes.ENCODING, "none")
         message_id = message_id or headers.get(ID_HEADER, "")
         passing = None

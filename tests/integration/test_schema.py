@@ -23,6 +23,7 @@ from prism.interfaces.keyvalue import keyvalue_basic_pb2 as keyvalue
 from prism.interfaces.keyvalue import keyvalue_basic_pb2_grpc as keyvalue_rpc
 from prism.interfaces.pubsub import pubsub_basic_pb2 as pubsub
 from prism_proxy.backends.memstore.config import MemstoreConfig
+from prism_proxy.backends.nats.config import NatsConfig
 from prism_proxy.backends.redis.config import RedisConfig
 from prism_proxy.backends.sqlite.config import SqliteConfig
 from prism_proxy.envelope.parts import Encryption, Security
@@ -33,6 +34,8 @@ from prism_proxy.schema.options import RegistryOptions, SchemasOptions
 from prism_proxy.steps.resources import StepResources
 from prism_proxy.steps.validate.options import SchemaOptions, TrustOptions, ValidationOptions
 from prism_schema import SchemaKind, parse
+from tests.services.nats import NatsServer
+from tests.services.nats import binary as nats_binary
 from tests.services.redis import RedisServer, binary, running
 from tests.services.schemas import SchemaServer, schema_server
 from tests.support.encrypted import NAME, Served, config_of, received, serving
@@ -44,7 +47,7 @@ AVRO = json.dumps({"type": "record", "name": "shop.Order", "fields": [
     {"name": "order_id", "type": "string"}, {"name": "user_id", "type": "string"},
     {"name": "total", "type": "double"}]})
 TEXTS = {"PROTOBUF": V1, "JSON": JSON, "AVRO": AVRO}
-STORES = ("memstore", "sqlite", "redis", "redis-raw")
+STORES = ("memstore", "sqlite", "redis", "nats", "nats-headers", "redis-raw")
 TELLING = pytest.mark.parametrize("store", STORES[:-1], indirect=True)  # keep more than the payload
 GOOD = b'{"order_id": "7", "user_id": "u", "total": 1.5}'
 BAD = b'{"order_id": "7", "user_id": "u"}'
@@ -58,6 +61,14 @@ def redis() -> Iterator[RedisServer]:
         yield server
 
 
+@pytest.fixture(scope="module")
+def nats() -> Iterator[NatsServer]:
+    if nats_binary() is None:
+        pytest.skip("there is no nats-server: run `make tools`")
+    with running(NatsServer(jetstream=True)) as server:
+        yield server
+
+
 @pytest.fixture(params=STORES)
 def store(request: pytest.FixtureRequest, tmp_path: Path) -> tuple[tuple[str, Any], dict[str, Any]]:
     """Driver and settings, and the groups of options that go with them."""
@@ -65,6 +76,10 @@ def store(request: pytest.FixtureRequest, tmp_path: Path) -> tuple[tuple[str, An
         return ("memstore", MemstoreConfig()), {}
     if request.param == "sqlite":
         return ("sqlite", SqliteConfig(path=str(tmp_path / "messages.db"))), {}
+    if request.param.startswith("nats"):
+        broker = request.getfixturevalue("nats")
+        mode = {"envelope": EnvelopeOptions("headers")} if request.param == "nats-headers" else {}
+        return ("nats", NatsConfig(broker.url, jetstream=True, prefix=f"{time.time_ns()}.")), mode
     server = request.getfixturevalue("redis")
     mode = {"envelope": EnvelopeOptions("raw")} if request.param == "redis-raw" else {}
     return ("redis", RedisConfig(url=server.url, prefix=f"{time.time_ns()}:")), mode
@@ -208,6 +223,7 @@ async def test_violations_go_to_the_dead_letters(store: Any, schemas: SchemaServ
             call.cancel()
 
 
+@pytest.mark.parametrize("store", ["memstore", "sqlite", "redis"], indirect=True)
 async def test_values_are_validated(store: Any, schemas: SchemaServer) -> None:
     async with declared(store, options(schemas)) as served:
         metadata = (("x-namespace", NAME),)
