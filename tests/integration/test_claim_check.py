@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import time
 from collections.abc import AsyncIterator
@@ -291,6 +292,38 @@ async def test_the_reference_survives_the_way_to_the_dead_letters_and_back(confi
         assert message.payload == payload
         await claims.release(message.receipt, delete=True)
         assert await claims.lease() == []
+
+
+@pytest.mark.parametrize("store", BROKERS, indirect=True)
+async def test_a_record_that_is_dead_lettered_keeps_its_payload(config: NamespaceConfig) -> None:
+    from prism.interfaces.stream import stream_consumer_groups_pb2 as groups
+    from prism.interfaces.stream import stream_consumer_groups_pb2_grpc as groups_rpc
+    from prism_proxy.models.stream.options import StreamOptions
+
+    options = {**config.options, "stream": StreamOptions(max_deliveries=2, ack_timeout=0.5)}
+    payload = os.urandom(2 * MIB)
+    async with serving(replace(config, options=options)) as claims:
+        stub: Any = groups_rpc.StreamConsumerGroupsInterfaceStub(claims.channel)  # type: ignore[no-untyped-call]
+        await claims.append(payload)
+        await stub.CreateConsumerGroup(groups.CreateConsumerGroupRequest(stream="log", group="g"))
+        call = stub.JoinConsumerGroup(groups.JoinConsumerGroupRequest(stream="log", group="g", consumer_id="c"))
+        for attempt in (1, 2):  # it is given to the group twice, and never acknowledged
+            record = await call.read()
+            assert (record.value, record.attempt) == (payload, attempt)
+        assert len(await claims.stored("_dead/default/log/")) == 1
+        call.cancel()
+        [own] = await claims.stored("default/log/")
+        await claims.objects().delete(BUCKET, own.key)
+
+        async def dead() -> list[Any]:
+            with contextlib.suppress(grpc.aio.AioRpcError):
+                return await claims.read("log.dlq")
+            return []
+
+        again = stub.JoinConsumerGroup(groups.JoinConsumerGroupRequest(stream="log", group="g", consumer_id="d"))
+        [record] = await until(dead, 10.0)
+        again.cancel()
+        assert (record.value, record.headers["x-dlq-source"]) == (payload, "log")
 
 
 async def test_a_reply_of_many_messages_stays_within_what_a_stock_client_takes(config: NamespaceConfig) -> None:
