@@ -89,9 +89,9 @@ class Catalog:
         """The versions that show a schema, also deleted ones."""
         return sorted(self._uses.get((schema.context, schema.id), ()))
 
-    def referrers(self, subject: Subject, number: int) -> list[int]:
-        """Ids of the schemas that refer to a version and are shown by one that is not deleted."""
-        return sorted(key[1] for key in self._referrers.get((subject, number), ()) if self._active(key))
+    def referrers(self, subject: Subject, number: int, *, deleted: bool = False) -> list[int]:
+        """Ids of the schemas that refer to a version and are shown by one that is not deleted, or is softly `deleted`."""
+        return sorted(key[1] for key in self._referrers.get((subject, number), ()) if deleted or self._active(key))
 
     def _active(self, key: Key) -> bool:
         return any(not self._subjects[subject][number].deleted for subject, number in self._uses.get(key, ()))
@@ -105,9 +105,7 @@ class Catalog:
             case LastId(value):
                 self.last_id = max(self.last_id, value)
             case PutVersion(version):
-                self._subjects.setdefault(version.subject, {})[version.number] = version
-                key = version.schema.context, version.schema.id
-                self._uses.setdefault(key, set()).add((version.subject, version.number))
+                self._put(version)
             case RemoveVersion(subject, number):
                 version = self._subjects[subject].pop(number)
                 self._uses[version.schema.context, version.schema.id].discard((subject, number))
@@ -117,6 +115,14 @@ class Catalog:
                 _put(self.configs, scope, config)
             case SetMode(scope, mode):
                 _put(self.modes, scope, mode)
+
+    def _put(self, version: Version) -> None:
+        versions = self._subjects.setdefault(version.subject, {})
+        old, place = versions.get(version.number), (version.subject, version.number)
+        if old is not None:  # an import may give a deleted number another schema
+            self._uses[old.schema.context, old.schema.id].discard(place)
+        versions[version.number] = version
+        self._uses.setdefault((version.schema.context, version.schema.id), set()).add(place)
 
     def _add(self, schema: Schema) -> None:
         self.schemas[schema.context, schema.id] = schema

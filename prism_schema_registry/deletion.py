@@ -49,7 +49,7 @@ class Deletion:
                 raise subject_soft_deleted(subject)
             chosen = versions if permanent else active
             for version in chosen:
-                self._check_unreferenced(version)
+                self._check_unreferenced(version, permanent)
             self._delete(chosen, permanent, changes)
             self._forget_settings(subject, changes)
             return [version.number for version in chosen]
@@ -69,14 +69,15 @@ class Deletion:
                 raise version_not_soft_deleted(subject, number)
             if not permanent and found.deleted:
                 raise version_soft_deleted(subject, number)
-            self._check_unreferenced(found)
+            self._check_unreferenced(found, permanent)
             self._delete([found], permanent, changes)
             if active == [found]:
                 self._forget_settings(subject, changes)
             return number
 
-    def _check_unreferenced(self, version: Version) -> None:
-        if self._catalog.referrers(version.subject, version.number):
+    def _check_unreferenced(self, version: Version, permanent: bool) -> None:
+        """What is softly deleted can still be read, so that nothing goes for good that it refers to."""
+        if self._catalog.referrers(version.subject, version.number, deleted=permanent):
             raise reference_exists(version.subject, version.number)
 
     def _delete(self, versions: Sequence[Version], permanent: bool, changes: list[Change]) -> None:

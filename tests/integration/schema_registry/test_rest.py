@@ -171,7 +171,10 @@ async def test_import_keeps_ids_and_numbers(rest: Rest) -> None:
     assert (await rest.register("a", BREAKING, id=43, version=8))[0] == 200  # nothing is checked
     assert (await rest.register("a", TWO, id=42, version=9))[1]["error_code"] == 42205
     assert (await rest.register("a", TWO))[1]["error_code"] == 42205
-    assert (await rest.register("b", TWO))[1]["id"] == 44
+    await rest.delete("/subjects/a/versions/8")
+    assert (await rest.register("a", TWO, id=50, version=8))[0] == 200  # a deleted number, with another schema
+    assert await rest.get("/schemas/ids/43/versions?deleted=true") == (200, [])
+    assert (await rest.register("b", TWO))[1]["id"] == 50
     assert (await rest.put("/mode/b", {"mode": "IMPORT"}))[1]["error_code"] == 42205
     assert await rest.put("/mode/b?force=true", {"mode": "IMPORT"}) == (200, {"mode": "IMPORT"})
 
@@ -197,6 +200,9 @@ async def test_references(rest: Rest) -> None:
     assert await rest.get("/subjects/customer/versions/1/referencedby") == (200, [])
     assert await rest.delete("/subjects/customer") == (200, [1])
     assert (await rest.get("/schemas/ids/2"))[0] == 200
+    assert (await rest.delete("/subjects/customer?permanent=true"))[1]["error_code"] == 42206  # 2 can still be read
+    assert await rest.delete("/subjects/order?permanent=true") == (200, [1])
+    assert await rest.delete("/subjects/customer?permanent=true") == (200, [1])
 
 
 async def test_contexts(rest: Rest) -> None:
