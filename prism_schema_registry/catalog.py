@@ -90,7 +90,7 @@ class Catalog:
         return sorted(self._uses.get((schema.context, schema.id), ()))
 
     def referrers(self, subject: Subject, number: int, *, deleted: bool = False) -> list[int]:
-        """Ids of the schemas that refer to a version and are shown by one that is not deleted, or is softly `deleted`."""
+        """Ids of the schemas that refer to a version and are shown by one that is active, or softly `deleted`."""
         return sorted(key[1] for key in self._referrers.get((subject, number), ()) if deleted or self._active(key))
 
     def _active(self, key: Key) -> bool:

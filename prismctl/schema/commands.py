@@ -1,4 +1,5 @@
 """`prismctl schema …`: the commands, and where the registry is."""
+
 from __future__ import annotations
 
 from pathlib import Path
@@ -6,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from prismctl.schema import checking, configuring, publishing, reading
+from prismctl.schema import checking, configuring, generating, publishing, reading
 from prismctl.schema.options import make_registry
 
 schema = typer.Typer(help="Schemas of topics: register, read and check them.", no_args_is_help=True)
@@ -33,3 +34,4 @@ schema.command("check")(checking.check)
 schema.command("validate")(checking.validate)
 schema.command("audit")(checking.audit)
 schema.command("config")(configuring.config)
+schema.command("codegen")(generating.codegen)

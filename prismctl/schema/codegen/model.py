@@ -1,0 +1,75 @@
+"""The records of a schema, whatever its format, as languages declare them."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+
+SCALARS = ("string", "bytes", "int", "long", "float", "double", "boolean", "any")
+_HARMLESS = re.compile(r"[\w .$@:/,()-]*")
+
+
+class CodegenError(Exception):
+    """The schema has no form in code; the message says what to change."""
+
+
+@dataclass(frozen=True, slots=True)
+class Type:
+    """`kind` is a scalar, list, map or record. `item` is what a list or a map holds, `name` the record's."""
+
+    kind: str
+    item: Type | None = None
+    name: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Member:
+    """A field. `pii` is its category of personal data; `deprecated` says since when, and why."""
+
+    name: str
+    type: Type
+    optional: bool
+    pii: str = ""
+    deprecated: str = ""
+
+
+@dataclass(slots=True)
+class Record:
+    name: str
+    members: list[Member] = field(default_factory=list)
+
+
+@dataclass(frozen=True, slots=True)
+class Model:
+    """`records` begin with the one that a message is."""
+
+    records: tuple[Record, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """Where the schema is from; `text` is all of it."""
+
+    namespace: str
+    topic: str
+    version: str
+    schema_id: int
+    text: str
+
+
+def check(model: Model, origin: Origin) -> None:
+    """CodegenError for words that would be more than names in the code that is made: a schema comes from strangers."""
+    words = [origin.topic, origin.namespace]
+    for record in model.records:
+        for member in record.members:
+            words += [member.name, member.pii, member.deprecated]
+    for word in words:
+        if not _HARMLESS.fullmatch(word):
+            raise CodegenError(f"{word[:40]!r} cannot stand in code: use letters, digits, spaces and . _ - $ @ : / , ( )")
+
+
+def identifier(name: str) -> str:
+    """A class name: the last part of a full name, in camel case."""
+    parts = "".join(letter if letter.isalnum() else " " for letter in name.rpartition(".")[2]).split()
+    made = "".join(part[:1].upper() + part[1:] for part in parts) or "Message"
+    return made if made[0].isalpha() else f"T{made}"
