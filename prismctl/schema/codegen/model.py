@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass, field
 
-SCALARS = ("string", "bytes", "int", "long", "float", "double", "boolean", "any")
 _HARMLESS = re.compile(r"[\w .$@:/,()-]*")
 
 
@@ -15,7 +14,7 @@ class CodegenError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Type:
-    """`kind` is a scalar, list, map or record. `item` is what a list or a map holds, `name` the record's."""
+    """`kind` is string, bytes, int, long, float, double, boolean, any, list, map or record. `item` is what a list or a map holds, `name` the record's."""
 
     kind: str
     item: Type | None = None
@@ -65,7 +64,8 @@ def check(model: Model, origin: Origin) -> None:
             words += [member.name, member.pii, member.deprecated]
     for word in words:
         if not _HARMLESS.fullmatch(word):
-            raise CodegenError(f"{word[:40]!r} cannot stand in code: use letters, digits, spaces and . _ - $ @ : / , ( )")
+            raise CodegenError(
+                f"{word[:40]!r} cannot stand in code: use letters, digits, spaces and . _ - $ @ : / , ( )")
 
 
 def identifier(name: str) -> str:
