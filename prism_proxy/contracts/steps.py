@@ -162,6 +162,12 @@ class MessageFollower(Protocol):
         is."""
         ...
 
+    @property
+    def only_group(self) -> str:
+        """The consumer group that is the one reader of all streams: its acknowledgements settle. Empty: there may be
+        others."""
+        ...
+
     async def stored(self, message: PassingMessage) -> None:
         """The backend has the message. PrismError is what the publisher hears: the message may be lost later."""
         ...

@@ -295,6 +295,27 @@ async def test_the_reference_survives_the_way_to_the_dead_letters_and_back(confi
 
 
 @pytest.mark.parametrize("store", BROKERS, indirect=True)
+async def test_the_only_group_of_streams_settles_what_it_acknowledges(config: NamespaceConfig) -> None:
+    from prism.interfaces.stream import stream_consumer_groups_pb2 as groups
+    from prism.interfaces.stream import stream_consumer_groups_pb2_grpc as groups_rpc
+
+    async with serving(with_ttl(config, retention_after_read=0.0, only_group="g")) as claims:
+        stub: Any = groups_rpc.StreamConsumerGroupsInterfaceStub(claims.channel)  # type: ignore[no-untyped-call]
+        for group, kept in (("other", 1), ("g", 0)):
+            await claims.append(bytes(2 * MIB), stream=f"log-{group}")
+            await stub.CreateConsumerGroup(groups.CreateConsumerGroupRequest(stream=f"log-{group}", group=group))
+            call = stub.JoinConsumerGroup(groups.JoinConsumerGroupRequest(stream=f"log-{group}", group=group))
+            record = await call.read()
+            await asyncio.sleep(0.1)
+            assert len(await claims.stored(f"default/log-{group}/")) == 1  # never before it is acknowledged
+            await stub.Ack(groups.AckRequest(
+                stream=f"log-{group}", group=group, partition=record.partition, offsets=[record.offset]))
+            await asyncio.sleep(0.3)
+            assert len(await claims.stored(f"default/log-{group}/")) == kept
+            call.cancel()
+
+
+@pytest.mark.parametrize("store", BROKERS, indirect=True)
 async def test_a_record_that_is_dead_lettered_keeps_its_payload(config: NamespaceConfig) -> None:
     from prism.interfaces.stream import stream_consumer_groups_pb2 as groups
     from prism.interfaces.stream import stream_consumer_groups_pb2_grpc as groups_rpc

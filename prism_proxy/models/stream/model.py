@@ -42,6 +42,7 @@ from prism_proxy.slots.slot import Slot
 from prism_proxy.telemetry.metrics import Metric, Sample
 
 DEFAULT_IN_FLIGHT, MAX_IN_FLIGHT = 100, 10_000
+MAX_FOLLOWED = 10_000  # records; what is older is collected when its time is over
 MAX_KEY_BYTES = 64 * 1024
 MAX_OFFSET = 2**63 - 1
 
@@ -57,7 +58,15 @@ class _State:
 
     def __init__(self) -> None:
         self.members: dict[tuple[str, str, str], OpenRead] = {}
+        self.tokens: dict[tuple[str, int, int], str] = {}  # of records that a step follows, until they are acknowledged
         self.appended = self.delivered = self.redelivered = self.acknowledged = self.expired = 0
+
+
+    def follow(self, place: tuple[str, int, int], seen: Opened) -> None:
+        """A record of the only group is with a member, which acknowledges it here or elsewhere."""
+        if seen.followed is not None:
+            self.tokens.pop(next(iter(self.tokens)) if len(self.tokens) >= MAX_FOLLOWED else place, "")
+            self.tokens[place] = seen.followed.token
 
 
 class StreamModel(Part):
@@ -211,6 +220,8 @@ class StreamModel(Part):
         consumer = names.identity(consumer_id, "consumer_id") or new_message_id()
         opened = self._opened(stream, found, 0, resumable=False)  # the group knows where it is
         driver = self._driver
+        if group == self._framing.chain.only_group:
+            opened.on_record = lambda record, seen: self._state.follow((stream, record.partition, record.offset), seen)
         opened.skip = lambda record: self._slot.call(
             operations.ACK, None, driver.ack, stream, group, record.partition, [record.offset])
         opened.reject = lambda record, reason: self._slot.call(
@@ -238,6 +249,10 @@ class StreamModel(Part):
             operations.ACK, caller, self._driver.ack, stream, group, _partition(partition), list(offsets))
         self._groups.use((stream, group))
         self._state.acknowledged += done
+        if group == self._framing.chain.only_group:
+            for offset in offsets:
+                token = self._state.tokens.pop((stream, partition, offset), "")
+                await self._framing.settled(stream, token)
         return done
 
     async def nack(

@@ -75,6 +75,7 @@ class OpenRead:
         self.reject: Callable[[Record, str], Awaitable[object]] | None = None
         self.skip: Callable[[Record], Awaitable[object]] | None = None
         self.on_close: Callable[[], None] | None = None
+        self.on_record: Callable[[Record, Opened], None] | None = None
         self.positions: dict[int, int] = {}
         self.delivered = 0
         self._seconds = options.max_seconds
@@ -97,6 +98,8 @@ class OpenRead:
                         await self.reject(record, rejected.reason)
                 else:
                     if opened is not None:
+                        if self.on_record is not None:
+                            self.on_record(record, opened)
                         yield record, opened
                         self.delivered += 1
                     elif self.skip is not None:

@@ -41,6 +41,7 @@ class ClaimMessages:
         self._fetching: dict[_Known, asyncio.Task[bytes]] = {}
         self.max_bytes = self._options.max_bytes
         self.inline_bytes = self._options.max_inline_bytes
+        self.only_group = self._options.ttl.only_group
 
     # --- publish ------------------------------------------------------------------------------------------------------
 
