@@ -4,6 +4,12 @@ from libc.stdint cimport int64_t, uint8_t, uint64_t
 from prism_proxy._native.crypto.aead cimport Aead, IvSource
 
 
+cdef struct window_t:
+    # Monotonic nanoseconds. After `soft` one call goes to the servicer, which teaches anew, and after `hard` all do.
+    int64_t soft, hard
+    bint asked
+
+
 cdef class DataKey:
     """A data key, and what values under it have in common: their metadata around iv and aad."""
     cdef readonly Aead aead
@@ -19,7 +25,7 @@ cdef class ValueCipher:
     cdef list gone              # those that are known no more, whose uses nobody took yet
     cdef IvSource ivs
     cdef uint64_t most_ivs
-    cdef int64_t opens_until, seals_until   # monotonic nanoseconds
+    cdef window_t opens, seals
     cdef uint8_t* scratch
     cdef size_t room
 

@@ -35,6 +35,17 @@ cdef size_t read_varint(const uint8_t* at, const uint8_t* end, uint64_t* out) no
     return 0
 
 
+cdef bint closed(window_t* window) noexcept:
+    """Whether the servicer must serve this call."""
+    cdef int64_t now = monotonic_ns()
+    if now < window.soft:
+        return False
+    if now < window.hard and window.asked:
+        return False
+    window.asked = True
+    return True
+
+
 cdef void put_length(uint8_t* out, size_t n) noexcept:
     out[0] = <uint8_t>(n >> 24)
     out[1] = <uint8_t>(n >> 16)
@@ -60,10 +71,11 @@ cdef class ValueCipher:
     def __dealloc__(self):
         free(self.scratch)
 
-    def learn(self, DataKey key not None, int64_t until) -> None:
-        """Open values under this key too. What is known may be used until then (monotonic nanoseconds)."""
+    def learn(self, DataKey key not None, int64_t soft, int64_t hard) -> None:
+        """Open values under this key too. What is known may be used until `hard` (monotonic nanoseconds); at `soft` one
+        call asks again, so that not all of them do at once."""
         self.keep(key)
-        self.opens_until = until
+        self.opens = window_t(soft, hard, False)
 
     def keep(self, DataKey key not None) -> None:
         """Know a key, for as long as others."""
@@ -74,12 +86,15 @@ cdef class ValueCipher:
         self.gone += self.keys[MOST_KEYS:]
         del self.keys[MOST_KEYS:]
 
-    def seal_with(self, DataKey key not None, IvSource ivs not None, uint64_t most_ivs, int64_t until) -> None:
-        """Seal values under this key until then, or until `ivs` have given so many."""
+    def seal_with(
+        self, DataKey key not None, IvSource ivs not None, uint64_t most_ivs, int64_t soft, int64_t hard
+    ) -> None:
+        """Seal values under this key, as `learn` says, or until `ivs` have given so many."""
         if self.sealing is None or self.sealing.before != key.before or self.sealing.after != key.after:
             self.gone.append(self.sealing)
             self.sealing = key
-        self.ivs, self.most_ivs, self.seals_until = ivs, most_ivs, until
+        self.ivs, self.most_ivs = ivs, most_ivs
+        self.seals = window_t(soft, hard, False)
 
     def forget(self) -> None:
         """Know nothing."""
@@ -116,7 +131,7 @@ cdef class ValueCipher:
         cdef Py_ssize_t at
         cdef DataKey found
         if n < MAGIC_BYTES + TAG_BYTES or memcmp(stored, MAGIC, MAGIC_BYTES) or not self.keys or (
-                not own and (n > MOST_BYTES or monotonic_ns() >= self.opens_until)):
+                not own and (n > MOST_BYTES or closed(&self.opens))):
             return -1
         size = read_varint(stored + MAGIC_BYTES, end, &head_n)
         head = stored + MAGIC_BYTES + size
@@ -172,7 +187,7 @@ cdef class ValueCipher:
         cdef uint8_t* iv
         cdef uint8_t* aad
         if found is None or n > MOST_BYTES or key_n > MOST_BYTES or self.ivs.used >= self.most_ivs or (
-                monotonic_ns() >= self.seals_until):
+                closed(&self.seals)):
             return -1
         before, after = PyBytes_GET_SIZE(found.before), PyBytes_GET_SIZE(found.after)
         space = PyBytes_GET_SIZE(self.namespace)

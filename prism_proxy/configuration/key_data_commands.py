@@ -34,6 +34,8 @@ if TYPE_CHECKING:
 
 STEP = "encryption"
 REPORT_SECONDS = 5.0
+# interfaces of stores that keep messages or records
+KEEPING = frozenset({"queue_basic", "stream_basic", "pubsub_persistent"})
 PAGE = 256
 
 
@@ -161,7 +163,11 @@ async def _held(reference: KeyReference, found: Configuration, environment: Mapp
             continue
         try:
             async with _opened(config, found, environment) as route:
-                counts = await count(_store_of(route), names)
+                store = _store_of(route)
+                if store.declaration.interfaces & KEEPING and not hasattr(store, "kept_messages"):
+                    raise CommandError(f"namespace {config.name!r}: this command cannot see what messages and records "
+                                       f"{store.declaration.name} keeps")
+                counts = await count(store, names)
         except CommandError as error:
             out.append(str(error))
             continue

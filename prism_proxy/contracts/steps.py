@@ -110,8 +110,9 @@ class Offloaded(bytes):
 
 class ValueStep(Protocol):
     """A step that changes what a KeyValue store holds. It may have `renew(error)`, awaited when a value did not open:
-    true when it may open now, because the step fetched what it lacked; and `native_cipher()`, which gives what native
-    handlers of the standard stores seal and open with."""
+    true when it may open now, because the step fetched what it lacked; `native_cipher()`, which gives what native
+    handlers of the standard stores seal and open with; and `inspect(values)`, which sees some that are stored already
+    when its namespace is activated."""
 
     def seal(self, key: bytes, value: bytes) -> bytes:
         """What is stored for a value. PrismError refuses the write."""

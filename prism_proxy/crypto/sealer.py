@@ -61,6 +61,7 @@ class _Epoch:
             params.update(found)
             self.ivs = CounterIv()
         self.random = version.key.symmetric
+        self.public_id = None if version.key.symmetric else self.key_id
         self.aead = Aead(algorithm.cipher, key)
         params[COMMITMENT] = kdf.commitment(key)
         self.params = json.dumps(params, sort_keys=True, separators=(",", ":"))
@@ -76,6 +77,7 @@ class Sealer:
                  on_alert: Callable[[str], None] = lambda key_id: None, pools: dict[str, RandomIv] | None = None,
                  now: Callable[[], float] = time.time, clock: Callable[[], float] = time.monotonic) -> None:
         self._algorithm = algorithm
+        self._kind, self._name, self._direct = algorithm.type, algorithm.name, algorithm.name == RSA_DIRECT
         self._ring = ring
         self._namespace = namespace
         self._messages, self._seconds = epoch_messages, epoch_seconds
@@ -88,26 +90,22 @@ class Sealer:
 
     def seal(self, payload: bytes, aad: bytes) -> tuple[bytes, Encryption]:
         """Ciphertext and metadata. PrismError KEY_EXHAUSTED, ENC_PAYLOAD_TOO_LARGE."""
-        if self._algorithm.name == RSA_DIRECT:
+        if self._direct:
             return self._seal_direct(payload, aad)
         epoch = self._current()
         iv = epoch.ivs.next()
         return epoch.aead.seal(iv, payload, aad), Encryption(
-            epoch.key_id, self._algorithm.type, self._algorithm.name, self._public_id(epoch.key_id), iv, aad,
-            epoch.encapsulated, epoch.params)
+            epoch.key_id, self._kind, self._name, epoch.public_id, iv, aad, epoch.encapsulated, epoch.params)
 
     def epoch(self) -> SharedKey:
         """The data key in use, for native code that seals by itself under it. ValueError for a scheme without one."""
-        if self._algorithm.name == RSA_DIRECT:
+        if self._direct:
             raise ValueError(f"{RSA_DIRECT} has no data key")
         epoch = self._current()
-        common = Encryption(epoch.key_id, self._algorithm.type, self._algorithm.name, self._public_id(epoch.key_id),
-                            None, None, epoch.encapsulated, epoch.params)
+        common = Encryption(epoch.key_id, self._kind, self._name, epoch.public_id, None, None, epoch.encapsulated,
+                            epoch.params)
         return SharedKey(epoch.aead, epoch.ivs, RANDOM_ALERT if epoch.random else self._messages, common,
                          epoch.ends - self._clock())
-
-    def _public_id(self, key_id: str) -> str | None:
-        return None if self._algorithm.key_type == self._algorithm.cipher else key_id
 
     def _seal_direct(self, payload: bytes, aad: bytes) -> tuple[bytes, Encryption]:
         """One RSA block. OAEP's label takes the place of an AAD."""

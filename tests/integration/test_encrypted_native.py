@@ -24,7 +24,7 @@ from prism_proxy.namespaces.activator import Activator
 from prism_proxy.namespaces.snapshot import Namespaces
 from prism_proxy.server.registration import NativeHandlers
 from prism_proxy.server.server import Server
-from prism_proxy.steps.encrypt import cipher as cipher_module
+from prism_proxy.steps.encrypt import values as values_module
 from prism_proxy.steps.encrypt.options import EncryptionOptions
 from prism_proxy.steps.encrypt.values import EncryptedValues, parse
 from tests.services.redis import RedisServer, binary, running
@@ -182,7 +182,7 @@ async def test_what_native_code_cannot_open_is_refused_by_the_step(serve: Any, s
 async def test_versions_come_and_go_while_native_code_serves(
     serve: Any, store: tuple[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(cipher_module, "NATIVE_SECONDS", 0.2)
+    monkeypatch.setattr(values_module, "ASK_SECONDS", 0.1)
     files = files_in(tmp_path)
     files.generate("k", "aes-256-gcm", time.time() - 100)
     native: Native = await serve(store, EncryptionOptions(enabled=True, key_ref="disk://k"), tmp_path)
@@ -203,6 +203,27 @@ async def test_versions_come_and_go_while_native_code_serves(
     assert await native.get("new") == b"2"
     assert native.uses() == {("seal", "disk://k#1"): 1, ("open", "disk://k#1"): 2, ("seal", "disk://k#2"): 1,
                              ("open", "disk://k#2"): 3}
+
+
+async def test_one_call_asks_again_and_not_all(
+    serve: Any, store: tuple[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(values_module, "ASK_SECONDS", 0.5)
+    native: Native = await serve(store, options_of("aes-256-gcm"), key_directory())
+    await native.set("k", b"value")
+    assert await native.get("k") == b"value"
+    ends, calls = time.monotonic() + 2, 0
+
+    async def work() -> None:
+        nonlocal calls
+        while time.monotonic() < ends:
+            await native.set("k", b"value")
+            assert await native.get("k") == b"value"
+            calls += 2
+
+    await asyncio.gather(*(work() for _ in range(16)))
+    assert calls > 100
+    assert native.in_python <= 2 + 2 * 4 + 2  # two a window of half a second
 
 
 async def test_no_iv_repeats_between_native_code_and_the_step(serve: Any) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import time
 from collections.abc import AsyncIterator, Iterator
@@ -177,6 +178,23 @@ async def test_without_required_existing_values_are_served(keys: Path) -> None:
         parsed = parse(await driver.get(b"old"))
         assert parsed is not None
         assert parsed[0].key_id == "disk://aes-256-gcm#1"
+
+
+@pytest.mark.parametrize("store", ["sqlite", "redis"], indirect=True)
+async def test_activation_says_how_many_values_would_be_refused(
+    store: tuple[str, Any], keys: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with serving(store, keys, None) as (model, _):
+        assert await model.batch_set([("a", b"1"), ("b", b"2")]) == [None, None]
+    for options, said in ((options_of("aes-256-gcm", required=False), []), (SYMMETRIC, [{
+            "namespace": NAME, "plaintext": 2, "seen": 3}])):
+        caplog.clear()
+        async with serving(store, keys, options) as (model, _):
+            await model.set("c", b"3")
+            await asyncio.sleep(0.2)
+            found = [record.prism_fields for record in caplog.records  # type: ignore[attr-defined]
+                     if "are plaintext" in record.getMessage()]
+        assert [{**fields, "seen": 3} for fields in found] == said
 
 
 async def test_comparisons_are_not_served(keys: Path) -> None:

@@ -17,7 +17,9 @@ import pytest
 
 from prism_proxy import standard
 from prism_proxy.backends.redis.config import RedisConfig
+from prism_proxy.backends.redis.driver import RedisDriver
 from prism_proxy.backends.sqlite.config import SqliteConfig
+from prism_proxy.backends.sqlite.driver import SqliteDriver
 from prism_proxy.configuration import key_commands
 from prism_proxy.namespaces.activator import Activator
 from prism_proxy.namespaces.model import NamespaceConfig
@@ -286,6 +288,16 @@ def test_memory_cannot_be_seen(tmp_path: Path, capsys: pytest.CaptureFixture[str
     assert setting.run("retire", "disk://k#1") == 1
     assert "in the memory of the proxy" in capsys.readouterr().err
     assert setting.run("rewrite", "nobody") == 1
+
+
+def test_a_store_that_cannot_be_searched_keeps_a_version(
+    setting: Setting, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for driver in (SqliteDriver, RedisDriver):
+        monkeypatch.delattr(driver, "kept_messages")
+    setting.files.rotate("k", time.time() - MONTH)
+    assert setting.run("retire", "disk://k#1") == 1
+    assert "cannot see what messages" in capsys.readouterr().err
 
 
 def test_grants_of_an_admin_keep_a_version(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

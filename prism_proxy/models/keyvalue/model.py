@@ -6,6 +6,8 @@ context of its gRPC call, whose deadline bounds what the slot waits for.
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import math
 import time
 from collections.abc import AsyncIterator, Callable, Iterable, Sequence
@@ -14,7 +16,7 @@ from typing import Protocol, TypeVar
 from prism_proxy.contracts.driver import Driver
 from prism_proxy.errors import PrismError, StatusCode, invalid
 from prism_proxy.models.keyvalue import operations, validation
-from prism_proxy.models.keyvalue.contract import CAS, CasResult, KeyValueDriver, ScanPage
+from prism_proxy.models.keyvalue.contract import CAS, SCAN, CasResult, KeyValueDriver, ScanPage
 from prism_proxy.models.keyvalue.options import KeyValueOptions
 from prism_proxy.models.keyvalue.scan import ScannedItem, elements
 from prism_proxy.models.keyvalue.transactions import Transactions
@@ -22,9 +24,11 @@ from prism_proxy.models.keyvalue.values import ValueChain
 from prism_proxy.slots.composition import Part, Surroundings
 from prism_proxy.slots.operation import Caller
 from prism_proxy.slots.slot import Slot
+from prism_runtime.tasks import cancel
 
 NO_EXPIRY = -1
 NO_KEY = -2
+INSPECTED = 1000  # stored values that steps see when a namespace is activated
 _T = TypeVar("_T")
 
 
@@ -42,6 +46,7 @@ class KeyValueModel(Part):
         self._options = options
         self._clock = clock
         self._values = ValueChain(surroundings.chain) if surroundings.chain.values else None
+        self._inspection: asyncio.Task[None] | None = None
         self.transactions: Transactions = (
             Transactions(surroundings.process) if previous is None else previous.transactions.shared())
 
@@ -51,7 +56,19 @@ class KeyValueModel(Part):
         those that have a native part."""
         return not self._options.narrow_keys and (self._values is None or self._values.native)
 
+    async def open(self) -> None:
+        if self._values is not None and self._values.inspects and SCAN in self._driver.declaration.interfaces:
+            self._inspection = asyncio.get_running_loop().create_task(self._inspect())
+
+    async def _inspect(self) -> None:
+        """Let the steps see some stored values, so that they say at once what they would refuse."""
+        with contextlib.suppress(PrismError):
+            page = await self._slot.call(
+                operations.SCAN_FIRST, None, self._driver.scan, b"", None, INSPECTED, values=True)
+            self._values.inspect([stored for _, stored in page.items if stored is not None])  # type: ignore[union-attr]
+
     async def close(self) -> None:
+        await cancel([self._inspection])
         self.transactions.close()
 
     def key(self, text: str) -> bytes:

@@ -6,6 +6,7 @@ Small values pass on the loop; a large one would hold it for too long and passes
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from dataclasses import replace
 
 from prism_proxy.errors import PrismError
@@ -25,6 +26,17 @@ class ValueChain:
     def native(self) -> bool:
         """Whether native handlers can do this."""
         return self._chain.has_native_values
+
+    @property
+    def inspects(self) -> bool:
+        """Whether a step wants to see stored values when its namespace is activated."""
+        return any(hasattr(step, "inspect") for step in self._chain.values)
+
+    def inspect(self, stored: Sequence[bytes]) -> None:
+        for step in self._chain.values:
+            inspect = getattr(step, "inspect", None)
+            if inspect is not None:
+                inspect(stored)
 
     async def seal(self, key: bytes, value: bytes) -> bytes:
         """What is stored. PrismError refuses the write."""

@@ -23,9 +23,6 @@ if TYPE_CHECKING:
     from prism_proxy._native.crypto.aead import Aead, RandomIv
 
 
-NATIVE_SECONDS = 5.0  # that native code uses a key before it asks again: versions come and go
-
-
 class NamespaceCipher:
     """`in_flight` bounds how old a key version of a message may be (`overlap_period`); what is stored has no bound.
     `pools` are the random ivs of the process."""
@@ -82,18 +79,17 @@ class NamespaceCipher:
         return opened
 
     def stored_key(self, found: Encryption) -> tuple[Aead, float] | None:
-        """The data key of what `open` opened, and for how many seconds native code may use it without asking; None
-        where there is none."""
+        """The data key of what `open` opened, and for how many seconds it is good; None where there is none."""
         if found.algorithm == RSA_DIRECT:
             return None
-        return self._openers[False].data_key(found), min(NATIVE_SECONDS, self._keys.good_for(self._read))
+        return self._openers[False].data_key(found), self._keys.good_for(self._read)
 
     def sealing_key(self) -> SharedKey | None:
         """As `stored_key`, for sealing."""
         if self.algorithm.name == RSA_DIRECT:
             return None
         found = self._sealer.epoch()
-        return found._replace(seconds=min(NATIVE_SECONDS, found.seconds, self._keys.good_for(self._write)))
+        return found._replace(seconds=min(found.seconds, self._keys.good_for(self._write)))
 
     async def open_message(
         self, sealed: bytes, found: Encryption, aad: bytes, *, in_flight: bool, message_id: str, in_thread: bool

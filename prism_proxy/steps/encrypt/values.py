@@ -9,6 +9,7 @@ does not parse is plaintext. With `required`, plaintext is refused: who can writ
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from dataclasses import replace
 
 from prism_proxy._native.crypto.aead import Aead
@@ -20,9 +21,11 @@ from prism_proxy.errors import PrismError
 from prism_proxy.steps.encrypt.cipher import NamespaceCipher
 from prism_proxy.steps.encrypt.errors import plaintext_value
 from prism_proxy.steps.encrypt.usage import Usage
+from prism_runtime import log
 
 MAGIC = b"PRE1"
 MAX_METADATA_BYTES = 16 * 1024
+ASK_SECONDS = 5.0  # that native code uses a key before a call asks again: versions come and go
 
 
 class EncryptedValues:
@@ -73,15 +76,23 @@ class EncryptedValues:
     def _teach_opening(self, found: Encryption) -> None:
         known = self._cipher.stored_key(found) if self._native is not None else None
         if known is not None and self._native is not None:
-            self._native.learn(_data_key(known[0], found), _from_now(known[1]))
+            self._native.learn(_data_key(known[0], found), *_window(known[1]))
 
     def _teach_sealing(self) -> None:
         known = self._cipher.sealing_key() if self._native is not None else None
         if known is not None and self._native is not None:
-            key, until = _data_key(known.aead, known.common), _from_now(known.seconds)
-            self._native.seal_with(key, known.ivs, known.most_ivs, until)
+            key = _data_key(known.aead, known.common)
+            self._native.seal_with(key, known.ivs, known.most_ivs, *_window(known.seconds))
             self._native.keep(key)
 
+
+    def inspect(self, stored: Sequence[bytes]) -> None:
+        """Say how many of these values would be refused."""
+        plaintext = sum(parse(value) is None for value in stored)
+        if plaintext and self._required:
+            log.get("prism.encryption").warning(
+                "stored values are plaintext, which encryption.required refuses: see `prism-proxy keys rewrite`",
+                namespace=self._namespace.decode(), plaintext=plaintext, seen=len(stored))
 
     def native_cipher(self) -> ValueCipher:
         """Seals and opens small values for native handlers, with what each call that comes here teaches it."""
@@ -106,8 +117,10 @@ def _data_key(aead: Aead, found: Encryption) -> DataKey:
     return DataKey(aead, before.encode(), after.encode(), found.key_id)
 
 
-def _from_now(seconds: float) -> int:
-    return time.monotonic_ns() + int(max(0.0, seconds) * 1e9)
+def _window(seconds: float) -> tuple[int, int]:
+    """From when on one call asks again whether the key is still the one to use, and from when on all do."""
+    now = time.monotonic_ns()
+    return now + int(min(ASK_SECONDS, seconds) * 1e9), now + int(min(2 * ASK_SECONDS, seconds) * 1e9)
 
 
 def parse(stored: bytes) -> tuple[Encryption, bytes] | None:
