@@ -54,6 +54,7 @@ struct connection {
     uint32_t next_id;
     int64_t send_window, initial_window, received;
     bool settled, closing, blocked, subscribes;
+    int asked, active; /* subscriptions */
     nghttp2_hd_inflater *inflater;
     int streams;
     struct stream *stream;
@@ -200,6 +201,11 @@ static void subscribe(struct connection *c, struct stream *s, int number) {
     put_prefix(request, n - 5);
     open_stream(c, s, SUBSCRIBING, PUBSUB "BasicInterface/Subscribe");
     send_data(c, s, request, n, true);
+}
+
+static void subscribe_more(struct connection *c) { /* a few at a time, as clients that come one by one */
+    static int subscribed;
+    while (c->asked < c->streams && c->asked - c->active < 4) subscribe(c, &c->stream[c->asked++], subscribed++);
 }
 
 /* Whether another message may be asked for: the bounds of the run, of what is under way, and of the rate. */
@@ -354,7 +360,7 @@ static void on_headers(struct connection *c, struct stream *s, const uint8_t *p,
             else if (nv.namelen == 11 && memcmp(nv.name, "grpc-status", 11) == 0)
                 snprintf(s->grpc, sizeof s->grpc, "%.*s", (int)nv.valuelen, nv.value);
             else if (nv.namelen == 17 && memcmp(nv.name, "x-subscription-id", 17) == 0)
-                active++;
+                active++, c->active++;
         }
         if (flags & NGHTTP2_HD_INFLATE_FINAL) break;
     }
@@ -374,8 +380,7 @@ static void on_settings(struct connection *c, const uint8_t *p, size_t length) {
     send_frame(c, FRAME_SETTINGS, ACK, 0, "", 0);
     if (c->settled) return;
     c->settled = true;
-    static int subscribed;
-    for (int i = 0; c->subscribes && i < c->streams; i++) subscribe(c, &c->stream[i], subscribed++);
+    if (c->subscribes) subscribe_more(c);
 }
 
 static void on_frame(struct connection *c, int type, int flags, uint32_t id, const uint8_t *p, size_t length) {
@@ -384,6 +389,7 @@ static void on_frame(struct connection *c, int type, int flags, uint32_t id, con
         if (s) on_data(c, s, p, length);
     } else if (type == FRAME_HEADERS) {
         on_headers(c, s, p, length);
+        if (c->subscribes) subscribe_more(c);
     } else if (type == FRAME_SETTINGS && !(flags & ACK)) {
         on_settings(c, p, length);
     } else if (type == FRAME_WINDOW) {
@@ -396,7 +402,7 @@ static void on_frame(struct connection *c, int type, int flags, uint32_t id, con
         c->closing = true;
     }
     if (s && (((type == FRAME_DATA || type == FRAME_HEADERS) && flags & END_STREAM) || type == FRAME_RST)) {
-        if (s->kind == SUBSCRIBING) failed("a subscription ended");
+        if (s->kind == SUBSCRIBING) failed("a subscription ended with grpc-status %s", s->grpc);
         close_stream(c, s);
     }
 }
