@@ -35,17 +35,21 @@ class ObjectStoreObjectsSuite(ObjectStoreFixtures):
         assert result.etag
         assert result.etag == info.etag == (await objects.get_metadata(bucket, "key")).etag
 
-    @pytest.mark.parametrize("key", KEYS, ids=range(len(KEYS)))
-    async def test_keys_are_kept_apart_and_as_they_are(self, objects: ObjectStore, bucket: str, key: str) -> None:
-        if max(len(part.encode()) for part in key.split("/")) > self.longest_part:
-            with refused(ErrorCode.INVALID_NAME):
+    async def test_keys_are_kept_apart_and_as_they_are(self, objects: ObjectStore, bucket: str) -> None:
+        kept = []
+        for key in KEYS:
+            if max(len(part.encode()) for part in key.split("/")) > self.longest_part:
+                with refused(ErrorCode.INVALID_NAME):
+                    await objects.put(bucket, key, key.encode())
+            else:
                 await objects.put(bucket, key, key.encode())
-            return
-        await objects.put(bucket, key, key.encode())
-        assert (await objects.get(bucket, key))[1] == key.encode()
-        assert [info.key for info in (await objects.list(bucket)).objects] == [key]
-        await objects.delete(bucket, key)
-        assert (await objects.list(bucket)).objects == []
+                kept.append(key)
+        assert sorted(info.key for info in (await objects.list(bucket)).objects) == sorted(kept)
+        for key in kept:
+            assert (await objects.get(bucket, key))[1] == key.encode()
+        for number, key in enumerate(kept, 1):
+            await objects.delete(bucket, key)
+            assert len((await objects.list(bucket)).objects) == len(kept) - number
 
     async def test_keys_that_differ_in_case_are_two(self, objects: ObjectStore, bucket: str) -> None:
         await objects.put(bucket, "Key", b"upper")
@@ -79,23 +83,21 @@ class ObjectStoreObjectsSuite(ObjectStoreFixtures):
             await objects.put(bucket, "key", b"valuX", sha256=hashlib.sha256(b"value").digest())
         assert (await objects.get(bucket, "key"))[1] == b"value"
 
-    @pytest.mark.parametrize(("offset", "length"), [(0, 1), (3, 4), (5, None), (0, None), (9, 1), (8, 1000)])
-    async def test_ranges(self, objects: ObjectStore, bucket: str, offset: int, length: int | None) -> None:
+    async def test_ranges(self, objects: ObjectStore, bucket: str) -> None:
         data = b"0123456789"
         await objects.put(bucket, "key", data)
-        info, found = await objects.get(bucket, "key", ByteRange(offset, length))
-        assert found == data[offset:][:length]
-        assert info.size == 10
+        for offset, length in ((0, 1), (3, 4), (5, None), (0, None), (9, 1), (8, 1000)):
+            info, found = await objects.get(bucket, "key", ByteRange(offset, length))
+            assert found == data[offset:][:length]
+            assert info.size == 10
 
-    @pytest.mark.parametrize(("offset", "length"), [(10, None), (11, 1), (-1, 1), (0, 0), (0, -1)])
-    async def test_ranges_outside_are_refused(
-        self, objects: ObjectStore, bucket: str, offset: int, length: int | None
-    ) -> None:
+    async def test_ranges_outside_are_refused(self, objects: ObjectStore, bucket: str) -> None:
         await objects.put(bucket, "key", b"0123456789")
-        with refused(ErrorCode.INVALID_RANGE):
-            await objects.get(bucket, "key", ByteRange(offset, length))
-        with refused(ErrorCode.INVALID_RANGE):
-            await objects.get_stream(bucket, "key", ByteRange(offset, length))
+        for offset, length in ((10, None), (11, 1), (-1, 1), (0, 0), (0, -1)):
+            with refused(ErrorCode.INVALID_RANGE):
+                await objects.get(bucket, "key", ByteRange(offset, length))
+            with refused(ErrorCode.INVALID_RANGE):
+                await objects.get_stream(bucket, "key", ByteRange(offset, length))
 
     async def test_what_is_missing(self, objects: ObjectStore, bucket: str) -> None:
         assert not await objects.exists(bucket, "key")

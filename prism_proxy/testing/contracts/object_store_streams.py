@@ -37,13 +37,13 @@ class ObjectStoreStreamsSuite(ObjectStoreFixtures):
         assert dict(info.metadata) == dict(options.metadata)
         assert await objects.get_tags(bucket, "key") == {"prism-pending": "1"}
 
-    @pytest.mark.parametrize(("offset", "length"), [(0, 10), (PART - 5, 10), (2 * PART, None), (100, 2 * PART)])
-    async def test_ranges_of_a_stream(self, objects: ObjectStore, bucket: str, offset: int, length: int | None) -> None:
+    async def test_ranges_of_a_stream(self, objects: ObjectStore, bucket: str) -> None:
         await objects.put_stream(bucket, "key", pieces(LARGE, 1024 * 1024))
-        async with await objects.get_stream(bucket, "key", ByteRange(offset, length)) as download:
-            found = await joined(download)
-            assert len(found) == download.end - download.start
-        assert found == LARGE[offset:][:length]
+        for offset, length in ((0, 10), (PART - 5, 10), (2 * PART, None), (100, 2 * PART)):
+            async with await objects.get_stream(bucket, "key", ByteRange(offset, length)) as download:
+                found = await joined(download)
+                assert len(found) == download.end - download.start
+            assert found == LARGE[offset:][:length]
 
     async def test_nothing_is_seen_before_complete(self, objects: ObjectStore, bucket: str) -> None:
         await objects.put(bucket, "key", b"before")
