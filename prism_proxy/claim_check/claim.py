@@ -11,12 +11,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from prism_proxy.claim_check import keys
+from prism_proxy.claim_check.algorithms import COMPRESSIONS, NONE
 from prism_proxy.claim_check.errors import corrupt
 from prism_proxy.envelope.parts import Encryption
 
 HEADER = "prism-claim-check"  # of a message whose payload is a claim
-NONE, GZIP, ZSTD = "none", "gzip", "zstd"
-COMPRESSIONS = (NONE, GZIP, ZSTD)
 MAX_CLAIM_BYTES = 64 * 1024
 MAX_PARTS = 10_000
 DIGEST_BYTES = 32

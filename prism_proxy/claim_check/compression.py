@@ -7,7 +7,7 @@ import zlib
 from collections.abc import Iterator
 from typing import Any, Protocol
 
-from prism_proxy.claim_check.claim import GZIP, NONE
+from prism_proxy.claim_check.algorithms import GZIP, NONE
 
 BLOCK = 1024 * 1024  # most bytes that one step of decompression makes
 _GZIP_WINDOW = 31  # zlib: 15 bits, with the head and the end of gzip

@@ -12,7 +12,7 @@ import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from prism_proxy.claim_check.claim import NONE
+from prism_proxy.claim_check.algorithms import NONE
 from prism_proxy.claim_check.compression import compressor, decompressor
 from prism_proxy.claim_check.encryption import decryptor, encryptor
 from prism_proxy.claim_check.errors import mismatch

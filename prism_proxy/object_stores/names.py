@@ -7,8 +7,10 @@ slash to some servers.
 from __future__ import annotations
 
 import re
+from typing import TYPE_CHECKING
 
-from prism_proxy.object_stores.errors import ErrorCode, ObjectStoreError
+if TYPE_CHECKING:  # settings name buckets before anything is served, and errors bring gRPC
+    from prism_proxy.object_stores.errors import ObjectStoreError
 
 MAX_KEY_BYTES = 1024
 BUCKET_RULE = "3 to 63 lower case letters, digits, hyphens and dots, beginning and ending with a letter or digit"
@@ -35,10 +37,16 @@ def usable_key(key: str) -> bool:
 def check_bucket(bucket: str) -> None:
     """ObjectStoreError INVALID_NAME for a name that not every store takes."""
     if not usable_bucket(bucket):
-        raise ObjectStoreError(f"the name of the bucket must be {BUCKET_RULE}", ErrorCode.INVALID_NAME)
+        raise _invalid(f"the name of the bucket must be {BUCKET_RULE}")
 
 
 def check_key(key: str) -> None:
     """As `check_bucket`, for an object."""
     if not usable_key(key):
-        raise ObjectStoreError(f"the key of the object must be {KEY_RULE}", ErrorCode.INVALID_NAME)
+        raise _invalid(f"the key of the object must be {KEY_RULE}")
+
+
+def _invalid(message: str) -> ObjectStoreError:
+    from prism_proxy.object_stores.errors import ErrorCode, ObjectStoreError
+
+    return ObjectStoreError(message, ErrorCode.INVALID_NAME)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from importlib.util import find_spec
 from typing import Any
 
-from prism_proxy.claim_check.claim import COMPRESSIONS, NONE, ZSTD
+from prism_proxy.claim_check.algorithms import COMPRESSIONS, NONE, ZSTD
 from prism_proxy.contracts.driver import Area
 from prism_proxy.object_stores.names import BUCKET_RULE, usable_bucket
 from prism_runtime.settings import check, setting

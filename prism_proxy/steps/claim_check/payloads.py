@@ -10,7 +10,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from prism_proxy.claim_check import encryption, keys
-from prism_proxy.claim_check.claim import NONE, Claim
+from prism_proxy.claim_check.algorithms import NONE
+from prism_proxy.claim_check.claim import Claim
 from prism_proxy.claim_check.errors import expired, mismatch, not_found
 from prism_proxy.claim_check.pipeline import Digests, Unpacker, pack, unpack
 from prism_proxy.envelope.parts import Encryption

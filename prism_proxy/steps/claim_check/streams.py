@@ -16,7 +16,8 @@ from dataclasses import dataclass
 
 from prism_proxy._native.envelope.codec import new_message_id
 from prism_proxy.claim_check import keys
-from prism_proxy.claim_check.claim import COMPRESSIONS, NONE, Claim, decode
+from prism_proxy.claim_check.algorithms import COMPRESSIONS, NONE
+from prism_proxy.claim_check.claim import Claim, decode
 from prism_proxy.claim_check.errors import corrupt, mismatch, not_found
 from prism_proxy.claim_check.pipeline import Digests, Packer, Unpacker
 from prism_proxy.contracts.steps import Offloaded
