@@ -4,7 +4,8 @@
 
     of a driver object     `Adaptable`, `Native`; `contracts.movable.Movable` where it declares `movable`
     of a driver class      `Sharer`: what the drivers of one process have together; `ThirdParty`
-    of settings            `Declares`, `Scoped` and `Sharing`, `Relocatable`, `Inspectable`
+    of settings            `Declares`, `Scoped` and `Sharing`, `Relocatable`, `Inspectable`,
+                           `Ambient`
     of option groups       `Occupying`
 """
 
@@ -168,6 +169,13 @@ class Relocatable(Protocol):
     def relocated(self, place: Callable[[Path], Path]) -> Any:
         """These settings with each path replaced by what `place` says, which raises ValueError for a forbidden one."""
         ...
+
+
+class Ambient(Protocol):
+    """What settings may offer whose driver can use credentials of the machine: namespaces of an admin must not."""
+
+    @property
+    def ambient(self) -> bool: ...
 
 
 class Inspectable(Protocol):

@@ -6,7 +6,7 @@ admin's. Paths are taken within the folder of this proxy for them (`DataFolder`)
 
     patterns.<any>.pattern_name, .settings   pattern, and its options: `narrow_keys`, or of a group: `limits.<name>`
     backends.<slot>.backend_type             driver
-                   .connection_string        its `url`, or its `path`
+                   .connection_string        its `url`, its `path` or its `endpoint`
                    .options, .credentials    its other settings; dots lead into groups: `tls.ca`; sequences have
                                              commas; `resilience.<name>` and `auth.<name>` are the slot's own
 """
@@ -30,7 +30,7 @@ from prism_runtime.configuration.tree import Node, Origin, Scalar, Source, Table
 REMEMBERED = 256  # kinds of namespaces
 KEYVALUE = "keyvalue"
 _ORIGIN = Origin(Source.FLAG, "the admin's configuration")
-_ADDRESSES = ("url", "path")  # the setting of a driver that a connection string fills
+_ADDRESSES = ("url", "path", "endpoint")  # the setting of a driver that a connection string fills
 
 
 class TranslationError(ValueError):
@@ -74,7 +74,7 @@ def translate(name: str, config: pb.NamespaceConfig, files: DataFolder) -> Names
     read = NamespacesReader(problems, {}).read(table({name: entry}, _ORIGIN))
     mistakes += [f"{problem.key} {problem.message}" for problem in problems.found]
     if not mistakes:
-        mistakes += _missing_interfaces(config, read[0])
+        mistakes += (*_missing_interfaces(config, read[0]), *_ambient(read[0]))
     if mistakes:
         raise TranslationError("; ".join(mistakes))
     try:
@@ -102,6 +102,14 @@ def _unsupported(config: pb.NamespaceConfig) -> Iterable[str]:
         yield "auth.enabled is true: this version does not authenticate callers of a namespace"
     if len({found.pattern_name for found in config.patterns.values()}) > 1:
         yield "patterns has more than one pattern: a namespace has one"
+
+
+def _ambient(config: NamespaceConfig) -> Iterable[str]:
+    """The machine's own credentials are not the admin's to use."""
+    for name, slot in config.slots.items():
+        if getattr(slot.config, "ambient", False):
+            yield (f"backends.{name} gives no credentials, and would use those of the machine that this proxy runs on: "
+                   "give them in credentials")
 
 
 def _slot(backend: pb.BackendConfig) -> Table:

@@ -32,6 +32,11 @@ class AzureSettings(CloudSettings):
         """The same for all settings that lead to one account."""
         return f"azure {self.account}"
 
+    @property
+    def ambient(self) -> bool:
+        """Whether the credentials are those of the machine."""
+        return not (self.access_key or self.sas_token)
+
     def obstore_options(self) -> dict[str, Any]:
         found: dict[str, Any] = {
             "account_name": self.account, "retry_config": self.retry_config(),

@@ -30,6 +30,11 @@ class GcsSettings(CloudSettings):
         """The same for all settings that lead to one set of buckets."""
         return "gcs"
 
+    @property
+    def ambient(self) -> bool:
+        """Whether the credentials are those of the machine."""
+        return self.service_account_file is None and not self.service_account_key
+
     def obstore_options(self) -> dict[str, Any]:
         found: dict[str, Any] = {"client_options": self.client_options(), "retry_config": self.retry_config()}
         if self.service_account_file is not None:

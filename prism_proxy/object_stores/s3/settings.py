@@ -66,6 +66,11 @@ class S3Settings(CloudSettings):
         return bool(self.endpoint) and urlsplit(self.url).hostname in ("localhost", "127.0.0.1", "::1")
 
     @property
+    def ambient(self) -> bool:
+        """Whether the credentials are those of the machine."""
+        return not self.access_key
+
+    @property
     def virtual_hosts(self) -> bool:
         return not (self.path_style if self.path_style is not None else bool(self.endpoint))
 

@@ -47,6 +47,20 @@ def test_a_connection_string_is_a_url_or_a_path() -> None:
     assert sqlite.slots["store"].config.path == "/data/b.db", "within the folder of the proxy"
 
 
+def test_an_object_store_beside_the_store() -> None:
+    given = pb.NamespaceConfig(backends={
+        "store": pb.BackendConfig(backend_type="memstore"),
+        "object_store": pb.BackendConfig(backend_type="s3", connection_string="http://s3:8333", credentials={
+            "access_key": "app", "secret_key": "s3cret"})},
+        patterns={"p": pb.PatternConfig(settings={"object.buckets": "images,films"})})
+    found = translate("media", given)
+    assert found.slots["object_store"].config.url == "http://s3:8333"
+    assert "s3cret" not in repr(found)
+    assert found.options["object"].buckets == ("images", "films")
+    folder = translate("media", config(pb.BackendConfig(backend_type="directory", connection_string="objects")))
+    assert folder.slots["store"].config.path == FOLDER / "objects"
+
+
 def test_commas_part_the_items_of_a_list() -> None:
     found = translate("a", config(pb.BackendConfig(
         backend_type="redis", connection_string="redis://x", options={"mode": "cluster", "nodes": "a:1, b:2"})))
@@ -71,6 +85,10 @@ def test_commas_part_the_items_of_a_list() -> None:
             a=pb.PatternConfig(required_interfaces=["keyvalue_time_travel"])), "keyvalue_time_travel"),
     (pb.NamespaceConfig(backends={"store": pb.BackendConfig(backend_type="memstore")},
                         auth=pb.AuthConfig(enabled=True)), "auth.enabled"),
+    (config(pb.BackendConfig(backend_type="s3")), "backends.store gives no credentials"),
+    (config(pb.BackendConfig(backend_type="gcs")), "backends.store gives no credentials"),
+    (config(pb.BackendConfig(backend_type="azure", options={"account": "a"})), "backends.store gives no credentials"),
+    (config(pb.BackendConfig(backend_type="directory", connection_string="/etc/x")), "--admin-data-dir"),
 ])
 def test_what_cannot_be_served_says_why(wrong: pb.NamespaceConfig, said: str) -> None:
     with pytest.raises(TranslationError, match=said):
