@@ -18,9 +18,10 @@ from prism_proxy._native.slots.circuit cimport CircuitCore
 from prism_proxy._native.runtime.clock cimport monotonic_ns
 from prism_proxy._native.keyvalue.memstore cimport KeyValueHandler, read_request
 from prism_proxy._native.grpc.protowire cimport proto_bytes_t, proto_put_varint, proto_varint_size
+from prism_proxy._native.redis.replies cimport read_command, too_large
 from prism_proxy._native.redis.resp cimport (
     ANSWERED, BUCKETS, EXPECT_INTEGER, EXPECT_OK, EXPECT_VALUE, EXPIRED, LOST_SENT, NO_BUCKET, SEND_OK, RespConnection,
-    FairShare, Writes, argument_t, read_command, resp_reply_t, too_large,
+    FairShare, Writes, argument_t, resp_reply_t,
 )
 from prism_proxy._native.grpc.routing cimport Binding, NativeRoute
 from prism_proxy._native.slots.concurrency_limiter cimport ConcurrencyCore

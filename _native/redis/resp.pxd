@@ -140,7 +140,3 @@ cdef class RespConnection:
     cdef void found_stale(self, bint read_only) noexcept
     cdef int locate(self, const pending_t* entry, const uint8_t** command) noexcept
     cdef void fail_all(self, str reason) noexcept
-
-
-cdef bint too_large(const resp_reply_t* reply) noexcept     # an error that stands for a value which was left out
-cdef int read_command(const uint8_t* command, size_t n, int index, const uint8_t** out, size_t* length) noexcept

@@ -2,16 +2,9 @@ import asyncio
 from collections.abc import Callable
 from typing import Any
 
-class RespError(Exception):
-    kind: str
-    def __init__(self, text: str) -> None: ...
-
-class ConnectionLost(Exception):  # noqa: N818 - an event rather than a mistake
-    sent: bool
-    def __init__(self, reason: str, sent: bool) -> None: ...
-
-class PipelineFull(Exception):  # noqa: N818 - a state rather than a mistake
-    ...
+from prism_proxy._native.redis.replies import ConnectionLost as ConnectionLost
+from prism_proxy._native.redis.replies import PipelineFull as PipelineFull
+from prism_proxy._native.redis.replies import RespError as RespError
 
 class FairShare:
     pending: int
