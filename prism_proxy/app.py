@@ -17,28 +17,27 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from prism_proxy import __version__
-from prism_proxy._native.grpc.call_watch import CallWatch
 from prism_proxy._native.grpc.quota import SharedQuotaTable
 from prism_proxy._native.grpc.replies import QueuedTotal
 from prism_proxy.cluster import Cluster, tls_refused
 from prism_proxy.errors import PrismError
 from prism_proxy.interfaces.catalogue import lasting, namespaced, waits
-from prism_proxy.interfaces.registration import Services
 from prism_proxy.namespaces.activator import Activator
 from prism_proxy.namespaces.model import NamespaceConfig
 from prism_proxy.namespaces.placement import Placement
-from prism_proxy.namespaces.snapshot import Namespaces, Snapshot
+from prism_proxy.namespaces.snapshot import Namespaces
 from prism_proxy.namespaces.status import NamespaceStatus, readiness
 from prism_proxy.process_config import ProxyConfig
 from prism_proxy.server.descriptors import tell_of_fewer, within_descriptors
+from prism_proxy.server.drain import drain
 from prism_proxy.server.health import HealthServicer, add_health
 from prism_proxy.server.reflection import Reflection, add_reflection
-from prism_proxy.server.registration import NativeHandlers
+from prism_proxy.server.registration import add_methods
 from prism_proxy.server.server import Server
 from prism_proxy.standard import DriverFactory
 from prism_proxy.status import ProcessStatus
 from prism_proxy.steps.resources import StepResources
-from prism_proxy.telemetry.calls import make_watch
+from prism_proxy.telemetry.calls import Export, make_watch
 from prism_proxy.telemetry.derived import derived
 from prism_proxy.telemetry.loop_monitor import LoopMonitor
 from prism_proxy.telemetry.metrics import Metrics
@@ -56,7 +55,6 @@ from prism_runtime.lifecycle import (
 from prism_runtime.tls import TlsError
 
 if TYPE_CHECKING:  # what a proxy without an admin and without a collector has no use for is imported where it is used
-    from prism_proxy.forwarding.handle_relay import HandleRelay
     from prism_proxy.membership.control_call import ControlCallHandler
     from prism_proxy.telemetry.otel import Telemetry
 
@@ -117,45 +115,30 @@ class App:
 
         StartError when a namespace cannot be served as configured.
         """
-        self._server.watch = self._watch()
+        config = self._config
+        self._server.watch = make_watch(
+            config.log_calls, config.slow_call_s, config.trace.sample_ratio, self._trace(), waits)
         try:
             await self.activator.apply(namespaces)
         except (ValueError, PrismError) as error:
             raise StartError(str(error)) from error
         self.cluster.open()
-        self._add_methods(self._internal, None)
-        services = self._add_methods(self._server, self.cluster.handles)
+        add_methods(self._internal, self.namespaces, None)
+        services = add_methods(self._server, self.namespaces, self.cluster.handles)
         others = [add_health(self._server, self._health)]
         if self._ask is not None:
             others.append(self.cluster.add_services(self._ask))
         self._reflection = add_reflection(
             self._server, lambda: [*services.names, *others], services.load_messages)
 
-    def _add_methods(self, server: Server, handles: HandleRelay | None) -> Services:
-        """Register everything that calls of a namespace need."""
-        services, natives = Services(server, self.namespaces.resolve, handles), NativeHandlers(server)
+    def _trace(self) -> Export | None:
+        """What takes calls that are traced, where there is a collector."""
+        if self._config.trace.exporter == "none":
+            return None
+        from prism_proxy.telemetry.otel import start
 
-        def add(current: Snapshot) -> None:
-            services.add(current.interfaces())
-            natives.add(current.backends(), current.sealed_backends())
-
-        self.namespaces.on_swap(add)
-        return services
-
-    def _watch(self) -> CallWatch | None:
-        """What logs and traces single calls."""
-        config = self._config
-        export = None
-        if config.trace.exporter != "none":
-            from prism_proxy.telemetry.otel import MissingExtraError, Telemetry
-
-            try:
-                self._telemetry = Telemetry(config.trace, self.metrics.figures)
-            except (MissingExtraError, ValueError) as error:
-                raise StartError(str(error)) from error
-            self.metrics.collectors.append(self._telemetry.dropped_exports.collect)
-            export = self._telemetry.export
-        return make_watch(config.log_calls, config.slow_call_s, config.trace.sample_ratio, export, waits)
+        self._telemetry = start(self._config.trace, self.metrics)
+        return self._telemetry.export
 
     async def serve(
         self, sockets: Sequence[socket.socket], *, internal: socket.socket | None = None, owned: bool = True
@@ -194,20 +177,11 @@ class App:
     # --- stop -------------------------------------------------------------------------------------------------------
 
     async def drain(self, force: asyncio.Event) -> None:
-        """End the calls: for the drain's lead new ones are taken, then those in progress may finish until its timeout;
-        all of it until `force` is set."""
-        limits = self._config.limits
+        """End the calls, as `server.drain` says."""
         self._drain_began = time.monotonic()
-        end_after(limits.drain_longest_s)
+        end_after(self._config.limits.drain_longest_s)
         self.lifecycle.enter(State.DRAINING)
-        forced = asyncio.ensure_future(force.wait())
-        if limits.drain_lead_s:
-            await asyncio.wait({forced}, timeout=limits.drain_lead_s)
-        stop = asyncio.ensure_future(self._server.stop(limits.drain_timeout_s))
-        await asyncio.wait({stop, forced}, timeout=limits.drain_timeout_s + limits.drain_hard_s,
-                           return_when=asyncio.FIRST_COMPLETED)
-        self._ended = stop.result() if stop.done() else None
-        forced.cancel()
+        self._ended = await drain(self._server, self._config.limits, force)
         if self._ended is None:
             end_after(FORCED_END_SECONDS)
 

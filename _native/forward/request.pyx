@@ -3,7 +3,7 @@ cimport cython
 from libc.stdint cimport uint8_t
 from libc.string cimport memcpy
 
-from prism_proxy._native.http2.buffers cimport chunk_borrow, chunk_bytes, chunk_free, chunk_new, chunk_t
+from prism_proxy._native.http2.buffers cimport chunk_borrow, chunk_bytes, chunk_new, chunk_t, chunks_free
 from prism_proxy._native.http2.session cimport H2Stream
 from prism_proxy._native.grpc.messages cimport message_length_of
 
@@ -84,11 +84,6 @@ cdef class ForwardRequest(H2Stream):
 
     cdef void drop_replay(self) noexcept:
         """The request will not be sent again; its queue must be empty."""
-        cdef chunk_t* chunk = self.replay_buffer
-        cdef chunk_t* following
-        while chunk != NULL:
-            following = chunk.next
-            chunk_free(chunk)
-            chunk = following
+        chunks_free(self.replay_buffer)
         self.replay_buffer = NULL
         self.incomplete = True

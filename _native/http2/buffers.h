@@ -74,5 +74,32 @@ static inline void chunk_free(chunk_t *c) {
     free(c);
 }
 
+/* All chunks of a queue. */
+static inline void chunks_free(chunk_t *head) {
+    while (head) {
+        chunk_t *next = head->next;
+        chunk_free(head);
+        head = next;
+    }
+}
+
+/* Copy the first n bytes of a queue, which has them, and free the chunks that end with them. */
+static inline void chunks_take(chunk_t **head, chunk_t **tail, uint8_t *out, size_t n) {
+    while (n) {
+        chunk_t *chunk = *head;
+        size_t piece = chunk->length - chunk->offset;
+        if (piece > n) piece = n;
+        memcpy(out, chunk->data + chunk->offset, piece);
+        out += piece;
+        n -= piece;
+        chunk->offset += piece;
+        if (chunk->offset == chunk->length) {
+            *head = chunk->next;
+            if (!*head) *tail = NULL;
+            chunk_free(chunk);
+        }
+    }
+}
+
 static inline uint8_t *chunk_bytes(chunk_t *c) { return (uint8_t *)(c + 1); }
 #endif

@@ -19,7 +19,9 @@ cdef extern from "http2/buffers.h" nogil:
     chunk_t* chunk_new(size_t)
     uint8_t* chunk_bytes(chunk_t*)
 
-# Releasing an owner may drop a Python reference, so these two need the GIL.
+# Releasing an owner may drop a Python reference, so these need the GIL.
 cdef extern from "http2/buffers.h":
     chunk_t* chunk_borrow(const uint8_t*, size_t, void* owner, void (*release)(void*) noexcept)
     void chunk_free(chunk_t*)
+    void chunks_free(chunk_t*)
+    void chunks_take(chunk_t** head, chunk_t** tail, uint8_t* out, size_t n)

@@ -14,7 +14,9 @@ from cpython.ref cimport Py_DECREF, Py_INCREF
 from libc.stdint cimport int32_t, int64_t, uint8_t, uint32_t, uint64_t
 from libc.string cimport memcpy
 
-from prism_proxy._native.http2.buffers cimport buffer_append, buffer_free, buffer_reserve, chunk_free
+from prism_proxy._native.http2.buffers cimport (
+    buffer_append, buffer_free, buffer_reserve, chunk_free, chunks_free, chunks_take,
+)
 from prism_proxy._native.runtime.clock cimport monotonic_ns
 from prism_proxy._native.http2.inspector cimport FrameInspector
 from prism_proxy._native.http2.limits cimport (
@@ -51,12 +53,7 @@ cdef class H2Stream:
         self.session.scheduler.waiting_bytes += chunk.length
 
     cdef void discard_output(self) noexcept:
-        cdef chunk_t* chunk = self.out_head
-        cdef chunk_t* following
-        while chunk != NULL:
-            following = chunk.next
-            chunk_free(chunk)
-            chunk = following
+        chunks_free(self.out_head)
         self.out_head = self.out_tail = NULL
         if self.session is not None:
             self.session.scheduler.waiting_bytes -= self.out_bytes
@@ -554,28 +551,13 @@ cdef int send_output(nghttp2_session* h2, nghttp2_frame* frame, const uint8_t* h
     cdef H2Session session = <H2Session>user
     cdef H2Stream stream = <H2Stream>source.ptr
     cdef buffer_t* out = &session.scheduler.out
-    cdef chunk_t* chunk
-    cdef size_t n, left = length
     if out.length >= WRITE_BYTES:
         return NGHTTP2_ERR_WOULDBLOCK
     if buffer_reserve(out, 9 + length) != 0:
         return NGHTTP2_ERR_CALLBACK_FAILURE
     memcpy(out.data + out.length, head, 9)
-    out.length += 9
-    while left:
-        chunk = stream.out_head
-        n = chunk.length - chunk.offset
-        if n > left:
-            n = left
-        memcpy(out.data + out.length, chunk.data + chunk.offset, n)
-        out.length += n
-        left -= n
-        chunk.offset += n
-        if chunk.offset == chunk.length:
-            stream.out_head = chunk.next
-            if stream.out_head == NULL:
-                stream.out_tail = NULL
-            chunk_free(chunk)
+    chunks_take(&stream.out_head, &stream.out_tail, out.data + out.length + 9, length)
+    out.length += 9 + length
     stream.out_bytes -= length
     stream.sent_bytes += length
     session.scheduler.waiting_bytes -= length

@@ -13,7 +13,8 @@ from prism_proxy._native.grpc.core cimport Method
 from prism_proxy._native.grpc.protowire cimport proto_bytes_t
 from prism_proxy._native.grpc.routing cimport Binding, NativeRoute
 from prism_proxy._native.keyvalue.redis cimport RedisHandler, RedisStore, flag_done
-from prism_proxy._native.redis.resp cimport EXPECT_OK, EXPECT_NAMED, read_command, resp_reply_t
+from prism_proxy._native.redis.replies cimport read_command
+from prism_proxy._native.redis.resp cimport EXPECT_OK, EXPECT_NAMED, resp_reply_t
 
 
 cdef class SealedHandler(RedisHandler):

@@ -21,8 +21,9 @@ from prism_proxy._native.pubsub.publish cimport (
     RESPONSE, message_extensions, publish_request_t, publish_scan, put_response, trace_of,
 )
 from prism_proxy._native.pubsub.topics cimport TopicTable, topic_t
+from prism_proxy._native.redis.replies cimport read_command
 from prism_proxy._native.redis.resp cimport (
-    EXPECT_INTEGER, SEND_OK, FairShare, RespConnection, argument_t, read_command, resp_reply_t,
+    EXPECT_INTEGER, SEND_OK, FairShare, RespConnection, argument_t, resp_reply_t,
 )
 from prism_proxy._native.slots.circuit cimport CircuitCore
 

@@ -1,12 +1,27 @@
-"""Registers the native handlers of backends at a server, when the first namespace uses the backend."""
+"""Registers what serves the calls of namespaces: services, and the native handlers of the backends that are used."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import Any
 
 from prism_proxy import standard
 from prism_proxy._native.grpc.call import DeferredHandler
+from prism_proxy.interfaces.registration import Services
+from prism_proxy.interfaces.servicer import Relay
 from prism_proxy.server.server import Server
+
+
+def add_methods(server: Server, namespaces: Any, relay: Relay | None) -> Services:
+    """All that calls of `namespaces` (a `namespaces.snapshot.Namespaces`) need, and will need as they change."""
+    services, natives = Services(server, namespaces.resolve, relay), NativeHandlers(server)
+
+    def add(current: Any) -> None:
+        services.add(current.interfaces())
+        natives.add(current.backends(), current.sealed_backends())
+
+    namespaces.on_swap(add)
+    return services
 
 
 class NativeHandlers:

@@ -16,8 +16,9 @@ from prism_proxy import __version__
 from prism_proxy._native.grpc.call_watch import EndedCall
 from prism_proxy.telemetry import trace
 from prism_proxy.telemetry.dropped_exports import DroppedExports, ExporterLog
-from prism_proxy.telemetry.metrics import MethodFigures
+from prism_proxy.telemetry.metrics import MethodFigures, Metrics
 from prism_proxy.telemetry.tracing_options import SERVICE, TraceOptions
+from prism_runtime.lifecycle import StartError
 
 if TYPE_CHECKING:
     from prism_proxy._native.grpc.call_watch import TraceIds
@@ -25,8 +26,17 @@ if TYPE_CHECKING:
 FLUSH_MS = 5000
 
 
-class MissingExtraError(RuntimeError):
-    """Tracing is switched on, and what it needs is not installed."""
+def start(options: TraceOptions, metrics: Metrics) -> Telemetry:
+    """What sends spans of a process, and counts those it drops. StartError when it cannot be."""
+    try:
+        found = Telemetry(options, metrics.figures)
+    except ModuleNotFoundError as error:
+        raise StartError(f"trace.exporter is {options.exporter!r} and needs {error.name}: pip install "
+                         "'prism-proxy[otel]'") from error
+    except ValueError as error:
+        raise StartError(str(error)) from error
+    metrics.collectors.append(found.dropped_exports.collect)
+    return found
 
 
 class Telemetry:
@@ -34,16 +44,12 @@ class Telemetry:
     environment says something of spans that cannot be."""
 
     def __init__(self, options: TraceOptions, figures: Callable[[], Iterable[MethodFigures]]) -> None:
-        try:
-            from opentelemetry.sdk.resources import SERVICE_NAME, SERVICE_VERSION, OTELResourceDetector, Resource
-            from opentelemetry.sdk.trace import TracerProvider
-            from opentelemetry.sdk.trace.sampling import ALWAYS_ON
+        from opentelemetry.sdk.resources import SERVICE_NAME, SERVICE_VERSION, OTELResourceDetector, Resource
+        from opentelemetry.sdk.trace import TracerProvider
+        from opentelemetry.sdk.trace.sampling import ALWAYS_ON
 
-            from prism_proxy.telemetry.otel_spans import BoundedSpans
-        except ModuleNotFoundError as error:
-            raise MissingExtraError(
-                f"trace.exporter is {options.exporter!r} and needs {error.name}: pip install 'prism-proxy[otel]'"
-            ) from error
+        from prism_proxy.telemetry.otel_spans import BoundedSpans
+
         resource = Resource({SERVICE_NAME: SERVICE, SERVICE_VERSION: __version__}).merge(
             OTELResourceDetector().detect())
         self.dropped_exports = DroppedExports()

@@ -23,7 +23,7 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     subprocess.run(
         [COMPILER, "-std=gnu11", "-O1", "-g", "-Wall", "-Wextra", "-Werror", "-fsanitize=address,undefined",
          "-fno-sanitize-recover=all", "-Wl,--wrap=slab_alloc", f"-I{NATIVE}", str(HERE / "memstore_model.c"),
-         *map(str, sorted(NATIVE.glob("memstore_*.c"))), "-o", str(program)], check=True)
+         *map(str, sorted(NATIVE.glob("memstore/*.c"))), "-o", str(program)], check=True)
     return program
 
 
