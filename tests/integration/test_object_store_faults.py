@@ -5,9 +5,12 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import hashlib
 import os
+import ssl
 import time
 from collections.abc import AsyncIterator, Callable
+from pathlib import Path
 
 import pytest
 from aiohttp import web
@@ -17,6 +20,7 @@ from prism_proxy.object_stores.errors import ErrorCode, ObjectStoreError
 from prism_proxy.object_stores.s3.settings import S3Settings
 from prism_proxy.object_stores.s3.store import S3Store
 from prism_proxy.testing.contracts.object_store_fixtures import pieces, refused
+from tests.services.certificates import Authority
 from tests.services.seaweedfs import S3Server
 from tests.services.shim import Fault, Shim
 
@@ -169,7 +173,9 @@ async def test_credentials_that_may_not_do_it(s3: S3Server, direct: S3Store) -> 
 
 
 @contextlib.asynccontextmanager
-async def answering(*answers: tuple[int, str]) -> AsyncIterator[tuple[S3Store, list[str]]]:
+async def answering(
+    *answers: tuple[int, str], tls: ssl.SSLContext | None = None, **more: object
+) -> AsyncIterator[tuple[S3Store, list[str]]]:
     """A store whose server answers so, the last one for ever."""
     asked: list[str] = []
 
@@ -184,10 +190,10 @@ async def answering(*answers: tuple[int, str]) -> AsyncIterator[tuple[S3Store, l
     app.router.add_route("*", "/{path:.*}", answer)
     runner = web.AppRunner(app)
     await runner.setup()
-    site = web.TCPSite(runner, "127.0.0.1", 0)
+    site = web.TCPSite(runner, "127.0.0.1", 0, ssl_context=tls)
     await site.start()
     port = runner.addresses[0][1]
-    store = store_at(f"http://127.0.0.1:{port}", timeout=5.0)
+    store = store_at(f"{'http' if tls is None else 'https'}://127.0.0.1:{port}", timeout=5.0, **more)
     try:
         yield store, asked
     finally:
@@ -215,3 +221,18 @@ async def test_a_store_that_asks_to_slow_down_is_asked_again() -> None:
     async with answering((503, "SlowDown"), (200, "")) as (store, asked):
         await store.put(BUCKET, "key", b"x")
         assert asked == ["PUT", "PUT"]
+
+
+async def test_a_server_is_trusted_by_its_authority_alone(tmp_path: Path) -> None:
+    authority = Authority(tmp_path, "ours")
+    certificate, key = authority.issue("server", "localhost")
+    tls = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    tls.load_cert_chain(certificate, key)
+    async with answering((200, ""), tls=tls, ca_cert=authority.ca_file) as (store, _):
+        await store.put(BUCKET, "key", b"x")
+        await store.put(BUCKET, "key", b"x", sha256=hashlib.sha256(b"x").digest())
+    async with answering((200, ""), tls=tls) as (store, asked):
+        for call in (store.put(BUCKET, "key", b"x"), store.delete(BUCKET, "key"), store.lifecycle_rules(BUCKET)):
+            with refused(ErrorCode.UNAVAILABLE):
+                await call
+        assert asked == []

@@ -31,6 +31,7 @@ from prism_proxy.namespaces.snapshot import Namespaces
 from prism_proxy.server.server import Server
 from tests.integration.test_queue import refusal
 from tests.services.seaweedfs import S3Server
+from tests.services.shim import Fault, Shim
 
 MIB = 1024 * 1024
 
@@ -38,8 +39,8 @@ MIB = 1024 * 1024
 class Client:
     """Stubs of both services, and the routes they lead to."""
 
-    def __init__(self, channel: grpc.aio.Channel, namespaces: Namespaces) -> None:
-        self.namespaces = namespaces
+    def __init__(self, channel: grpc.aio.Channel, namespaces: Namespaces, address: str) -> None:
+        self.namespaces, self.address = namespaces, address
         self.storage: Any = storage_rpc.StorageObjectInterfaceStub(channel)  # type: ignore[no-untyped-call]
         self.service: Any = service_rpc.ObjectStoreServiceStub(channel)  # type: ignore[no-untyped-call]
 
@@ -102,7 +103,7 @@ async def serving(config: NamespaceConfig) -> AsyncIterator[Client]:
     await server.start()
     try:
         async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
-            yield Client(channel, namespaces)
+            yield Client(channel, namespaces, f"127.0.0.1:{port}")
     finally:
         await server.stop(0)
         await activator.apply([])
@@ -216,6 +217,45 @@ async def test_a_client_that_leaves_in_the_middle_stores_nothing(client: Client,
         while await store.list_uploads(buckets[0]):
             await asyncio.sleep(0.01)
     assert [info.key for info in (await store.list(buckets[0])).objects] == ["other"]
+
+
+async def test_a_store_that_is_silent_costs_no_more_than_the_deadline(s3: S3Server, buckets: list[str]) -> None:
+    async with Shim(*s3.address) as shim:
+        settings = S3Config(endpoint=f"http://127.0.0.1:{shim.port}", access_key=s3.access_key,
+                            secret_key=s3.secret_key)
+        config = NamespaceConfig(DEFAULT, "primitives", {"store": SlotConfig("s3", settings)}, {
+            "object": ObjectOptions(tuple(buckets))})
+        async with serving(config) as client:
+            data = os.urandom(12 * MIB)
+            await client.put(buckets[0], "key", data)
+            shim.fault = Fault.STALL
+            began = time.monotonic()
+            codes = await asyncio.to_thread(_with_deadlines, client.address, buckets[0])
+            assert set(codes) <= {grpc.StatusCode.DEADLINE_EXCEEDED, grpc.StatusCode.UNAVAILABLE}
+            assert time.monotonic() - began < 5
+            shim.fault = Fault.NONE
+            assert (await client.get(buckets[0], "key"))[1] == data
+            store = client.route.slots["store"].driver.objects
+            async with asyncio.timeout(10):  # the upload was abandoned when the store listened again
+                while await store.list_uploads(buckets[0]):
+                    await asyncio.sleep(0.05)
+            assert [info.key for info in (await store.list(buckets[0])).objects] == ["key"]
+
+
+def _with_deadlines(address: str, bucket: str) -> list[grpc.StatusCode]:
+    """By the blocking client: a stream of the other one that is past its deadline ends with a status of its own."""
+    with grpc.insecure_channel(address) as channel:
+        stub: Any = service_rpc.ObjectStoreServiceStub(channel)  # type: ignore[no-untyped-call]
+        pieces = [service.PutObjectRequest(bucket=bucket, key="other"),
+                  *(service.PutObjectRequest(chunk=bytes(MIB)) for _ in range(12))]
+        codes = []
+        for call in (lambda: stub.PutObject(iter(pieces), timeout=0.7),
+                     lambda: stub.HeadObject(service.HeadObjectRequest(bucket=bucket, key="key"), timeout=0.7),
+                     lambda: list(stub.GetObject(service.GetObjectRequest(bucket=bucket, key="key"), timeout=0.7))):
+            with pytest.raises(grpc.RpcError) as caught:
+                call()
+            codes.append(caught.value.code())
+        return codes
 
 
 async def test_a_stream_without_its_last_chunk_stores_nothing(client: Client, buckets: list[str]) -> None:
