@@ -72,6 +72,7 @@ bench: build ## measure the server beside its baselines
 	$(PY) -m benchmarks.cluster
 	$(PY) -m benchmarks.floods
 	$(PY) -m benchmarks.schema
+	$(PY) -m benchmarks.registry
 
 soak: build tools ## the same tests with their full durations, then full load for SOAK_MINUTES (30)
 	PRISM_SOAK=1 $(PYTEST) --timeout 7200

@@ -1,5 +1,5 @@
-"""The schema registry: how fast it starts, what it holds, and what reading a schema by id costs, beside a bare route of
-Starlette in the same run.
+"""The schema registry: how fast it starts, what it holds, and what reading a schema costs, by id over HTTP beside a
+bare route of Starlette in the same run, and by version over gRPC.
 
 `python -m benchmarks.registry` prints a line a figure. The server and the load have a core each.
 """
@@ -11,21 +11,27 @@ import json
 import os
 import subprocess
 import sys
+import tempfile
 from typing import Any
 
 import aiohttp
+import grpc
 
+from benchmarks import toolchain
 from benchmarks.machine import LOAD_CORE, ROOT, Process, free_port, pinned
 from benchmarks.statistics import median
+from prism.schema.v1 import schema_registry_pb2 as pb
+from prism.schema.v1 import schema_registry_pb2_grpc as rpc
 
-STARTS, SUBJECTS, CONNECTIONS, SECONDS, RATE = 5, 10_000, 32, 4, 10_000
+STARTS, SUBJECTS, CONNECTIONS, SECONDS, RATE, CALLS = 5, 10_000, 32, 4, 10_000, 400_000
 TEXT = json.dumps({"type": "record", "name": "Order", "fields": [
     {"name": f"field_{number}", "type": "string", "default": ""} for number in range(6)]})
 
 
-def registry(port: int) -> Process:
+def registry(port: int, grpc_port: int = 0) -> Process:
+    more = ["--grpc-listen", f"127.0.0.1:{grpc_port}"] if grpc_port else []
     return Process("registry", [sys.executable, "-m", "prism_schema_registry", "--memory", "--port", str(port),
-                                "--log-level", "error"], {})
+                                "--log-level", "error", *more], {})
 
 
 def starlette(port: int) -> Process:
@@ -51,8 +57,8 @@ async def fill(port: int) -> None:
     async def work(session: aiohttp.ClientSession) -> None:
         for number in numbers:
             schema = TEXT.replace("Order", f"Order{number}")
-            async with session.post(f"http://127.0.0.1:{port}/subjects/s{number}/versions", json={"schema": schema}
-                                    ) as reply:
+            url = f"http://127.0.0.1:{port}/subjects/s{number}-value/versions"
+            async with session.post(url, json={"schema": schema}) as reply:
                 assert reply.status == 200, await reply.text()
 
     async with aiohttp.ClientSession() as session:
@@ -83,14 +89,36 @@ def measure(name: str, process: Process, port: int) -> float:
     return cost
 
 
+def measure_grpc(process: Process, port: int) -> None:
+    """What GetSchema costs. The first call is answered by the servicer, and checked."""
+    request = pb.GetSchemaRequest(topic="s7", version="v1")
+    with grpc.insecure_channel(f"127.0.0.1:{port}") as channel:
+        stub = rpc.SchemaRegistryServiceStub(channel)  # type: ignore[no-untyped-call]
+        assert b"Order7" in stub.GetSchema(request).schema_content
+    body = request.SerializeToString()
+    with tempfile.NamedTemporaryFile() as file:
+        file.write(b"\0" + len(body).to_bytes(4, "big") + body)
+        file.flush()
+        command = pinned(LOAD_CORE, [
+            toolchain.program("h2load", "apt: nghttp2-client"), f"--requests={CALLS}", "--clients=8",
+            "--max-concurrent-streams=10", "--header=te: trailers", "--header=content-type: application/grpc",
+            f"--data={file.name}", f"http://127.0.0.1:{port}/prism.schema.v1.SchemaRegistryService/GetSchema"])
+        before = process.usage().cpu_seconds
+        done = subprocess.run(command, capture_output=True, text=True, check=True)
+        cost = (process.usage().cpu_seconds - before) / CALLS * 1e6
+    assert f"{CALLS} succeeded" in done.stdout, done.stdout
+    print(f"GetSchema over gRPC: {cost:.1f} µs CPU: {1e6 / cost:,.0f}/s a core (goal 100,000)")
+
+
 def main() -> None:
     start()
-    port = free_port()
-    with registry(port) as process:
+    port, grpc_port = free_port(), free_port()
+    with registry(port, grpc_port) as process:
         process.await_listening(port)
         asyncio.run(fill(port))
         print(f"{SUBJECTS:,} subjects: {process.usage().rss_bytes / 1e6:.0f} MB")
         own = measure("prism-schema-registry", process, port)
+        measure_grpc(process, grpc_port)
     port = free_port()
     with starlette(port) as process:
         process.await_listening(port)

@@ -14,7 +14,9 @@ class CodegenError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Type:
-    """`kind` is string, bytes, int, long, float, double, boolean, any, list, map or record. `item` is what a list or a map holds, `name` the record's."""
+    """`kind` is string, bytes, int, long, float, double, boolean, any, list, map or record.
+
+    `item` is what a list or a map holds, `name` the record's."""
 
     kind: str
     item: Type | None = None
