@@ -523,3 +523,25 @@ namespaces:
     [found] = loaded.namespaces
     options = found.options["claim_check"]
     assert (options.threshold, options.ttl.retention_after_read, options.stream_threshold) == (MIB, 300.0, 10 * MIB)
+
+
+async def test_values_of_the_same_namespace_stay_as_they_are(claims: Claims) -> None:
+    from prism.interfaces.keyvalue import keyvalue_basic_pb2 as values
+    from prism.interfaces.keyvalue import keyvalue_basic_pb2_grpc as values_rpc
+
+    stub: Any = values_rpc.KeyValueBasicInterfaceStub(claims.channel)  # type: ignore[no-untyped-call]
+    await stub.Set(values.SetRequest(key="k", value=bytes(2 * MIB)))
+    assert (await stub.Get(values.GetRequest(key="k"))).value == bytes(2 * MIB)
+    assert not await claims.stored()
+
+
+async def test_a_change_of_the_configuration_keeps_what_is_stored(config: NamespaceConfig) -> None:
+    async with serving(config) as claims:
+        await claims.enqueue(bytes(2 * MIB))
+        await claims.activator.apply([with_options(config, threshold=64 * 1024, compression="gzip")])
+        await claims.enqueue(bytes(100_000))
+        assert [len(message.payload) for message in await claims.dequeue(count=2)] == [2 * MIB, 100_000]
+        assert claims.step().payloads.figures.stored == 2  # counters go on
+        await claims.activator.apply([replace(config, options={})])
+        await claims.enqueue(b"small")
+        assert [message.payload for message in await claims.dequeue()] == [b"small"]

@@ -7,7 +7,10 @@ that of the driver.
 from __future__ import annotations
 
 import time
-from typing import Any
+from collections.abc import Awaitable, Callable
+
+from prism_proxy.errors import PrismError
+from prism_proxy.models.queue.contract import DeadLetters
 
 SEPARATOR = "~"
 KNOWN_S = 5.0  # for how long the number of receives of a queue is believed
@@ -27,16 +30,19 @@ def split(receipt: str) -> tuple[str, str]:
 class LastReceive:
     """How often a message of a queue is delivered before it becomes a dead letter, as the backend has it."""
 
-    def __init__(self, driver: Any) -> None:
-        self._driver = driver
+    def __init__(self, ask: Callable[[str], Awaitable[DeadLetters]]) -> None:
+        self._ask = ask
         self._known: dict[str, tuple[float, int]] = {}
 
     async def most(self, queue: str) -> float:
-        """Infinite where messages never become dead letters."""
+        """Infinite where messages never become dead letters; 0 while nobody can tell."""
         now = time.monotonic()
         at, found = self._known.get(queue, (-KNOWN_S, 0))
         if now - at >= KNOWN_S:
-            found = (await self._driver.dead_letters(queue)).max_receives
+            try:
+                found = (await self._ask(queue)).max_receives
+            except PrismError:
+                return 0.0
             if len(self._known) >= MAX_QUEUES:
                 self._known.clear()
             self._known[queue] = (now, found)

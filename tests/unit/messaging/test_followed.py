@@ -144,9 +144,14 @@ async def test_the_number_of_receives_is_asked_for_once_in_a_while() -> None:
             return type("DeadLetters", (), {"max_receives": 3 if queue == "q" else 0})
 
     driver = Driver()
-    found = LastReceive(driver)
+    found = LastReceive(driver.dead_letters)
     assert [await found.most("q"), await found.most("q"), await found.most("r")] == [3, 3, float("inf")]
     assert driver.asked == 2
+
+    async def away(queue: str) -> Any:
+        raise UNKNOWN
+
+    assert await LastReceive(away).most("q") == 0  # then every delivery may be the last
 
 
 @pytest.mark.parametrize("on_failure", ["reject", "warn"])
