@@ -79,6 +79,27 @@ async def test_a_file_travels_through_a_queue(tmp_path: Path) -> None:
         assert (tmp_path / "received" / path.name).read_bytes() == path.read_bytes()
 
 
+async def test_a_file_is_kept_as_an_object(tmp_path: Path) -> None:
+    (tmp_path / ".prism").mkdir()
+    configured = tmp_path / "objects.yaml"
+    configured.write_text((ROOT / "examples/objects.yaml").read_text().replace(
+        "path: .prism", f"path: {tmp_path}/.prism"))
+    file, copy = tmp_path / "cat.jpg", tmp_path / "copy.jpg"
+    file.write_bytes(os.urandom(5 * 1024 * 1024 + 1))
+    async with ProxyProcess(
+        "--config", str(configured), "--listen", "127.0.0.1:0", "--metrics-listen", "127.0.0.1:0"
+    ) as proxy:
+        said = b""
+        for action in (("put", str(file), "pets/cat.jpg"), ("get", "pets/cat.jpg", str(copy)), ("list", "pets/"),
+                       ("get", "pets/cat.jpg", str(tmp_path / "end"), "--from", "1000")):
+            done = await program("objects", "--address", proxy.address, *action)
+            said += (await done.communicate())[0]
+            assert done.returncode == 0
+    assert b"     5242881 pets/cat.jpg" in said
+    assert copy.read_bytes() == file.read_bytes()
+    assert (tmp_path / "end").read_bytes() == file.read_bytes()[1000:]
+
+
 async def program(name: str, *arguments: str) -> asyncio.subprocess.Process:
     return await asyncio.create_subprocess_exec(sys.executable, "-m", f"examples.{name}", *arguments, cwd=ROOT,
                                                 stdout=asyncio.subprocess.PIPE)
