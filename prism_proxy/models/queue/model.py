@@ -98,7 +98,8 @@ class QueueModel(Part):
         self._depths: Depths[str, Counts] = Depths(
             lambda queue: slot.call(operations.PEEK, None, self._driver.counts, queue))
         declared = slot.driver.declaration.interfaces
-        self._dead_letters = LastReceive(self.dead_letters) if DEAD_LETTER in declared and self._framing.followed else None
+        follows = DEAD_LETTER in declared and self._framing.followed
+        self._dead_letters = LastReceive(self.dead_letters) if follows else None
 
     @property
     def native(self) -> bool:
