@@ -160,6 +160,7 @@ static inline uint8_t *message_extensions(const publish_request_t *request, uint
 #define MESSAGE_FIELD(field) ((uint8_t)((field) << 3 | 2))
 static const uint8_t MESSAGE_ENCODING[] = "\x1a\x16\x0a\x0eprism-encoding\x12\x04none"; /* each is a whole entry */
 static const uint8_t MESSAGE_PUBLISHED[] = "\x1a\x2e\x0a\x12prism-published-at\x12\x18";
+static const uint8_t MESSAGE_DECLARED[] = "\x1a\x30\x0a\x14X-Prism-Published-At\x12\x18";
 static const uint8_t MESSAGE_TRACE[] = "\x1a\x32\x0a\x0eprism-trace-id\x12\x20";
 
 static inline uint8_t *message_put(uint8_t *out, const void *data, size_t n) {
@@ -173,13 +174,15 @@ static inline uint8_t *message_put_field(uint8_t *out, int field, proto_bytes_t 
     return message_put(out, value.data, value.length);
 }
 
-/* The Message of a request, framed. `trace` has TRACE_TEXT characters, or is NULL. NULL without memory. */
+/* The Message of a request, framed. `trace` has TRACE_TEXT characters, or is NULL. `declared` are entries that all
+ * messages of a namespace with a schema have, with the time besides. NULL without memory. */
 static inline framed_t *message_framed(const publish_request_t *request, const uint8_t *id, int64_t milliseconds,
-                                       const uint8_t *stamp, const uint8_t *trace) {
+                                       const uint8_t *stamp, const uint8_t *trace, proto_bytes_t declared) {
     size_t n = 1 + (size_t)proto_varint_size(request->topic.length) + request->topic.length;
     if (request->payload.length) n += 1 + (size_t)proto_varint_size(request->payload.length) + request->payload.length;
     n += request->entry_bytes + sizeof MESSAGE_ENCODING - 1 + sizeof MESSAGE_PUBLISHED - 1 + MESSAGE_STAMP;
     if (trace) n += sizeof MESSAGE_TRACE - 1 + TRACE_TEXT;
+    if (declared.length) n += declared.length + sizeof MESSAGE_DECLARED - 1 + MESSAGE_STAMP;
     n += 2 + UUID_TEXT + 1 + (size_t)proto_varint_size((uint64_t)milliseconds);
     framed_t *framed = framed_room(n);
     if (!framed) return NULL;
@@ -193,6 +196,11 @@ static inline framed_t *message_framed(const publish_request_t *request, const u
     if (trace) {
         out = message_put(out, MESSAGE_TRACE, sizeof MESSAGE_TRACE - 1);
         out = message_put(out, trace, TRACE_TEXT);
+    }
+    if (declared.length) {
+        out = message_put(out, declared.data, declared.length);
+        out = message_put(out, MESSAGE_DECLARED, sizeof MESSAGE_DECLARED - 1);
+        out = message_put(out, stamp, MESSAGE_STAMP);
     }
     *out++ = MESSAGE_FIELD(4);
     *out++ = UUID_TEXT;

@@ -7,6 +7,7 @@ from prism_proxy._native.grpc.call cimport ServerStream
 from prism_proxy._native.grpc.outlet cimport OutletCounters
 from prism_proxy._native.grpc.protowire cimport proto_bytes_t
 from prism_proxy._native.pubsub.topics cimport TopicTable, topic_t
+from prism_proxy._native.schema.check cimport DeclaredSchema
 
 cdef extern from "pubsub/message.h":
     enum:
@@ -25,7 +26,7 @@ cdef extern from "pubsub/message.h":
     uint8_t* message_extensions(const publish_request_t*, uint8_t* out, const uint8_t* end) nogil
     const uint8_t* message_clock(message_clock_t*, int64_t milliseconds) nogil
     framed_t* message_framed(const publish_request_t*, const uint8_t* id, int64_t milliseconds, const uint8_t* stamp,
-                             const uint8_t* trace) nogil
+                             const uint8_t* trace, proto_bytes_t declared) nogil
 
 
 cdef enum:
@@ -45,6 +46,7 @@ cdef class LocalPublisher:
     cdef TopicTable topics
     cdef OutletCounters counters
     cdef size_t most_bytes
+    cdef DeclaredSchema declared
     cdef message_clock_t clock
 
     cdef topic_t* admitted(self, const uint8_t* data, size_t n, publish_request_t* request) noexcept

@@ -6,6 +6,7 @@ What is not ordinary (metadata that Prism gives a meaning, a topic with a log, w
 that Python serves, a subscriber that publishers must wait for, an invalid name, a message that is too large) is handed
 to the servicer of the method, so that rules and error messages exist once.
 """
+from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_GET_SIZE
 from libc.stdint cimport int64_t, uint8_t, uint32_t
 
 from prism_proxy._native.envelope.codec cimport next_message_id, uuid7_now_ms
@@ -19,6 +20,7 @@ from prism_proxy._native.grpc.protowire cimport (
 from prism_proxy._native.grpc.routing cimport Binding, NativeRoute, bound
 from prism_proxy._native.grpc.trace_context cimport read_traceparent, trace_t, write_trace_id
 from prism_proxy._native.pubsub.topics cimport TopicTable, topic_t
+from prism_proxy._native.schema.check cimport DeclaredSchema
 
 cdef enum:
     MAX_BATCH = 10_000
@@ -27,10 +29,11 @@ cdef enum:
 
 cdef class LocalPublisher:
     """The native store of publish/subscribe in a namespace whose messages live in this process. Payloads have at most
-    `most_bytes`."""
+    `most_bytes`, and follow `declared`."""
 
-    def __cinit__(self, TopicTable topics not None, OutletCounters counters not None, size_t most_bytes):
-        self.topics, self.counters, self.most_bytes = topics, counters, most_bytes
+    def __cinit__(self, TopicTable topics not None, OutletCounters counters not None, size_t most_bytes,
+                  DeclaredSchema declared=None):
+        self.topics, self.counters, self.most_bytes, self.declared = topics, counters, most_bytes, declared
         self.clock.milliseconds = -1
 
     cdef topic_t* admitted(self, const uint8_t* data, size_t n, publish_request_t* request) noexcept:
@@ -46,6 +49,8 @@ cdef class LocalPublisher:
             for i in range(topic.count):
                 if (<Outlet>topic.targets[i]).blocks():
                     return NULL
+        if self.declared is not None and not self.declared.admits(request.payload.data, request.payload.length):
+            return NULL
         return topic
 
     cdef bint publish(self, topic_t* topic, const publish_request_t* request, const uint8_t* trace,
@@ -53,21 +58,28 @@ cdef class LocalPublisher:
         """Send a message that was admitted, and write its id. False without memory, or randomness."""
         cdef int64_t now = uuid7_now_ms()
         cdef framed_t* framed
+        cdef proto_bytes_t declared
         cdef uint32_t i
         if topic == NULL:
             return False
+        declared.length = 0
+        if self.declared is not None:
+            declared.data = <const uint8_t*>PyBytes_AS_STRING(self.declared.entries)
+            declared.length = PyBytes_GET_SIZE(self.declared.entries)
         try:
             next_message_id(message_id, now)
         except OSError:
             return False
         if topic.count:
-            framed = message_framed(request, message_id, now, message_clock(&self.clock, now), trace)
+            framed = message_framed(request, message_id, now, message_clock(&self.clock, now), trace, declared)
             if framed == NULL:
                 return False
             for i in range(topic.count):
                 (<Outlet>topic.targets[i]).push_framed(framed, 0)
             framed_unref(framed)
         self.counters.published += 1
+        if self.declared is not None and self.declared.check is not None:
+            self.declared.validated += 1
         return True
 
 

@@ -18,13 +18,15 @@ cdef extern from "schema/avro.h" nogil:
 
     const uint8_t* avro_datum(const avro_walk_t*, int32_t, const uint8_t*, const uint8_t*, int)
 
+from prism_proxy._native.schema.check cimport NativeCheck
+
 cdef dict KINDS = {
     "null": (AVRO_NULL, 0), "boolean": (AVRO_BOOLEAN, 0), "int": (AVRO_INT, 0), "long": (AVRO_LONG, 0),
     "float": (AVRO_FIXED, 4), "double": (AVRO_FIXED, 8), "bytes": (AVRO_BYTES, 0), "string": (AVRO_STRING, 0),
 }
 
 
-cdef class AvroCheck:
+cdef class AvroCheck(NativeCheck):
     """`root` and the types it leads to are those of `prism_schema.avro.types`."""
 
     cdef avro_walk_t walk
@@ -62,12 +64,13 @@ cdef class AvroCheck:
         free(self.nodes)
         free(self.children)
 
+    cdef bint valid(self, const uint8_t* data, size_t n) noexcept:
+        self.walk.length = n
+        return avro_datum(&self.walk, 0, data, data + n, 0) == data + n
+
     def __call__(self, bytes data not None) -> bool:
         """True for a datum of the type, and nothing behind it. False may be too strict: ask for reasons."""
-        cdef const uint8_t* at = <const uint8_t*>PyBytes_AS_STRING(data)
-        cdef const uint8_t* end = at + PyBytes_GET_SIZE(data)
-        self.walk.length = end - at
-        return avro_datum(&self.walk, 0, at, end, 0) == end
+        return self.valid(<const uint8_t*>PyBytes_AS_STRING(data), PyBytes_GET_SIZE(data))
 
 
 cdef list of(kind):

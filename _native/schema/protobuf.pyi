@@ -1,7 +1,9 @@
 from typing import Any
 
+from prism_proxy._native.schema.check import NativeCheck
+
 MAX_REQUIRED: int
 
-class ProtobufCheck:
+class ProtobufCheck(NativeCheck):
     def __init__(self, root: Any) -> None: ...
     def __call__(self, data: bytes) -> bool: ...

@@ -25,10 +25,12 @@ cdef extern from "schema/protobuf.h" nogil:
 
     int schema_valid(const schema_table_t*, int32_t, const uint8_t*, const uint8_t*, int)
 
+from prism_proxy._native.schema.check cimport NativeCheck
+
 MAX_REQUIRED = 64
 
 
-cdef class ProtobufCheck:
+cdef class ProtobufCheck(NativeCheck):
     """`root` and the rules it leads to are those of `prism_schema.protobuf.tables`. ValueError for a message with more
     fields that have to be there than fit."""
 
@@ -93,6 +95,9 @@ cdef class ProtobufCheck:
         free(self.messages)
         free(self.fields)
         free(self.values)
+
+    cdef bint valid(self, const uint8_t* data, size_t n) noexcept:
+        return schema_valid(&self.table, 0, data, data + n, 0) != 0
 
     def __call__(self, bytes data not None) -> bool:
         """True for a message of the type. False may be too strict: ask for reasons."""

@@ -48,6 +48,9 @@ class Chain:
                             and getattr(step, "messages", None) is None and getattr(step, "checks", None) is None]
         self.declaring: Any = next((step for step in self.steps.values() if hasattr(step, "schema")), None)
 
+        only = list(self.steps.values()) == [self.declaring]
+        self.native: Any = getattr(self.declaring, "native", None) if only else None
+
     @property
     def schema(self) -> Schema | None:
         """What the namespace declares of its messages; None where it declares nothing, or not yet."""

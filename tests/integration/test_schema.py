@@ -271,6 +271,29 @@ async def test_what_clients_encrypted_is_not_validated(schemas: SchemaServer) ->
         assert results(served)["unvalidated"] == 1
 
 
+@pytest.mark.parametrize("publish_time", [False, True])
+async def test_native_code_publishes_what_it_finds_valid(schemas: SchemaServer, publish_time: bool) -> None:
+    good, without, _ = payloads("PROTOBUF")
+    async with declared(MEMORY, options(schemas, "PROTOBUF", publish_time=publish_time)) as served:
+        step = served.route.chain.steps["schema"]
+        assert served.route.implementation("pubsub_basic").native
+        subscription = await served.client.subscribe("t")
+        for _ in range(3):
+            await served.client.publish("t", good, kind="a")
+        message = await received(subscription)
+        assert message.payload == good
+        assert message.metadata["kind"] == "a"
+        assert message.metadata["X-Prism-Schema-Version"] == "v1"
+        assert message.metadata["X-Prism-Namespace"] == NAME
+        assert message.metadata["X-Prism-Published-At"] == message.metadata["prism-published-at"]
+        if publish_time:
+            assert (await refusal(served.client.publish("t", without)))[1:] == ("SCHEMA_VIOLATION", "payload.total")
+            assert step.native.validated == results(served)["valid"] == 3
+            assert results(served)["violated"] == 1
+        assert step._counts.valid == 0  # none of them passed Python
+        subscription.cancel()
+
+
 # --- what a namespace needs to be served ------------------------------------------------------------------------------
 
 

@@ -37,6 +37,7 @@ from prism_proxy.namespaces.snapshot import Namespaces
 from prism_proxy.secrets.key_files import KeyFiles
 from prism_proxy.secrets.options import SecretsOptions
 from prism_proxy.secrets.providers.file import FileOptions, FileProvider
+from prism_proxy.server.registration import NativeHandlers
 from prism_proxy.server.server import Server
 from prism_proxy.steps.encrypt.options import EncryptionOptions
 from prism_proxy.steps.encrypt.step import EncryptStep
@@ -196,6 +197,7 @@ async def serving(
     await activator.apply([config_of(store, options, **groups)])
     server = Server(namespaced=namespaced)
     add_interfaces(server, namespaces.resolve)
+    NativeHandlers(server).add(standard.BACKENDS)
     namespaces.on_swap(lambda current: server.set_routes(current.table()))
     port = server.add_insecure_port("127.0.0.1:0")
     await server.start()

@@ -56,7 +56,7 @@ class LocalTopics:
         self._table = TopicTable(outlets)
 
     def publisher(self, wanted: NativePublishing) -> LocalPublisher:
-        return LocalPublisher(self._table, wanted.counters, wanted.most_bytes)
+        return LocalPublisher(self._table, wanted.counters, wanted.most_bytes, wanted.declared)
 
     def changed(self, topic: str, *, pattern: bool = False) -> None:
         """What messages of a topic reach is another thing now."""

@@ -54,7 +54,10 @@ class Channels:
         self._store = store
         self._names = names
 
-    def publisher(self, wanted: NativePublishing) -> RedisPublisher:
+    def publisher(self, wanted: NativePublishing) -> RedisPublisher | None:
+        """None where a schema goes along, which the servicer writes."""
+        if wanted.declared is not None:
+            return None
         from prism_proxy._native.envelope.codec import Writer
         from prism_proxy._native.pubsub.redis import RedisPublisher
         from prism_proxy.models import names

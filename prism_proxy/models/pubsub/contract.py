@@ -20,6 +20,7 @@ from prism_proxy.models.messages import Active, Delivery, Sink, StoredMessage, T
 
 if TYPE_CHECKING:
     from prism_proxy._native.grpc.outlet import OutletCounters
+    from prism_proxy._native.schema.check import DeclaredSchema
     from prism_proxy.errors import PrismError
 
 BASIC = "pubsub_basic"
@@ -88,13 +89,15 @@ class DurableActive(Active, Protocol):
 
 @dataclass(frozen=True, slots=True)
 class NativePublishing:
-    """What native handlers do in the place of a model whose messages pass no steps. Payloads have at most `most_bytes`;
-    `wraps`: a message is an envelope of `namespace`, where the backend keeps no parts."""
+    """What native handlers do in the place of a model whose messages no step changes. Payloads have at most
+    `most_bytes`; `wraps`: a message is an envelope of `namespace`, where the backend keeps no parts; `declared` is the
+    schema that messages follow, and that they are published with."""
 
     namespace: str
     counters: OutletCounters
     most_bytes: int
     wraps: bool
+    declared: DeclaredSchema | None = None
 
 
 class NativeTopics(Protocol):

@@ -77,12 +77,12 @@ class PubSubModel(Part):
         self.native_store = self._publisher(surroundings.chain)
 
     def _publisher(self, chain: Chain) -> object | None:
-        """What native handlers publish by, where messages pass no steps and are not signed."""
+        """What native handlers publish by, where no step changes messages and they are not signed."""
         native: NativeTopics | None = getattr(self._driver, "native_store", None)
-        if native is None or chain.steps or self._framing.signs:
+        if native is None or (chain.steps and chain.native is None) or self._framing.signs:
             return None
         return native.publisher(NativePublishing(
-            self._namespace, self._counters, self._framing.max_bytes, self._framing.wraps))
+            self._namespace, self._counters, self._framing.max_bytes, self._framing.wraps, chain.native))
 
     @property
     def native(self) -> bool:
@@ -201,7 +201,7 @@ class PubSubModel(Part):
         self, options: SubscriberOptions, accepts: Callable[[Mapping[str, str]], bool] | None, direct: Direct | None
     ) -> AnySubscriber:
         handle = self._state.ids.make()
-        if direct is not None and accepts is None and options.schema is None and not self._chain.steps:
+        if direct is not None and accepts is None and options.schema is None and not self._chain.messages:
             outlet = direct.outlet(self._counters, self._queued, options)
             return DirectSubscriber(handle, options, direct, outlet, self._report_missed, self._open)
         return Subscriber(

@@ -14,7 +14,7 @@ _VALID: list[Violation] = []
 def fast_validator(schema: ParsedSchema, type_name: str | None, *, implicit_required: bool) -> Check:
     """As `prism_schema.validator`."""
     slow = validator(schema, type_name, implicit_required=implicit_required)
-    native = _native(schema, type_name, implicit_required=implicit_required)
+    native = native_check(schema, type_name, implicit_required=implicit_required)
     if native is None:
         return slow
     valid = native  # a name that cannot be None, for the closure
@@ -25,7 +25,7 @@ def fast_validator(schema: ParsedSchema, type_name: str | None, *, implicit_requ
     return check
 
 
-def _native(schema: ParsedSchema, type_name: str | None, *, implicit_required: bool) -> Any:
+def native_check(schema: ParsedSchema, type_name: str | None, *, implicit_required: bool) -> Any:
     """None where native code has no tables for the schema."""
     if schema.kind is SchemaKind.PROTOBUF:
         from prism_proxy._native.schema.protobuf import ProtobufCheck

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from typing import Any
 
 from prism_proxy.schema.found import ResolvedSchema
-from prism_proxy.steps.validate.fast import fast_validator
+from prism_proxy.steps.validate.fast import fast_validator, native_check
 from prism_schema import SchemaKind, Violation
 
 MAGIC = 0
@@ -27,6 +27,8 @@ class PayloadCheck:
         self._type = resolved.type_name or None
         self._check: Check = fast_validator(self._schema, self._type, implicit_required=implicit_required)
         self._others: dict[str, Check] = {}
+        # None where native code cannot
+        self.native = native_check(self._schema, self._type, implicit_required=implicit_required)
 
     def __call__(self, data: bytes) -> list[Violation]:
         """What is wrong with a payload."""

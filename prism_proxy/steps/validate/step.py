@@ -11,6 +11,8 @@ import asyncio
 from collections.abc import Iterable
 from typing import Any
 
+from prism_proxy._native.schema.check import DeclaredSchema
+from prism_proxy.envelope import attributes, wire
 from prism_proxy.envelope.parts import Schema
 from prism_proxy.errors import PrismError
 from prism_proxy.schema.errors import SchemaUnresolved, unresolved
@@ -24,7 +26,8 @@ from prism_proxy.steps.validate.places import reference
 from prism_proxy.steps.validate.validation import Counts, ValidatedValues, Validation
 from prism_proxy.telemetry.metrics import Metric, Sample
 from prism_runtime import log
-from prism_schema import Level, check
+from prism_schema import Level
+from prism_schema import check as compatibility
 
 RETRY_SECONDS, RETRY_MAX_SECONDS = 1.0, 60.0
 
@@ -46,6 +49,7 @@ class SchemaStep:
         self.contains_pii = False
         validation = options.validation
         self._validation = Validation(namespace, validation, self._counts)
+        self.native = DeclaredSchema()  # for native code that publishes; empty where it cannot
         needed = validation.publish_time or not validation.config_time
         self.checks = self if needed else None
         self.values = ValidatedValues(self._validation, self.require) if needed else None
@@ -68,6 +72,8 @@ class SchemaStep:
         if self._following is not None:
             self._following.cancel()
             await asyncio.gather(self._following, return_exceptions=True)
+        self._counts.valid += self.native.validated
+        self.native.validated = 0
 
     def require(self) -> None:
         """PrismError while the schema is not there."""
@@ -84,7 +90,8 @@ class SchemaStep:
     def metrics(self) -> Iterable[Metric]:
         label = (("namespace", self._namespace),)
         yield Metric("prism_schema_validated_total", "counter", "Payloads by what validation made of them.", [
-            Sample((*label, ("result", result)), float(count)) for result, count in self._counts.results().items()])
+            Sample((*label, ("result", result)), float(count))
+            for result, count in self._counts.results(self.native.validated).items()])
         yield Metric("prism_schema_assertion_failures_total", "counter",
                      "Subscriptions and messages of another schema version than the subscriber expects.",
                      [Sample(label, float(self._counts.assertions))])
@@ -105,18 +112,22 @@ class SchemaStep:
             return
         governance.check(self._namespace, options, resolved)
         if before is not None:
-            found = check(resolved.schema, [before.schema], Level(options.compatibility.upper()),
+            found = compatibility(resolved.schema, [before.schema], Level(options.compatibility.upper()),
                           implicit_required=True)
             if found:
                 raise governance.refused(self._namespace, resolved, found)
+        check = None
         if options.validation.publish_time:
-            self._validation.use(resolved, PayloadCheck(resolved,
-                                                        implicit_required=options.validation.implicit_fields))
+            check = PayloadCheck(resolved, implicit_required=options.validation.implicit_fields)
+            self._validation.use(resolved, check)
         self.resolved = resolved
         self.contains_pii = resolved.schema.contains_pii
         self.schema = Schema(resolved.url, resolved.version, resolved.format, f"sha256:{resolved.sha256}",
                              resolved.type_name or next(iter(resolved.schema.types), ""),
                              options.compatibility.upper())
+        native = check.native if check is not None else None
+        if check is None or (native is not None and options.validation.sample_rate == 1):
+            self.native.use(_entries(self._namespace, self.schema, contains_pii=self.contains_pii), native)
         log.get("prism.schema").info("a namespace has its schema", namespace=self._namespace, url=resolved.url,
                                      version=resolved.version, sha256=resolved.sha256)
 
@@ -140,3 +151,12 @@ class SchemaStep:
     def _report(self, reason: str, why: str) -> None:
         log.get("prism.schema").warning("a new version of a schema is not used", namespace=self._namespace,
                                         reason=reason, error=why)
+
+
+def _entries(namespace: str, schema: Schema, *, contains_pii: bool) -> bytes:
+    """Metadata of every message of the namespace, as fields of a Message."""
+    found = {attributes.SCHEMA_URL: schema.url, attributes.SCHEMA_VERSION: schema.version,
+             attributes.SCHEMA_HASH: schema.hash, attributes.SCHEMA_NAMESPACE: namespace}
+    if contains_pii:
+        found[attributes.CONTAINS_PII] = "true"
+    return b"".join(wire.tagged(3, wire.text(1, key) + wire.text(2, value)) for key, value in found.items())

@@ -24,8 +24,9 @@ class Counts:
     def __init__(self) -> None:
         self.valid = self.violated = self.unvalidated = self.skipped = self.assertions = 0
 
-    def results(self) -> dict[str, int]:
-        return {"valid": self.valid, "violated": self.violated, "unvalidated": self.unvalidated,
+    def results(self, native: int = 0) -> dict[str, int]:
+        """`native` are those that native code found valid."""
+        return {"valid": self.valid + native, "violated": self.violated, "unvalidated": self.unvalidated,
                 "not_sampled": self.skipped}
 
 
