@@ -166,6 +166,20 @@ async def test_a_fetch_does_not_end_well_when_the_object_is_not_what_was_publish
     assert (code, reason) == (grpc.StatusCode.NOT_FOUND, "CLAIM_NOT_FOUND")
 
 
+@pytest.mark.parametrize("objects", ["directory"], indirect=True)
+async def test_a_namespace_fetches_no_claim_of_another_one_in_the_same_bucket(config: NamespaceConfig) -> None:
+    other = replace(config, name="other", slots={**config.slots, "store": SlotConfig("memstore", MemstoreConfig())})
+    async with serving(config, other) as claims:
+        sent = await claims.send(pieces(os.urandom(4 * MIB)), queue="q")
+        [message] = await claims.dequeue()
+        name: Any = {"topic": "q", "claim_id": sent.claim_id}
+        assert await refusal(claims.fetched("other", **name)) == (grpc.StatusCode.NOT_FOUND, "CLAIM_NOT_FOUND")
+        _, reason = await refusal(claims.fetched("other", **name, claim=message.payload))
+        assert reason == "CLAIM_CORRUPT"  # before any request: its object is not in this namespace
+        for topic in ("../default/q", "default/q", "q/../../default/q"):
+            assert (await refusal(claims.fetched("other", topic=topic, claim_id=sent.claim_id)))[1] == "CLAIM_NOT_FOUND"
+
+
 @pytest.mark.parametrize("objects", ["memory", "directory", "s3"], indirect=True)
 async def test_a_broken_upload_leaves_nothing(config: NamespaceConfig) -> None:
     config = replace(config, options={**config.options, "payload": PayloadOptions(idle_timeout=0.3)})
