@@ -345,6 +345,39 @@ async def test_other_programs_read_and_fill_streams_and_queues(shared: NatsServe
         assert [record.data for record in await mine.until(2)] == [b"1", b"2"]
 
 
+async def test_streams_that_another_program_removed_are_made_anew(shared: NatsServer) -> None:
+    async with proxies(shared) as (driver,), await nats.connect(shared.url) as client:
+        js, topics = client.jetstream(), driver.pubsub
+
+        async def use() -> None:
+            assert await driver.stream.append("s", [NewRecord(b"", message(b"1"))]) == (1, 1)
+            await driver.queue.enqueue("q", [item(b"1")])
+            await topics.publish_persistent("t", message(b"1"))  # type: ignore[attr-defined]
+
+        async def remove() -> None:
+            for info in await js.streams_info():
+                if any(subject.startswith(driver.stream.logs.names.prefix) for subject in info.config.subjects or ()):
+                    await js.delete_stream(str(info.config.name))
+
+        await use()
+        await remove()
+        await use()
+        assert (await lease(driver)).data == b"1"
+        await remove()
+        for call in (driver.stream.latest_offset("s", 0), driver.stream.describe("s"),
+                     driver.stream.read(ReadFrom("s"), CollectingSink())):
+            with pytest.raises(PrismError) as caught:
+                await call
+            assert caught.value.reason == "STREAM_NOT_FOUND"
+        assert await driver.queue.take("q", 1, 0) == []
+        assert await driver.queue.counts("q") == (0, 0, 0, 0)
+        assert (await topics.last_message("t")).sequence == 0  # type: ignore[attr-defined]
+        sink, active = await durable(driver)
+        await topics.publish_persistent("t", message(b"2"))  # type: ignore[attr-defined]
+        assert [each.data for each in await sink.until(1)] == [b"2"]
+        await active.close()
+
+
 async def test_what_may_not_be_made_is_not_found(shared: NatsServer) -> None:
     async with proxies(shared, create=False) as (driver,):
         for call in (driver.stream.append("s", [NewRecord(b"", message(b""))]), driver.queue.enqueue("q", [item(b"")])):

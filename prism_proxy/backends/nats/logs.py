@@ -5,13 +5,15 @@ What another program made for a subject is used as it is. What we make carries t
 
 from __future__ import annotations
 
+import functools
 import math
 import time
-from collections.abc import Mapping
-from typing import Any, NamedTuple
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
+from typing import Any, Concatenate, NamedTuple, ParamSpec, Protocol, TypeVar
 
-from prism_proxy.backends.nats.errors import ApiError
+from prism_proxy.backends.nats.errors import ApiError, NoResponders
 from prism_proxy.backends.nats.jetstream import (
+    CONSUMER_NOT_FOUND,
     STREAM_EXISTS,
     STREAM_NOT_FOUND,
     SUBJECTS_OVERLAP,
@@ -56,18 +58,55 @@ class Limits(NamedTuple):
                 "max_msgs": self.max_messages or -1, "duplicate_window": int(window * NANO)}
 
 
+class HasLogs(Protocol):
+    @property
+    def logs(self) -> Logs: ...
+
+
+OwnerT = TypeVar("OwnerT", bound=HasLogs)
+ResultT = TypeVar("ResultT")
+Params = ParamSpec("Params")
+
+
+def renewing(
+    method: Callable[Concatenate[OwnerT, Params], Awaitable[ResultT]]
+) -> Callable[Concatenate[OwnerT, Params], Coroutine[Any, Any, ResultT]]:
+    """Decorates a method that is tried again when a stream that was known is gone: another program removed it."""
+
+    @functools.wraps(method)
+    async def renewed(self: OwnerT, *arguments: Params.args, **named: Params.kwargs) -> ResultT:
+        try:
+            return await method(self, *arguments, **named)
+        except (ApiError, NoResponders) as error:
+            if isinstance(error, ApiError) and error.number not in (STREAM_NOT_FOUND, CONSUMER_NOT_FOUND):
+                raise
+            if not self.logs.forget_all():
+                raise
+            return await method(self, *arguments, **named)
+
+    return renewed
+
+
 class Logs:
     def __init__(self, js: JetStream, names: Names, settings: LogSettings) -> None:
         self.js = js
         self.names = names
         self._settings = settings
         self._known: dict[str, Log] = {}
+        self.forgotten: list[Callable[[], None]] = []  # called when all are forgotten
 
     def forget(self, log: Log) -> None:
         """It is gone, or may be: it is looked for again."""
         for name, known in tuple(self._known.items()):
             if known == log:
                 del self._known[name]
+
+    def forget_all(self) -> bool:
+        """Whether there was any."""
+        known, self._known = self._known, {}
+        for listener in self.forgotten:
+            listener()
+        return bool(known)
 
     async def find(self, kind: str, name: str, subject: str) -> Log | None:
         """None when there is none, nor one of another program that has the subject."""

@@ -17,7 +17,7 @@ from prism_proxy.backends.nats import queue_messages as messages
 from prism_proxy.backends.nats.dead_letters import DeadLetterQueues
 from prism_proxy.backends.nats.errors import ApiError, NoResponders, meaning
 from prism_proxy.backends.nats.jetstream import JetStream, Stored
-from prism_proxy.backends.nats.logs import NANO, Limits, Log, Logs
+from prism_proxy.backends.nats.logs import NANO, Limits, Log, Logs, renewing
 from prism_proxy.backends.nats.pull import ACK, Entry
 from prism_proxy.backends.nats.queue_fetch import fetch
 from prism_proxy.backends.nats.settling import Settler
@@ -52,6 +52,7 @@ class NatsQueues:
         self._first_ids = messages.FirstIds()
         self.dead = DeadLetterQueues(self)
         self.settler = Settler(self, uuid.uuid4().hex[:12])
+        logs.forgotten.append(self._consumers.clear)
 
     @property
     def traits(self) -> Traits:
@@ -66,13 +67,12 @@ class NatsQueues:
 
     # --- queue_basic --------------------------------------------------------------------------------------------------
 
+    @renewing
     async def enqueue(self, queue: str, items: Sequence[QueueItem]) -> list[str | PrismError]:
         log = await self.made(queue)
         found = await self._publish(queue, log, items)
-        if all(isinstance(item, NoResponders) for item in found):
-            self.logs.forget(log)  # somebody removed it
-            log = await self.made(queue)
-            found = await self._publish(queue, log, items)
+        if all(isinstance(item, NoResponders) for item in found) and found:
+            raise NoResponders("the stream is gone, or has no leader")
         results: list[str | PrismError] = []
         for item, stored in zip(items, found, strict=True):
             results.append(await self._answer(log, item, stored))
@@ -117,6 +117,7 @@ class NatsQueues:
             raise
         return [messages.queued(entry) for entry in entries]
 
+    @renewing
     async def peek(self, queue: str, count: int, wait_s: float) -> list[QueuedMessage]:
         until = time.monotonic() + wait_s
         while True:
@@ -143,6 +144,7 @@ class NatsQueues:
                 break
         return found
 
+    @renewing
     async def counts(self, queue: str) -> Counts:
         log = await self.found(queue)
         if log is None:
@@ -160,6 +162,7 @@ class NatsQueues:
     async def queues(self, limit: int) -> Sequence[str]:
         return await self.logs.names_of(self.logs.names.queue("x")[:-1], limit, filled=True)
 
+    @renewing
     async def purge(self, queue: str) -> int:
         log = await self.found(queue)
         if log is None:
@@ -189,6 +192,7 @@ class NatsQueues:
 
     # --- queue_delayed, queue_dead_letter -----------------------------------------------------------------------------
 
+    @renewing
     async def scheduled(self, queue: str) -> Scheduled:
         log = await self.found(queue)
         if log is None:
@@ -197,12 +201,15 @@ class NatsQueues:
                    if subject != log.subject.decode()}
         return Scheduled(sum(waiting.values()), min(map(messages.due_ms, waiting), default=0))
 
+    @renewing
     async def configure_dead_letter(self, queue: str, dead_letter_queue: str, max_receives: int) -> None:
         await self.dead.configure(queue, dead_letter_queue, max_receives)
 
+    @renewing
     async def dead_letters(self, queue: str) -> DeadLetters:
         return await self.dead.describe(queue)
 
+    @renewing
     async def redrive(
         self, queue: str, matching: Mapping[str, str], limit: int, cursor: bytes | None, *, dry_run: bool
     ) -> Redriven:
@@ -261,7 +268,7 @@ class NatsQueues:
                     if error.code != 404:
                         raise
                     self.logs.forget(log)
-                    self._consumers = {key for key in self._consumers if key[0] != log.stream}
+                    self._consumers.difference_update([key for key in self._consumers if key[0] == log.stream])
                     found = []
                 for entry in found:
                     self.settler.seen(log, entry.sequence)

@@ -13,10 +13,10 @@ from typing import Any
 
 from prism_proxy.backends.nats import headers as wire
 from prism_proxy.backends.nats import stream_records as records
-from prism_proxy.backends.nats.errors import ApiError, NoResponders
+from prism_proxy.backends.nats.errors import ApiError
 from prism_proxy.backends.nats.jetstream import CONSUMER_EXISTS, CONSUMER_NAMED, CONSUMER_NOT_FOUND, JetStream, Stored
 from prism_proxy.backends.nats.log_reader import LogReader
-from prism_proxy.backends.nats.logs import NANO, Limits, Log, Logs
+from prism_proxy.backends.nats.logs import NANO, Limits, Log, Logs, renewing
 from prism_proxy.backends.nats.pull import Entry
 from prism_proxy.backends.nats.stream_groups import Groups
 from prism_proxy.backends.nats.stream_members import Member
@@ -71,14 +71,10 @@ class NatsStreams:
 
     # --- stream_basic -------------------------------------------------------------------------------------------------
 
+    @renewing
     async def append(self, stream: str, new: Sequence[NewRecord], partition: int | None = None) -> Appended:
         _one_partition(stream, partition)
-        log = await self.made(stream)
-        try:
-            return await self._append(log, new)
-        except NoResponders:
-            self.logs.forget(log)  # somebody removed it
-            return await self._append(await self.made(stream), new)
+        return await self._append(await self.made(stream), new)
 
     async def _append(self, log: Log, new: Sequence[NewRecord]) -> Appended:
         if log.atomic and 1 < len(new) <= MOST_ATOMIC:
@@ -108,6 +104,7 @@ class NatsStreams:
             raise
         return Appended(last - len(new) + 1, last)
 
+    @renewing
     async def read(self, what: ReadFrom, sink: Sink[Record]) -> LogReader:
         _one_partition(what.stream, what.partition)
         log = await self.found(what.stream)
@@ -131,6 +128,7 @@ class NatsStreams:
             await reader.opened()
         return reader
 
+    @renewing
     async def latest_offset(self, stream: str, partition: int) -> int:
         _one_partition(stream, partition)
         state = (await self.js.stream_info((await self.existing(stream)).stream))["state"]
@@ -138,6 +136,7 @@ class NatsStreams:
 
     # --- stream_consumer_groups ---------------------------------------------------------------------------------------
 
+    @renewing
     async def create_group(self, stream: str, group: str, start_offset: int) -> None:
         log = await self.made(stream)
         start: dict[str, Any] = {"deliver_policy": "new"} if start_offset == LATEST else _from(start_offset)
@@ -191,6 +190,7 @@ class NatsStreams:
 
     # --- stream_replay ------------------------------------------------------------------------------------------------
 
+    @renewing
     async def seek_offset(self, stream: str, group: str, partition: int, offset: int) -> int:
         _one_partition(stream, partition)
         log, _ = await self._group(stream, group)
@@ -202,6 +202,7 @@ class NatsStreams:
         found = await self.js.message(log.stream, seq=max(1, offset), next_by_subj=log.subject.decode())
         return _sequence(found) if found is not None else end
 
+    @renewing
     async def seek_timestamp(self, stream: str, group: str, timestamp_ms: int) -> int:
         log, _ = await self._group(stream, group)
         found = await self.js.message(log.stream, start_time=rfc3339(timestamp_ms), next_by_subj=log.subject.decode())
@@ -212,14 +213,17 @@ class NatsStreams:
 
     # --- stream_retention ---------------------------------------------------------------------------------------------
 
+    @renewing
     async def set_retention(self, stream: str, retention: Retention) -> None:
         await self.logs.configure(await self.made(stream), Limits(*retention).config())
 
+    @renewing
     async def get_retention(self, stream: str) -> Retention:
         config = await self.logs.config(await self.existing(stream))
         return Retention(int(config.get("max_age", 0)) / NANO, max(0, int(config.get("max_bytes", -1))),
                          max(0, int(config.get("max_msgs", -1))))
 
+    @renewing
     async def compact(self, stream: str, *, keep_latest_per_key: bool) -> int:
         """The server removes what the retention does not keep by itself, at once."""
         log = await self.existing(stream)
@@ -251,6 +255,7 @@ class NatsStreams:
     async def streams(self, limit: int) -> Sequence[str]:
         return await self.logs.names_of(self.logs.names.stream("x")[:-1], limit)
 
+    @renewing
     async def describe(self, stream: str) -> StreamDetails:
         log = await self.existing(stream)
         state = (await self.js.stream_info(log.stream))["state"]
@@ -258,6 +263,7 @@ class NatsStreams:
         first, last = (int(state["first_seq"]), int(state["last_seq"])) if count else (NONE, NONE)
         return StreamDetails([PartitionInfo(0, first, last, count)], await self._groups.names(log))
 
+    @renewing
     async def purge(self, stream: str) -> int:
         return await self.logs.purge(await self.existing(stream))
 

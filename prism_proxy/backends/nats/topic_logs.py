@@ -17,7 +17,7 @@ from prism_proxy.backends.nats.client import Channel
 from prism_proxy.backends.nats.errors import ApiError, NoAnswer, NoResponders, meaning
 from prism_proxy.backends.nats.jetstream import Stored
 from prism_proxy.backends.nats.log_reader import LogReader
-from prism_proxy.backends.nats.logs import Limits, Log, Logs, lifetime
+from prism_proxy.backends.nats.logs import Limits, Log, Logs, lifetime, renewing
 from prism_proxy.backends.nats.positions import Positions
 from prism_proxy.backends.nats.pull import Entry
 from prism_proxy.backends.nats.streams import rfc3339
@@ -55,6 +55,7 @@ class NatsTopicLogs(NatsTopics):
 
     # --- publishing ---------------------------------------------------------------------------------------------------
 
+    @renewing
     async def publish_persistent(self, topic: str, message: StoredMessage) -> Published:
         log = await self._made(topic)
         try:
@@ -79,6 +80,7 @@ class NatsTopicLogs(NatsTopics):
 
     # --- durable subscriptions ----------------------------------------------------------------------------------------
 
+    @renewing
     async def subscribe_durable(self, subscription: DurableSubscription, sink: Sink[Delivery]) -> DurableSubscriber:
         log = await self._made(subscription.topic)
         made = DurableSubscriber(self, log, subscription, sink)
@@ -103,6 +105,7 @@ class NatsTopicLogs(NatsTopics):
             await self.positions.move(wanted.topic, wanted.durable_name, max(0, begin - 1))
         return begin
 
+    @renewing
     async def ack_durable(self, topic: str, durable_name: str, message_id: str) -> None:
         log = await self.found(topic)
         if log is None or await self.positions.read(topic, durable_name) is None:
@@ -112,6 +115,7 @@ class NatsTopicLogs(NatsTopics):
             raise message_not_found(topic, message_id)
         await self.positions.move(topic, durable_name, sequence)
 
+    @renewing
     async def last_message(self, topic: str) -> LastMessage:
         log = await self.found(topic)
         found = await self.logs.js.message(log.stream, last_by_subj=log.subject.decode()) if log is not None else None
