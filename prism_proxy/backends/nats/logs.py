@@ -9,7 +9,7 @@ import functools
 import math
 import time
 from collections.abc import Awaitable, Callable, Coroutine, Mapping
-from typing import Any, Concatenate, NamedTuple, ParamSpec, Protocol, TypeVar
+from typing import Any, Concatenate, NamedTuple, ParamSpec, Protocol, TypeVar, cast
 
 from prism_proxy.backends.nats.errors import ApiError, NoResponders
 from prism_proxy.backends.nats.jetstream import (
@@ -84,7 +84,7 @@ def renewing(
                 raise
             return await method(self, *arguments, **named)
 
-    return renewed
+    return cast(Callable[Concatenate[OwnerT, Params], Coroutine[Any, Any, ResultT]], renewed)
 
 
 class Logs:
