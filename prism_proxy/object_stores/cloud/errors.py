@@ -31,6 +31,8 @@ _QUOTA = {"QuotaExceeded", "XMinioStorageFull", "XMinioAdminBucketQuotaExceeded"
 _FULL_STATUS = {"507"}
 _CORRUPT = {"BadDigest", "XAmzContentSHA256Mismatch", "InvalidDigest", "XAmzContentChecksumMismatch", "InvalidPart",
             "Md5Mismatch", "IncompleteBody"}
+_BUSY = {"SlowDown", "InternalError", "ServiceUnavailable", "RequestTimeout", "OperationAborted", "ServerBusy"}
+_DENIED = {"AccessDenied", "InvalidAccessKeyId", "SignatureDoesNotMatch", "ExpiredToken"}
 _TIMEOUT = re.compile(r"kind: Timeout|operation timed out|deadline has elapsed|timed out", re.IGNORECASE)
 _TRANSPORT = re.compile(r"HTTP error|HttpError|connection|reset|closed|decoding response body|incomplete|eof",
                         re.IGNORECASE)
@@ -90,9 +92,9 @@ def of_code(code: str, status: str) -> ObjectStoreError | None:
         return ObjectStoreError("the object is another one by now", ErrorCode.CHANGED)
     if code == "InvalidRange" or status == "416":
         return ObjectStoreError("the range begins behind the end of the object", ErrorCode.INVALID_RANGE)
-    if status in ("401", "403"):
+    if code in _DENIED or status in ("401", "403"):
         return _denied()
-    if status in ("429", "500", "502", "503", "504"):
+    if code in _BUSY or status in ("429", "500", "502", "503", "504"):
         return ObjectStoreError("the object store cannot serve the request now", ErrorCode.UNAVAILABLE)
     return None
 

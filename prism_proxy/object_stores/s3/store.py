@@ -282,8 +282,6 @@ def _answered(status: int, body: bytes) -> ObjectStoreError:
 
 
 def _refusal(code: str, status: str = "") -> ObjectStoreError:
-    if code == "AccessDenied":
-        status = "403"
     return of_code(code, status) or ObjectStoreError("the object store refused the request", ErrorCode.FAILED)
 
 
