@@ -1,4 +1,7 @@
-"""The groups of commands of `prismctl`. Each loads when it is asked for."""
+"""The groups of commands of `prismctl`. Each loads when it is asked for.
+
+`prismctl admin` has the commands of `prism-admin`, which keep their own name too.
+"""
 
 from __future__ import annotations
 
@@ -33,15 +36,28 @@ def main(arguments: list[str] | None = None) -> None:
 
 def run(given: list[str]) -> int:
     """The exit code of a command."""
-    from prismctl.schema.commands import schema
-
     app = typer.Typer(
-        name="prismctl", help="Operate Prism: schemas of topics.", no_args_is_help=True,
+        name="prismctl", help="Operate Prism: schemas of topics, and the control plane.", no_args_is_help=True,
         pretty_exceptions_enable=False, rich_markup_mode=None)
     app.callback()(_common)
-    app.add_typer(schema, name="schema")
+    _add_groups(app, given)
     try:
         app(given, standalone_mode=True, prog_name="prismctl")
     except SystemExit as end:
         return end.code if isinstance(end.code, int) else int(end.code is not None)
     return 0
+
+
+def _add_groups(app: typer.Typer, given: list[str]) -> None:
+    """Both for help and completion, else the one that is asked for: it must not wait for the other to load."""
+    asked = next((word for word in given if not word.startswith("-")), "")
+    if asked != "admin":
+        from prismctl.schema.commands import schema
+
+        app.add_typer(schema, name="schema")
+    if asked != "schema":
+        from prism_admin.cli.main import add_commands
+        from prism_admin.cli.main import app as admin
+
+        add_commands(given[given.index(asked) + 1:] if asked == "admin" else ["--help"])
+        app.add_typer(admin, name="admin")

@@ -49,7 +49,7 @@ def main(arguments: list[str] | None = None) -> None:
 
 
 def _run(given: list[str]) -> int:
-    _add_commands(given)
+    add_commands(given)
     try:
         app(given, standalone_mode=True, prog_name="prism-admin")
     except SystemExit as end:
@@ -57,8 +57,9 @@ def _run(given: list[str]) -> int:
     return 0
 
 
-def _add_commands(arguments: list[str]) -> None:
-    """All of them for help and completion, else the one that is asked for: it must not wait for others to load."""
+def add_commands(arguments: list[str]) -> None:
+    """Give `app` its commands: all of them for help and completion, else the one that is asked for: it must not wait
+    for others to load."""
     asked = {word for word in arguments if not word.startswith("-")}
     found = False
     for names, add in _COMMANDS.items():

@@ -71,11 +71,22 @@ class HttpConnection(asyncio.Protocol):
     def _feed(self, data: bytes) -> None:
         try:
             self._parser.feed_data(data)
-        except httptools.HttpParserUpgrade as upgrade:  # offered, and not taken: the request was read as any other
-            self._parser = httptools.HttpRequestParser(self)
-            self._feed(data[upgrade.args[0]:])
+        except httptools.HttpParserUpgrade as upgrade:
+            self._decline(data[upgrade.args[0]:])
         if self._in_head:  # what it has of an unfinished field, the parser alone knows
             self._count_head(len(data))
+
+    def _decline(self, rest: bytes) -> None:
+        """Another protocol is offered, which is not taken: the request is read again, without the offer. The parser
+        would take its body for the other protocol."""
+        method = self._parser.get_method()
+        if method == b"CONNECT":
+            self.refuse(405, 405, "HTTP 405 Method Not Allowed")
+            return
+        fields = b"".join(name + b": " + value + b"\r\n" for name, value in self._headers.items()
+                          if name not in (b"upgrade", b"http2-settings", b"connection"))
+        self._parser = httptools.HttpRequestParser(self)
+        self._feed(method + b" " + self._target + b" HTTP/1.1\r\n" + fields + b"\r\n" + rest)
 
     # What the parser calls
 
@@ -94,7 +105,7 @@ class HttpConnection(asyncio.Protocol):
 
     def on_headers_complete(self) -> None:
         self._in_head = False
-        if self._closing:
+        if self._closing or self._parser.should_upgrade():
             return
         headers = self._headers
         length = headers.get(b"content-length", b"0")
@@ -113,7 +124,7 @@ class HttpConnection(asyncio.Protocol):
 
     def on_message_complete(self) -> None:
         self._in_request = False
-        if self._closing:
+        if self._closing or self._parser.should_upgrade():
             return
         self.deadline = time.monotonic() + self._server.limits.idle
         method = self._parser.get_method()

@@ -159,6 +159,15 @@ async def test_config_of_everything_a_namespace_and_a_topic(run: Run) -> None:
     assert (code, "Invalid compatibility level" in errors) == (1, True)
 
 
+async def test_the_admins_commands_stand_under_it(run: Run) -> None:
+    code, output, _ = await run("admin", "namespaces", "list", "--help")
+    assert (code, "All namespaces, by name" in output) == (0, True)
+    code, _, errors = await run("admin", "--endpoint", "127.0.0.1:9", "namespaces", "list")
+    assert (code, "no admin answers at 127.0.0.1:9" in errors) == (1, True)
+    code, output, _ = await run("--help")
+    assert [word in output for word in ("schema", "admin")] == [True, True]
+
+
 async def test_validate_alone_needs_no_registry(run: Run, file: Any) -> None:
     nowhere = {"SCHEMA_REGISTRY_URL": "http://127.0.0.1:9"}
     assert (await run("schema", "validate", "--file", file(V1), **nowhere))[0] == 0

@@ -138,7 +138,8 @@ async def test_bytes_that_are_no_http(server: RegistryProcess) -> None:
     two_lengths = (b"POST /subjects/a/versions HTTP/1.1\r\nhost: x\r\ncontent-length: 1\r\n"
                    b"transfer-encoding: chunked\r\n\r\n0\r\n\r\n")
     for sent in (b"\x16\x03\x01\x02\x00" * 10, b"GET\r\n\r\n", b"GET / HTTP/9.9\r\n\r\n", two_lengths,
-                 b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", b"GET /" + b"a" * 100_000 + b" HTTP/1.1\r\n\r\n",
+                 b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", b"CONNECT a:1 HTTP/1.1\r\nhost: a\r\n\r\n",
+                 b"GET /" + b"a" * 100_000 + b" HTTP/1.1\r\n\r\n",
                  b"GET / HTTP/1.1\r\n" + b"x: y\r\n" * 50_000):
         reader, writer = await asyncio.open_connection("127.0.0.1", server.port)
         writer.write(sent)
@@ -147,7 +148,7 @@ async def test_bytes_that_are_no_http(server: RegistryProcess) -> None:
                 reply = await reader.read()
             except ConnectionError:
                 reply = b""
-        assert not reply or reply.startswith((b"HTTP/1.1 400", b"HTTP/1.1 431")), reply
+        assert not reply or reply.startswith((b"HTTP/1.1 400", b"HTTP/1.1 405", b"HTTP/1.1 431")), reply
         writer.close()
     async with Rest(server.url) as rest:
         assert (await rest.get("/subjects"))[0] == 200
@@ -213,3 +214,38 @@ async def test_requests_sent_together_are_answered_in_order(server: RegistryProc
     assert got[2::3] == [{"schema": '"string"'}] * 20
     assert got[3::3] == [[1]] * 20
     writer.close()
+
+
+async def test_an_offer_of_http_2_is_not_taken(server: RegistryProcess) -> None:
+    """Java's client makes one with every first request, also with a body."""
+    body = json.dumps({"schema": '"long"'}).encode()
+    offer = b"connection: Upgrade, HTTP2-Settings\r\nupgrade: h2c\r\nhttp2-settings: AAEAAEAAAAIAAAAB\r\n"
+    reader, writer = await asyncio.open_connection("127.0.0.1", server.port)
+    for sent in (b"GET /schemas/ids/1 HTTP/1.1\r\nhost: x\r\n" + offer + b"\r\n",
+                 b"POST /subjects/h/versions HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\n" + offer
+                 + b"content-length: %d\r\n\r\n" % len(body) + body,
+                 b"GET /subjects/h/versions HTTP/1.1\r\nhost: x\r\n\r\n"):
+        writer.write(sent)
+        async with asyncio.timeout(5):
+            head = await reader.readuntil(b"\r\n\r\n")
+            assert head.startswith(b"HTTP/1.1 200"), head
+            length = int(head.lower().split(b"content-length: ")[1].split(b"\r\n")[0])
+            reply = await reader.readexactly(length)
+    assert reply == b"[1]"
+    writer.close()
+
+
+async def test_expect_continue_and_head(server: RegistryProcess) -> None:
+    body = json.dumps({"schema": '"double"'}).encode()
+    reader, writer = await asyncio.open_connection("127.0.0.1", server.port)
+    writer.write(b"POST /subjects/e/versions HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\n"
+                 b"expect: 100-continue\r\ncontent-length: %d\r\n\r\n" % len(body))
+    async with asyncio.timeout(5):
+        assert await reader.readuntil(b"\r\n\r\n") == b"HTTP/1.1 100 Continue\r\n\r\n"
+        writer.write(body + b"HEAD /schemas/ids/1 HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n")
+        assert (await reader.readuntil(b"\r\n\r\n")).startswith(b"HTTP/1.1 200")
+        rest = await reader.read()
+    made, _, head = rest.partition(b"HTTP/1.1 200")
+    assert json.loads(made)["version"] == 1
+    assert b"content-length: 23" in head
+    assert head.endswith(b"\r\n\r\n")
