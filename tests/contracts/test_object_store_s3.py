@@ -28,6 +28,25 @@ async def objects(s3: S3Server) -> AsyncIterator[ObjectStore]:
     await store.close()
 
 
+async def test_the_environment_does_not_lead_elsewhere(s3: S3Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A proxy runs where other tools have their AWS_ variables; a namespace that names a server means that server."""
+    for name, value in {
+        "AWS_SESSION_TOKEN": "other", "AWS_ACCESS_KEY_ID": "other", "AWS_SECRET_ACCESS_KEY": "other",
+        "AWS_ENDPOINT_URL": "http://127.0.0.1:1", "AWS_ENDPOINT_URL_S3": "http://127.0.0.1:1",
+        "AWS_ENDPOINT": "http://127.0.0.1:1", "AWS_REGION": "eu-west-9", "AWS_SKIP_SIGNATURE": "true",
+        "AWS_WEB_IDENTITY_TOKEN_FILE": "/nowhere", "AWS_ROLE_ARN": "arn:aws:iam::1:role/other",
+    }.items():
+        monkeypatch.setenv(name, value)
+    store = S3Store(settings(s3, max_retries=0))
+    await store.create_bucket("test-environment")
+    await store.put("test-environment", "key", b"value")
+    assert (await store.get("test-environment", "key"))[1] == b"value"
+    assert (await store.get_metadata("test-environment", "key")).size == 5
+    assert await store.lifecycle_rules("test-environment") == []
+    await store.delete_bucket("test-environment")
+    await store.close()
+
+
 class TestS3(ObjectStoreObjectsSuite, ObjectStoreStreamsSuite, ObjectStoreBucketsSuite):
     presigns = True
     key_order = False  # SeaweedFS lists what is in a folder behind the folder

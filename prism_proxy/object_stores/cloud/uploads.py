@@ -95,6 +95,8 @@ class CloudUpload:
 
     async def _flush(self) -> None:
         """Hand over what was gathered: a crossing into Rust for each small chunk would cost more than its bytes."""
+        if not self._gathered:
+            return
         data = self._gathered[0] if len(self._gathered) == 1 else b"".join(self._gathered)
         self._gathered, self._waiting = [], 0
         if len(data) <= self._part:

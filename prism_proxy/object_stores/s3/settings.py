@@ -75,7 +75,8 @@ class S3Settings(CloudSettings):
         return not (self.path_style if self.path_style is not None else bool(self.endpoint))
 
     def obstore_options(self) -> dict[str, Any]:
-        """What obstore's S3Store takes, beside the bucket."""
+        """What obstore's S3Store takes, beside the bucket. What stands here wins over the environment, which obstore
+        reads by itself."""
         client: dict[str, Any] = {**self.client_options(), "allow_http": True}
         if self.ca_cert is not None:
             client["root_certificate"] = self.ca_cert.read_bytes()
@@ -83,11 +84,11 @@ class S3Settings(CloudSettings):
             "region": self.region, "virtual_hosted_style_request": self.virtual_hosts, "client_options": client,
             "unsigned_payload": not self.sign_payload, "retry_config": self.retry_config()}
         if self.endpoint:
-            found["endpoint"] = self.url
+            found |= {"endpoint": self.url, "aws_endpoint_url_s3": self.url}
         if self.access_key:
-            found |= {"access_key_id": self.access_key, "secret_access_key": self.secret_key}
-        if self.session_token:
-            found["session_token"] = self.session_token
+            given = {"access_key_id": self.access_key, "secret_access_key": self.secret_key,
+                     "token": self.session_token or None, "expires_at": None}
+            found |= {"credential_provider": lambda: given, "skip_signature": False}
         if self.server_side_encryption:
             found["server_side_encryption"] = self.server_side_encryption
         if self.kms_key:
