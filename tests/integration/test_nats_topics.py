@@ -76,6 +76,7 @@ async def test_messages_reach_who_listens() -> None:
         assert [found.data for found in await tail.until(2)] == [b"orders.created", b"orders.created.late"]
         assert [(found.topic, found.headers) for found in await exact.until(1)] == [("orders.created", {"k": "v"})]
         assert len(await stars.until(1)) == len(await again.until(1)) == 1
+        assert exact.found[0] is again.found[0], "a message is decoded once for all who listen"
         assert one.client().channels == 5 == len({id(one.client()), id(other.client())}) + 4
         await second.close()
         await second.close()
@@ -108,6 +109,15 @@ async def test_messages_of_one_caller_arrive_in_order_and_whole() -> None:
         results = await driver.pubsub.publish_batch([("t", message(data)) for data in sent])
         assert all(isinstance(result, Published) for result in results)
         assert [found.data for found in await sink.until(5000)] == sent
+
+
+async def test_messages_of_the_shortest_subject_are_told_apart() -> None:
+    async with NatsServer() as server, drivers(NatsConfig(server.url, prefix="")) as (driver,):
+        sinks = [(await subscribed(driver, "t"))[0] for _ in range(3)]
+        for number in range(10):
+            await driver.pubsub.publish("t", message(b"%d" % number))
+        for sink in sinks:
+            assert [found.data for found in await sink.until(10)] == [b"%d" % number for number in range(10)]
 
 
 async def test_a_message_that_is_too_large_harms_no_other() -> None:

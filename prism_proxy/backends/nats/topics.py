@@ -40,6 +40,7 @@ class NatsTopics:
         self._names = names
         self._client = client
         self._limit = limit
+        self._deliveries = Deliveries(names)
 
     @property
     def traits(self) -> Traits:
@@ -87,27 +88,46 @@ class NatsTopics:
             raise invalid("pattern", "pattern begins with a wildcard, and the namespace has an empty prefix: it would "
                           "cover what the NATS server keeps for itself", value=subscription.topic)
         client = self._client()
-        subscriber = Subscriber(self._names, client, sink, pattern=subscription.pattern)
+        subscriber = Subscriber(self._deliveries, client, sink)
         group = token(subscription.queue_group).encode() if subscription.queue_group else None
         subscriber.channel = await client.subscribe(self._names.topic(subscription.topic), subscriber, group)
         return subscriber
 
 
+class Deliveries:
+    """Makes one delivery of a message, however many subscribers it has here: they are called one after the other."""
+
+    def __init__(self, names: Names) -> None:
+        self._names = names
+        self._connection: NatsConnection | None = None  # of the last message, which is its so many-th
+        self._number = 0
+        self._last: Delivery | None = None
+
+    def of(
+        self, connection: NatsConnection | None, subject: bytes, headers: bytes | None, data: bytes
+    ) -> Delivery | None:
+        """None for what is no topic."""
+        if connection is None or connection is not self._connection or connection.received != self._number:
+            topic, found = self._names.topic_of(subject), wire.from_wire(headers)
+            self._connection = connection
+            self._number = connection.received if connection is not None else 0
+            self._last = None if topic is None else Delivery(topic, data, found, found.get(wire.ENVELOPE_ID, ""))
+        return self._last
+
+
 class Subscriber:
     """One subscription: a listener of a channel, and what closes it."""
 
-    def __init__(self, names: Names, client: NatsClient, sink: Sink[Delivery], *, pattern: bool) -> None:
-        self._names = names
+    def __init__(self, deliveries: Deliveries, client: NatsClient, sink: Sink[Delivery]) -> None:
+        self._deliveries = deliveries
         self._client = client
         self._sink = sink
-        self._pattern = pattern
         self.channel: Channel | None = None
 
     def received(self, subject: bytes, reply: bytes | None, headers: bytes | None, data: bytes) -> None:
-        topic = self._names.topic_of(subject)
-        if topic is not None:
-            found = wire.from_wire(headers)
-            self._sink.push(Delivery(topic, data, found, found.get(wire.ENVELOPE_ID, "")))
+        delivery = self._deliveries.of(self._client.connection, subject, headers, data)
+        if delivery is not None:
+            self._sink.push(delivery)
 
     def interrupted(self, why: str) -> None:
         self._sink.missed(None, why)
