@@ -172,10 +172,13 @@ class Relocatable(Protocol):
 
 
 class Ambient(Protocol):
-    """What settings may offer whose driver can use credentials of the machine: namespaces of an admin must not."""
+    """What settings may offer whose driver can use credentials of the machine. Namespaces of an admin must not, nor one
+    that waits for credentials of a provider: it has the settings `without_credentials` until they come."""
 
     @property
     def ambient(self) -> bool: ...
+
+    def without_credentials(self) -> Any: ...
 
 
 class Inspectable(Protocol):

@@ -107,7 +107,7 @@ def _unsupported(config: pb.NamespaceConfig) -> Iterable[str]:
 def _ambient(config: NamespaceConfig) -> Iterable[str]:
     """The machine's own credentials are not the admin's to use."""
     for name, slot in config.slots.items():
-        if getattr(slot.config, "ambient", False):
+        if slot.auth is None and getattr(slot.config, "ambient", False):
             yield (f"backends.{name} gives no credentials, and would use those of the machine that this proxy runs on: "
                    "give them in credentials")
 

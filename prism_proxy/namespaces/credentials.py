@@ -51,7 +51,8 @@ async def _filled(config: NamespaceConfig, name: str, slot: SlotConfig, resource
     if credentials is None:
         log.get("prism.namespaces").warning("a namespace has no credentials yet", namespace=config.name, slot=name,
                                             credentials=_shown(auth))
-        return slot
+        closed = getattr(slot.config, "without_credentials", None)  # where none would mean the machine's
+        return slot if closed is None else replace(slot, config=closed())
     driver: Any = slot.config
     try:
         return replace(slot, config=driver.with_credentials(credentials.username, credentials.password))

@@ -8,16 +8,21 @@ from pathlib import Path
 import pytest
 
 from prism_proxy.backends.memstore.config import MemstoreConfig
-from prism_proxy.backends.objects.config import DirectoryConfig
+from prism_proxy.backends.objects.config import DirectoryConfig, S3Config
 from prism_proxy.models.object.options import ObjectOptions
 from prism_proxy.namespaces.areas import overlaps
+from prism_proxy.namespaces.credentials import with_credentials
 from prism_proxy.namespaces.model import NamespaceConfig, SlotConfig
+from prism_proxy.object_stores.azure.settings import AzureSettings
 from prism_proxy.object_stores.cloud.budget import BufferBudget
 from prism_proxy.object_stores.contract import LifecycleRule
 from prism_proxy.object_stores.errors import ErrorCode
 from prism_proxy.object_stores.s3 import lifecycle
 from prism_proxy.object_stores.s3.settings import S3Settings
+from prism_proxy.secrets.options import AuthOptions, SecretsOptions
+from prism_proxy.secrets.providers.file import FileOptions
 from prism_proxy.steps.claim_check.options import ClaimCheckOptions, unfit
+from prism_proxy.steps.resources import StepResources
 from prism_proxy.testing.contracts.object_store_fixtures import refused
 
 
@@ -115,3 +120,23 @@ def test_one_server_has_one_name() -> None:
         "http://127.0.0.1:9000", "localhost:9000", "http://LOCALHOST:9000/")}
     assert names == {"s3 localhost:9000"}
     assert S3Settings().server != S3Settings(endpoint="https://s3.example").server
+
+
+async def test_keys_of_a_provider_become_the_access_key(tmp_path: Path) -> None:
+    """Until they come the machine's own credentials are not used in their place."""
+    secret = tmp_path / "media"
+    resources = StepResources(SecretsOptions({"disk": FileOptions(directory=tmp_path)}, allow_core_dumps=True), {})
+    slot = SlotConfig("s3", S3Config(endpoint="http://s3:9000"), auth=AuthOptions("disk", "media"))
+    config = NamespaceConfig("media", "primitives", {"store": slot})
+    secret.write_text('{"username": "app", "password": "s3cret"}')
+    secret.chmod(0o600)
+    [found] = await with_credentials([config], resources)
+    store = found.slots["store"].config
+    assert (store.access_key, store.secret_key, store.ambient) == ("app", "s3cret", False)
+    assert "s3cret" not in repr(found)
+    with pytest.raises(ValueError, match="twice"):
+        store.with_credentials("other", "other")
+    for settings in (S3Settings(), AzureSettings(account="shop")):
+        assert settings.ambient
+        assert not settings.without_credentials().ambient
+    await resources.close()

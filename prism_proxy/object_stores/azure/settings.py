@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Any, ClassVar
+import base64
+from dataclasses import dataclass, replace
+from typing import Any, ClassVar, Self
 
 from prism_proxy.object_stores.cloud.settings import CloudSettings
 from prism_runtime.settings import check, setting
@@ -31,6 +32,16 @@ class AzureSettings(CloudSettings):
     def server(self) -> str:
         """The same for all settings that lead to one account."""
         return f"azure {self.account}"
+
+    def with_credentials(self, username: str, password: str) -> Self:
+        """These settings with the key of the account. ValueError where there is one already."""
+        if self.access_key or self.sas_token:
+            raise ValueError("access_key is given twice: by itself and by auth")
+        return replace(self, access_key=password)
+
+    def without_credentials(self) -> Self:
+        """As that of `S3Settings`."""
+        return replace(self, access_key=base64.b64encode(b"no credentials yet").decode())
 
     @property
     def ambient(self) -> bool:

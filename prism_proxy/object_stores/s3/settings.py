@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Self
 from urllib.parse import urlsplit
 
 from prism_proxy.object_stores.cloud.settings import CloudSettings
 from prism_runtime.settings import check, setting
+
+NOBODY = "no-credentials-yet"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,6 +66,16 @@ class S3Settings(CloudSettings):
     def of_machine(self) -> bool:
         """Whether `server` means another one on each machine."""
         return bool(self.endpoint) and urlsplit(self.url).hostname in ("localhost", "127.0.0.1", "::1")
+
+    def with_credentials(self, username: str, password: str) -> Self:
+        """These settings for an access key and its secret. ValueError where there are some already."""
+        if self.access_key:
+            raise ValueError("access_key is given twice: by itself and by auth")
+        return replace(self, access_key=username, secret_key=password)
+
+    def without_credentials(self) -> Self:
+        """These settings until there are credentials: those of the machine are not meant, so every call is refused."""
+        return replace(self, access_key=NOBODY, secret_key=NOBODY)
 
     @property
     def ambient(self) -> bool:
