@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import os
 import resource
 from collections.abc import AsyncIterator
@@ -100,3 +101,15 @@ class TestDirectory(ObjectStoreObjectsSuite, ObjectStoreStreamsSuite, ObjectStor
                                for number, store in enumerate((objects, other) * 20)))
         assert (await other.get_tags(bucket, "key"))["n"].isdigit()
         await other.close()
+
+    async def test_a_copy_needs_no_links(
+        self, objects: ObjectStore, bucket: str, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        def refused_link(source: Path, target: Path) -> None:
+            raise OSError(errno.EMLINK, "too many links")
+
+        await objects.put(bucket, "key", b"value")
+        monkeypatch.setattr(os, "link", refused_link)
+        await objects.copy(bucket, "key", bucket, "copy")
+        await objects.delete(bucket, "key")
+        assert (await objects.get(bucket, "copy"))[1] == b"value"

@@ -100,7 +100,7 @@ async def test_a_write_that_is_lost_is_done_again() -> None:
         assert server.writes == 3
 
 
-async def test_a_server_that_keeps_nothing_is_told_on(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_server_that_keeps_nothing_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("prism_proxy.object_stores.s3.store.LIFECYCLE_ATTEMPTS", 2)
     async with serving(Server(DOCUMENT, lost=100)) as store:
         with refused(ErrorCode.CHANGED):

@@ -7,6 +7,7 @@ steps of a change leaves the key in `%uploads`, and the next start tidies there.
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
 import json
 import os
@@ -23,6 +24,7 @@ from prism_proxy.object_stores.directory import listing, paths, records, uploads
 from prism_proxy.object_stores.directory.records import Record
 from prism_proxy.object_stores.errors import BucketNotFound, ErrorCode, ObjectNotFound, ObjectStoreError
 
+_NO_LINK = {errno.EPERM, errno.ENOTSUP, errno.EMLINK, errno.EXDEV, errno.ENOSYS}
 OPEN_ATTEMPTS = 5  # of an object that is replaced between the reading of its record and the opening of its bytes
 
 
@@ -129,7 +131,7 @@ class Files:
         made = replace(record, key=key, data=uuid.uuid4().hex, last_modified=time.time())
         try:
             with uploads.noted(self.existing(bucket), key):
-                self._place(bucket, made, lambda target: os.link(source, target))
+                self._place(bucket, made, lambda target: _second_name(source, target))
         except FileNotFoundError:
             raise ObjectStoreError("the object was replaced while it was copied", ErrorCode.CHANGED) from None
         return PutResult(made.data, made.size)
@@ -185,6 +187,16 @@ def _read_or_none(path: Path) -> Record | None:
     with contextlib.suppress(FileNotFoundError, ObjectStoreError):
         return records.read(path)
     return None
+
+
+def _second_name(source: Path, target: Path) -> None:
+    """As a link, or as a copy where the file system has no links, or no more of them."""
+    try:
+        os.link(source, target)
+    except OSError as error:
+        if error.errno not in _NO_LINK:
+            raise
+        shutil.copyfile(source, target)
 
 
 def tidy(bucket: Path, key: str) -> None:
