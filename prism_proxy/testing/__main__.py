@@ -15,7 +15,7 @@ from pathlib import Path
 
 from prism_proxy.standard import load
 from prism_proxy.testing.configured import CONFIG
-from prism_proxy.testing.suites import suites_for
+from prism_proxy.testing.suites import harnesses
 
 DRIVER = "PRISM_TEST_DRIVER"
 
@@ -31,7 +31,7 @@ def main(arguments: Sequence[str]) -> int:
     options, rest = parser.parse_known_args(arguments)
     sys.path.insert(0, os.getcwd())
     try:
-        suites_for(load(options.driver))
+        harnesses(load(options.driver))
     except (ImportError, AttributeError, ValueError) as error:
         parser.error(f"{options.driver}: {error}")
     import pytest

@@ -5,10 +5,8 @@ from __future__ import annotations
 import os
 
 from prism_proxy.standard import load
-from prism_proxy.testing.suites import suites_for
+from prism_proxy.testing.suites import harnesses
 
 DRIVER = "PRISM_TEST_DRIVER"
 
-
-class TestDriver(suites_for(load(os.environ[DRIVER]))):  # type: ignore[misc]
-    pass
+globals().update(harnesses(load(os.environ[DRIVER])))

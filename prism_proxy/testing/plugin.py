@@ -16,6 +16,8 @@ import pytest
 
 from prism_proxy.testing.clock import RealClock
 from prism_proxy.testing.configured import CONFIG, configured
+from prism_proxy.testing.contracts.messaging_serving import serving
+from prism_proxy.testing.contracts.messaging_wire import Messaging
 from prism_proxy.testing.contracts.serving import Way, subject
 from prism_proxy.testing.contracts.subject import KeyValueSubject
 from prism_proxy.testing.suites import IN_PROCESS
@@ -48,6 +50,13 @@ def clock(way: Way) -> RealClock:
 async def store(way: Way, driver: Any, clock: RealClock) -> AsyncIterator[KeyValueSubject]:
     async with subject(way, driver, clock.wait) as under_test:
         yield under_test
+
+
+@pytest.fixture
+async def messaging(request: pytest.FixtureRequest, driver: Any) -> AsyncIterator[Messaging]:
+    """A namespace over the driver, for the suites of streams and topics; a class may name its `partitions`."""
+    async with serving(driver, partitions=getattr(request.cls, "partitions", 1)) as found:
+        yield found
 
 
 @pytest.fixture

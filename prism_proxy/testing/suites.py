@@ -6,7 +6,8 @@ its configuration, a fixture:
         def driver(self, tmp_path):
             return MyDriver(MyConfig(path=str(tmp_path / "data")))
 
-`prism_proxy.testing.plugin` has the other fixtures; name it in `pytest_plugins`. No product is named here.
+`prism_proxy.testing.plugin` has the other fixtures; name it in `pytest_plugins`. `harnesses` gives the classes for all
+that a driver declares: streams and topics with logs have suites of their own. No product is named here.
 """
 
 from __future__ import annotations
@@ -21,8 +22,22 @@ from prism_proxy.testing.contracts.declaration import SUITES, DeclarationSuite
 from prism_proxy.testing.contracts.keyvalue_rules import KeyValueRulesSuite
 from prism_proxy.testing.contracts.keyvalue_together import KeyValueTogetherSuite
 from prism_proxy.testing.contracts.serving import Way
+from prism_proxy.testing.contracts.stream_suites import (
+    StreamBasicSuite,
+    StreamGroupsSuite,
+    StreamPartitioningSuite,
+    StreamReplaySuite,
+    StreamRetentionSuite,
+)
 from prism_proxy.testing.contracts.stress import StressSuite
+from prism_proxy.testing.contracts.topic_log_suites import FilteringSuite, OrderingSuite, TopicLogSuite
 
+MESSAGING: dict[str, type] = {
+    "stream_basic": StreamBasicSuite, "stream_consumer_groups": StreamGroupsSuite, "stream_replay": StreamReplaySuite,
+    "stream_retention": StreamRetentionSuite, "pubsub_persistent": TopicLogSuite, "pubsub_filtering": FilteringSuite,
+    "pubsub_ordering": OrderingSuite,
+}
+PARTITIONS = 4  # of streams in the suite of partitions
 IN_PROCESS = (Way.DRIVER, Way.PATTERN, Way.REFERENCE, Way.SERVER)
 
 
@@ -36,10 +51,25 @@ def suites_for(driver: type[Any], ways: Sequence[Way] | None = None) -> type[Any
     chosen = [suite for interface, suite in SUITES.items() if interface in declared.interfaces]
     if not chosen:
         raise ValueError(f"{driver.__name__} declares {', '.join(sorted(declared.interfaces)) or 'nothing'}: there are "
-                         f"suites for {', '.join(sorted(SUITES))}")
+                         f"suites for {', '.join(sorted(SUITES | MESSAGING))}")
     bases = (DeclarationSuite, *chosen, KeyValueTogetherSuite, KeyValueRulesSuite, StressSuite)
     return type(f"SuitesOf{driver.__name__}", bases, {
         "driver_class": driver, "ways": tuple(ways) if ways is not None else _ways(driver, declared)})
+
+
+def harnesses(driver: type[Any]) -> dict[str, type[Any]]:
+    """Classes for pytest by name, with every suite of what a driver declares. ValueError when there is none."""
+    declared = declaration_of(driver).interfaces
+    found = {}
+    messaging = tuple(suite for interface, suite in MESSAGING.items() if interface in declared)
+    if messaging:
+        found["TestMessaging"] = type("TestMessaging", messaging, {"driver_class": driver})
+    if "stream_partitioning" in declared:
+        found["TestPartitions"] = type(
+            "TestPartitions", (StreamPartitioningSuite,), {"driver_class": driver, "partitions": PARTITIONS})
+    if not found or not declared.isdisjoint(SUITES):
+        found["TestDriver"] = type("TestDriver", (suites_for(driver),), {})
+    return found
 
 
 def declaration_of(driver: type[Any]) -> Declaration:

@@ -20,6 +20,24 @@ class Forgetful(MemstoreDriver):
 
 class Nothing:
     declaration = None
+
+from prism_proxy.contracts.driver import Declaration
+
+class Streams(MemstoreDriver):
+    config_class = MemstoreConfig
+    native_store = None
+    declaration = Declaration("streams", frozenset({"stream_basic"}), state="local", durability="volatile",
+                              parts=frozenset({"stream"}))
+    def __init__(self, config):
+        super().__init__(config)
+        self.declaration = type(self).declaration
+
+class Amnesiac(Streams):
+    def __init__(self, config):
+        super().__init__(config)
+        self.stream.latest_offset = self._latest
+    async def _latest(self, stream, partition):
+        return 7
 """
 
 
@@ -42,6 +60,15 @@ def test_a_driver_that_breaks_it_fails_with_the_name_of_the_promise(tmp_path: Pa
     assert done.returncode == 1
     assert "delete" in done.stdout
     assert "passed" in done.stdout.splitlines()[-1], "what holds is not blamed"
+
+
+def test_a_driver_of_streams_alone_passes_their_suites_or_fails_by_name(tmp_path: Path) -> None:
+    done = run(tmp_path, "theirs:Streams", "--config", "max_bytes: 10000000", "-q", "-k", "STB_latest or QUE1")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "passed" in done.stdout.splitlines()[-1]
+    done = run(tmp_path, "theirs:Amnesiac", "--config", "max_bytes: 10000000", "-q", "-k", "STB_latest")
+    assert done.returncode == 1
+    assert "STB_latest_offset" in done.stdout
 
 
 @pytest.mark.parametrize(("driver", "config", "said"), [
