@@ -2,6 +2,7 @@
 from prism_proxy._native.grpc.outlet cimport OutletCounters
 from prism_proxy._native.keyvalue.redis cimport RedisStore
 from prism_proxy._native.pubsub.topics cimport TopicTable
+from prism_proxy._native.schema.check cimport DeclaredSchema
 
 
 cdef class RedisPublisher:
@@ -11,3 +12,4 @@ cdef class RedisPublisher:
     cdef OutletCounters counters
     cdef size_t most_bytes
     cdef bint raw               # messages are their payloads
+    cdef DeclaredSchema declared

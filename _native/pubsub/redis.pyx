@@ -25,6 +25,7 @@ from prism_proxy._native.redis.replies cimport read_command
 from prism_proxy._native.redis.resp cimport (
     EXPECT_INTEGER, SEND_OK, FairShare, RespConnection, argument_t, resp_reply_t,
 )
+from prism_proxy._native.schema.check cimport DeclaredSchema
 from prism_proxy._native.slots.circuit cimport CircuitCore
 
 from prism_proxy._native.envelope.codec import scan
@@ -39,10 +40,11 @@ cdef str USER_PREFIX = "x-meta-"
 
 cdef class RedisPublisher:
     def __cinit__(self, RedisStore redis not None, bytes channels not None, resolve not None,
-                  OutletCounters counters not None, size_t most_bytes, bint raw):
-        """`resolve(topic)` makes the Writer of a topic, in a list; it raises for a name that is none."""
+                  OutletCounters counters not None, size_t most_bytes, bint raw, DeclaredSchema declared=None):
+        """`resolve(topic)` makes the Writer of a topic, in a list; it raises for a name that is none. Messages follow
+        `declared`."""
         self.redis, self.channels, self.topics, self.counters = redis, channels, TopicTable(resolve), counters
-        self.most_bytes, self.raw = most_bytes, raw
+        self.most_bytes, self.raw, self.declared = most_bytes, raw, declared
 
 
 cdef class RedisPublish(RedisHandler):
@@ -68,7 +70,7 @@ cdef class RedisPublish(RedisHandler):
         if publisher.redis.places is None or (circuit is not None and not circuit.closed):
             return -1
         topic = publisher.topics.find(request.topic.data, request.topic.length)
-        if topic == NULL or topic.count == 0:
+        if topic == NULL or topic.count == 0 or not admitted(publisher, &request):
             return -1
         return self.publish(stream, publisher, <Writer>topic.targets[0], &request)
 
@@ -87,7 +89,8 @@ cdef class RedisPublish(RedisHandler):
             next_message_id(message_id, now)
         except OSError:
             return self.forgo(stream)
-        head_length = 0 if publisher.raw else envelope_head(stream, writer, request, message_id, now, head)
+        head_length = 0 if publisher.raw else envelope_head(
+            stream, writer, request, publisher.declared, message_id, now, head)
         if head_length == 0 and not publisher.raw:
             return self.forgo(stream)
         memcpy(channel, PyBytes_AS_STRING(publisher.channels), prefix)
@@ -154,17 +157,24 @@ cdef class RedisPublish(RedisHandler):
 cdef void publish_done(void* owner, int outcome, const resp_reply_t* reply, const uint8_t* command,
                        size_t n) noexcept:
     cdef ServerStream stream = <ServerStream>owner
+    cdef RedisPublisher store
     if not (<RedisPublish>stream.handler).over(stream, outcome, reply, command, n):
-        (<RedisPublisher>stream.binding.store).counters.published += 1
+        store = <RedisPublisher>stream.binding.store
+        store.counters.published += 1
+        if store.declared is not None and store.declared.check is not None:
+            store.declared.validated += 1
         stream.reply_end()
 
 
 cdef size_t envelope_head(ServerStream stream, Writer writer, const publish_request_t* request,
-                          const uint8_t* message_id, int64_t now, uint8_t* out) noexcept:
+                          DeclaredSchema declared, const uint8_t* message_id, int64_t now, uint8_t* out) noexcept:
     """Write all of an envelope but its payload; its length, or 0 when there is too much of it."""
     cdef uint8_t parts[MAX_PARTS]
     cdef uint8_t* at = put_trace(stream, parts)
     cdef head_t head
+    if declared is not None:
+        memcpy(at, PyBytes_AS_STRING(declared.context), PyBytes_GET_SIZE(declared.context))
+        at += PyBytes_GET_SIZE(declared.context)
     at = message_extensions(request, at, parts + MAX_PARTS)
     if at == NULL:
         return 0
@@ -193,6 +203,14 @@ cdef uint8_t* put_trace(ServerStream stream, uint8_t* out) noexcept:
 
 cdef inline int digit(uint8_t c) noexcept:
     return c - c"0" if c <= c"9" else c - c"a" + 10
+
+
+cdef bint admitted(RedisPublisher publisher, const publish_request_t* request) noexcept:
+    """Whether the message follows the namespace's schema, as far as native code knows."""
+    if publisher.declared is None:
+        return True
+    return publisher.declared.context is not None and publisher.declared.admits(
+        request.payload.data, request.payload.length)
 
 
 cdef bint has_certificate(ServerStream stream) noexcept:

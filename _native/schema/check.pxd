@@ -8,6 +8,7 @@ cdef class NativeCheck:
 
 cdef class DeclaredSchema:
     cdef bytes entries
+    cdef bytes context
     cdef NativeCheck check
     cdef bint ready
     cdef public uint64_t validated

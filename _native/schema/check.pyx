@@ -13,9 +13,10 @@ cdef class DeclaredSchema:
     """Filled by the schema step of a namespace, and again when its schema changes. `validated` counts payloads that
     passed the check and were published."""
 
-    def use(self, bytes entries not None, NativeCheck check) -> None:
-        """From now on. `entries` are fields of a Message, encoded; no `check` takes every payload."""
-        self.entries, self.check, self.ready = entries, check, True
+    def use(self, bytes entries not None, bytes context, NativeCheck check) -> None:
+        """From now on. Encoded are `entries`, fields of a Message, and `context`, of an envelope; None where envelopes
+        need more than native code writes. No `check` takes every payload."""
+        self.entries, self.context, self.check, self.ready = entries, context, check, True
 
     cdef bint admits(self, const uint8_t* data, size_t n) noexcept:
         """Whether native code may publish a payload. The servicer finds out what is wrong with others."""

@@ -271,10 +271,11 @@ async def test_what_clients_encrypted_is_not_validated(schemas: SchemaServer) ->
         assert results(served)["unvalidated"] == 1
 
 
+@pytest.mark.parametrize("store", ["memstore", "redis"], indirect=True)
 @pytest.mark.parametrize("publish_time", [False, True])
-async def test_native_code_publishes_what_it_finds_valid(schemas: SchemaServer, publish_time: bool) -> None:
+async def test_native_code_publishes_what_it_finds_valid(store: Any, schemas: SchemaServer, publish_time: bool) -> None:
     good, without, _ = payloads("PROTOBUF")
-    async with declared(MEMORY, options(schemas, "PROTOBUF", publish_time=publish_time)) as served:
+    async with declared(store, options(schemas, "PROTOBUF", publish_time=publish_time)) as served:
         step = served.route.chain.steps["schema"]
         assert served.route.implementation("pubsub_basic").native
         subscription = await served.client.subscribe("t")

@@ -54,17 +54,14 @@ class Channels:
         self._store = store
         self._names = names
 
-    def publisher(self, wanted: NativePublishing) -> RedisPublisher | None:
-        """None where a schema goes along, which the servicer writes."""
-        if wanted.declared is not None:
-            return None
+    def publisher(self, wanted: NativePublishing) -> RedisPublisher:
         from prism_proxy._native.envelope.codec import Writer
         from prism_proxy._native.pubsub.redis import RedisPublisher
         from prism_proxy.models import names
 
         return RedisPublisher(
             self._store, self._names.topics, lambda topic: [Writer(wanted.namespace, names.topic(topic))],
-            wanted.counters, wanted.most_bytes, not wanted.wraps)
+            wanted.counters, wanted.most_bytes, not wanted.wraps, wanted.declared)
 
 
 class RedisTopics:

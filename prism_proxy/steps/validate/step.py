@@ -14,6 +14,7 @@ from typing import Any
 from prism_proxy._native.schema.check import DeclaredSchema
 from prism_proxy.envelope import attributes, wire
 from prism_proxy.envelope.parts import Schema
+from prism_proxy.envelope.writer import SCHEMA
 from prism_proxy.errors import PrismError
 from prism_proxy.schema.errors import SchemaUnresolved, unresolved
 from prism_proxy.schema.found import ResolvedSchema
@@ -29,6 +30,7 @@ from prism_runtime import log
 from prism_schema import Level
 from prism_schema import check as compatibility
 
+NATIVE_CONTEXT = 1024  # bytes of an envelope that native code has room for
 RETRY_SECONDS, RETRY_MAX_SECONDS = 1.0, 60.0
 
 
@@ -127,7 +129,9 @@ class SchemaStep:
                              options.compatibility.upper())
         native = check.native if check is not None else None
         if check is None or (native is not None and options.validation.sample_rate == 1):
-            self.native.use(_entries(self._namespace, self.schema, contains_pii=self.contains_pii), native)
+            context = wire.tagged(SCHEMA, self.schema.encode())
+            self.native.use(_entries(self._namespace, self.schema, contains_pii=self.contains_pii),
+                            None if self.contains_pii or len(context) > NATIVE_CONTEXT else context, native)
         log.get("prism.schema").info("a namespace has its schema", namespace=self._namespace, url=resolved.url,
                                      version=resolved.version, sha256=resolved.sha256)
 
