@@ -11,13 +11,14 @@ import contextlib
 import os
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM, ChaCha20Poly1305
 
 from benchmarks.loads import PrismLoad
 from benchmarks.machine import LOAD_CORE, OUT, Process, free_port
+from benchmarks.messaging.load import run
 from benchmarks.servers import proxy, redis_port, redis_server
 from benchmarks.statistics import median
 from prism_proxy._native.crypto.aead import Aead
@@ -117,15 +118,22 @@ namespaces: {{default: {{backends: {{store: {store}}}{group}}}}}
         yield served, port
 
 
+SCHEMES = {
+    "plain": "", "aes-256-gcm": "{enabled: true, key_ref: 'disk://aes'}",
+    "x-wing": "{enabled: true, type: hybrid, public_key_ref: 'disk://wing.pub', private_key_ref: 'disk://wing'}"}
+# what is called on memstore: mode and flags of message_load
+MESSAGES = {"Enqueue of 1 KiB by batches of 100": ("fill", f"--size={KIB}", "--connections=2", "--streams=2",
+                                                 "--messages=30000"),
+            "Set of 64 KiB": ("set", f"--size={LARGE - 1}", "--batch=1", "--connections=2", "--streams=4",
+                              "--messages=10000")}
+
+
 def values(folder: Path) -> None:
     """CPU time of the proxy per Get and Set of a 100-byte value, plain and encrypted, in turns."""
-    schemes = {"plain": "", "aes-256-gcm": "{enabled: true, key_ref: 'disk://aes'}",
-               "x-wing": "{enabled: true, type: hybrid, public_key_ref: 'disk://wing.pub', private_key_ref: "
-                         "'disk://wing'}"}
     for driver in ("memstore", "redis"):
         found: dict[tuple[str, str], list[float]] = {}
         for _ in range(ROUNDS):
-            for scheme, encryption in schemes.items():
+            for scheme, encryption in SCHEMES.items():
                 with serving(driver, encryption, folder) as (served, port):
                     PrismLoad(("--sequential", "--set-percent=100")).calls(port, 1)
                     for call, load in (("Get", PrismLoad()), ("Set", PrismLoad(("--set-percent=100",)))):
@@ -135,10 +143,28 @@ def values(folder: Path) -> None:
                         spent = (served.usage().cpu_seconds - before) / seen.calls * 1e6
                         found.setdefault((call, scheme), []).append(spent)
         for call in ("Get", "Set"):
-            plain = median(found[call, "plain"])
-            told = [f"{scheme} {median(found[call, scheme]):.2f} us ({median(found[call, scheme]) / plain:.2f}x)"
-                    for scheme in schemes if scheme]
-            print(f"{call} of 100 B over {driver}: {', '.join(told)}")
+            tell(f"{call} of 100 B over {driver}", {scheme: found[call, scheme] for scheme in SCHEMES})
+
+
+def messages(folder: Path) -> None:
+    """CPU time of the proxy per message of 1 KiB and per value of 64 KiB, which pass through Python where they are
+    encrypted."""
+    for title, (mode, *flags) in MESSAGES.items():
+        found: dict[str, list[float]] = {scheme: [] for scheme in SCHEMES}
+        for _ in range(ROUNDS):
+            for scheme, encryption in SCHEMES.items():
+                with serving("memstore", encryption, folder) as (served, port):
+                    run(port, mode, [*flags[:-1], "--messages=1000"])
+                    before = served.usage().cpu_seconds
+                    seen = run(port, mode, flags)
+                    found[scheme].append((served.usage().cpu_seconds - before) / seen.units * 1e6)
+        tell(title, found)
+
+
+def tell(title: str, found: Mapping[str, Sequence[float]]) -> None:
+    plain = median(found["plain"])
+    print(f"{title}: " + ", ".join(
+        f"{scheme} {median(spent):.2f} us ({median(spent) / plain:.2f}x)" for scheme, spent in found.items()))
 
 
 def main() -> None:
@@ -148,6 +174,7 @@ def main() -> None:
         files.generate("aes", "aes-256-gcm", time.time() - 60)
         files.generate("wing", "x-wing", time.time() - 60)
         values(Path(folder))
+        messages(Path(folder))
 
 
 if __name__ == "__main__":

@@ -29,6 +29,7 @@ from prism_proxy.steps.encrypt.options import EncryptionOptions
 from prism_proxy.steps.encrypt.values import EncryptedValues, parse
 from tests.services.redis import RedisServer, binary, running
 from tests.support.encrypted import NAME, config_of, files_in, key_directory, options_of, resources
+from tests.support.redis_stand_in import RedisStandIn
 
 HEADERS = (("x-namespace", NAME),)
 
@@ -255,3 +256,23 @@ async def test_handlers_that_know_no_cipher_stay_away(serve: Any, store: tuple[s
     assert await native.get("k") == b"value"
     for model in ("pubsub_basic", "queue_basic", "stream_basic"):
         assert not native.route.implementation(model).native
+
+
+async def test_a_set_that_redis_did_not_execute_is_sealed_once(serve: Any) -> None:
+    """It comes back from the connection as ciphertext, and the servicer, which tries again, seals by itself."""
+    stored: list[bytes] = []
+
+    def answer(command: list[bytes]) -> bytes:
+        if command[0] != b"SET":
+            return b"$-1\r\n"
+        stored.append(command[2])
+        return b"-LOADING Redis is loading the dataset in memory\r\n" if len(stored) == 2 else b"+OK\r\n"
+
+    async with RedisStandIn(answer) as server:
+        native: Native = await serve(("redis", RedisConfig(url=server.url)), options_of("x-wing"), key_directory())
+        for number in range(3):
+            await native.set("k", b"value %d" % number)
+        assert len(stored) == 4
+        opened = [native.route.chain.unseal(b"k", value) for value in stored]
+        assert opened == [b"value 0", b"value 1", b"value 1", b"value 2"]
+        assert len({parse(value)[0].iv for value in stored}) == 4  # type: ignore[index]

@@ -25,6 +25,7 @@ from prism_proxy.configuration.loader import source
 from prism_proxy.crypto.algorithms import ALGORITHMS, RSA_DIRECT, algorithm
 from prism_proxy.errors import PrismError
 from prism_proxy.models.keyvalue.model import KeyValueModel
+from prism_proxy.models.messaging_options import EnvelopeOptions
 from prism_proxy.namespaces.activator import Activator
 from prism_proxy.namespaces.model import NamespaceConfig
 from prism_proxy.namespaces.snapshot import Namespaces
@@ -288,3 +289,26 @@ def test_ENC_6_mistakes_are_found_in_the_file(tmp_path: Path, group: str, expect
     with pytest.raises(ConfigurationError, match=r"prism\.yaml:4") as caught:
         source(["--config", str(file)]).load()
     assert expected in str(caught.value)
+
+
+@pytest.mark.parametrize(("others", "expected"), [
+    ("envelope: {mode: raw}", "needs envelope.mode always or headers"),
+    ("pubsub: {log_max_age: 8d}", "overlap_period is 604800 s and pubsub.log_max_age is 691200 s"),
+    ("pubsub: {log_max_age: 0s}", "pubsub.log_max_age has no bound")])
+def test_settings_that_encryption_cannot_work_with_are_refused(tmp_path: Path, others: str, expected: str) -> None:
+    file = tmp_path / "prism.yaml"
+    file.write_text("namespaces:\n  a:\n    backends: {store: {driver: memstore}}\n    " + others
+                    + "\n    encryption: {enabled: true, key_ref: 'disk://a'}\n")
+    with pytest.raises(ConfigurationError, match=r"prism\.yaml:5") as caught:
+        source(["--config", str(file)]).load()
+    assert expected in str(caught.value)
+
+
+async def test_an_assigned_namespace_is_checked_as_well(keys: Path) -> None:
+    namespaces = Namespaces()
+    activator = Activator(namespaces, standard.make_driver, resources=resources(keys))
+    raw = NamespaceConfig.of_store(NAME, "memstore", MemstoreConfig(), encryption=SYMMETRIC,
+                                   envelope=EnvelopeOptions("raw"))
+    with pytest.raises(ValueError, match=r"needs envelope\.mode"):
+        await activator.apply([raw])
+    await activator.close()
