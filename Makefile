@@ -68,6 +68,7 @@ bench: build ## measure the server beside its baselines
 	@$(PIP) --no-build-isolation -e '.[dev,bench]'
 	$(PY) -m benchmarks
 	$(PY) -m benchmarks.stores
+	$(PY) -m benchmarks.crypto
 	$(PY) -m benchmarks.admin
 	$(PY) -m benchmarks.cluster
 	$(PY) -m benchmarks.floods

@@ -65,6 +65,9 @@ class _Epoch:
         self.aead = Aead(algorithm.cipher, key)
         params[COMMITMENT] = kdf.commitment(key)
         self.params = json.dumps(params, sort_keys=True, separators=(",", ":"))
+        before = Encryption(self.key_id, algorithm.type, algorithm.name, self.public_id)
+        after = Encryption("", 0, "", encapsulated_key=self.encapsulated, algorithm_params=self.params)
+        self.around = before.encode(), after.encode()
 
 
 class Sealer:
@@ -94,8 +97,10 @@ class Sealer:
             return self._seal_direct(payload, aad)
         epoch = self._current()
         iv = epoch.ivs.next()
-        return epoch.aead.seal(iv, payload, aad), Encryption(
+        made = Encryption(
             epoch.key_id, self._kind, self._name, epoch.public_id, iv, aad, epoch.encapsulated, epoch.params)
+        made.around = epoch.around
+        return epoch.aead.seal(iv, payload, aad), made
 
     def epoch(self) -> SharedKey:
         """The data key in use, for native code that seals by itself under it. ValueError for a scheme without one."""

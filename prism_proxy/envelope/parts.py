@@ -7,10 +7,13 @@ from dataclasses import dataclass, field
 
 from prism_proxy.envelope import wire
 
+_IV, _AAD = b"\x2a", b"\x32"  # tags of the fields 5 and 6
+
 
 @dataclass(slots=True)  # not frozen: one is made for each payload, and freezing makes that three times as slow
 class Encryption:
-    """`kind` is a value of EncryptionType; `key_id` is a reference. Nobody changes one."""
+    """`kind` is a value of EncryptionType; `key_id` is a reference. Nobody changes one. `around` is what a sender may
+    set: the encoded fields before the iv and behind the aad, which many payloads have in common."""
 
     key_id: str
     kind: int
@@ -20,8 +23,12 @@ class Encryption:
     aad: bytes | None = None
     encapsulated_key: bytes | None = None
     algorithm_params: str | None = None
+    around: tuple[bytes, bytes] | None = field(default=None, init=False, compare=False, repr=False)
 
     def encode(self) -> bytes:
+        if self.around is not None and self.iv is not None and self.aad is not None:
+            return b"".join((self.around[0], _IV, bytes((len(self.iv),)), self.iv, _AAD, wire.varint(len(self.aad)),
+                             self.aad, self.around[1]))
         out = wire.text(1, self.key_id) + wire.number(2, self.kind) + wire.text(3, self.algorithm)
         for number, value in ((4, self.public_key_id), (5, self.iv), (6, self.aad), (7, self.encapsulated_key),
                               (8, self.algorithm_params)):
