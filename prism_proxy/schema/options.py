@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from ipaddress import ip_network
 from typing import Literal
 
 from prism_runtime.settings import check, setting
@@ -51,6 +50,10 @@ class SchemasOptions:
 
     def __post_init__(self) -> None:
         check(self)
+        if not self.allow_networks:
+            return
+        from ipaddress import ip_network  # every start loads this module
+
         for network in self.allow_networks:
             try:
                 ip_network(network)

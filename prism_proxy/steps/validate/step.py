@@ -59,7 +59,7 @@ class SchemaStep:
     async def open(self) -> None:
         """PrismError: the schema cannot be had, or is not what the namespace demands."""
         try:
-            self._use(await self._resolver.resolve(self._reference))
+            await self._look()
         except SchemaUnresolved as error:
             if self._options.validation.config_time or not error.temporary:
                 raise unresolved(self._namespace, error) from error
@@ -94,6 +94,8 @@ class SchemaStep:
         yield Metric("prism_schema_validated_total", "counter", "Payloads by what validation made of them.", [
             Sample((*label, ("result", result)), float(count))
             for result, count in self._counts.results(self.native.validated).items()])
+        yield Metric("prism_schema_resolutions_total", "counter", "Looks for the schema of a namespace, by outcome.", [
+            Sample((*label, ("result", result)), float(count)) for result, count in self._counts.resolutions.items()])
         yield Metric("prism_schema_assertion_failures_total", "counter",
                      "Subscriptions and messages of another schema version than the subscriber expects.",
                      [Sample(label, float(self._counts.assertions))])
@@ -105,6 +107,15 @@ class SchemaStep:
         self._counts.assertions += 1
 
     # --- the schema ---------------------------------------------------------------------------------------------------
+
+    async def _look(self) -> None:
+        """Resolve and use. SchemaUnresolved or PrismError."""
+        try:
+            self._use(await self._resolver.resolve(self._reference))
+        except (SchemaUnresolved, PrismError) as error:
+            self._counts.resolved(error.reason)
+            raise
+        self._counts.resolved("found")
 
     def _use(self, resolved: ResolvedSchema) -> None:
         """Make a schema the one of the namespace. PrismError when it is not what the namespace demands."""
@@ -144,7 +155,7 @@ class SchemaStep:
                                 self._settings.cache_ttl if files else self._settings.latest_ttl)
             delay = min(delay * 2, RETRY_MAX_SECONDS)
             try:
-                self._use(await self._resolver.resolve(self._reference))
+                await self._look()
             except SchemaUnresolved as error:
                 self._why = f"{error.place}: {error.why}"
                 self._report(error.reason, self._why)

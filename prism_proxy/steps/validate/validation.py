@@ -23,6 +23,11 @@ class Counts:
 
     def __init__(self) -> None:
         self.valid = self.violated = self.unvalidated = self.skipped = self.assertions = 0
+        self.resolutions: dict[str, int] = {}
+
+    def resolved(self, result: str) -> None:
+        """The schema was looked for: `found`, or the reason why not."""
+        self.resolutions[result] = self.resolutions.get(result, 0) + 1
 
     def results(self, native: int = 0) -> dict[str, int]:
         """`native` are those that native code found valid."""
