@@ -27,7 +27,7 @@ CLAIM_ID, CLAIM_TOPIC, CLAIM_SIZE, CLAIM_FETCH = (
     "prism-claim-id", "prism-claim-topic", "prism-claim-size", "prism-claim-fetch")
 FETCH = "/prism.interfaces.payload.PayloadInterface/Fetch"
 DEAD_LETTER_SUFFIX = ".dlq"
-_Known = tuple[Claim, str, str, str]
+_Known = tuple[bytes, str, str, str]
 _COUNTED = frozenset({"CLAIM_CORRUPT", "CLAIM_CHECKSUM_MISMATCH"})
 
 
@@ -116,7 +116,7 @@ class ClaimMessages:
         if HEADER not in message.headers:
             return
         try:
-            claim = decode(message.payload)
+            data, claim = message.payload, decode(message.payload)
             topic = self._owner(message, claim)
             claim.check(self._payloads.namespace, topic, self._payloads.store.bucket, self._options.max_bytes)
             message.token = f"{keys.part(topic)}/{claim.claim_id}"
@@ -124,7 +124,7 @@ class ClaimMessages:
             if claim.original_size > most:
                 self._refer(message, claim, topic)
             else:
-                message.payload = await self._fetched(claim, topic, message)
+                message.payload = await self._fetched(data, claim, topic, message)
             if claim.content_type:
                 message.added.setdefault("prism-content-type", claim.content_type)
         except PrismError as error:
@@ -145,9 +145,9 @@ class ClaimMessages:
         message.added.update({HEADER: "true", CLAIM_ID: claim.claim_id, CLAIM_TOPIC: topic,
                               CLAIM_SIZE: str(claim.original_size), CLAIM_FETCH: FETCH})
 
-    async def _fetched(self, claim: Claim, topic: str, message: PassingMessage) -> bytes:
+    async def _fetched(self, data: bytes, claim: Claim, topic: str, message: PassingMessage) -> bytes:
         """One retrieval serves all who ask for the same payload meanwhile."""
-        known = (claim, topic, message.message_id, message.topic)
+        known = (data, topic, message.message_id, message.topic)
         task = self._fetching.get(known)
         if task is None:
             places = self._payloads.locations(claim, topic, message.topic)
