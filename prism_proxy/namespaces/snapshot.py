@@ -118,7 +118,8 @@ class Snapshot:
     def sealed_backends(self) -> frozenset[str]:
         """Those of them whose values native handlers seal and open."""
         return frozenset(slot.driver for route in self.routes.values() for slot in route.config.slots.values()
-                         if any(getattr(binding, "cipher", None) is not None for binding in route.bindings.values()))
+                         if any(isinstance(binding, Binding) and binding.cipher is not None
+                                for binding in route.bindings.values()))
 
     def table(
         self, forward: Callable[[int], Handler | None] = lambda worker: None, reads: frozenset[bytes] = frozenset(),

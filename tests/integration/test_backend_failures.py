@@ -19,6 +19,7 @@ from prism.interfaces.keyvalue import keyvalue_basic_pb2_grpc as basic_rpc
 from prism.interfaces.keyvalue import keyvalue_scan_pb2 as scan
 from prism.interfaces.keyvalue import keyvalue_scan_pb2_grpc as scan_rpc
 from prism_proxy._native.grpc.metrics import Histogram
+from prism_proxy._native.grpc.replies import QueuedTotal
 from prism_proxy.contracts.driver import Health
 from prism_proxy.namespaces.model import NamespaceConfig
 from prism_proxy.namespaces.snapshot import Namespaces, Snapshot, build
@@ -212,7 +213,7 @@ async def test_ready_stays_true_while_its_body_and_the_metrics_show_the_circuit(
     namespaces.swap(snapshot(driver))
     lifecycle = Lifecycle()
     lifecycle.enter(State.RUNNING)
-    process_status = ProcessStatus(namespaces, lifecycle, Server(), LoopMonitor(Histogram()))
+    process_status = ProcessStatus(namespaces, lifecycle, Server(), LoopMonitor(Histogram()), QueuedTotal(1))
     async with serve(Way.SERVER, namespaces.current) as channel:
         client = Client(channel)
         for _ in range(5):
