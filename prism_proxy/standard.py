@@ -39,7 +39,9 @@ BACKENDS: dict[str, Entry] = {
                       "prism_proxy._native.keyvalue.sealed_memstore:handlers",
                       {"prism_proxy._native.pubsub.publish_stream:handlers": (
                           _PUBSUB + "BasicInterface/Publish", _PUBSUB + "BatchInterface/PublishBatch",
-                          _PUBSUB + "BatchInterface/PublishStream")}),
+                          _PUBSUB + "BatchInterface/PublishStream"),
+                       "prism_proxy._native.queue.enqueue:handlers": (
+                           "/prism.interfaces.queue.QueueBasicInterface/Enqueue",)}),
     "sqlite": Entry("prism_proxy.backends.sqlite.driver:SqliteDriver",
                     "prism_proxy.backends.sqlite.config:SqliteConfig", None),
     "redis": Entry("prism_proxy.backends.redis.driver:RedisDriver",

@@ -16,6 +16,8 @@ cdef extern from "pubsub/message.h":
     ctypedef struct publish_request_t:
         proto_bytes_t topic
         proto_bytes_t payload
+        proto_bytes_t* key
+        proto_bytes_t* value
         int entries
 
     ctypedef struct message_clock_t:

@@ -331,7 +331,7 @@ def _binding(pattern: Pattern, name: str, model: str, chain: Chain) -> Binding |
     if slot is None:
         return None
     driver = getattr(slot.driver, model) if model in slot.driver.declaration.parts else slot.driver
-    store = getattr(pattern.implementation(name), "native_store", getattr(driver, "native_store", None))
+    store = getattr(pattern.implementation(name), "native_store", None) or getattr(driver, "native_store", None)
     if store is None:
         return None
     return Binding(store, slot.circuit, slot.limiter, chain.native_values() if model == KEYVALUE else None)

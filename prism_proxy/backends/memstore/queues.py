@@ -108,6 +108,17 @@ class MemstoreQueues:
         self._alarm.at(queue.add(entry, item.deliver_at_ms if item.deliver_at_ms > now else 0))
         return message.message_id
 
+    @property
+    def native_store(self) -> MemstoreQueues:
+        """What native handlers enqueue by."""
+        return self
+
+    def enqueue_now(self, queue: str, item: QueueItem) -> bool:
+        target = self._queue(queue)
+        stored = not isinstance(self._enqueue(target, item, self._now_ms()), PrismError)
+        target.wake()
+        return stored
+
     async def take(self, queue: str, count: int, wait_s: float) -> list[QueuedMessage]:
         def once(found: Queue, now: int) -> list[QueuedMessage]:
             taken = found.pop(count, now, self._memory.give)

@@ -18,4 +18,4 @@ DECLARATION = ModelDeclaration(
         DELAYED: _SERVICERS + "delayed:QueueDelayedServicer",
         BATCH: _SERVICERS + "batch:QueueBatchServicer",
         OPERATIONS: _SERVICERS + "operations:QueueOperationsServicer",
-    }, groups={"envelope": EnvelopeOptions, "messaging": MessagingOptions})
+    }, native_later=True, groups={"envelope": EnvelopeOptions, "messaging": MessagingOptions})

@@ -10,7 +10,7 @@ import asyncio
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from prism_proxy._native.envelope.codec import now_ms
 from prism_proxy.contracts.driver import Health, HealthReport
@@ -19,7 +19,7 @@ from prism_proxy.errors import PrismError, invalid
 from prism_proxy.models import names
 from prism_proxy.models.depths import MAX_NAMES, Depths
 from prism_proxy.models.framing import NOBODY, Framing, Opened, Origin, Rejected
-from prism_proxy.models.messages import DEAD_LETTER_SUFFIX, MAX_BATCH, described
+from prism_proxy.models.messages import DEAD_LETTER_SUFFIX, MAX_BATCH, StoredMessage, described
 from prism_proxy.models.passing import Receipts
 from prism_proxy.models.publishing import Publishing, merged
 from prism_proxy.models.queue import operations
@@ -29,6 +29,7 @@ from prism_proxy.models.queue.contract import (
     MAX_PRIORITY,
     Counts,
     DeadLetters,
+    EnqueuesNow,
     Outcome,
     QueuedMessage,
     QueueItem,
@@ -43,6 +44,9 @@ from prism_proxy.slots.composition import Part, Surroundings
 from prism_proxy.slots.operation import Caller
 from prism_proxy.slots.slot import Slot
 from prism_proxy.telemetry.metrics import Metric, Sample
+
+if TYPE_CHECKING:
+    from prism_proxy._native.queue.enqueue import LocalEnqueuer
 
 MAX_DELAY_S = 365 * 86_400
 MAX_RECEIPT = 512
@@ -98,6 +102,7 @@ class QueueModel(Part):
         self._depths: Depths[str, Counts] = Depths(
             lambda queue: slot.call(operations.PEEK, None, self._driver.counts, queue))
         declared = slot.driver.declaration.interfaces
+        self.native_store = self._enqueuer()
         follows = DEAD_LETTER in declared and self._framing.followed
         self._dead_letters = LastReceive(self.dead_letters) if follows else None
 
@@ -105,6 +110,22 @@ class QueueModel(Part):
     def native(self) -> bool:
         """Whether native handlers may serve in its place."""
         return self._framing.plain
+
+    def _enqueuer(self) -> LocalEnqueuer | None:
+        """What native handlers enqueue by, where the backend keeps a message at once."""
+        store: EnqueuesNow | None = getattr(self._driver, "native_store", None)
+        if store is None or not self._framing.plain or self._framing.signs:
+            return None
+        from prism_proxy._native.queue.enqueue import LocalEnqueuer
+
+        def enqueue(queue: str, payload: bytes, headers: Mapping[str, str], message_id: str, now: int) -> bool:
+            self._depths.use(queue)
+            item = QueueItem(StoredMessage(message_id, payload, headers, now), DEFAULT_PRIORITY)
+            stored = store.enqueue_now(queue, item)
+            self._counts.enqueued += stored
+            return stored
+
+        return LocalEnqueuer(enqueue, lambda queue: [names.topic(queue, "queue")], self._framing.max_bytes)
 
     # --- producers --------------------------------------------------------------------------------------------------
 

@@ -1,0 +1,1 @@
+"""Enqueueing without a servicer."""
