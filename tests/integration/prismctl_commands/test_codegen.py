@@ -20,7 +20,7 @@ import pytest
 
 from prism.interfaces.pubsub import pubsub_basic_pb2 as pb
 from prism.interfaces.pubsub import pubsub_basic_pb2_grpc as rpc
-from tests.integration.prismctl.conftest import Run
+from tests.integration.prismctl_commands.conftest import Run
 from tests.services.proxy import ProxyProcess
 
 PERSON = {

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import yaml
 
-from tests.integration.prismctl.conftest import Run
+from tests.integration.prismctl_commands.conftest import Run
 
 V1 = """syntax = "proto3";
 package shop;
