@@ -17,12 +17,14 @@ from pathlib import Path
 
 ROOT = Path(__file__).parent.parent
 COPY = ROOT / "build" / "debug"
-LAYERS = (  # of the contracts those whose drivers, or a part of them, are native
-    "tests/native", "tests/contracts/test_memstore.py", "tests/contracts/test_redis.py",
+LAYERS = (  # what runs native code; of the contracts those whose drivers, or a part of them, are native
+    "tests/native", "tests/unit/envelope", "tests/unit/crypto", "tests/unit/schema/test_native_validators.py",
+    "tests/contracts/test_memstore.py", "tests/contracts/test_messaging_memstore.py", "tests/contracts/test_redis.py",
     "tests/contracts/test_migration.py", "tests/conformance", "tests/fuzz",
     "tests/integration/test_namespace_limits.py", "tests/integration/test_hop.py",
     "tests/integration/test_paused_calls.py", "tests/integration/test_publish_native.py",
     "tests/integration/test_enqueue_native.py", "tests/integration/test_redis_publish_native.py",
+    "tests/integration/test_encrypted_native.py",
     *(f"tests/integration/test_forward{part}.py" for part in ("", "_differential", "_disorder", "_failures", "_flow")))
 OWN = {COPY / name for name in ("build", "prism", "prism_proxy/_native", ".tools")}  # not from the sources
 SLOWER = 4  # the sanitizers' cost, for time limits
