@@ -27,10 +27,6 @@ cdef class Handler:
     cdef void fall_back(self, ServerStream stream, const uint8_t* data, size_t n) noexcept
 
 
-cdef class DeferredHandler(Handler):
-    cdef object load
-
-
 cdef Handler choose(NativeRoute route, Method method, RoutedMethod routed)
 
 

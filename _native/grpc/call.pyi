@@ -1,6 +1,3 @@
-from collections.abc import Callable
 
 class Handler: ...
 
-class DeferredHandler(Handler):
-    def __init__(self, load: Callable[[], Handler]) -> None: ...

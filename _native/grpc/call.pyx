@@ -77,16 +77,6 @@ cdef class Handler:
         servicer.on_message(stream, data, n)
 
 
-cdef class DeferredHandler(Handler):
-    """Stands for a native handler that few processes need; `load` makes it at the first call."""
-
-    def __cinit__(self, load not None):
-        self.load = load
-
-    cdef Handler loaded(self):
-        return <Handler?>self.load()
-
-
 cdef Handler choose(NativeRoute route, Method method, RoutedMethod routed):
     """Who serves a method on a route: the namespace's owner, a native handler, the servicer, or None: nobody."""
     cdef Handler native

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from prism_proxy import standard
-from prism_proxy._native.grpc.call import DeferredHandler
+from prism_proxy._native.grpc.deferred_handler import DeferredHandler
 from prism_proxy.interfaces.registration import Services
 from prism_proxy.interfaces.servicer import Relay
 from prism_proxy.server.server import Server

@@ -273,20 +273,20 @@ async def test_an_object_that_is_too_large_is_not_stored(client: Client, buckets
 
 
 async def test_only_buckets_of_the_list_are_reached(client: Client, buckets: list[str]) -> None:
-    store = client.store
-    await store.create_bucket("claims")
-    await store.put("claims", "secret", b"x")
-    listed = service.ListObjectsRequest(bucket="claims")
-    copy = service.CopyObjectRequest(source_bucket="claims", source_key="secret", bucket=buckets[0], key="mine")
-    other = service.CopyObjectRequest(source_bucket=buckets[0], source_key="mine", bucket="claims", key="secret")
-    walk = client.storage.ListObjects(storage.ListObjectsRequest(bucket="claims"))
-    for call in (client.put("claims", "secret", b"y"), client.get("claims", "secret"), client.get("", "secret"),
+    store, foreign = client.store, f"{buckets[0]}-foreign"
+    await store.create_bucket(foreign)
+    await store.put(foreign, "secret", b"x")
+    listed = service.ListObjectsRequest(bucket=foreign)
+    copy = service.CopyObjectRequest(source_bucket=foreign, source_key="secret", bucket=buckets[0], key="mine")
+    other = service.CopyObjectRequest(source_bucket=buckets[0], source_key="mine", bucket=foreign, key="secret")
+    walk = client.storage.ListObjects(storage.ListObjectsRequest(bucket=foreign))
+    for call in (client.put(foreign, "secret", b"y"), client.get(foreign, "secret"), client.get("", "secret"),
                  client.service.ListObjects(listed), client.service.CopyObject(copy), client.service.CopyObject(other),
-                 client.service.DeleteObject(service.DeleteObjectRequest(bucket="claims", key="secret")),
-                 client.service.HeadObject(service.HeadObjectRequest(bucket="claims", key="secret")),
+                 client.service.DeleteObject(service.DeleteObjectRequest(bucket=foreign, key="secret")),
+                 client.service.HeadObject(service.HeadObjectRequest(bucket=foreign, key="secret")),
                  walk.read()):
         assert await refusal(call) == (grpc.StatusCode.PERMISSION_DENIED, "BUCKET_NOT_ALLOWED")
-    assert (await store.get("claims", "secret"))[1] == b"x"
+    assert (await store.get(foreign, "secret"))[1] == b"x"
 
 
 @pytest.mark.parametrize("key", [

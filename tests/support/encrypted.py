@@ -47,11 +47,16 @@ NAME = "customers"
 KINDS = {1: "symmetric", 2: "asymmetric", 3: "post_quantum", 4: "hybrid"}
 
 
-@functools.cache
 def key_directory() -> Path:
-    """A directory with a key of every type that encrypts, made once a process: RSA keys take a second."""
-    directory = Path(tempfile.mkdtemp(prefix="prism-keys-"))
-    files = files_in(directory)
+    """A directory with a key of every type that encrypts."""
+    return Path(_key_directory().name)
+
+
+@functools.cache
+def _key_directory() -> tempfile.TemporaryDirectory[str]:
+    """Made once a process, because RSA keys take a second; gone when it ends."""
+    directory = tempfile.TemporaryDirectory(prefix="prism-keys-")
+    files = files_in(Path(directory.name))
     for key_type in {found.key_type for found in ALGORITHMS.values()}:
         files.generate(key_type, key_type, 0.0)
     return directory
