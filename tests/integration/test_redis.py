@@ -11,8 +11,9 @@ from pathlib import Path
 import pytest
 
 from prism_proxy._native.redis.resp import ConnectionLost, RespError
-from prism_proxy.backends.redis.config import RedisConfig, RedisTls
+from prism_proxy.backends.redis.config import RedisConfig
 from prism_proxy.backends.redis.driver import RedisDriver
+from prism_proxy.backends.server_tls import ServerTls
 from prism_proxy.contracts.driver import Health
 from prism_proxy.errors import PrismError, StatusCode
 from tests.services.certificates import Authority
@@ -124,7 +125,7 @@ async def test_tls_with_certificates_of_both_sides(tmp_path: Path) -> None:
     authority = Authority(tmp_path)
     certificate, key = authority.issue("server", "redis.test")
     own, own_key = authority.issue("proxy", "proxy.test")
-    files = RedisTls(authority.ca_file, own, own_key)
+    files = ServerTls(authority.ca_file, own, own_key)
     options = ("--tls-cert-file", str(certificate), "--tls-key-file", str(key),
                "--tls-ca-cert-file", str(authority.ca_file))
     server = RedisServer(*options, tls=True)
@@ -134,11 +135,12 @@ async def test_tls_with_certificates_of_both_sides(tmp_path: Path) -> None:
         await server.__aexit__()
         pytest.skip("this redis-server was built without TLS")
     async with server:
-        for tls in (files, RedisTls(authority.ca_file, own, own_key, "redis.test")):
+        for tls in (files, ServerTls(authority.ca_file, own, own_key, "redis.test")):
             async with opened(RedisConfig(server.url, tls=tls)) as driver:
                 await driver.set(b"key", b"value" * 100_000)
                 assert await driver.get(b"key") == b"value" * 100_000
-        for tls in (RedisTls(authority.ca_file, own, own_key, "other.test"), RedisTls(authority.ca_file), RedisTls()):
+        for tls in (ServerTls(authority.ca_file, own, own_key, "other.test"), ServerTls(authority.ca_file),
+                    ServerTls()):
             async with opened(RedisConfig(server.url, tls=tls, connect_timeout_s=1)) as driver:
                 assert driver.health().status is Health.UNHEALTHY
 

@@ -10,8 +10,9 @@ from unittest.mock import Mock
 import pytest
 
 from prism_proxy.backends.redis import scan, scripts, status
-from prism_proxy.backends.redis.config import Address, RedisConfig, RedisTls
+from prism_proxy.backends.redis.config import Address, RedisConfig
 from prism_proxy.backends.redis.url import parse_url
+from prism_proxy.backends.server_tls import ServerTls
 from prism_proxy.backends.shared_pools import SharedPool
 from prism_proxy.contracts.driver import Health
 from prism_runtime.configuration.shapes import fields_of
@@ -72,7 +73,7 @@ def test_mistakes_in_the_settings(settings: dict[str, Any], problem: str) -> Non
 
 def test_certificate_and_key_belong_together() -> None:
     with pytest.raises(ValueError, match="belong together"):
-        RedisTls(cert_file="x.pem")  # type: ignore[arg-type]
+        ServerTls(cert_file="x.pem")  # type: ignore[arg-type]
 
 
 def test_what_a_url_says() -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 import dataclasses
-import ssl
 from collections.abc import Collection, Hashable
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,13 +11,14 @@ from typing import ClassVar, Literal
 
 from prism_proxy.backends.nats.addresses import Address, NatsUrl, parse_url
 from prism_proxy.backends.nats.names import Names, token
+from prism_proxy.backends.server_tls import ServerTls
 from prism_proxy.contracts.driver import Area, Declaration
 from prism_proxy.models.messages import DeliveryClass, Guarantee
 from prism_proxy.models.pubsub import contract as pubsub
 from prism_proxy.models.queue import contract as queue
 from prism_proxy.models.stream import contract as stream
 from prism_runtime.settings import check, setting
-from prism_runtime.tls import TlsError, check_files
+from prism_runtime.tls import TlsError
 
 CORE = frozenset({pubsub.BASIC, pubsub.WILDCARDS, pubsub.BATCH, pubsub.FILTERING})
 WITH_JETSTREAM = frozenset({
@@ -30,31 +30,12 @@ _LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
 
 
 @dataclass(frozen=True, slots=True)
-class NatsTls:
-    """How the server is recognised, and how it recognises the proxy."""
+class NatsTls(ServerTls):
+    """How the server is recognised, and how it recognises the proxy; and when TLS begins."""
 
     enabled: bool = setting("Whether to speak TLS; with tls:// and to a server that demands it, it is spoken anyway.",
                             False)
     first: bool = setting("Whether TLS begins before the server says a word, as its handshake_first wants.", False)
-    ca_file: Path | None = setting("Certificates of the authorities that vouch for the server; the system's without.",
-                                   None)
-    cert_file: Path | None = setting("The proxy's certificate, where the server asks for one.", None)
-    key_file: Path | None = setting("The key of the proxy's certificate.", None)
-    server_name: str = setting("The name in the server's certificate; the host of the address without.", "")
-
-    def __post_init__(self) -> None:
-        check(self)
-        if (self.cert_file is None) != (self.key_file is None):
-            raise ValueError("cert_file and key_file belong together: give both or neither")
-
-    def context(self) -> ssl.SSLContext:
-        """ValueError or OSError when the files cannot be used."""
-        check_files(self.cert_file, self.key_file, self.ca_file)
-        context = ssl.create_default_context(cafile=str(self.ca_file) if self.ca_file else None)
-        context.minimum_version = ssl.TLSVersion.TLSv1_2
-        if self.cert_file is not None:
-            context.load_cert_chain(self.cert_file, self.key_file)
-        return context
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,13 +12,14 @@ from typing import ClassVar, Literal, NamedTuple
 
 from prism_proxy.backends.redis.names import Names
 from prism_proxy.backends.redis.url import PORT, RedisUrl, parse_place, parse_url
+from prism_proxy.backends.server_tls import ServerTls
 from prism_proxy.contracts.driver import Area, Declaration
 from prism_proxy.models.keyvalue import contract as keyvalue
 from prism_proxy.models.pubsub import contract as pubsub
 from prism_proxy.models.queue import contract as queue
 from prism_proxy.models.stream import contract as stream
 from prism_runtime.settings import check, setting
-from prism_runtime.tls import TlsError, check_files
+from prism_runtime.tls import TlsError
 
 _PUBSUB = frozenset({pubsub.BASIC, pubsub.WILDCARDS, pubsub.BATCH})
 _STREAM = frozenset({stream.BASIC, stream.GROUPS, stream.REPLAY, stream.RETENTION, stream.OPERATIONS})
@@ -32,31 +33,6 @@ class Address(NamedTuple):
     host: str = ""
     port: int = 0
     path: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class RedisTls:
-    """How the server is recognised, and how it recognises the proxy. Used with `rediss:`."""
-
-    ca_file: Path | None = setting("Certificates of the authorities that vouch for the server; the system's without.",
-                                   None)
-    cert_file: Path | None = setting("The proxy's certificate, where the server asks for one.", None)
-    key_file: Path | None = setting("The key of the proxy's certificate.", None)
-    server_name: str = setting("The name in the server's certificate; the host of the address without.", "")
-
-    def __post_init__(self) -> None:
-        check(self)
-        if (self.cert_file is None) != (self.key_file is None):
-            raise ValueError("cert_file and key_file belong together: give both or neither")
-
-    def context(self) -> ssl.SSLContext:
-        """ValueError or OSError when the files cannot be used."""
-        check_files(self.cert_file, self.key_file, self.ca_file)
-        context = ssl.create_default_context(cafile=str(self.ca_file) if self.ca_file else None)
-        context.minimum_version = ssl.TLSVersion.TLSv1_2
-        if self.cert_file is not None:
-            context.load_cert_chain(self.cert_file, self.key_file)
-        return context
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +53,7 @@ class RedisConfig:
     password: str = setting("The password of the user.", "", secret=True)
     sentinel_username: str = setting("The ACL user at the sentinels.", "")
     sentinel_password: str = setting("The password at the sentinels.", "", secret=True)
-    tls: RedisTls = setting("TLS to the server.", factory=RedisTls)
+    tls: ServerTls = setting("TLS to the server, with `rediss:`.", factory=ServerTls)
     prefix: str = setting("What the keys of all namespaces begin with, before the name of the namespace.", "prism:")
     topic_prefix: str | None = setting("What the names of topics and streams begin with; PREFIX NAMESPACE/topic/ and "
                                        "PREFIX NAMESPACE/stream/ without. Give it, also as an empty text, to meet "

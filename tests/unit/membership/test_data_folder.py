@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from prism_proxy.backends.redis.config import RedisConfig, RedisTls
+from prism_proxy.backends.redis.config import RedisConfig
+from prism_proxy.backends.server_tls import ServerTls
 from prism_proxy.backends.sqlite.config import SqliteConfig
 from prism_proxy.membership.data_folder import DataFolder, DataFolderError, default_folder
 
@@ -49,12 +50,12 @@ def test_links_are_followed_before_they_are_believed(folder: Path, tmp_path: Pat
 
 def test_files_for_tls_and_sockets_are_files(folder: Path) -> None:
     files = DataFolder(folder)
-    found = files.placed(RedisConfig("rediss://cache", tls=RedisTls(Path("ca.pem"), Path("c.pem"), Path("k.pem"))))
-    assert found.tls == RedisTls(folder / "ca.pem", folder / "c.pem", folder / "k.pem")
+    found = files.placed(RedisConfig("rediss://cache", tls=ServerTls(Path("ca.pem"), Path("c.pem"), Path("k.pem"))))
+    assert found.tls == ServerTls(folder / "ca.pem", folder / "c.pem", folder / "k.pem")
     for name in ("ca_file", "cert_file", "key_file"):
         paths = {"cert_file": Path("c.pem"), "key_file": Path("k.pem"), name: Path("/etc/shadow")}
         with pytest.raises(DataFolderError, match="'/etc/shadow' leads out"):
-            files.placed(RedisConfig("rediss://cache", tls=RedisTls(**paths)))
+            files.placed(RedisConfig("rediss://cache", tls=ServerTls(**paths)))
     assert files.placed(RedisConfig("unix:redis.sock?db=3")).address.path == str(folder / "redis.sock")
     assert files.placed(RedisConfig("unix:redis.sock?db=3")).database == 3
     with pytest.raises(DataFolderError, match="leads out"):
