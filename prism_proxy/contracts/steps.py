@@ -67,30 +67,26 @@ class StepDeclaration:
 class PassingMessage:
     """A message on its way through a chain. A step changes `payload`, and leaves what the other side will need: in
     `content_encoding`, `encryption` or `schema`, or under names of its own in `notes`, which travel with the message as
-    extensions of its envelope or as headers. `metadata` are the publisher's own entries.
-
-    A check that sets `dead_letter`, to the reason, sends the message to the dead letters of its topic instead.
-    `source` is where a dead letter says that it comes from, empty for others. `kept` marks what stays for as long as
-    its stream keeps it, in contrast to a message that is on its way to somebody."""
+    extensions of its envelope or as headers."""
 
     topic: str
     message_id: str
     payload: bytes
-    metadata: Mapping[str, str] = field(default_factory=dict)
+    metadata: Mapping[str, str] = field(default_factory=dict)  # the publisher's own entries
     content_encoding: str = ""
     encryption: Encryption | None = None
     schema: Schema | None = None
     notes: dict[str, str] = field(default_factory=dict)
-    source: str = ""
-    kept: bool = False
+    source: str = ""  # where a dead letter says that it comes from; empty for others
+    kept: bool = False  # it stays as long as its stream keeps it; others are on their way to a receiver
     content_type: str = ""
-    limit: int = 0
-    waits_s: float = 0.0
-    headers: dict[str, str] = field(default_factory=dict)
-    inline_bytes: int = -1
-    added: dict[str, str] = field(default_factory=dict)
-    token: str = ""
-    dead_letter: str = ""
+    limit: int = 0  # bytes of payload that the backend takes
+    waits_s: float = 0.0  # the delay that its publisher asks for
+    headers: dict[str, str] = field(default_factory=dict)  # those of `STEP_HEADERS` that were delivered
+    inline_bytes: int = -1  # the largest payload that its receiver takes; -1: as configured
+    added: dict[str, str] = field(default_factory=dict)  # metadata that a step adds for the receiver
+    token: str = ""  # names what a `MessageFollower` keeps for it
+    dead_letter: str = ""  # a check sets the reason, to send it to the dead letters of its topic instead
 
 
 class Offloaded(bytes):
