@@ -28,7 +28,7 @@ from prism_proxy.errors import PrismError, StatusCode
 from prism_proxy.interfaces.streams import OpenStreams, ended
 from prism_proxy.namespaces.areas import meetings, overlaps, reason
 from prism_proxy.namespaces.call_drain import CallDrain
-from prism_proxy.namespaces.credentials import with_credentials
+from prism_proxy.namespaces.credentials import forget_others, with_credentials
 from prism_proxy.namespaces.driver_drain import DriverDrain, Part
 from prism_proxy.namespaces.model import NamespaceConfig
 from prism_proxy.namespaces.pending_driver import PendingDriver
@@ -41,6 +41,7 @@ from prism_runtime import log
 from prism_runtime.tasks import Tasks
 
 HAND_OVER_SECONDS = 2.0  # for calls in progress on a driver whose successor waits for it
+RENEW_RETRY_SECONDS = 5.0  # when drivers could not be made with new credentials
 
 MakeDriver = Callable[[str, Any], Any]
 
@@ -89,6 +90,7 @@ class Activator:
         self._replaced: dict[Driver, list[weakref.ref[Route]]] = {}  # inactive routes, by active drivers
         self._configs: Sequence[NamespaceConfig] = ()
         self._tasks = Tasks()
+        self._renewing = False
         self._resources.on_new_credentials = self._renew
 
     async def apply(self, configs: Sequence[NamespaceConfig]) -> None:
@@ -103,6 +105,10 @@ class Activator:
     async def prepare(self, configs: Sequence[NamespaceConfig]) -> Prepared:
         """As `apply`, up to the swap. Other changes wait until this one is committed or discarded."""
         await self._one.acquire()
+        return await self._prepare(configs)
+
+    async def _prepare(self, configs: Sequence[NamespaceConfig]) -> Prepared:
+        """The change whose turn it is; one that is refused lets the next one have it."""
         try:
             after, pending = self._build(await with_credentials(configs, self._resources))
             fresh = _drivers(after) - _drivers(self._namespaces.current)
@@ -137,6 +143,7 @@ class Activator:
             else:
                 self._swap(after, self._namespaces.current)
             self._configs = prepared.configs
+            await forget_others(prepared.configs, self._resources)
         finally:
             self._one.release()
 
@@ -154,14 +161,22 @@ class Activator:
                 driver_drain.hurry()
 
     def _renew(self) -> None:
-        self._tasks.spawn(self._apply_again())
+        if not self._renewing:
+            self._renewing = True
+            self._tasks.spawn(self._apply_again())
 
     async def _apply_again(self) -> None:
-        """Credentials of a backend are others now."""
-        try:
-            await self.apply(self._configs)
-        except (PrismError, ValueError) as error:
-            self._log.error("new credentials could not be used: the old connections stay", error=str(error))
+        """Make drivers with the credentials of now, by the configuration that is active when it is their turn."""
+        while self._renewing:
+            await self._one.acquire()
+            self._renewing = False
+            try:
+                await (await self._prepare(self._configs)).commit()
+            except (PrismError, ValueError) as error:
+                self._log.error("new credentials could not be used: the old connections stay", error=str(error),
+                                retry_seconds=RENEW_RETRY_SECONDS)
+                self._renewing = True
+                await asyncio.sleep(RENEW_RETRY_SECONDS)
 
     async def close(self) -> None:
         """Close what is still being closed, at the end of the process; no call is in progress any more."""

@@ -22,14 +22,22 @@ async def with_credentials(
 ) -> Sequence[NamespaceConfig]:
     """The configurations as drivers are made of them. A provider that does not answer leaves a slot without: it is made
     again when the provider is back. ValueError, which names namespace and slot, when there are no such credentials."""
-    if not any(slot.auth is not None for config in configs for slot in config.slots.values()):
+    if not _wanted(configs):
         return configs
-    wanted = {(slot.auth.provider, slot.auth.path) for config in configs for slot in config.slots.values()
-              if slot.auth is not None}
-    found = [replace(config, slots={name: await _filled(config, name, slot, resources)
-                                    for name, slot in config.slots.items()}) for config in configs]
-    await resources.credentials.keep_only(wanted)
-    return found
+    return [replace(config, slots={name: await _filled(config, name, slot, resources)
+                                   for name, slot in config.slots.items()}) for config in configs]
+
+
+async def forget_others(configs: Sequence[NamespaceConfig], resources: StepResources) -> None:
+    """Renew the credentials of these configurations, which are active now, and no others any more."""
+    if resources.has_credentials:
+        await resources.credentials.keep_only(_wanted(configs))
+
+
+def _wanted(configs: Sequence[NamespaceConfig]) -> set[tuple[str, str]]:
+    """Provider and path of all that these configurations name."""
+    return {(slot.auth.provider, slot.auth.path) for config in configs for slot in config.slots.values()
+            if slot.auth is not None}
 
 
 async def _filled(config: NamespaceConfig, name: str, slot: SlotConfig, resources: StepResources) -> SlotConfig:

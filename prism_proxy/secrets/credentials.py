@@ -82,6 +82,10 @@ class CredentialStore:
             raise error
         return held.credentials
 
+    def held(self) -> set[tuple[str, str]]:
+        """Provider and path of all that are renewed."""
+        return set(self._held)
+
     async def keep_only(self, wanted: Iterable[tuple[str, str]]) -> None:
         """Forget all others."""
         await self.forget(self._held.keys() - set(wanted))

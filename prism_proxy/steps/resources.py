@@ -56,6 +56,11 @@ class StepResources:
         return CredentialStore(self.providers, ttl=self.secrets.cache_ttl, grace=self.secrets.grace_period,
                                on_change=lambda: self.on_new_credentials())
 
+    @property
+    def has_credentials(self) -> bool:
+        """Whether a namespace asked for credentials yet."""
+        return "credentials" in self.__dict__
+
     @cached_property
     def keys(self) -> KeyStore:
         """The key store. From now on the process leaves no core file and cannot be traced by its own user, unless the
@@ -70,7 +75,7 @@ class StepResources:
 
     async def close(self) -> None:
         """Forget all keys and credentials, and close the providers."""
-        if "credentials" in self.__dict__:
+        if self.has_credentials:
             await self.credentials.close()
         if "keys" in self.__dict__:
             await self.keys.close()
