@@ -5,7 +5,8 @@ VENV   := .venv
 PY     := $(VENV)/bin/python
 JOBS   := $(shell nproc 2>/dev/null || echo 1)
 NATIVE := $(shell find _native proto -type f 2>/dev/null)
-PYTEST := $(PY) -m pytest -n $(JOBS) $(PYTESTFLAGS)
+# One more than there are cores: many tests wait for processes that they started.
+PYTEST := $(PY) -m pytest -n $(shell expr $(JOBS) + 1) $(PYTESTFLAGS)
 PIP    := $(PY) -m pip install -q --disable-pip-version-check
 COMPILE = scripts/step.sh "native modules, compiled on $(JOBS) cores" $(PY) setup.py -q build_ext --inplace -j $(JOBS)
 export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)

@@ -32,6 +32,7 @@ class Entry(NamedTuple):
 
 
 _PUBSUB = "/prism.interfaces.pubsub.PubSub"
+_CAS = "/prism.interfaces.keyvalue.KeyValueCASInterface/"
 BACKENDS: dict[str, Entry] = {
     "memstore": Entry("prism_proxy.backends.memstore.driver:MemstoreDriver",
                       "prism_proxy.backends.memstore.config:MemstoreConfig", None,
@@ -48,7 +49,9 @@ BACKENDS: dict[str, Entry] = {
                    "prism_proxy.backends.redis.config:RedisConfig", "redis",
                    "prism_proxy._native.keyvalue.redis:handlers",
                    "prism_proxy._native.keyvalue.sealed_redis:handlers",
-                   {"prism_proxy._native.pubsub.redis:handlers": (_PUBSUB + "BasicInterface/Publish",)}),
+                   {"prism_proxy._native.pubsub.redis:handlers": (_PUBSUB + "BasicInterface/Publish",),
+                    "prism_proxy._native.keyvalue.compare_redis:handlers": (
+                        _CAS + "CompareAndSwap", _CAS + "CompareAndDelete")}),
     "nats": Entry("prism_proxy.backends.nats.driver:NatsDriver",
                   "prism_proxy.backends.nats.config:NatsConfig", "nats"),
     "memory": Entry("prism_proxy.backends.objects.driver:ObjectsDriver",

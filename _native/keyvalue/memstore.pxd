@@ -22,3 +22,10 @@ cdef class KeyValueHandler(Handler):
 cdef class MemoryHandler(KeyValueHandler):
     cdef bint any_values        # serves encrypted namespaces too: it sees no value, or knows their cipher
     cdef void reply_blob(self, ServerStream stream, blob_t* blob, bint flag) noexcept
+
+
+cdef struct comparison_t:
+    proto_bytes_t key, expected, value
+    bint is_expected            # the field was there
+
+cdef int read_comparison(const uint8_t* data, size_t n, comparison_t* found, bint with_value) noexcept nogil

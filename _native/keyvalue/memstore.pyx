@@ -80,11 +80,6 @@ cdef int read_request(const uint8_t* data, size_t n, proto_bytes_t* key, proto_b
             return -1
 
 
-cdef struct comparison_t:
-    proto_bytes_t key, expected, value
-    bint is_expected            # the field was there
-
-
 cdef int read_comparison(const uint8_t* data, size_t n, comparison_t* found, bint with_value) noexcept nogil:
     """Fields 1 (key), 2 (expected) and, for a request with one, 3 (value). 0 when the request is ordinary."""
     cdef proto_reader_t reader

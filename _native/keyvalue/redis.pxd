@@ -6,7 +6,7 @@ from prism_proxy._native.grpc.core cimport Method
 from prism_proxy._native.grpc.protowire cimport proto_bytes_t
 from prism_proxy._native.grpc.routing cimport Binding, NativeRoute
 from prism_proxy._native.keyvalue.memstore cimport KeyValueHandler
-from prism_proxy._native.redis.resp cimport FairShare, RespConnection, Writes, reply_fn, resp_reply_t
+from prism_proxy._native.redis.resp cimport FairShare, RespConnection, Writes, argument_t, reply_fn, resp_reply_t
 
 
 cdef class PoolSlots:
@@ -22,6 +22,7 @@ cdef class RedisStore:
     cdef PoolSlots places                  # None while detached
     cdef readonly list shares           # FairShare by place
     cdef readonly dict describe         # "expired", "unknown": makes the error of a call without an answer
+    cdef public bytes swap_script, delete_script    # digests of the scripts that compare
     cdef uint32_t seed                  # of the hash of keys
     cdef Py_ssize_t place_of(self, const uint8_t* key, size_t n) noexcept
     cdef uint32_t bucket_of(self, const uint8_t* key, size_t n) noexcept
@@ -38,6 +39,8 @@ cdef class RedisHandler(KeyValueHandler):
     cdef bint any_values        # serves encrypted namespaces too: it sees no value, or knows their cipher
     cdef void wait(self, ServerStream stream, const uint8_t* data, size_t n) noexcept
     cdef int call(self, ServerStream stream, const uint8_t* data, size_t n) noexcept
+    cdef int send_for_key(self, ServerStream stream, const proto_bytes_t* key, size_t value_bytes, int count,
+                          argument_t* arguments, int key_at) noexcept
     cdef bint has_value(self) noexcept
     # Between the value of a caller and that of the store; 0, or -1: the servicer must serve the call
     cdef int to_store(self, ServerStream stream, const proto_bytes_t* key, proto_bytes_t* value) noexcept
@@ -45,6 +48,7 @@ cdef class RedisHandler(KeyValueHandler):
     cdef bint over(self, ServerStream stream, int outcome, const resp_reply_t* reply, const uint8_t* command,
                    size_t n) noexcept
     cdef void fall_back_with(self, ServerStream stream, const uint8_t* command, size_t n) noexcept
+    cdef void serve_otherwise(self, ServerStream stream, const proto_bytes_t* fields, int count) noexcept
     cdef void fail_expired(self, ServerStream stream) noexcept
     cdef void fail_too_large(self, ServerStream stream, const resp_reply_t* reply) noexcept
     cdef void fail_shed(self, ServerStream stream) noexcept

@@ -14,6 +14,8 @@ class RedisStore:
     max_value_bytes: int
     max_pending: int
     shares: list[FairShare]
+    swap_script: bytes
+    delete_script: bytes
     def __init__(
         self, prefix: bytes, bulk_bytes: int, max_value_bytes: int, max_pending: int,
         describe: dict[str, Callable[..., Exception]],

@@ -17,7 +17,7 @@ from prism_proxy._native.grpc.core cimport Method
 from prism_proxy._native.slots.circuit cimport CircuitCore
 from prism_proxy._native.runtime.clock cimport monotonic_ns
 from prism_proxy._native.keyvalue.memstore cimport KeyValueHandler, read_request
-from prism_proxy._native.grpc.protowire cimport proto_bytes_t, proto_put_varint, proto_varint_size
+from prism_proxy._native.grpc.protowire cimport PROTO_LEN, proto_bytes_t, proto_put_varint, proto_varint_size
 from prism_proxy._native.redis.replies cimport read_command, too_large
 from prism_proxy._native.redis.resp cimport (
     ANSWERED, BUCKETS, EXPECT_INTEGER, EXPECT_OK, EXPECT_VALUE, EXPIRED, LOST_SENT, NO_BUCKET, SEND_OK, RespConnection,
@@ -25,11 +25,6 @@ from prism_proxy._native.redis.resp cimport (
 )
 from prism_proxy._native.grpc.routing cimport Binding, NativeRoute
 from prism_proxy._native.slots.concurrency_limiter cimport ConcurrencyCore
-
-cdef enum:
-    KEY_TAG = 0x0A
-    VALUE_TAG = 0x12
-
 
 cdef uint32_t hash_of(const uint8_t* data, size_t n, uint32_t seed) noexcept:
     cdef size_t i
@@ -57,6 +52,7 @@ cdef class RedisStore:
         self.bulk_bytes = bulk_bytes
         self.max_pending = max_pending
         self.describe = describe
+        self.swap_script = self.delete_script = b""
         self.shares = []
         self.seed = hash_of(<const uint8_t*>PyBytes_AS_STRING(prefix), PyBytes_GET_SIZE(prefix), 2166136261)
 
@@ -215,12 +211,7 @@ cdef class RedisHandler(KeyValueHandler):
     cdef int call(self, ServerStream stream, const uint8_t* data, size_t n) noexcept:
         """Send the command of a call that has its permit; -1 when the servicer must serve it, without that permit."""
         cdef proto_bytes_t key, value
-        cdef RedisStore store = <RedisStore>stream.binding.store
-        cdef RespConnection connection
-        cdef CircuitCore circuit = stream.binding.circuit
         cdef argument_t arguments[3]
-        cdef Py_ssize_t place
-        cdef uint32_t bucket = NO_BUCKET
         cdef bint has_value = self.has_value()
         value.data = data
         value.length = 0
@@ -228,10 +219,29 @@ cdef class RedisHandler(KeyValueHandler):
             return -1
         if has_value and self.to_store(stream, &key, &value):
             return -1
-        if value.length > store.max_value_bytes or store.places is None or (circuit is not None and not circuit.closed):
+        if value.length > (<RedisStore>stream.binding.store).max_value_bytes:
+            return -1
+        arguments[0].head_length = 0
+        arguments[0].data = <const uint8_t*>PyBytes_AS_STRING(self.verb)
+        arguments[0].length = PyBytes_GET_SIZE(self.verb)
+        arguments[2].head_length = 0
+        arguments[2].data = value.data
+        arguments[2].length = value.length
+        return self.send_for_key(stream, &key, value.length, 3 if has_value else 2, arguments, 1)
+
+    cdef int send_for_key(self, ServerStream stream, const proto_bytes_t* key, size_t value_bytes, int count,
+                          argument_t* arguments, int key_at) noexcept:
+        """Send a command for one key, which becomes the argument `key_at`, with `value_bytes` of values; -1 as
+        `call`."""
+        cdef RedisStore store = <RedisStore>stream.binding.store
+        cdef CircuitCore circuit = stream.binding.circuit
+        cdef RespConnection connection
+        cdef Py_ssize_t place
+        cdef uint32_t bucket = NO_BUCKET
+        if store.places is None or (circuit is not None and not circuit.closed):
             return -1
         if self.writes:
-            place = store.place_of_write(key.data, key.length, value.length, &bucket)
+            place = store.place_of_write(key.data, key.length, value_bytes, &bucket)
             if place < 0:
                 return -1
         else:
@@ -239,18 +249,12 @@ cdef class RedisHandler(KeyValueHandler):
         connection = store.usable(place)
         if connection is None:
             return -1
-        arguments[0].head_length = 0
-        arguments[0].data = <const uint8_t*>PyBytes_AS_STRING(self.verb)
-        arguments[0].length = PyBytes_GET_SIZE(self.verb)
-        arguments[1].head = <const uint8_t*>PyBytes_AS_STRING(store.prefix)
-        arguments[1].head_length = PyBytes_GET_SIZE(store.prefix)
-        arguments[1].data = key.data
-        arguments[1].length = key.length
-        arguments[2].head_length = 0
-        arguments[2].data = value.data
-        arguments[2].length = value.length
-        if connection.send(self.done, self.expects, stream, stream.deadline_ns, 3 if has_value else 2,
-                           arguments, <FairShare>store.shares[place], stream.binding.limiter, bucket, None) != SEND_OK:
+        arguments[key_at].head = <const uint8_t*>PyBytes_AS_STRING(store.prefix)
+        arguments[key_at].head_length = PyBytes_GET_SIZE(store.prefix)
+        arguments[key_at].data = key.data
+        arguments[key_at].length = key.length
+        if connection.send(self.done, self.expects, stream, stream.deadline_ns, count, arguments,
+                           <FairShare>store.shares[place], stream.binding.limiter, bucket, None) != SEND_OK:
             return -1
         if not stream.handler_active:
             stream.handler_started()
@@ -293,37 +297,40 @@ cdef class RedisHandler(KeyValueHandler):
 
     cdef void fall_back_with(self, ServerStream stream, const uint8_t* command, size_t n) noexcept:
         """Let the servicer try: rebuild the request from the command that was sent."""
-        cdef RedisStore store = <RedisStore>stream.binding.store
-        cdef size_t prefix = PyBytes_GET_SIZE(store.prefix)
-        cdef proto_bytes_t key, value
-        cdef size_t size
-        cdef uint8_t* request
-        cdef uint8_t* at
-        value.data = NULL
-        value.length = 0
-        if command == NULL or read_command(command, n, 1, &key.data, &key.length) or key.length < prefix or (
-                self.has_value() and read_command(command, n, 2, &value.data, &value.length)):
+        cdef size_t prefix = PyBytes_GET_SIZE((<RedisStore>stream.binding.store).prefix)
+        cdef proto_bytes_t fields[2]    # the key, the value
+        fields[1].data = NULL
+        fields[1].length = 0
+        if command == NULL or read_command(command, n, 1, &fields[0].data, &fields[0].length) or (
+                fields[0].length < prefix or (
+                    self.has_value() and read_command(command, n, 2, &fields[1].data, &fields[1].length))):
             stream.fail(13, "INTERNAL", "a command could not be read back")
             return
-        key.data += prefix
-        key.length -= prefix
-        if self.has_value() and self.from_store(stream, &key, &value):
+        fields[0].data += prefix
+        fields[0].length -= prefix
+        if self.has_value() and self.from_store(stream, &fields[0], &fields[1]):
             stream.fail(13, "INTERNAL", "the value of a command could not be read back")
             return
-        size = 2 + proto_varint_size(key.length) + key.length + proto_varint_size(value.length) + value.length
-        request = <uint8_t*>malloc(size)
+        self.serve_otherwise(stream, fields, 2)
+
+    cdef void serve_otherwise(self, ServerStream stream, const proto_bytes_t* fields, int count) noexcept:
+        """Hand the request with these fields, numbered from 1, to the servicer; those without data are left out."""
+        cdef size_t size = 0
+        cdef uint8_t* request
+        cdef uint8_t* at
+        cdef int i
+        for i in range(count):
+            size += 1 + proto_varint_size(fields[i].length) + fields[i].length
+        request = at = <uint8_t*>malloc(size)
         if request == NULL:
             stream.fail(8, "OUT_OF_MEMORY", "no memory for the request")
             return
-        request[0] = KEY_TAG
-        at = proto_put_varint(request + 1, key.length)
-        memcpy(at, key.data, key.length)
-        at += key.length
-        if self.has_value():
-            at[0] = VALUE_TAG
-            at = proto_put_varint(at + 1, value.length)
-            memcpy(at, value.data, value.length)
-            at += value.length
+        for i in range(count):
+            if fields[i].data != NULL:
+                at[0] = (i + 1) << 3 | PROTO_LEN
+                at = proto_put_varint(at + 1, fields[i].length)
+                memcpy(at, fields[i].data, fields[i].length)
+                at += fields[i].length
         self.fall_back(stream, request, at - request)
         stream.handler.on_end(stream)
         free(request)
@@ -341,7 +348,8 @@ cdef class RedisHandler(KeyValueHandler):
         stream.handler_finished()
 
     cdef void fail_shed(self, ServerStream stream) noexcept:
-        stream.fail_with(stream.binding.limiter.refusal(stream.method.operation))
+        stream.end_with(8, stream.binding.limiter.refusal_trailers(
+            stream.method.operation, stream.session.now_ns, stream.core.describe_error))
         stream.handler_finished()
 
     cdef void backend_failed(self, ServerStream stream, str reason) noexcept:

@@ -46,6 +46,7 @@ cdef enum:
     EXPECT_OK = 2
     EXPECT_INTEGER = 3
     EXPECT_NAMED = 4    # as EXPECT_VALUE, of which the sender wants to see the command again
+    EXPECT_COMPARED = 5     # 1 where a comparison held, else the value that was there, or null
 
 
 cdef struct argument_t:

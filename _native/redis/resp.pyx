@@ -585,6 +585,8 @@ cdef bint is_expected(const resp_reply_t* reply, int expects) noexcept:
         return True
     if expects == EXPECT_VALUE or expects == EXPECT_NAMED:
         return reply.type == c"$" or reply.type == c"_"
+    if expects == EXPECT_COMPARED:
+        return reply.type == c"$" or reply.type == c"_" or reply.type == c":"
     if expects == EXPECT_OK:
         return reply.type == c"+" and reply.length == 2 and memcmp(reply.data, b"OK", 2) == 0
     return reply.type == c":"

@@ -1,4 +1,6 @@
 """The part of the concurrency limiter, and of its clock, that native handlers share with slots."""
+from libc.stdint cimport int64_t
+
 from prism_proxy._native.runtime.clock cimport thread_ns
 
 cdef enum:
@@ -44,6 +46,8 @@ cdef class ConcurrencyCore:
     cdef double* took               # seconds of the stall-compensated clock
     cdef double* passed             # seconds on the wall
     cdef int capacity, count, peak
+    cdef dict refusals              # by operation: until when they are fresh, and variants of their trailers
+    cdef unsigned int refused
 
     cdef inline bint enter(self) noexcept:
         """Take a permit at once; False when others are before, or none is free."""
@@ -68,5 +72,7 @@ cdef class ConcurrencyCore:
         if self.queues:
             self.serve()
 
+    cdef list refusal_trailers(self, str operation, int64_t now_ns, object describe)
+    cdef list encoded_refusals(self, str operation, object describe)
     cdef void observed(self, double began, double now, double passed) noexcept
     cdef int grow(self) noexcept

@@ -4,10 +4,19 @@ The queue and the limit belong to `prism_proxy.slots.concurrency_limiter.Concurr
 of the process to `prism_proxy.slots.stall_clock.StallCompensatedClock`. Calls of native handlers and of servicers are
 counted and timed here together. A call costs no object: its times go to an array, of which a window leaves two medians.
 """
+import logging
+
 from libc.math cimport INFINITY
+from libc.stdint cimport int64_t
 from libc.stdlib cimport free, realloc
 
+from prism_proxy._native.grpc.wire import percent_encode
+
+_log = logging.getLogger("prism.server")
+
 cdef enum:
+    FRESH_REFUSAL_NS = 20_000_000   # for so long the trailers of a refusal serve for other calls
+    VARIANTS = 8                    # of them, which spread the return of the callers
     MIN_SAMPLES = 10
     MAX_SAMPLES = 1000
     FIRST_SAMPLES = 64      # room for so many, which grows
@@ -39,6 +48,7 @@ cdef class ConcurrencyCore:
     def __init__(self, StallClockCore clock not None, double now):
         self.clock = clock
         self.opened = now
+        self.refusals = {}
 
     def __dealloc__(self):
         free(self.took)
@@ -82,6 +92,28 @@ cdef class ConcurrencyCore:
     def refusal(self, str operation not None) -> Exception:
         """The error of a call that got no permit."""
         raise NotImplementedError
+
+    cdef list refusal_trailers(self, str operation, int64_t now_ns, object describe):
+        """The trailers of a call that got no permit. A shed call must cost less than a served one, so they are encoded
+        once for many calls; `describe` is that of `prism_proxy.errors`."""
+        made = self.refusals.get(operation)
+        if made is None or now_ns >= <int64_t>made[0]:
+            try:
+                made = (now_ns + FRESH_REFUSAL_NS, self.encoded_refusals(operation, describe))
+            except Exception as error:
+                _log.error("a refusal could not be encoded", exc_info=error)
+                return [(b"grpc-status", b"8")]
+            self.refusals[operation] = made
+        self.refused += 1
+        return made[1][self.refused % VARIANTS]
+
+    cdef list encoded_refusals(self, str operation, object describe):
+        error = self.refusal(operation)
+        code, message, extra = describe(error, "")
+        common = [(b"grpc-status", b"%d" % code), (b"grpc-message", percent_encode(message)),
+                  *(pair for pair in extra if pair[0] not in (b"x-request-id", b"grpc-retry-pushback-ms"))]
+        return [[*common, (b"grpc-retry-pushback-ms", b"%d" % (1000 * error.retry_after * (1 + variant / VARIANTS)))]
+                for variant in range(VARIANTS)]
 
     # --- the window ---------------------------------------------------------------------------------------------
 

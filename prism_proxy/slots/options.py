@@ -49,8 +49,8 @@ class ConcurrencyOptions:
     adaptive: bool = setting("Limit calls at the backend, and shed what it cannot take.", True)
     min_limit: int = setting("The limit never falls below it: so few are no overload.", 16, minimum=1, maximum=100_000)
     initial_limit: int = setting("The limit before anything was measured.", 16, minimum=1, maximum=100_000)
-    max_limit: int = setting("The limit never grows above this.", 1000, minimum=1, maximum=100_000)
-    max_queued: int = setting("Calls that may wait for a permit.", 1000, minimum=0, maximum=1_000_000)
+    max_limit: int = setting("The limit never grows above this.", 10_000, minimum=1, maximum=100_000)
+    max_queued: int = setting("Calls that may wait for a permit.", 10_000, minimum=0, maximum=1_000_000)
 
     def __post_init__(self) -> None:
         check(self)

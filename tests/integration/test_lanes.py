@@ -1,5 +1,5 @@
-"""How tests are run, seen by runs of their own: what is serial runs last and alone, and a failed test runs again only
-where that is asked for.
+"""How tests are run, seen by runs of their own: what is heavy runs by twos, what is serial last and alone, and a failed
+test runs again only where that is asked for.
 """
 
 from __future__ import annotations
@@ -29,6 +29,11 @@ SPANS = """
 def test_beside(number):
     span("beside")
 
+@pytest.mark.heavy
+@pytest.mark.parametrize("number", range(8))
+def test_heavy(number):
+    span("heavy")
+
 @pytest.mark.serial
 @pytest.mark.parametrize("number", range(3))
 def test_alone(number):
@@ -43,22 +48,24 @@ def span(kind):
 
 
 def spans(folder: Path) -> dict[str, list[tuple[float, float]]]:
-    found: dict[str, list[tuple[float, float]]] = {"beside": [], "alone": []}
-    for line in (folder / "spans").read_text().splitlines():
+    """By kind, from the first to the last."""
+    found: dict[str, list[tuple[float, float]]] = {"beside": [], "heavy": [], "alone": []}
+    for line in sorted((folder / "spans").read_text().splitlines()):
         kind, began, ended = line.split()
         found[kind].append((float(began), float(ended)))
-    return found
+    return {kind: sorted(times) for kind, times in found.items()}
 
 
-def test_serial_tests_run_last_and_alone(tmp_path: Path) -> None:
+def test_serial_tests_run_last_and_alone_and_heavy_ones_by_twos(tmp_path: Path) -> None:
     done = run(tmp_path, SPANS, "-n", "3")
     assert done.returncode == 0, done.stdout
-    assert "9 passed" in done.stdout.splitlines()[-1]
-    found = spans(tmp_path)
-    beside, alone = sorted(found["beside"]), sorted(found["alone"])
-    assert (len(beside), len(alone)) == (6, 3)
-    assert any(later[0] < earlier[1] for earlier, later in pairwise(beside)), "nothing ran at once"
-    assert max(ended for _, ended in beside) <= alone[0][0]
+    assert "17 passed" in done.stdout.splitlines()[-1]
+    beside, heavy, alone = spans(tmp_path).values()
+    assert (len(beside), len(heavy), len(alone)) == (6, 8, 3)
+    for kind in (beside, heavy):
+        assert any(later[0] < earlier[1] for earlier, later in pairwise(kind)), "nothing ran at once"
+    assert all(sum(other[0] <= began < other[1] for other in [*beside, *heavy]) <= 2 for began, _ in heavy)
+    assert max(ended for _, ended in [*beside, *heavy]) <= alone[0][0]
     assert all(earlier[1] <= later[0] for earlier, later in pairwise(alone))
 
 
@@ -66,6 +73,7 @@ def test_serial_tests_alone_run_too(tmp_path: Path) -> None:
     done = run(tmp_path, SPANS, "-n", "2", "-m", "serial")
     assert done.returncode == 0, done.stdout
     assert len(spans(tmp_path)["alone"]) == 3
+
 
 
 FLAKY = """

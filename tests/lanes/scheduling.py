@@ -1,17 +1,21 @@
-"""With `-n N` the tests run in N processes of pytest-xdist, and then, in one of them alone, those marked serial.
+"""With `-n N` most tests run in N processes of pytest-xdist, then the heavy ones in two of them, and at last the serial
+ones in one.
 
-One session does both, so that servers are started once for each process and one summary ends the run. The controller
-knows tests by their ids only; a process therefore marks the ids of serial tests while it announces what it collected.
+One session does all of it, so that servers are started once for each process and one summary ends the run. The
+controller knows tests by their ids only; a process therefore marks the ids of heavy and serial tests while it announces
+what it collected.
 """
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cached_property
 
 import pytest
 
-from tests.lanes.markers import is_serial
+from tests.lanes.markers import company
 
 try:
     from xdist.scheduler import LoadScheduling
@@ -19,12 +23,14 @@ try:
 except ImportError:  # one process then, which needs no scheduler
     LoadScheduling = None
 
-MARK = "@serial"
+MARKS = ("", "@heavy", "@serial")  # by `company`
+WIDTHS = {"@heavy": 2, "@serial": 1}  # how many processes run them
 
 if LoadScheduling is not None:
 
-    class SerialLast(LoadScheduling):  # type: ignore[misc]
-        """Distributes by load what may run in parallel; when that has ended, one process gets the rest."""
+    class NarrowingLanes(LoadScheduling):  # type: ignore[misc]
+        """Gives out by load what may run together. When no more of that waits, the processes that the next kind has no
+        use for end, and the others go on when they have ended."""
 
         def schedule(self) -> None:
             super().schedule()
@@ -33,16 +39,16 @@ if LoadScheduling is not None:
         def check_schedule(self, node: WorkerController, duration: float = 0) -> None:
             if node.shutting_down:
                 return
-            if self._parallel() or not self.pending:
-                super().check_schedule(node, duration)
-            elif node is not self._last():
+            width = WIDTHS.get(self._mark(), len(self.nodes))
+            staying = [other for other in self.nodes if not other.shutting_down][:width]
+            if not self.pending or node not in staying:
                 node.shutdown()
-            elif len(self.nodes) == 1:
-                super()._send_tests(node, len(self.pending))
-                node.shutdown()
+            elif len(self.nodes) <= width:
+                self._fill(node, duration, width)
 
         def remove_node(self, node: WorkerController) -> str | None:
             crashed: str | None = super().remove_node(node)
+            self._waiting.clear()  # its tests wait again
             self._check_all()
             return crashed
 
@@ -51,26 +57,43 @@ if LoadScheduling is not None:
                 for node in self.nodes:
                     self.check_schedule(node)
 
+        def _fill(self, node: WorkerController, duration: float, width: int) -> None:
+            """As the base does, but counted by those that may run now: at their end they go out by twos."""
+            share, held = self._of_this_kind() // width, len(self.node2pending[node])
+            if held < max(2, share // 4) and (duration < 0.1 or held < 2):
+                self._send_tests(node, max(2, share // 2) - held)
+
         def _send_tests(self, node: WorkerController, num: int) -> None:
-            super()._send_tests(node, min(num, self._parallel()))
+            number = min(num, self._of_this_kind())
+            self._waiting[self._mark()] -= number
+            super()._send_tests(node, number)
 
-        def _parallel(self) -> int:
-            """How many of the tests that wait may run beside others. They come first."""
+        def _mark(self) -> str:
+            """Of the test that is given out next."""
+            return self._mark_of(self.pending[0]) if self.pending else ""
+
+        def _mark_of(self, index: int) -> str:
             assert self.collection is not None
-            collection = self.collection
-            return next((number for number, index in enumerate(self.pending) if collection[index].endswith(MARK)),
-                        len(self.pending))
+            return next((mark for mark in WIDTHS if self.collection[index].endswith(mark)), "")
 
-        def _last(self) -> WorkerController | None:
-            return next((node for node in self.nodes if not node.shutting_down), None)
+        def _of_this_kind(self) -> int:
+            """How many of the tests that wait may run together with the next one; a kind comes whole."""
+            if not self._waiting:
+                self._waiting.update(self._mark_of(index) for index in self.pending)
+            return self._waiting[self._mark()]
 
-    def pytest_xdist_make_scheduler(config: pytest.Config, log: object) -> SerialLast:
-        return SerialLast(config, log)
+        @cached_property
+        def _waiting(self) -> Counter[str]:
+            """By their marks."""
+            return Counter()
+
+    def pytest_xdist_make_scheduler(config: pytest.Config, log: object) -> NarrowingLanes:
+        return NarrowingLanes(config, log)
 
 
 @dataclass(frozen=True)
 class Announced:
-    """Stands for a serial test while the ids are announced."""
+    """Stands for a heavy or serial test while the ids are announced."""
 
     nodeid: str
 
@@ -79,7 +102,7 @@ class Announced:
 def pytest_collection_finish(session: pytest.Session) -> Iterator[None]:
     collected = session.items
     if hasattr(session.config, "workerinput"):
-        session.items = [Announced(item.nodeid + MARK) if is_serial(item) else item for item in collected]
+        session.items = [Announced(item.nodeid + MARKS[company(item)]) if company(item) else item for item in collected]
     try:
         yield
     finally:

@@ -11,6 +11,7 @@ from typing import Protocol
 
 from prism_proxy._native.keyvalue.redis import RedisStore
 from prism_proxy._native.redis.resp import ConnectionLost
+from prism_proxy.backends.redis import scripts
 from prism_proxy.backends.redis.commands import REPLICAS_S, Commands
 from prism_proxy.backends.redis.config import RedisConfig
 from prism_proxy.backends.redis.connection_pool import NOT_YET, ConnectionPool
@@ -108,6 +109,8 @@ class PooledServer:
         self.native_store = RedisStore(
             config.key_prefix, config.bulk_bytes, config.max_value_bytes, config.max_pending,
             native_errors(config.namespace))
+        self.native_store.swap_script = scripts.COMPARE_AND_SWAP.digest
+        self.native_store.delete_script = scripts.COMPARE_AND_DELETE.digest
         self.commands = PipelinedCommands(self.native_store, lambda: self._failure if self._pool is None
                                           else self._pool.failure, config.max_wait_s,
                                           min(REPLICAS_S, config.read_timeout_s / 3))

@@ -216,8 +216,4 @@ def _milliseconds(seconds: float) -> bytes:
 
 
 def _compared(reply: Reply) -> CasResult:
-    if reply[0]:
-        return CasResult(True)
-    if isinstance(reply[1], Exception):  # what was found is too large
-        raise reply[1]
-    return CasResult(False, reply[1])
+    return CasResult(True) if reply == 1 else CasResult(False, reply)

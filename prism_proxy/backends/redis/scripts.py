@@ -20,7 +20,7 @@ class Script:
 
     def __init__(self, source: str) -> None:
         self._source = source.encode()
-        self._digest = hashlib.sha1(self._source, usedforsecurity=False).hexdigest().encode()
+        self.digest = hashlib.sha1(self._source, usedforsecurity=False).hexdigest().encode()
 
     async def run(self, commands: Commands, prefix: bytes, keys: Sequence[bytes], *arguments: bytes,
                   replicas: int = 0) -> Reply:
@@ -29,7 +29,7 @@ class Script:
         rest = (b"%d" % len(keys), *(prefix + key for key in keys), *arguments)
         bulk = len(keys) > 1
         try:
-            return await commands.execute(b"EVALSHA", self._digest, *rest, key=keys[0], bulk=bulk,
+            return await commands.execute(b"EVALSHA", self.digest, *rest, key=keys[0], bulk=bulk,
                                           replicas=replicas)
         except RespError as error:
             if error.kind != "NOSCRIPT":
@@ -38,13 +38,14 @@ class Script:
                                           replicas=replicas)
 
 
+# What compares answers 1 when it has written, else the value that is there. Native code runs both scripts too.
 # ARGV: 1 when a value is expected, the expected value, the new value
 COMPARE_AND_SWAP = Script("""
 local found = redis.call('GET', KEYS[1])
 local expected = ARGV[1] == '1' and ARGV[2]
-if found ~= expected then return {0, found} end
+if found ~= expected then return found end
 redis.call('SET', KEYS[1], ARGV[3])
-return {1}
+return 1
 """)
 
 # ARGV: the expected value, the new value
@@ -57,9 +58,9 @@ return 1
 # ARGV: the expected value
 COMPARE_AND_DELETE = Script("""
 local found = redis.call('GET', KEYS[1])
-if found ~= ARGV[1] then return {0, found} end
+if found ~= ARGV[1] then return found end
 redis.call('DEL', KEYS[1])
-return {1}
+return 1
 """)
 
 # KEYS: those read, then those to write. ARGV: salt, number of reads, a digest for each ('' for no key), the values.
