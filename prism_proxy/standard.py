@@ -32,6 +32,7 @@ class Entry(NamedTuple):
 
 
 _PUBSUB = "/prism.interfaces.pubsub.PubSub"
+_QUEUE = "/prism.interfaces.queue.Queue"
 _CAS = "/prism.interfaces.keyvalue.KeyValueCASInterface/"
 BACKENDS: dict[str, Entry] = {
     "memstore": Entry("prism_proxy.backends.memstore.driver:MemstoreDriver",
@@ -42,7 +43,10 @@ BACKENDS: dict[str, Entry] = {
                           _PUBSUB + "BasicInterface/Publish", _PUBSUB + "BatchInterface/PublishBatch",
                           _PUBSUB + "BatchInterface/PublishStream"),
                        "prism_proxy._native.queue.enqueue:handlers": (
-                           "/prism.interfaces.queue.QueueBasicInterface/Enqueue",)}),
+                           _QUEUE + "BasicInterface/Enqueue", _QUEUE + "BatchInterface/EnqueueBatch"),
+                       "prism_proxy._native.queue.lease:handlers": (
+                           _QUEUE + "BasicInterface/Dequeue", _QUEUE + "VisibilityInterface/DequeueWithTimeout",
+                           _QUEUE + "VisibilityInterface/Release", _QUEUE + "BatchInterface/ReleaseBatch")}),
     "sqlite": Entry("prism_proxy.backends.sqlite.driver:SqliteDriver",
                     "prism_proxy.backends.sqlite.config:SqliteConfig", None),
     "redis": Entry("prism_proxy.backends.redis.driver:RedisDriver",

@@ -13,6 +13,7 @@ cdef extern from "grpc/protowire.h" nogil:
         size_t length
 
     int proto_tag(proto_reader_t*, uint32_t* field, int* wire_type)
+    int proto_varint(proto_reader_t*, int max_bytes, uint64_t* out)
     int proto_length_delimited(proto_reader_t*, proto_bytes_t*)
     int proto_skip(proto_reader_t*, uint32_t field, int wire_type, int depth)
     int proto_utf8(proto_bytes_t)

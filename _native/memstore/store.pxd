@@ -31,3 +31,14 @@ cdef class MemStore:
     cdef int native_set(self, const uint8_t* key, size_t n, const uint8_t* value, size_t m, int64_t now_ns) noexcept
     cdef int native_delete(self, const uint8_t* key, size_t n, int64_t now_ns) noexcept
     cdef int native_exists(self, const uint8_t* key, size_t n, int64_t now_ns) noexcept
+
+
+cdef class MessageBytes:
+    cdef MemStore store
+    cdef int64_t max_bytes, told
+    cdef uint64_t max_keys
+    cdef readonly int64_t held
+    cdef readonly uint64_t refused
+    cdef bint fits(self, int64_t size) noexcept
+    cdef void change(self, int64_t size) noexcept
+    cdef void tell(self) noexcept

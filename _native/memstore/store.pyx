@@ -59,6 +59,7 @@ cdef enum:
     DIGEST_KEYS = 512           # keys in one slice of a digest
     DIGEST_BYTES = 512 * 1024
     SCAN_KEYS = 512             # keys examined by one page of a scan, at most
+    TELL_BYTES = 64 * 1024
     SCAN_BYTES = 256 * 1024     # of values copied by one page, beyond its first item
     TICK_UNITS = 32             # units of upkeep between two looks at the clock
 
@@ -361,6 +362,46 @@ cdef class MemStore:
         ms_stats(self.store, &stats)
         return {"keys": stats.keys, "bytes": stats.bytes, "reserved": stats.reserved, "expired": stats.expired,
                 "evicted": stats.evicted, "refused": stats.refused, "pinned": stats.pinned}
+
+
+cdef class MessageBytes:
+    """What messages hold of the `max_bytes` of a namespace: `take` before something is held, `give` when it is let go
+    of. The store hears of it in steps of `TELL_BYTES`."""
+
+    def __cinit__(self, MemStore store not None, int64_t max_bytes, uint64_t max_keys):
+        self.store, self.max_bytes, self.max_keys = store, max_bytes, max_keys
+
+    def take(self, int64_t size) -> None:
+        """StoreFull when it does not fit beside keys, values and what is held."""
+        if not self.fits(size):
+            raise StoreFull
+
+    def give(self, int64_t size) -> None:
+        self.change(-size)
+
+    def resize(self, int64_t max_bytes, uint64_t max_keys) -> None:
+        """New bounds of the namespace."""
+        self.max_bytes, self.max_keys = max_bytes, max_keys
+        self.tell()
+
+    cdef bint fits(self, int64_t size) noexcept:
+        """Take so many bytes; False when they do not fit."""
+        cdef ms_stats_t stats
+        ms_stats(self.store.store, &stats)
+        if self.held + size + <int64_t>stats.bytes > self.max_bytes:
+            self.refused += 1
+            return False
+        self.change(size)
+        return True
+
+    cdef void change(self, int64_t size) noexcept:
+        self.held += size
+        if not -TELL_BYTES < self.held - self.told < TELL_BYTES:
+            self.tell()
+
+    cdef void tell(self) noexcept:
+        self.told = self.held
+        ms_resize(self.store.store, <uint64_t>max(self.max_bytes - self.held, 1), self.max_keys)
 
 
 cdef class Page:

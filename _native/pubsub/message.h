@@ -62,6 +62,20 @@ static inline int publish_scan_entry(proto_bytes_t body, proto_bytes_t *key, pro
     return 0;
 }
 
+/* One more entry of the metadata. 0, or -1. */
+static inline int publish_add_entry(publish_request_t *out, proto_bytes_t found, size_t *bytes) {
+    int at = out->entries;
+    if (at == PUBLISH_ENTRIES || publish_scan_entry(found, &out->key[at], &out->value[at], bytes)) return -1;
+    for (int i = 0; i < at; i++)
+        if (out->key[i].length == out->key[at].length &&
+            memcmp(out->key[i].data, out->key[at].data, out->key[at].length) == 0)
+            return -1;
+    out->entry[at] = found;
+    out->entries++;
+    out->entry_bytes += 1 + (size_t)proto_varint_size(found.length) + found.length;
+    return 0;
+}
+
 /* 0 when the request is ordinary. Nothing is copied. */
 static inline int publish_scan(const uint8_t *data, size_t n, publish_request_t *out) {
     proto_reader_t r = {data, data + n};
@@ -81,17 +95,7 @@ static inline int publish_scan(const uint8_t *data, size_t n, publish_request_t 
         if (proto_length_delimited(&r, &found)) return -1;
         if (field == 1) out->topic = found;
         else if (field == 2) out->payload = found;
-        else {
-            int at = out->entries;
-            if (at == PUBLISH_ENTRIES || publish_scan_entry(found, &out->key[at], &out->value[at], &bytes)) return -1;
-            for (int i = 0; i < at; i++)
-                if (out->key[i].length == out->key[at].length &&
-                    memcmp(out->key[i].data, out->key[at].data, out->key[at].length) == 0)
-                    return -1;
-            out->entry[at] = found;
-            out->entries++;
-            out->entry_bytes += 1 + (size_t)proto_varint_size(found.length) + found.length;
-        }
+        else if (publish_add_entry(out, found, &bytes)) return -1;
     }
     return more || bytes > PUBLISH_METADATA_BYTES ? -1 : 0;
 }

@@ -12,9 +12,9 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from prism_proxy._native.memstore.store import MemStore, StoreFull, StoreSealed
+from prism_proxy._native.memstore.store import MemStore, MessageBytes, StoreFull, StoreSealed
 from prism_proxy.backends.memstore.config import DECLARATION, MemstoreConfig
-from prism_proxy.backends.memstore.memory import Clock, Memory
+from prism_proxy.backends.memstore.memory import Clock
 from prism_proxy.backends.memstore.migration import MemstoreIncoming, MemstoreOutgoing
 from prism_proxy.contracts.driver import Health, HealthReport
 from prism_proxy.contracts.movable import Incoming, Outgoing, sealed
@@ -42,7 +42,7 @@ class MemstoreDriver:
 
     def __init__(self, config: MemstoreConfig, clock: Callable[[], int] | None = None) -> None:
         self.native_store = MemStore(config.max_bytes, config.max_keys, config.evict, clock)
-        self.memory = Memory(self.native_store, config.max_bytes, config.max_keys)
+        self.memory = MessageBytes(self.native_store, config.max_bytes, config.max_keys)
         self._now_ms = Clock(clock).now_ms
         self._messaging: list[Any] = []  # those of `pubsub`, `queue`, `stream` that are used
         self._config = config

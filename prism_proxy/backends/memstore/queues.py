@@ -10,10 +10,12 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
 
-from prism_proxy._native.memstore.store import StoreFull
+from prism_proxy._native.memstore.store import MessageBytes, StoreFull
+from prism_proxy._native.queue.entries import Entry
+from prism_proxy._native.queue.local import QueueTable
 from prism_proxy.backends.memstore.alarm import Alarm
-from prism_proxy.backends.memstore.memory import Memory, size_of
-from prism_proxy.backends.memstore.queue_entries import Entry, Queue
+from prism_proxy.backends.memstore.memory import MESSAGE_BYTES, size_of
+from prism_proxy.backends.memstore.queue_entries import Queue, moved, seen
 from prism_proxy.errors import PrismError
 from prism_proxy.models.messages import (
     DEAD_LETTER_SUFFIX,
@@ -50,13 +52,16 @@ class MemstoreQueues:
 
     traits = TRAITS
 
-    def __init__(self, memory: Memory, now_ms: Callable[[], int], refused: Callable[[Exception], PrismError]) -> None:
+    def __init__(
+        self, memory: MessageBytes, now_ms: Callable[[], int], refused: Callable[[Exception], PrismError]
+    ) -> None:
         self._memory = memory
         self._now_ms = now_ms
         self._refused = refused
         self._settings = QueueSettings()
-        self._queues: dict[str, Queue] = {}
         self._alarm = Alarm(self._ring, now_ms)
+        self.native_store = QueueTable(memory, MESSAGE_BYTES, self._queue, self._alarm.at)
+        self._queues: dict[str, Queue] = self.native_store.queues
 
     def configure(self, settings: QueueSettings) -> None:
         self._settings = settings
@@ -108,29 +113,18 @@ class MemstoreQueues:
         self._alarm.at(queue.add(entry, item.deliver_at_ms if item.deliver_at_ms > now else 0))
         return message.message_id
 
-    @property
-    def native_store(self) -> MemstoreQueues:
-        """What native handlers enqueue by."""
-        return self
-
-    def enqueue_now(self, queue: str, item: QueueItem) -> bool:
-        target = self._queue(queue)
-        stored = not isinstance(self._enqueue(target, item, self._now_ms()), PrismError)
-        target.wake()
-        return stored
-
     async def take(self, queue: str, count: int, wait_s: float) -> list[QueuedMessage]:
         def once(found: Queue, now: int) -> list[QueuedMessage]:
-            taken = found.pop(count, now, self._memory.give)
+            taken = found.pop(count, now, self._memory)
             for entry in taken:
                 self._memory.give(found.forget(entry))
-            return [entry.seen(entry.receives + 1) for entry in taken]
+            return [seen(entry, entry.receives + 1) for entry in taken]
 
         return await self._waiting(queue, wait_s, once)
 
     async def peek(self, queue: str, count: int, wait_s: float) -> list[QueuedMessage]:
         return await self._waiting(queue, wait_s, lambda found, now: [
-            entry.seen(entry.receives) for entry in found.first(count, now)])
+            seen(entry, entry.receives) for entry in found.ready(now, count)])
 
     async def counts(self, queue: str) -> Counts:
         found = self._queues.get(queue)
@@ -177,12 +171,12 @@ class MemstoreQueues:
     async def lease(self, queue: str, count: int, visibility_s: float, wait_s: float) -> list[QueuedMessage]:
         def once(found: Queue, now: int) -> list[QueuedMessage]:
             due = now + int(visibility_s * 1000)
-            taken = found.pop(count, now, self._memory.give)
+            taken = found.pop(count, now, self._memory)
             for entry in taken:
                 found.lease(entry, due)
             if taken:
                 self._alarm.at(due)
-            return [entry.seen(entry.receives, entry.receipt) for entry in taken]
+            return [seen(entry, entry.receives, entry.receipt) for entry in taken]
 
         return await self._waiting(queue, wait_s, once)
 
@@ -258,11 +252,11 @@ class MemstoreQueues:
         """Move to the dead letters, whatever the bound: the message is in memory already."""
         size = queue.forget(entry)
         target = self._queue(self._dead_letters(queue).queue)
-        moved = entry.moved({
+        made = moved(entry, {
             **entry.message.headers, SOURCE_HEADER: queue.name, ERROR_HEADER: reason,
             RETRIES_HEADER: str(entry.receives)})
-        self._memory.give(size - moved.size)
-        target.add(moved, 0)
+        self._memory.give(size - made.size)
+        target.add(made, 0)
         target.wake()
 
     async def redrive(
@@ -277,10 +271,10 @@ class MemstoreQueues:
         if not dry_run:
             for entry in moving:
                 size = dead.forget(entry)
-                moved = entry.moved({key: value for key, value in entry.message.headers.items()
+                made = moved(entry, {key: value for key, value in entry.message.headers.items()
                                           if key not in _DEAD_LETTER_HEADERS})
-                self._memory.give(size - moved.size)
-                source.add(moved, 0)
+                self._memory.give(size - made.size)
+                source.add(made, 0)
             source.wake()
         more = len(looked) == limit
         return Redriven(len(moving), len(looked) - len(moving), b"%d" % looked[-1].sequence if more else None)

@@ -7,7 +7,8 @@ import bisect
 import zlib
 from collections.abc import Sequence
 
-from prism_proxy.backends.memstore.memory import Memory, Remembered, size_of
+from prism_proxy._native.memstore.store import MessageBytes
+from prism_proxy.backends.memstore.memory import Remembered, size_of
 from prism_proxy.models.messages import StoredMessage
 from prism_proxy.models.stream.contract import NONE, NewRecord, PartitionInfo, Record, Retention
 
@@ -85,7 +86,7 @@ class Partition:
 class StreamLog:
     """Offsets count through all partitions, from 1."""
 
-    def __init__(self, name: str, partitions: int, memory: Memory) -> None:
+    def __init__(self, name: str, partitions: int, memory: MessageBytes) -> None:
         self.name = name
         self.partitions = [Partition(number) for number in range(partitions)]
         self.next_offset = 1

@@ -6,8 +6,8 @@ import asyncio
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
+from prism_proxy._native.memstore.store import MessageBytes
 from prism_proxy.backends.memstore.alarm import Alarm
-from prism_proxy.backends.memstore.memory import Memory
 from prism_proxy.backends.memstore.stream_groups import Group, Member
 from prism_proxy.backends.memstore.stream_log import Kept, StreamLog
 from prism_proxy.models.messages import (
@@ -54,7 +54,7 @@ class MemstoreStreams:
 
     traits = TRAITS
 
-    def __init__(self, memory: Memory, now_ms: Callable[[], int]) -> None:
+    def __init__(self, memory: MessageBytes, now_ms: Callable[[], int]) -> None:
         self._memory = memory
         self._now_ms = now_ms
         self._settings = StreamSettings()

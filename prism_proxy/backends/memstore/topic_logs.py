@@ -7,7 +7,8 @@ import bisect
 from contextlib import suppress
 from dataclasses import dataclass
 
-from prism_proxy.backends.memstore.memory import Memory, size_of
+from prism_proxy._native.memstore.store import MessageBytes
+from prism_proxy.backends.memstore.memory import size_of
 from prism_proxy.models.messages import Delivery, Sink, StoredMessage
 from prism_proxy.models.messaging_errors import subscriber_replaced
 from prism_proxy.models.pubsub.contract import DurableSubscription, LastMessage, PubSubSettings
@@ -35,7 +36,7 @@ class Durable:
 class Log:
     """Sequences are dense and begin at 1."""
 
-    def __init__(self, topic: str, memory: Memory) -> None:
+    def __init__(self, topic: str, memory: MessageBytes) -> None:
         self.topic = topic
         self.durables: dict[str, Durable] = {}
         self._memory = memory

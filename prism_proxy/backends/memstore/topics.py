@@ -12,10 +12,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from prism_proxy._native.memstore.store import StoreFull
+from prism_proxy._native.memstore.store import MessageBytes, StoreFull
 from prism_proxy._native.pubsub.publish import LocalPublisher
 from prism_proxy._native.pubsub.topics import TopicTable
-from prism_proxy.backends.memstore.memory import Memory
 from prism_proxy.backends.memstore.topic_logs import DurableReader, Log
 from prism_proxy.errors import PrismError
 from prism_proxy.models import names
@@ -83,7 +82,9 @@ class MemstoreTopics:
 
     traits = _TRAITS
 
-    def __init__(self, memory: Memory, now_ms: Callable[[], int], refused: Callable[[Exception], PrismError]) -> None:
+    def __init__(
+        self, memory: MessageBytes, now_ms: Callable[[], int], refused: Callable[[Exception], PrismError]
+    ) -> None:
         self._memory = memory
         self._now_ms = now_ms
         self._refused = refused

@@ -112,15 +112,10 @@ class Counts(NamedTuple):
     oldest_ms: int
 
 
-class EnqueuesNow(Protocol):
-    """What a driver has as `native_store`, where it keeps a message without waiting: native handlers enqueue by it."""
-
-    def enqueue_now(self, queue: str, item: QueueItem) -> bool:
-        """As `enqueue`, of one message without a deduplication id. False: it is not kept."""
-        ...
-
-
 class QueueBasic(Protocol):
+    """A driver whose messages are in this process may have `native_store`, a `_native.queue.local.QueueTable`, by which
+    native handlers serve what is ordinary."""
+
     @property
     def traits(self) -> Traits: ...
 

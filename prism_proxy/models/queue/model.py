@@ -19,7 +19,8 @@ from prism_proxy.errors import PrismError, invalid
 from prism_proxy.models import names
 from prism_proxy.models.depths import MAX_NAMES, Depths
 from prism_proxy.models.framing import NOBODY, Framing, Opened, Origin, Rejected
-from prism_proxy.models.messages import DEAD_LETTER_SUFFIX, MAX_BATCH, StoredMessage, described
+from prism_proxy.models.messages import DEAD_LETTER_SUFFIX, MAX_BATCH, described
+from prism_proxy.models.messaging_errors import receipt_expired
 from prism_proxy.models.passing import Receipts
 from prism_proxy.models.publishing import Publishing, merged
 from prism_proxy.models.queue import operations
@@ -29,7 +30,6 @@ from prism_proxy.models.queue.contract import (
     MAX_PRIORITY,
     Counts,
     DeadLetters,
-    EnqueuesNow,
     Outcome,
     QueuedMessage,
     QueueItem,
@@ -46,7 +46,7 @@ from prism_proxy.slots.slot import Slot
 from prism_proxy.telemetry.metrics import Metric, Sample
 
 if TYPE_CHECKING:
-    from prism_proxy._native.queue.enqueue import LocalEnqueuer
+    from prism_proxy._native.queue.local import LocalQueues
 
 MAX_DELAY_S = 365 * 86_400
 MAX_RECEIPT = 512
@@ -102,7 +102,7 @@ class QueueModel(Part):
         self._depths: Depths[str, Counts] = Depths(
             lambda queue: slot.call(operations.PEEK, None, self._driver.counts, queue))
         declared = slot.driver.declaration.interfaces
-        self.native_store = self._enqueuer()
+        self.native_store = self._local()
         follows = DEAD_LETTER in declared and self._framing.followed
         self._dead_letters = LastReceive(self.dead_letters) if follows else None
 
@@ -111,21 +111,16 @@ class QueueModel(Part):
         """Whether native handlers may serve in its place."""
         return self._framing.plain
 
-    def _enqueuer(self) -> LocalEnqueuer | None:
-        """What native handlers enqueue by, where the backend keeps a message at once."""
-        store: EnqueuesNow | None = getattr(self._driver, "native_store", None)
-        if store is None or not self._framing.plain or self._framing.signs:
+    def _local(self) -> LocalQueues | None:
+        """What native handlers work on, where the backend keeps its messages in this process."""
+        table = getattr(self._driver, "native_store", None)
+        if table is None or not self._framing.plain or self._framing.signs:
             return None
-        from prism_proxy._native.queue.enqueue import LocalEnqueuer
+        from prism_proxy._native.queue.local import LocalQueues
 
-        def enqueue(queue: str, payload: bytes, headers: Mapping[str, str], message_id: str, now: int) -> bool:
-            self._depths.use(queue)
-            item = QueueItem(StoredMessage(message_id, payload, headers, now), DEFAULT_PRIORITY)
-            stored = store.enqueue_now(queue, item)
-            self._counts.enqueued += stored
-            return stored
-
-        return LocalEnqueuer(enqueue, lambda queue: [names.topic(queue, "queue")], self._framing.max_bytes)
+        return LocalQueues(
+            table, lambda queue: [names.topic(queue, "queue")], self._depths.use, self._counts, self._framing.max_bytes,
+            self._options.visibility, self._options.max_wait, str(receipt_expired()))
 
     # --- producers --------------------------------------------------------------------------------------------------
 
