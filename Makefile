@@ -69,7 +69,12 @@ bench: build ## measure the server beside its baselines
 	@$(PIP) --no-build-isolation -e '.[dev,bench]'
 	$(PY) -m benchmarks
 	$(PY) -m benchmarks.stores
+	$(PY) -m benchmarks.messaging
+	$(PY) -m benchmarks.messaging.envelope
+	$(PY) -m benchmarks.sqlite_queue
 	$(PY) -m benchmarks.crypto
+	$(PY) -m benchmarks.object_streams
+	$(PY) -m benchmarks.payloads
 	$(PY) -m benchmarks.admin
 	$(PY) -m benchmarks.cluster
 	$(PY) -m benchmarks.floods

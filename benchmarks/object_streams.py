@@ -1,8 +1,9 @@
 """How fast objects stream through the contract, beside obstore alone, and what memory that takes.
 
-    python -m benchmarks.object_streams http://ACCESS:SECRET@HOST:PORT [--mib 256] [--rounds 3]
+    python -m benchmarks.object_streams [http://ACCESS:SECRET@HOST:PORT] [--mib 256] [--rounds 3]
 
-Both go in turns against one server. The source is one block over and over, so that its making costs nothing.
+Without an address a server is started. Both go in turns against one server. The source is one block over and over, so
+that its making costs nothing.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from urllib.parse import urlsplit
 
 import obstore
 
+from benchmarks.s3 import s3
 from prism_proxy.object_stores.s3.settings import S3Settings
 from prism_proxy.object_stores.s3.store import S3Store
 
@@ -116,11 +118,12 @@ def _memory() -> float:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("url")
+    parser.add_argument("url", nargs="?", default="")
     parser.add_argument("--mib", type=int, default=256)
     parser.add_argument("--rounds", type=int, default=3)
     given = parser.parse_args()
-    runs = asyncio.run(compare(settings(given.url), given.mib, given.rounds))
+    with s3(given.url) as url:
+        runs = asyncio.run(compare(settings(url), given.mib, given.rounds))
     for run in runs:
         print(f"{run.name:20} {run.speed:7.0f} MiB/s {run.cpu:6.2f} CPU s/GiB  +{run.growth:.0f} MiB")
     for name in ("put", "get"):

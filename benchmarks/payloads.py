@@ -1,9 +1,10 @@
 """What payloads by claim cost: streams of gigabytes, and a message of 2 MiB beside the bare put of its object.
 
-    python -m benchmarks.payloads http://ACCESS:SECRET@HOST:PORT [--mib 1024] [--chunk-kib 512] [--rounds 50]
+    python -m benchmarks.payloads [http://ACCESS:SECRET@HOST:PORT] [--mib 1024] [--chunk-kib 512] [--rounds 50]
     python -m benchmarks.payloads FOLDER ...
 
-CPU is that of the proxy's process alone, read from the kernel; memory is its growth during the stream.
+Without a place an S3 server is started. CPU is that of the proxy's process alone, read from the kernel; memory is its
+growth during the stream.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from urllib.parse import urlsplit
 import grpc
 
 from benchmarks.object_streams import settings
+from benchmarks.s3 import s3
 from prism.interfaces.payload import payload_pb2 as pb
 from prism.interfaces.payload import payload_pb2_grpc as rpc
 from prism.interfaces.queue import queue_basic_pb2 as queue
@@ -133,15 +135,15 @@ async def measure(place: str, file: str, mib: int, chunk: int, rounds: int) -> N
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.payloads")
-    parser.add_argument("place")
+    parser.add_argument("place", nargs="?", default="")
     parser.add_argument("--mib", type=int, default=1024)
     parser.add_argument("--chunk-kib", type=int, default=512)
     parser.add_argument("--rounds", type=int, default=50)
     options = parser.parse_args()
-    with tempfile.TemporaryDirectory() as folder:
+    with tempfile.TemporaryDirectory() as folder, s3(options.place) as place:
         file = Path(folder, "prism.yaml")
-        file.write_text(configuration(options.place))
-        asyncio.run(measure(options.place, str(file), options.mib, options.chunk_kib * KIB, options.rounds))
+        file.write_text(configuration(place))
+        asyncio.run(measure(place, str(file), options.mib, options.chunk_kib * KIB, options.rounds))
 
 
 if __name__ == "__main__":

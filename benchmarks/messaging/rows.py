@@ -10,7 +10,7 @@ from benchmarks.machine import LOAD_CORE, OUT, SERVER_CORE
 from benchmarks.servers import configured, proxy, python, redis_port, redis_server
 
 MEMSTORE, AIO = "memstore", "grpc_aio"
-COUNTED = 40_000  # messages of rows that fill and empty a queue
+COUNTED = 200_000  # messages of rows that fill and empty a queue
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +47,7 @@ ROWS: Mapping[str, Row] = {
     "paced-1000": Row("a delivery, 1 to 1,000, 5 messages a second", "stream", (
         "--connections=1", "--subscribers=1000", "--subscriber-connections=20", "--rate=5"), peer=False,
         most_p99_us=20_000),
-    "enqueue": Row("Enqueue", "enqueue", ("--connections=4", "--streams=4"), counted=True, peer=False),
+    "enqueue": Row("Enqueue", "enqueue", (), counted=True, peer=False),
     "enqueue-batch": Row("EnqueueBatch of 100, a message", "fill", ("--connections=2", "--streams=2"), counted=True,
                          peer=False),
     "consume": Row("lease and settle by batches of 100, a message", "consume", ("--connections=2", "--streams=2"),
@@ -82,7 +82,7 @@ def _nats_server(port: int) -> list[str]:
 
 
 SERVERS: Mapping[str, Server] = {
-    MEMSTORE: Server("memstore", proxy()),
+    MEMSTORE: Server("memstore", _store("memstore", "memstore", "max_bytes: 1GiB")),  # room for COUNTED messages
     "sqlite": Server("sqlite", _store("sqlite", "sqlite", f"path: '{OUT}/messages-@PORT@.db'")),
     "redis": Server("redis", _store("redis", "redis", "url: 'redis://127.0.0.1:@BESIDE@/0'"),
                     beside=lambda port: redis_server(redis_port(port))),

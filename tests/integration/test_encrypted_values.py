@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
+from base64 import b64decode
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -144,6 +145,20 @@ async def test_scans_and_transactions_see_plaintext(store: tuple[str, Any], keys
         assert (await driver.get(b"b")).startswith(MAGIC)
         found = [(item.key, item.value) async for item in model.scan("", 0, None, values=True)]
         assert sorted(found) == [("a", b"1"), ("b", b"2")]
+
+
+async def test_a_scan_ends_at_a_value_that_does_not_open_and_goes_on_behind_it(keys: Path) -> None:
+    async with serving(("memstore", MemstoreConfig()), keys, SYMMETRIC) as (model, driver):
+        for key in "abcd":
+            await model.set(key, key.encode())
+        await driver.set(b"b", b"injected")
+        scan = model.scan("", 0, None, values=True)
+        assert (await anext(scan)).value == b"a"
+        with pytest.raises(PrismError, match="key 'b'") as caught:
+            await anext(scan)
+        assert (caught.value.reason, caught.value.metadata["key"]) == ("ENC_PLAINTEXT_REFUSED", "b")
+        cursor = b64decode(caught.value.metadata["cursor"])
+        assert [item.value async for item in model.scan("", 0, cursor, values=True)] == [b"c", b"d"]
 
 
 async def reason(call: Any) -> str:

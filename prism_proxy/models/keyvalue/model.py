@@ -112,9 +112,9 @@ class KeyValueModel(Part):
                               constraint="the cursor of an element of this namespace") from None
             if page.items:
                 operation = operations.SCAN_ON
-            return page if self._values is None or not values else await self._values.unseal_page(page)
+            return page
 
-        return elements(fetch, cursor, limit, self._clock)
+        return elements(fetch, cursor, limit, self._clock, self._values.unseal if self._values is not None else None)
 
     async def count(self, prefix: str, caller: Caller | None = None) -> int:
         return await self._slot.call(operations.COUNT, caller, self._driver.count, validation.prefix(prefix))

@@ -7,10 +7,8 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
-from dataclasses import replace
 
 from prism_proxy.errors import PrismError
-from prism_proxy.models.keyvalue.contract import ScanPage
 from prism_proxy.slots.chain import Chain
 
 OFFLOAD_BYTES = 1024 * 1024  # about 0.3 ms of encryption
@@ -64,7 +62,3 @@ class ValueChain:
             return await self.unseal(key, stored) if isinstance(stored, bytes) else stored
         except PrismError as error:
             return error
-
-    async def unseal_page(self, page: ScanPage) -> ScanPage:
-        return replace(page, items=[
-            (key, None if stored is None else await self.unseal(key, stored)) for key, stored in page.items])
