@@ -112,6 +112,11 @@ def too_large(most: int) -> RegistryError:
     return RegistryError(42209, f"Schema is too large: at most {most} bytes are read")
 
 
+def untagged(problems: Sequence[str]) -> RegistryError:
+    return RegistryError(42210, f"Schema does not say which of its fields are personal data: {'; '.join(problems)}",
+                         problems)
+
+
 def malformed(message: str) -> RegistryError:
     """A body that is no request at all."""
     return RegistryError(422, message)

@@ -38,6 +38,9 @@ class RegistryOptions:
     url: str = setting("What schema URLs begin with; empty is http:// or https:// and `listen`.", "")
     compatibility: str = setting("Compatibility level where nothing is configured.", Level.BACKWARD.value,
                                  choices=tuple(level.value for level in Level))
+    pii_validation: str = setting(
+        "What becomes of a new schema with a field that looks like personal data and has no tag `pii`: `enforce` "
+        "refuses it, `warn` logs it.", "off", choices=("off", "warn", "enforce"))
     tls_cert: Path | None = setting("Certificate chain (PEM) of both ports, read again when it changes.", None)
     tls_key: Path | None = setting("Private key of the certificate (PEM).", None)
     tls_client_ca: Path | None = setting("Require client certificates signed by this CA (PEM).", None)

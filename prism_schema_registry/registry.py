@@ -28,6 +28,7 @@ from prism_schema_registry.parsing import Parser, fingerprint
 from prism_schema_registry.references import pinned
 from prism_schema_registry.storage.contract import Store
 from prism_schema_registry.subjects import Subject
+from prism_schema_registry.tags import Tags
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,11 +44,12 @@ class Rules:
 class Registry:
     """One registry over one store. `open` it first."""
 
-    def __init__(self, store: Store, default_level: Level = Level.BACKWARD) -> None:
+    def __init__(self, store: Store, default_level: Level = Level.BACKWARD, tags: Tags | None = None) -> None:
         self.catalog = Catalog()
         self.commits = Commits(store, self.catalog)
         self.levels = Levels(self.catalog, self.commits, default_level)
         self.parser = Parser(self.catalog)
+        self._tags = tags or Tags()
         self.deletion = Deletion(self.catalog, self.commits, self.levels)
 
     async def open(self) -> None:
@@ -119,6 +121,7 @@ class Registry:
             versions = self.catalog.versions(subject)
             found = self._same(versions, parsed, draft)
             if found is None and self.levels.mode(subject) is not Mode.IMPORT:
+                self._tags.check(subject, parsed)
                 level = rules.level or self.levels.level(subject)
                 verdict = await compatibility.check(
                     self.parser, parsed, versions, level, implicit_required=rules.implicit_required)

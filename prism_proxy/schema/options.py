@@ -41,6 +41,8 @@ class SchemasOptions:
                                "never change and are not.", 3600.0, minimum=0.1, unit="s")
     latest_ttl: float = setting("How long the latest version of a registry is used before it is asked again.", 60.0,
                                 minimum=0.1, unit="s")
+    cache_dir: str = setting("Folder for schemas that were fetched: a proxy that starts while a registry is away uses "
+                             "what it had. Empty: they are kept in memory alone.", "")
     timeout: float = setting("For one fetch, with everything it redirects to.", 10.0, minimum=0.1, maximum=60, unit="s")
     github_url: str = setting("Where the files of repositories are: a mirror, or GitHub itself.", GITHUB)
     github_token: str = setting("Sent to github_url; raises the number of fetches that GitHub allows.", "", secret=True)

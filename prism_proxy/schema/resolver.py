@@ -1,7 +1,8 @@
 """Resolves references for a whole process, and keeps what was found.
 
     cache (within its time: no request) -> places in their order -> trust -> parse -> cache
-                                             |-- none answers: what was found before goes on being used, with a warning
+                                             |-- none answers: what was found before goes on being used, with a warning,
+                                                 also by a process before this one (`cache_dir`)
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from prism_proxy.schema.found import FORMATS, Fetched, ResolvedSchema
 from prism_proxy.schema.options import SchemasOptions
 from prism_proxy.schema.reference import Place, Reference
 from prism_proxy.schema.sources import files, registry
+from prism_proxy.schema.store import SchemaFiles
 from prism_runtime import log
 from prism_schema import SchemaError, SchemaKind, parse
 
@@ -39,6 +41,7 @@ class Resolver:
         self._options = options
         self._now = now
         self.fetcher = Fetcher(Addresses(options.allow_networks), options.timeout)
+        self._files = SchemaFiles(options.cache_dir)
         self._kept: OrderedDict[tuple[Place, tuple[str, ...]], _Kept] = OrderedDict()
         self._numbered: OrderedDict[tuple[str, str], bytes] = OrderedDict()  # digests of versions that never change
         self._one = asyncio.Lock()
@@ -78,18 +81,23 @@ class Resolver:
                 found = await registry.fetch(place, self.fetcher)
             self._check_unchanged(place, found)
         except SchemaUnresolved as error:
-            if kept is None or not error.temporary:
+            before = kept.fetched if kept is not None else await asyncio.to_thread(self._files.read, place)
+            if before is None or not error.temporary:
                 raise
             self.stale += 1
-            kept.until = self._now() + min(self._options.latest_ttl, self._options.cache_ttl)
+            self._keep(key, before, min(self._options.latest_ttl, self._options.cache_ttl))
             log.get("prism.schema").warning("a schema cannot be fetched again, the one that is known stays",
                                             place=error.place, error=error.why)
-            return kept.fetched
+            return before
         self.fetched += 1
-        self._kept[key] = _Kept(found, self._now() + self._lifetime(place))
+        self._keep(key, found, self._lifetime(place))
+        await asyncio.to_thread(self._files.write, place, found)
+        return found
+
+    def _keep(self, key: tuple[Place, tuple[str, ...]], found: Fetched, seconds: float) -> None:
+        self._kept[key] = _Kept(found, self._now() + seconds)
         while len(self._kept) > MAX_KEPT:
             self._kept.popitem(last=False)
-        return found
 
     def _lifetime(self, place: Place) -> float:
         if place.is_file:

@@ -10,6 +10,7 @@ import typer
 
 import prism_schema
 from prism_runtime.command_output import Form, print_answer
+from prism_schema.governance import untagged_pii
 from prismctl.schema.files import FORMATS, FileError, advice, not_optional, parse
 from prismctl.schema.options import Exceptions, File, Format, Namespace, Output, Topic, Version, fail, registry_of
 from prismctl.schema.reading import fetch, parsed
@@ -75,11 +76,13 @@ def audit(
     topic: Annotated[str, typer.Option("--topic", help="of this topic only")] = "",
     check_optional_fields: Annotated[bool, typer.Option(
         "--check-optional-fields", help="fields that are not optional")] = False,
-    check_pii: Annotated[bool, typer.Option("--check-pii", help="fields that are tagged as personal data")] = False,
+    check_pii: Annotated[bool, typer.Option(
+        "--check-pii", help="fields that are personal data, or look like it")] = False,
     optional_exception: Exceptions = [],  # noqa: B006 - Typer copies it
     output: Output = Form.AUTO,
 ) -> None:
-    """Findings by topic, version and field. Exit code 1 when a field should be optional and is not."""
+    """Findings by topic, version and field. Exit code 1 when a field should be optional and is not, or looks like
+    personal data and has no tag."""
     registry = registry_of(context)
     rows: list[dict[str, Any]] = []
     try:
@@ -95,9 +98,11 @@ def audit(
         if check_pii:
             rows += [{**place, "field": field.path, "finding": f"personal data: {field.pii}", "kind": "pii"}
                      for field in schema.fields if field.pii]
+            rows += [{**place, "field": found.path, "finding": found.message, "kind": "untagged"}
+                     for found in untagged_pii(schema)]
     print_answer(output, rows, ("TOPIC", "VERSION", "FIELD", "FINDING"), [
         (row["topic"], row["version"], row["field"], row["finding"]) for row in rows])
-    if any(row["kind"] == "optional" for row in rows):
+    if any(row["kind"] != "pii" for row in rows):
         raise typer.Exit(1)
 
 

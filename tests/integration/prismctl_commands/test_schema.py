@@ -119,6 +119,12 @@ async def test_audit_shows_tagged_personal_data(run: Run, file: Any) -> None:
     assert [(row["field"], row["kind"]) for row in json.loads(output)] == [("mail", "pii")]
 
 
+async def test_audit_fails_where_what_looks_like_personal_data_has_no_tag(run: Run, file: Any) -> None:
+    await register(run, file(json.dumps({"type": "object", "properties": {"userEmail": {"type": "string"}}}), "u.json"))
+    code, output, _ = await run("schema", "audit", "--namespace", "shop", "--check-pii")
+    assert (code, [(row["field"], row["kind"]) for row in json.loads(output)]) == (1, [("userEmail", "untagged")])
+
+
 async def test_check_of_a_consumers_schema(run: Run, file: Any) -> None:
     await register(run, file(V1))
     topic = ("--topic", "orders", "--namespace", "shop")

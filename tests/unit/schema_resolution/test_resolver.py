@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import AsyncIterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -198,3 +199,33 @@ async def test_what_is_no_registry_is_refused(server: SchemaServer) -> None:
     assert (await refused(resolver(server).resolve(reference(registry(server))))).reason == "REGISTRY_REFUSED"
     server.status = 404
     assert (await refused(resolver(server).resolve(reference(registry(server))))).reason == "SCHEMA_NOT_FOUND"
+
+
+# --- a registry that is away at the start -----------------------------------------------------------------------------
+
+async def test_a_later_process_has_what_an_earlier_one_fetched(server: SchemaServer, tmp_path: Path) -> None:
+    wanted = [reference(registry(server)), reference(registry(server, "prism", "v1")), github()]
+    first = [await resolver(server, cache_dir=str(tmp_path / "kept")).resolve(one) for one in wanted]
+    later = resolver(server, cache_dir=str(tmp_path / "kept"))
+    server.status = 503
+    assert [(await later.resolve(one)).fetched for one in wanted] == [one.fetched for one in first]
+    assert (later.stale, later.failed) == (3, 0)
+    changed = await refused(later.resolve(github(sha256="0" * 64)))
+    assert changed.reason == "HASH_MISMATCH", "what was kept is held against what is demanded"
+    other = await refused(later.resolve(reference(registry(server, version="v2"))))
+    assert other.temporary, "another version was never fetched"
+
+
+async def test_files_that_are_damaged_or_cannot_be_written_cost_a_warning(server: SchemaServer, tmp_path: Path) -> None:
+    kept = tmp_path / "kept"
+    await resolver(server, cache_dir=str(kept)).resolve(github())
+    [file] = kept.iterdir()
+    whole = file.read_text()
+    for damage in ("", "{", "[]", '{"format": 1}', whole[:-20], whole.replace('"format": 1', '"format": 9')):
+        file.write_text(damage)
+        server.status = 503
+        assert (await refused(resolver(server, cache_dir=str(kept)).resolve(github()))).temporary
+        server.status = 200
+    blocked = tmp_path / "a file"
+    blocked.write_text("")
+    assert (await resolver(server, cache_dir=str(blocked / "below")).resolve(github())).version == "v1"
