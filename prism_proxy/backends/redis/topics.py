@@ -76,6 +76,7 @@ class RedisTopics:
         self._commands = commands
         self._names = names
         self._subscriptions = subscriptions
+        self._last = b"", Delivery("", b"", {})
 
     def configure(self, settings: PubSubSettings) -> None:
         """Redis keeps no log of a topic: there is nothing to bound."""
@@ -102,27 +103,37 @@ class RedisTopics:
                              "Redis gives a message to every subscriber: leave out queue_group, or use a queue",
                              field_name="queue_group")
         hub = self._subscriptions()
-        subscriber = Subscriber(self._names, hub, subscription, sink)
+        subscriber = Subscriber(self.delivery, hub, subscription, sink)
         topic = subscription.topic
         name = self._names.pattern(topic) if subscription.pattern else self._names.topic(topic)
         subscriber.channel = await hub.subscribe(name, subscriber, pattern=subscription.pattern)
         return subscriber
 
 
-class Subscriber:
-    """One subscription: a listener of a channel, and what closes it."""
+    def delivery(self, channel: bytes, data: bytes) -> Delivery:
+        """One for all subscribers of a message, so that it is opened and framed once."""
+        name, last = self._last
+        if name is not channel or last.data is not data:
+            last = Delivery(self._names.topic_of(channel), data, {})
+            self._last = channel, last
+        return last
 
-    def __init__(self, names: Names, hub: Subscriptions, subscription: Subscription, sink: Sink[Delivery]) -> None:
-        self._names = names
+
+class Subscriber:
+    """One subscription: a listener of a channel, and what closes it. `delivery` makes one of a channel's message."""
+
+    def __init__(self, delivery: Callable[[bytes, bytes], Delivery], hub: Subscriptions, subscription: Subscription,
+                 sink: Sink[Delivery]) -> None:
+        self._delivery = delivery
         self._hub = hub
         self._tokens = subscription.topic.split(".") if subscription.pattern else None
         self._sink = sink
         self.channel: Channel | None = None
 
     def received(self, channel: bytes, data: bytes) -> None:
-        topic = self._names.topic_of(channel)
-        if self._tokens is None or matches(self._tokens, topic.split(".")):
-            self._sink.push(Delivery(topic, data, {}))
+        delivery = self._delivery(channel, data)
+        if self._tokens is None or matches(self._tokens, delivery.topic.split(".")):
+            self._sink.push(delivery)
 
     def interrupted(self, why: str) -> None:
         self._sink.missed(None, why)
