@@ -7,7 +7,7 @@ its configuration, a fixture:
             return MyDriver(MyConfig(path=str(tmp_path / "data")))
 
 `prism_proxy.testing.plugin` has the other fixtures; name it in `pytest_plugins`. `harnesses` gives the classes for all
-that a driver declares: streams and topics with logs have suites of their own. No product is named here.
+that a driver declares: those of messages are in a class of their own. No product is named here.
 """
 
 from __future__ import annotations
@@ -21,6 +21,14 @@ from prism_proxy.contracts.driver import Declaration
 from prism_proxy.testing.contracts.declaration import SUITES, DeclarationSuite
 from prism_proxy.testing.contracts.keyvalue_rules import KeyValueRulesSuite
 from prism_proxy.testing.contracts.keyvalue_together import KeyValueTogetherSuite
+from prism_proxy.testing.contracts.queue_suites import (
+    QueueBasicSuite,
+    QueueBatchSuite,
+    QueueDeadLetterSuite,
+    QueueDelayedSuite,
+    QueuePrioritySuite,
+    QueueVisibilitySuite,
+)
 from prism_proxy.testing.contracts.serving import Way
 from prism_proxy.testing.contracts.stream_suites import (
     StreamBasicSuite,
@@ -31,11 +39,15 @@ from prism_proxy.testing.contracts.stream_suites import (
 )
 from prism_proxy.testing.contracts.stress import StressSuite
 from prism_proxy.testing.contracts.topic_log_suites import FilteringSuite, OrderingSuite, TopicLogSuite
+from prism_proxy.testing.contracts.topic_suites import PubSubBasicSuite, PubSubBatchSuite, PubSubWildcardsSuite
 
 MESSAGING: dict[str, type] = {
     "stream_basic": StreamBasicSuite, "stream_consumer_groups": StreamGroupsSuite, "stream_replay": StreamReplaySuite,
     "stream_retention": StreamRetentionSuite, "pubsub_persistent": TopicLogSuite, "pubsub_filtering": FilteringSuite,
-    "pubsub_ordering": OrderingSuite,
+    "pubsub_ordering": OrderingSuite, "queue_basic": QueueBasicSuite, "queue_visibility": QueueVisibilitySuite,
+    "queue_dead_letter": QueueDeadLetterSuite, "queue_priority": QueuePrioritySuite,
+    "queue_delayed": QueueDelayedSuite, "queue_batch": QueueBatchSuite, "pubsub_basic": PubSubBasicSuite,
+    "pubsub_wildcards": PubSubWildcardsSuite, "pubsub_batch": PubSubBatchSuite,
 }
 PARTITIONS = 4  # of streams in the suite of partitions
 IN_PROCESS = (Way.DRIVER, Way.PATTERN, Way.REFERENCE, Way.SERVER)

@@ -9,6 +9,13 @@ import pytest
 
 from prism_proxy.backends.nats.config import NatsConfig
 from prism_proxy.testing.contracts.messaging_wire import Messaging
+from prism_proxy.testing.contracts.queue_suites import (
+    QueueBasicSuite,
+    QueueBatchSuite,
+    QueueDeadLetterSuite,
+    QueueDelayedSuite,
+    QueueVisibilitySuite,
+)
 from prism_proxy.testing.contracts.stream_suites import (
     StreamBasicSuite,
     StreamGroupsSuite,
@@ -16,6 +23,7 @@ from prism_proxy.testing.contracts.stream_suites import (
     StreamRetentionSuite,
 )
 from prism_proxy.testing.contracts.topic_log_suites import FilteringSuite, OrderingSuite, TopicLogSuite
+from prism_proxy.testing.contracts.topic_suites import PubSubBasicSuite, PubSubBatchSuite, PubSubWildcardsSuite
 from tests.contracts.messaging import serving
 from tests.services.nats import NatsServer, binary, given
 from tests.services.redis import running
@@ -43,4 +51,15 @@ class TestNats(
     TopicLogSuite, FilteringSuite, OrderingSuite, StreamBasicSuite, StreamGroupsSuite, StreamReplaySuite,
     StreamRetentionSuite,
 ):
+    pass
+
+
+class TestQueues(
+    QueueBasicSuite, QueueVisibilitySuite, QueueDeadLetterSuite, QueueDelayedSuite,
+    QueueBatchSuite,
+):
+    pass
+
+
+class TestTopics(PubSubBasicSuite, PubSubWildcardsSuite, PubSubBatchSuite):
     pass

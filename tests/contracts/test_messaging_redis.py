@@ -1,4 +1,4 @@
-"""The suites of streams over Redis."""
+"""The suites of streams and queues over Redis."""
 
 from __future__ import annotations
 
@@ -9,12 +9,21 @@ import pytest
 
 from prism_proxy.backends.redis.config import RedisConfig
 from prism_proxy.testing.contracts.messaging_wire import Messaging
+from prism_proxy.testing.contracts.queue_suites import (
+    QueueBasicSuite,
+    QueueBatchSuite,
+    QueueDeadLetterSuite,
+    QueueDelayedSuite,
+    QueuePrioritySuite,
+    QueueVisibilitySuite,
+)
 from prism_proxy.testing.contracts.stream_suites import (
     StreamBasicSuite,
     StreamGroupsSuite,
     StreamReplaySuite,
     StreamRetentionSuite,
 )
+from prism_proxy.testing.contracts.topic_suites import PubSubBasicSuite, PubSubBatchSuite, PubSubWildcardsSuite
 from tests.contracts.messaging import serving
 from tests.services.redis import RedisServer, binary, running
 
@@ -34,4 +43,15 @@ async def messaging(redis: RedisServer) -> AsyncIterator[Messaging]:
 
 
 class TestRedis(StreamBasicSuite, StreamGroupsSuite, StreamReplaySuite, StreamRetentionSuite):
+    pass
+
+
+class TestQueues(
+    QueueBasicSuite, QueueVisibilitySuite, QueueDeadLetterSuite, QueuePrioritySuite, QueueDelayedSuite,
+    QueueBatchSuite,
+):
+    pass
+
+
+class TestTopics(PubSubBasicSuite, PubSubWildcardsSuite, PubSubBatchSuite):
     pass

@@ -29,7 +29,7 @@ from prism_proxy.namespaces.activator import Activator
 from prism_proxy.namespaces.model import DEFAULT, NamespaceConfig, SlotConfig
 from prism_proxy.namespaces.snapshot import Namespaces
 from prism_proxy.server.server import Server
-from tests.integration.test_queue import refusal
+from prism_proxy.testing.contracts.messaging_wire import reason_of
 from tests.services.seaweedfs import S3Server
 from tests.services.shim import Fault, Shim
 
@@ -65,6 +65,12 @@ async def upload(bucket: str, key: str, data: bytes, piece: int = 300_000, **mor
     yield service.PutObjectRequest(bucket=bucket, key=key, chunk=data[:piece], **more)
     for start in range(piece, len(data), piece):
         yield service.PutObjectRequest(chunk=data[start:start + piece])
+
+
+async def refusal(call: Any) -> tuple[grpc.StatusCode, str]:
+    with pytest.raises(grpc.aio.AioRpcError) as caught:
+        await call
+    return caught.value.code(), reason_of(caught.value)
 
 
 @pytest.fixture

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-import uuid
 from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -17,7 +16,6 @@ from grpc_status import rpc_status
 
 from prism.interfaces.pubsub import pubsub_basic_pb2 as basic
 from prism.interfaces.pubsub import pubsub_basic_pb2_grpc as basic_rpc
-from prism.interfaces.pubsub import pubsub_batch_pb2 as batch
 from prism.interfaces.pubsub import pubsub_batch_pb2_grpc as batch_rpc
 from prism.interfaces.pubsub import pubsub_wildcards_pb2 as wildcards
 from prism.interfaces.pubsub import pubsub_wildcards_pb2_grpc as wildcards_rpc
@@ -159,88 +157,12 @@ async def refusal(call: Any) -> tuple[grpc.StatusCode, str]:
     return caught.value.code(), reason(caught.value)
 
 
-async def test_PSB_1_a_message_reaches_every_subscriber_once(client: Client) -> None:
-    first, second, other = [await client.subscribe(topic) for topic in ("orders", "orders", "invoices")]
-    before = time.time_ns() // 1_000_000
-    ids = [await client.publish("orders", b"%d" % number) for number in range(10)]
-    await client.publish("invoices", b"mark")
-    for call in (first, second):
-        found = await take(call, 10)
-        assert [message.payload for message in found] == [b"%d" % number for number in range(10)]
-        assert [message.message_id for message in found] == ids
-        assert {message.topic for message in found} == {"orders"}
-        assert all(before - 1 <= message.timestamp <= before + 60_000 for message in found)
-    assert [message.payload for message in await take(other, 1)] == [b"mark"]
-    assert ids == sorted(ids)
-    assert {uuid.UUID(each).version for each in ids} == {7}
-
-
-async def test_PSB_2_nothing_published_before_the_subscription_arrives(client: Client) -> None:
-    await client.publish("t", b"before")
-    call = await client.subscribe("t")
-    await client.publish("t", b"after")
-    assert [message.payload for message in await take(call, 1)] == [b"after"]
-
-
-async def test_PSB_3_metadata_travels_unchanged(client: Client) -> None:
-    call = await client.subscribe("t")
-    request = basic.PublishRequest(topic="t", payload=b"\x00\xff", metadata={
-        "Key": "välue", "prism-content-type": "text/plain", "prism-priority": "7", "prism-correlation-id": "c-1"})
-    await client.basic.Publish(request)
-    [message] = await take(call, 1)
-    assert message.payload == b"\x00\xff"
-    seen = dict(message.metadata)
-    assert {key: seen[key] for key in request.metadata} == dict(request.metadata)
-    assert seen["prism-encoding"] == "none"
-    assert seen["prism-published-at"].endswith("Z")
-
-
 async def test_PSB_4_the_trace_of_the_publisher_is_delivered(client: Client) -> None:
     call = await client.subscribe("t")
     trace = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
     await client.basic.Publish(basic.PublishRequest(topic="t", payload=b"1"), metadata=(("traceparent", trace),))
     [message] = await take(call, 1)
     assert message.metadata["prism-trace-id"] == "0af7651916cd43dd8448eb211c80319c"
-
-
-async def test_PSB_5_unsubscribe_ends_with_ok(client: Client) -> None:
-    call = await client.subscribe("t", "me")
-    reply = await client.basic.Unsubscribe(basic.UnsubscribeRequest(topic="t", subscriber_id="me"))
-    assert reply.success
-    assert await call.read() is grpc.aio.EOF
-    assert await call.code() is grpc.StatusCode.OK
-    again = client.basic.Unsubscribe(basic.UnsubscribeRequest(topic="t", subscriber_id="me"))
-    assert await refusal(again) == (grpc.StatusCode.NOT_FOUND, "SUBSCRIPTION_NOT_FOUND")
-
-
-async def test_PSB_6_a_later_subscriber_of_the_same_id_replaces_the_earlier(client: Client) -> None:
-    earlier = await client.subscribe("t", "me")
-    later = await client.subscribe("t", "me")
-    code, why = await refusal(earlier.read())
-    assert (code, why) == (grpc.StatusCode.ABORTED, "SUBSCRIBER_REPLACED")
-    await client.publish("t", b"1")
-    assert len(await take(later, 1)) == 1
-
-
-async def test_PSB_7_bounds_of_a_subscription(client: Client) -> None:
-    few = await client.subscribe("t", max_messages="2")
-    short = await client.subscribe("t", max_duration="200ms")
-    for number in range(3):
-        await client.publish("t", b"%d" % number)
-    assert len(await take(few, 2)) == 2
-    assert await few.read() is grpc.aio.EOF
-    await take(short, 3)
-    assert await short.read() is grpc.aio.EOF
-    assert await short.code() is grpc.StatusCode.OK
-
-
-async def test_PSB_8_a_cancelled_subscriber_costs_nobody_anything(client: Client) -> None:
-    calls = [await client.subscribe("t") for _ in range(5)]
-    for call in calls[1:]:
-        call.cancel()
-    for number in range(20):
-        await client.publish("t", b"%d" % number)
-    assert len(await take(calls[0], 20)) == 20
 
 
 async def test_PSB_9_one_member_of_a_queue_group_gets_each_message(config: Callable[..., NamespaceConfig]) -> None:
@@ -273,42 +195,6 @@ async def test_PSB_10_a_duplicate_is_answered_with_the_first_id(config: Callable
         assert [message.payload for message in await take(call, 2)] == [b"1", b"2"]
 
 
-async def test_PSB_11_expired_messages_are_not_delivered(client: Client) -> None:
-    call = await client.subscribe("t", buffer_messages="10")
-    await client.publish("t", b"lives", prism_ttl_seconds="100")
-    [message] = await take(call, 1)
-    assert message.metadata["prism-ttl-seconds"] == "100"
-
-
-async def test_PSW_1_patterns(client: Client) -> None:
-    star, rest, everything = [await client.follow(pattern) for pattern in ("a.*.c", "a.>", ">")]
-    exact = await client.subscribe("a.b.c")
-    topics = ["a.b.c", "a.x.c", "a.b", "b.b.c", "a.b.c.d"]
-    for topic in topics:
-        await client.publish(topic, topic.encode())
-    assert [message.topic for message in await take(star, 2)] == ["a.b.c", "a.x.c"]
-    assert [message.topic for message in await take(rest, 4)] == ["a.b.c", "a.x.c", "a.b", "a.b.c.d"]
-    assert [message.topic for message in await take(everything, 5)] == topics
-    assert [message.topic for message in await take(exact, 1)] == ["a.b.c"]
-
-
-NAMES = ("", "a..b", ".a", "a.", "$SYS.a", "_INBOX.a", "__x", "a b", "a\nb", "a\x00b", "x" * 256)
-
-
-@pytest.mark.parametrize("name", [*NAMES, "a.*", "a.>", "a*b"])
-async def test_names_that_no_topic_has(client: Client, name: str) -> None:
-    for call in (client.basic.Publish(basic.PublishRequest(topic=name)),
-                 client.basic.Subscribe(basic.SubscribeRequest(topic=name)).read()):
-        code, _ = await refusal(call)
-        assert code is grpc.StatusCode.INVALID_ARGUMENT
-
-
-@pytest.mark.parametrize("name", [*NAMES, "a.>.b", "a.b*", "a.>x"])
-async def test_names_that_no_pattern_has(client: Client, name: str) -> None:
-    call = client.wildcards.SubscribePattern(wildcards.SubscribePatternRequest(pattern=name))
-    assert (await refusal(call.read()))[0] is grpc.StatusCode.INVALID_ARGUMENT
-
-
 @pytest.mark.parametrize("metadata", [
     {"Nats-Msg-Id": "1"}, {"prism-message-id": "1"}, {"x-prism-x": "1"}, {"": "1"}, {"a": "b\r\nc"},
     {"prism-priority": "11"}, {"prism-ttl-seconds": "-1"}, {"prism-data-classification": "secret"},
@@ -338,35 +224,6 @@ async def test_a_payload_that_is_too_large_names_its_bound(config: Callable[...,
             await client.publish("t", bytes(2049))
         assert caught.value.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
         await client.publish("t", bytes(2048))
-
-
-async def test_batches_have_a_result_an_item(client: Client) -> None:
-    call = await client.subscribe("t")
-    requests = [basic.PublishRequest(topic=topic, payload=b"%d" % at) for at, topic in enumerate(
-        ("t", "t", "bad topic", "t"))]
-    reply = await client.batch.PublishBatch(batch.PublishBatchRequest(requests=requests))
-    assert [result.success for result in reply.results] == [True, True, False, True]
-    assert not reply.all_success
-    assert "space" in reply.results[2].error
-    assert [message.payload for message in await take(call, 3)] == [b"0", b"1", b"3"]
-
-
-async def test_a_stream_of_publishes_is_answered_in_order(client: Client) -> None:
-    call = await client.subscribe("t")
-
-    async def requests() -> AsyncIterator[Any]:
-        for number in range(1000):
-            yield basic.PublishRequest(topic="t", payload=b"%d" % number)
-
-    answered: list[Any] = []
-    async with asyncio.timeout(20):
-        async for reply in client.batch.PublishStream(requests()):
-            answered += reply.results
-            assert reply.answered == len(answered)
-    assert len(answered) == 1000
-    assert all(result.success for result in answered)
-    found = await take(call, 1000)
-    assert [message.message_id for message in found] == [result.message_id for result in answered]
 
 
 async def test_PUB_7_a_slow_subscriber_costs_no_other(config: Callable[..., NamespaceConfig]) -> None:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from importlib import import_module
 from typing import Any
 
@@ -17,9 +18,12 @@ from prism_proxy.interfaces.catalogue import catalogue
 
 
 class Service:
-    """One thin interface: each method by its name."""
+    """One thin interface: each method by its name, called with the fields of its request. `calls` and `requests` are
+    for methods that take a stream of them."""
 
     def __init__(self, channel: grpc.aio.Channel, name: str) -> None:
+        self.calls: dict[str, Any] = {}
+        self.requests: dict[str, type[Any]] = {}
         interface = catalogue()[name]
         stubs = import_module(interface.stubs)
         service = stubs.DESCRIPTOR.services_by_name[interface.service.rpartition(".")[2]]
@@ -31,6 +35,7 @@ class Service:
                 interface.path(method.name), request_serializer=lambda message: message.SerializeToString(),
                 response_deserializer=GetMessageClass(method.output_type).FromString)
             setattr(self, method.name, _caller(call, request))
+            self.calls[method.name], self.requests[method.name] = call, request
 
     def __getattr__(self, name: str) -> Any:
         raise AttributeError(name)
@@ -86,6 +91,19 @@ class Messaging:
 
     # --- topics -------------------------------------------------------------------------------------------------------
 
+    async def publish(self, topic: str, payload: bytes, metadata: Mapping[str, str] | None = None) -> str:
+        reply = await self["pubsub_basic"].Publish(topic=topic, payload=payload, metadata=metadata or {})
+        assert (reply.success, reply.error) == (True, "")
+        return str(reply.message_id)
+
+    async def subscribe(self, topic: str, **more: Any) -> Any:
+        """An active subscription; its messages by `read`."""
+        return await _active(self["pubsub_basic"].Subscribe(topic=topic, **more))
+
+    async def follow(self, pattern: str) -> Any:
+        """An active subscription by pattern."""
+        return await _active(self["pubsub_wildcards"].SubscribePattern(pattern=pattern))
+
     @contextlib.asynccontextmanager
     async def durable(
         self, topic: str, name: str, call_metadata: Sequence[tuple[str, str]] = (), **more: Any
@@ -98,6 +116,31 @@ class Messaging:
             yield call
         finally:
             call.cancel()
+
+
+    # --- queues -------------------------------------------------------------------------------------------------------
+
+    async def enqueue(self, queue: str, payload: bytes, metadata: Mapping[str, str] | None = None) -> str:
+        return str((await self["queue_basic"].Enqueue(
+            queue=queue, payload=payload, metadata=metadata or {})).message_id)
+
+    async def take(self, queue: str, count: int = 1, wait_ms: int = 0) -> list[Any]:
+        return list((await self["queue_basic"].Dequeue(queue=queue, max_messages=count, wait_ms=wait_ms)).messages)
+
+    async def lease(self, queue: str, count: int = 1, seconds: int = 30, wait_ms: int = 0) -> list[Any]:
+        return list((await self["queue_visibility"].DequeueWithTimeout(
+            queue=queue, max_messages=count, visibility_seconds=seconds, wait_ms=wait_ms)).messages)
+
+    async def release(self, queue: str, message: Any, *, delete: bool, **more: Any) -> None:
+        await self["queue_visibility"].Release(queue=queue, receipt=message.receipt, delete=delete, **more)
+
+
+async def _active(call: Any) -> Any:
+    """The call once its initial metadata say that the subscription is active."""
+    async with asyncio.timeout(10):
+        metadata = dict(await call.initial_metadata())
+    assert metadata["x-subscription-id"]
+    return call
 
 
 async def several(call: Any, count: int) -> list[Any]:
