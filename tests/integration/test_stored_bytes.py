@@ -12,6 +12,8 @@ from prism_admin.cli.cluster import _Bytes
 from prism_admin.cli.output import size
 from tests.services.admin import run
 from tests.services.cluster import Cluster, cluster
+from tests.services.redis import free_port
+from tests.services.shim import Shim
 
 VALUE, COUNT = 1 << 20, 24
 CONFIGS = {"in-memory": pb.BackendConfig(backend_type="memstore"),
@@ -52,6 +54,28 @@ async def test_bytes_are_shown_where_they_are_and_while_they_move(tmp_path: Path
         shown = line.partition("partitions, ")[2].partition(" moved in")[0]
         assert shown.split(" of ")[0] == shown.split(" of ")[1]
         assert float(shown.split()[0]) > moved * COUNT
+
+
+async def test_what_has_arrived_is_shown_in_the_middle_of_a_copy(tmp_path: Path) -> None:
+    """The way to the second proxy is held after a third of the data."""
+    port = free_port()
+    async with cluster(tmp_path, 1) as found, Shim("127.0.0.1", port) as way:
+        await filled(found, "in-memory", CONFIGS["in-memory"])
+        await found.start(2, "--listen", f"127.0.0.1:{port}", "--advertise", f"127.0.0.1:{way.port}")
+        await found.settled()
+        way.hold_after(VALUE * COUNT // 3)
+        await found.ask_admin("Rebalance", admin_pb2.RebalanceRequest(leave="proxy-01"))
+        async with asyncio.timeout(20):
+            while True:
+                answer = await found.ask_admin("GetPartitionMap", admin_pb2.GetPartitionMapRequest())
+                seen = [each for each in answer.progress.values() if 0 < each.moved_bytes < each.total_bytes]
+                if seen and way.holding:
+                    break
+                await asyncio.sleep(0.05)
+        assert VALUE <= seen[0].moved_bytes < VALUE * COUNT <= seen[0].total_bytes
+        way.release()
+        await found.settled()
+        assert await found.client(1).owner((("x-namespace", "in-memory"),)) == "proxy-02"
 
 
 def progress(**partitions: tuple[int, int]) -> admin_pb2.GetPartitionMapResponse:

@@ -34,6 +34,7 @@ class Shim:
         self._tasks: set[asyncio.Task[None]] = set()
         self._free: list[asyncio.Event] = []  # one for each connection
         self._held_by: bytes | None = None
+        self._held_after = 0
         self.fault = Fault.NONE
         self.connections = 0
 
@@ -62,6 +63,10 @@ class Shim:
     def hold_at(self, word: bytes) -> None:
         """The next connection on which these bytes come waits with them, and with what follows, until `release`."""
         self._held_by = word
+
+    def hold_after(self, size: int) -> None:
+        """The connection on which so many bytes have passed waits with what follows, until `release`."""
+        self._held_after = size
 
     @property
     def holding(self) -> bool:
@@ -95,11 +100,16 @@ class Shim:
     async def _forward(
         self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, free: asyncio.Event
     ) -> None:
+        passed = 0
         with contextlib.suppress(OSError):
             while data := await reader.read(65536):
                 await self._stalled()
                 if self._held_by is not None and self._held_by in data:
                     self._held_by = None
+                    free.clear()
+                passed += len(data)
+                if 0 < self._held_after <= passed:
+                    self._held_after = 0
                     free.clear()
                 await free.wait()
                 writer.write(data)
