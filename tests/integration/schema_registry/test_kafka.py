@@ -51,7 +51,7 @@ async def test_what_is_produced_is_consumed(name: str, kafka: KafkaServer, regis
 
     def produce() -> None:
         producer = SerializingProducer({
-            "bootstrap.servers": kafka.address,
+            "bootstrap.servers": kafka.address, "log_level": 0,
             "value.serializer": serializer(SchemaRegistryClient({"url": registry.url}))})
         for message in sent:
             producer.produce(name, value=message)
@@ -59,7 +59,7 @@ async def test_what_is_produced_is_consumed(name: str, kafka: KafkaServer, regis
 
     def consume() -> list[Any]:
         consumer = DeserializingConsumer({
-            "bootstrap.servers": kafka.address, "group.id": name, "auto.offset.reset": "earliest",
+            "bootstrap.servers": kafka.address, "log_level": 0, "group.id": name, "auto.offset.reset": "earliest",
             "value.deserializer": deserializer(SchemaRegistryClient({"url": registry.url}))})
         consumer.subscribe([name])
         found: list[Any] = []
