@@ -9,7 +9,7 @@ Metadata = tuple[tuple[str, str], ...]
 
 
 class TokenError(ValueError):
-    """The file cannot be read or is empty; the message says so, without the name of the flag."""
+    """The file cannot be read, or holds no token; the message says so, without the name of the flag."""
 
 
 def read_token(path: Path) -> str:
@@ -22,6 +22,8 @@ def read_token(path: Path) -> str:
         raise TokenError(f"{path}: {error}") from error
     if not token:
         raise TokenError(f"{path} is empty: write the token that the other processes have")
+    if not (token.isascii() and token.isprintable()):  # it stands in a header; and an error must not show it
+        raise TokenError(f"{path} holds more than one line of printable ASCII: write the token alone")
     return token
 
 

@@ -13,7 +13,7 @@ from prism_runtime.command_output import Form, print_answer
 from prism_schema.governance import untagged_pii
 from prismctl.schema.files import FORMATS, FileError, advice, not_optional, parse
 from prismctl.schema.options import Exceptions, File, Format, Namespace, Output, Topic, Version, fail, registry_of
-from prismctl.schema.reading import fetch, parsed
+from prismctl.schema.reading import fetch, listed, parsed
 from prismctl.schema.registry import RegistryError
 
 
@@ -62,7 +62,7 @@ def validate(
         return
     level = compatibility or ("backward" if check_backward else "")
     try:
-        found = registry_of(context).call("POST", "/v1/schemas/check", {
+        found = registry_of(context).record("/v1/schemas/check", ("breaking_changes", "warnings"), "POST", {
             "namespace": namespace, "topic": topic, "format": FORMATS[schema.kind],
             "schema": base64.b64encode(schema.text.encode()).decode(),
             "metadata": {"compatibility_mode": level} if level else {}})
@@ -86,10 +86,10 @@ def audit(
     registry = registry_of(context)
     rows: list[dict[str, Any]] = []
     try:
-        listed = registry.get(f"/v1/schemas?namespace={namespace}&topic={topic}")
+        versions = listed(registry, namespace, topic)
     except RegistryError as error:
         raise fail(str(error)) from None
-    for item in listed:
+    for item in versions:
         schema = parsed(registry, fetch(registry, namespace, item["topic"], item["version"]))
         place = {"topic": item["topic"], "version": item["version"]}
         if check_optional_fields or not check_pii:

@@ -29,7 +29,7 @@ def config(
             registry.call("DELETE", path)
         elif compatibility:
             registry.call("PUT", path, {"compatibility": compatibility})
-        found = registry.get(f"{path}?defaultToGlobal=true")
+        found = registry.record(f"{path}?defaultToGlobal=true", ("compatibilityLevel",))
     except RegistryError as error:
         raise fail(str(error)) from None
     print_answer(output, found, ("LEVEL", "NORMALIZE"), [

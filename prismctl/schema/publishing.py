@@ -12,6 +12,7 @@ from prismctl.schema.files import FORMATS, FileError, advice, not_optional, pars
 from prismctl.schema.options import Exceptions, File, Format, Namespace, Output, Topic, Version, fail, registry_of
 from prismctl.schema.registry import RegistryError, number, subject
 
+_MADE = ("schema_id", "version", "schema_url", "validation")
 _ADVICE = ("use a new topic, make the change optional, or publish in parallel for a transition",)
 
 
@@ -43,7 +44,7 @@ def register(
     if compatibility:
         metadata["compatibility_mode"] = compatibility
     try:
-        made = registry_of(context).call("POST", "/v1/schemas", {
+        made = registry_of(context).record("/v1/schemas", _MADE, "POST", {
             "namespace": namespace, "topic": topic, "version": version, "format": FORMATS[parsed.kind],
             "schema": base64.b64encode(parsed.text.encode()).decode(), "metadata": metadata})
     except RegistryError as error:

@@ -23,7 +23,7 @@ def list_schemas(
 ) -> None:
     """Versions of the topics of a namespace."""
     try:
-        found = registry_of(context).get(f"/v1/schemas?{urlencode({'namespace': namespace, 'topic': topic})}")
+        found = listed(registry_of(context), namespace, topic)
     except RegistryError as error:
         raise fail(str(error)) from None
     print_answer(output, found, ("TOPIC", "VERSION", "STATUS", "SCHEMA", "FORMAT", "PUBLISHED", "OWNER"), [
@@ -72,14 +72,19 @@ def diff(
         raise typer.Exit(1)
 
 
+def listed(registry: Registry, namespace: str, topic: str) -> list[dict[str, Any]]:
+    """The versions of a topic, or of all. RegistryError."""
+    return registry.rows(f"/v1/schemas?{urlencode({'namespace': namespace, 'topic': topic})}",
+                         ("topic", "version", "status", "schema_id", "format", "published_at"))
+
+
 def fetch(registry: Registry, namespace: str, topic: str, version: str) -> dict[str, Any]:
     """A version as the registry shows it. Ends the command when there is none."""
     try:
-        found: dict[str, Any] = registry.get(
-            f"/subjects/{subject(namespace, topic)}/versions/{number(version)}")
+        return registry.record(
+            f"/subjects/{subject(namespace, topic)}/versions/{number(version)}", ("id", "version", "schema"))
     except RegistryError as error:
         raise fail(str(error)) from None
-    return found
 
 
 def parsed(registry: Registry, found: dict[str, Any]) -> prism_schema.ParsedSchema:
@@ -99,8 +104,9 @@ def _references(registry: Registry, found: dict[str, Any]) -> list[Resolved]:
     while waiting:
         reference = waiting.pop()
         if reference["name"] not in texts:
-            target = registry.get(
-                f"/subjects/{quote(reference['subject'], safe='')}/versions/{reference['version']}?deleted=true")
+            target = registry.record(
+                f"/subjects/{quote(reference['subject'], safe='')}/versions/{reference['version']}?deleted=true",
+                ("schema",))
             texts[reference["name"]] = target["schema"]
             waiting += target.get("references", ())
     return [Resolved(name, text) for name, text in texts.items()]
