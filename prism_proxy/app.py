@@ -116,9 +116,9 @@ class App:
         StartError when a namespace cannot be served as configured.
         """
         config = self._config
-        self._server.watch = make_watch(
-            config.log_calls, config.slow_call_s, config.trace.sample_ratio, self._trace(), waits)
         try:
+            self._server.watch = make_watch(
+                config.log_calls, config.slow_call_s, config.trace.sample_ratio, self._trace(), waits, self._audit())
             await self.activator.apply(namespaces)
         except (ValueError, PrismError) as error:
             raise StartError(str(error)) from error
@@ -139,6 +139,13 @@ class App:
 
         self._telemetry = start(self._config.trace, self.metrics)
         return self._telemetry.export
+
+    def _audit(self) -> Export | None:
+        if not self._config.audit_hook:
+            return None
+        from prism_proxy.telemetry.audit import load_hook
+
+        return load_hook(self._config.audit_hook)
 
     async def serve(
         self, sockets: Sequence[socket.socket], *, internal: socket.socket | None = None, owned: bool = True

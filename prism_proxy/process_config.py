@@ -58,6 +58,9 @@ class ProxyConfig:
     log_calls: str = setting(
         "Which calls get a log line of their own: errors are failures of ours and slow calls, a few lines a second.",
         "errors", choices=("none", "errors", "all"))
+    audit_hook: str = setting(
+        "The audit hook that hears of every call of a namespace: the name of an entry point of the group prism.audit "
+        "of an installed package. Empty: nobody hears of it.", "")
     slow_call_s: float = setting(
         "Calls that take longer are slow: they are traced, and logged unless they are streams.", 0.1, minimum=0,
         maximum=3600, unit="seconds")

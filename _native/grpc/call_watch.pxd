@@ -7,6 +7,7 @@ from prism_proxy._native.grpc.request_head cimport RequestHead
 
 cdef class CallWatch:
     cdef object report
+    cdef object audit           # is given every call of a namespace, or None
     cdef int64_t slow_ns
     cdef uint32_t statuses      # a bit for each status that is reported whatever else
     cdef readonly bint traces   # whether calls have a span of ours, and sampled ones are reported
@@ -19,6 +20,9 @@ cdef class CallWatch:
     cdef void trace(self, RequestHead head) noexcept
     cdef void ended(self, RequestHead head, MethodStats stats, object call, list trailers, int code,
                     int64_t elapsed_ns, int64_t now_ns) noexcept
+    cdef object told(self, RequestHead head, MethodStats stats, object call, list trailers, int code,
+                     int64_t elapsed_ns)
+    cdef void audited(self, RequestHead head, object call) noexcept
 
 
 cdef object trace_ids(RequestHead head)

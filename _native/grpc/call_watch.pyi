@@ -18,10 +18,11 @@ class EndedCall:
     trace: TraceIds | None
     streaming: bool
     trailers: tuple[tuple[bytes, bytes], ...]
+    connection: Any
     def __init__(
         self, stats: Any, code: int, elapsed_ns: int, metadata: tuple[tuple[str, str | bytes], ...], peer: str,
         spans: list[Span] | tuple[()], trace: TraceIds | None = None, streaming: bool = False,
-        trailers: tuple[tuple[bytes, bytes], ...] = (),
+        trailers: tuple[tuple[bytes, bytes], ...] = (), connection: Any = None,
     ) -> None: ...
 
 class CallWatch:
@@ -30,4 +31,5 @@ class CallWatch:
     def __init__(
         self, report: Callable[[EndedCall], None], statuses: Iterable[int], *, slow_s: float = 0,
         traces: bool = False, share: float = 0, reports_per_s: int = 1000,
+        audit: Callable[[EndedCall], None] | None = None,
     ) -> None: ...

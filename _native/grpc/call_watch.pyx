@@ -18,15 +18,17 @@ from prism_proxy._native.grpc.trace_context cimport SAMPLED, read_traceparent
 
 
 cdef class CallWatch:
-    """`report(call)` is given an `EndedCall`; at most `reports_per_s` of them.
+    """`report(call)` is given an `EndedCall`; at most `reports_per_s` of them. `audit(call)` is given every one of a
+    namespace.
 
     `statuses` are gRPC numbers, `slow_s` 0 is never. `traces` gives calls a span of ours, includes those of a sampled
     parent and a `share` of the others, and asks servicers' contexts to keep their `spans`.
     """
 
     def __init__(self, report, statuses, *, double slow_s=0, bint traces=False, double share=0,
-                 int reports_per_s=1000):
+                 int reports_per_s=1000, audit=None):
         self.report = report
+        self.audit = audit
         for status in statuses:
             self.statuses |= 1u << <uint32_t>status
         self.slow_ns = <int64_t>(slow_s * 1e9) if slow_s > 0 else 0x7FFFFFFFFFFFFFFF
@@ -66,7 +68,12 @@ cdef class CallWatch:
                     int64_t elapsed_ns, int64_t now_ns) noexcept:
         if self.traces:
             self.trace(head)
-        if not (self.statuses >> code & 1 or elapsed_ns > self.slow_ns or head.trace.flags & SAMPLED):
+        cdef bint wanted = self.statuses >> code & 1 or elapsed_ns > self.slow_ns or head.trace.flags & SAMPLED
+        cdef object told = None
+        if self.audit is not None and stats.namespace:
+            told = self.told(head, stats, call, trailers, code, elapsed_ns)
+            self.audited(head, told)
+        if not wanted:
             return
         self.budget_ns = min(self.budget_ns + now_ns - self.refilled_ns, 1_000_000_000)
         self.refilled_ns = now_ns
@@ -75,11 +82,21 @@ cdef class CallWatch:
             return
         self.budget_ns -= self.report_cost_ns
         try:
-            self.report(EndedCall(stats, code, elapsed_ns, head.metadata(), getattr(head.session, "peer", ""),
-                                  getattr(call, "spans", None) or (), trace_ids(head),
-                                  getattr(call, "streaming", False), tuple(trailers or ())))
+            self.report(told if told is not None else self.told(head, stats, call, trailers, code, elapsed_ns))
         except Exception as error:
             head.session.loop.call_exception_handler({"message": "a call could not be reported", "exception": error})
+
+    cdef object told(self, RequestHead head, MethodStats stats, object call, list trailers, int code,
+                     int64_t elapsed_ns):
+        return EndedCall(stats, code, elapsed_ns, head.metadata(), getattr(head.session, "peer", ""),
+                         getattr(call, "spans", None) or (), trace_ids(head), getattr(call, "streaming", False),
+                         tuple(trailers or ()), getattr(head.session, "ssl_object", None))
+
+    cdef void audited(self, RequestHead head, object call) noexcept:
+        try:
+            self.audit(call)
+        except Exception as error:
+            head.session.loop.call_exception_handler({"message": "a call could not be audited", "exception": error})
 
 
 cdef object trace_ids(RequestHead head):
@@ -92,13 +109,14 @@ cdef object trace_ids(RequestHead head):
 class EndedCall:
     """The report of a call. `ended_ns` is Unix time; `spans` are (name, began_ns, ended_ns, attributes, error) tuples
     on the same clock; `trace` as of `trace_ids`; `streaming` is known of servicers' calls only; `trailers` are the
-    (name, value) pairs of the reply as they go out, whose `-bin` values are base64."""
+    (name, value) pairs of the reply as they go out, whose `-bin` values are base64. `connection` is the ssl.SSLObject,
+    None in cleartext."""
 
-    __slots__ = ("backend", "code", "elapsed_ns", "ended_ns", "metadata", "namespace", "operation", "peer", "service",
-                 "spans", "streaming", "trace", "trailers")
+    __slots__ = ("backend", "code", "connection", "elapsed_ns", "ended_ns", "metadata", "namespace", "operation", "peer",
+                 "service", "spans", "streaming", "trace", "trailers")
 
     def __init__(self, stats, code, elapsed_ns, metadata, peer, spans, trace=None, streaming=False,
-                 trailers=()):
+                 trailers=(), connection=None):
         self.namespace = stats.namespace
         self.service = stats.service
         self.operation = stats.operation
@@ -112,3 +130,4 @@ class EndedCall:
         self.trace = trace
         self.streaming = streaming
         self.trailers = trailers
+        self.connection = connection

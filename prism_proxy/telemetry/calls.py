@@ -27,20 +27,20 @@ Export = Callable[[EndedCall], None]
 
 def make_watch(
     log_calls: str, slow_s: float, sample_ratio: float, export: Export | None,
-    waits: Callable[[str], bool] = lambda path: False,
+    waits: Callable[[str], bool] = lambda path: False, audit: Export | None = None,
 ) -> CallWatch | None:
     """The watch of a server; None when nobody wants to hear of any call.
 
-    `log_calls` is none, errors or all; `export` is given what is traced. Methods that `waits(path)` names may take
-    their time: they wait for something to arrive.
+    `audit` is given every call of a namespace. `log_calls` is none, errors or all; `export` is given what is traced.
+    Methods that `waits(path)` names may take their time: they wait for something to arrive.
     """
-    if log_calls == "none" and export is None:
+    if log_calls == "none" and export is None and audit is None:
         return None
     reports = CallReports(log_calls, slow_s, export, waits=waits)
     statuses = range(1, 17) if export is not None else [code.value[0] for code in _OURS]
     return CallWatch(
         reports.ended, range(17) if log_calls == "all" else statuses, slow_s=slow_s, traces=export is not None,
-        share=sample_ratio if export is not None else 0, reports_per_s=REPORTS_PER_S)
+        share=sample_ratio if export is not None else 0, reports_per_s=REPORTS_PER_S, audit=audit)
 
 
 class CallReports:
