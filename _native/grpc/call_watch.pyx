@@ -112,8 +112,8 @@ class EndedCall:
     (name, value) pairs of the reply as they go out, whose `-bin` values are base64. `connection` is the ssl.SSLObject,
     None in cleartext."""
 
-    __slots__ = ("backend", "code", "connection", "elapsed_ns", "ended_ns", "metadata", "namespace", "operation", "peer",
-                 "service", "spans", "streaming", "trace", "trailers")
+    __slots__ = ("backend", "code", "connection", "elapsed_ns", "ended_ns", "metadata", "namespace", "operation",
+                 "peer", "service", "spans", "streaming", "trace", "trailers")
 
     def __init__(self, stats, code, elapsed_ns, metadata, peer, spans, trace=None, streaming=False,
                  trailers=(), connection=None):
