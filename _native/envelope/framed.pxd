@@ -14,3 +14,8 @@ cdef extern from "envelope/framed.h":
 
 cdef class FramedMessage:
     cdef framed_t* framed
+
+
+cdef class BorrowedMessage:
+    cdef bytes head
+    cdef Py_buffer body

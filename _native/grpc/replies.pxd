@@ -2,7 +2,7 @@
 from libc.stdint cimport int64_t
 
 from prism_proxy._native.grpc.call cimport ServerStream
-from prism_proxy._native.envelope.framed cimport framed_t
+from prism_proxy._native.envelope.framed cimport BorrowedMessage, framed_t
 
 
 cdef class QueuedTotal:
@@ -19,4 +19,5 @@ cdef class OutputSource:
 
 
 cdef void send_message(ServerStream stream, bytes message, bint compressed) noexcept
+cdef void send_borrowed(ServerStream stream, BorrowedMessage message) noexcept
 cdef void send_framed(ServerStream stream, framed_t* framed) noexcept

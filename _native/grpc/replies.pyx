@@ -3,10 +3,11 @@ until then, and a message of many streams by each of them."""
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_GET_SIZE
 from cpython.ref cimport Py_DECREF, Py_INCREF
 from libc.stdint cimport int64_t, uint8_t
+from libc.string cimport memcpy
 
 from prism_proxy._native.http2.buffers cimport chunk_borrow, chunk_t
 from prism_proxy._native.grpc.call cimport ServerStream
-from prism_proxy._native.envelope.framed cimport framed_chunk, framed_t
+from prism_proxy._native.envelope.framed cimport BorrowedMessage, framed_chunk, framed_t
 from prism_proxy._native.http2.session cimport H2_INTERNAL_ERROR
 
 
@@ -53,6 +54,28 @@ cdef void send_message(ServerStream stream, bytes message, bint compressed) noex
     if n:
         Py_INCREF(message)
         rest = chunk_borrow(<const uint8_t*>PyBytes_AS_STRING(message), n, <void*>message, release_object)
+        if rest == NULL:
+            Py_DECREF(message)
+            stream.reset(H2_INTERNAL_ERROR)
+            return
+    stream.message_end(rest)
+
+
+cdef void send_borrowed(ServerStream stream, BorrowedMessage message) noexcept:
+    """Queue a message of this stream alone, whose body stays where it is."""
+    cdef chunk_t* rest = NULL
+    cdef size_t head = PyBytes_GET_SIZE(message.head)
+    cdef size_t body = <size_t>message.body.len
+    cdef uint8_t* out
+    if stream.session is None or stream.answered:
+        return
+    out = stream.reply_begin_split(head, head + body)
+    if out == NULL:
+        return
+    memcpy(out, PyBytes_AS_STRING(message.head), head)
+    if body:
+        Py_INCREF(message)
+        rest = chunk_borrow(<const uint8_t*>message.body.buf, body, <void*>message, release_object)
         if rest == NULL:
             Py_DECREF(message)
             stream.reset(H2_INTERNAL_ERROR)

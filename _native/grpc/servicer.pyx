@@ -12,19 +12,18 @@ from collections import namedtuple
 import grpc
 from grpc.aio import AbortError, EOF, UsageError
 
-from cpython.bytes cimport PyBytes_FromStringAndSize
-from libc.stdint cimport int64_t, uint8_t, uint32_t
-from libc.string cimport memcpy, memmove
+from cpython.bytes cimport PyBytes_FromStringAndSize, PyBytes_GET_SIZE
+from libc.stdint cimport int64_t, uint8_t
 
-from prism_proxy._native.http2.buffers cimport buffer_append, buffer_free, buffer_t
 from prism_proxy._native.grpc.call cimport Handler, ServerStream
 from prism_proxy._native.grpc.call_watch cimport trace_ids
 from prism_proxy._native.runtime.clock cimport monotonic_ns
 from prism_proxy._native.grpc.core cimport ServerCore
-from prism_proxy._native.envelope.framed cimport FramedMessage
+from prism_proxy._native.envelope.framed cimport BorrowedMessage, FramedMessage
 from prism_proxy._native.http2.limits cimport SERVICER_BACKLOG
-from prism_proxy._native.grpc.replies cimport OutputSource, send_framed, send_message
+from prism_proxy._native.grpc.replies cimport OutputSource, send_borrowed, send_framed, send_message
 from prism_proxy._native.grpc.servicer_queue cimport CostMeter, QueuedCall
+from prism_proxy._native.grpc.unread cimport UnreadMessages
 from prism_proxy._native.grpc.wire cimport checked_metadata, encode_metadata
 
 from prism_proxy._native.grpc.auth_context import auth_context, identities
@@ -39,7 +38,6 @@ cdef enum:
     INTERNAL = 13
     OUTPUT_HIGH_WATER = 1 << 18     # a writer waits above this many unsent bytes, until half of them are gone
     COMPRESS_OFF_LOOP = 1 << 16
-    UNREAD_KEPT_BYTES = 1 << 14
 
 _log = logging.getLogger("prism.server")
 _Metadatum = namedtuple("_Metadatum", ("key", "value"))     # grpcio's form of an item of metadata
@@ -111,6 +109,7 @@ cdef class ServicerHandler(Handler):
             delay = (stream.deadline_ns - monotonic_ns()) / 1e9
             stream.deadline_timer = context.loop.call_later(delay if delay > 0 else 0, context.deadline_reached)
         if self.request_streaming:
+            context.unread = UnreadMessages()
             self.launch(context, None)
 
     cdef bint admits(self, ServerStream stream) noexcept:
@@ -169,8 +168,7 @@ cdef class Context(QueuedCall):
     cdef object loop, task, reader, writer
     cdef bytes request              # until it begins
     cdef object draining            # called when the connection is to end, where the call lasts as long as it wants
-    cdef buffer_t unread            # (length, message) of each message not read yet; one buffer, as they may be tiny
-    cdef size_t unread_start
+    cdef UnreadMessages unread      # of a stream of requests
     cdef bint begun, half_closed, transport_gone, aborted, initial_sent, finished
     cdef bint compression_disabled
     cdef object compression
@@ -344,43 +342,28 @@ cdef class Context(QueuedCall):
 
     # --- messages -----------------------------------------------------------------------------------------------
 
-    def __dealloc__(self):
-        buffer_free(&self.unread)
-
     cdef void keep(self, const uint8_t* data, size_t n) noexcept:
         """Queue a message until the servicer reads it."""
-        cdef uint32_t length = <uint32_t>n
-        cdef int64_t before = self.unread.capacity
-        if buffer_append(&self.unread, &length, 4) or buffer_append(&self.unread, data, n):
+        cdef int64_t before = self.unread.held
+        if not self.unread.keep(data, n):
             self.stream.fail(8, "OUT_OF_MEMORY", "no memory for the request message")
             return
         self.stream.queued_bytes += 4 + n
-        self.stream.account(self.unread.capacity - before)
+        self.stream.account(self.unread.held - before)
         self.wake_reader()
 
     cdef bytes next_unread(self):
-        cdef uint32_t length
-        cdef int64_t before = self.unread.capacity
-        memcpy(&length, self.unread.data + self.unread_start, 4)
-        message = PyBytes_FromStringAndSize(<char*>self.unread.data + self.unread_start + 4, length)
-        self.unread_start += 4 + length
-        if self.unread_start == self.unread.length:
-            self.unread_start = self.unread.length = 0
-            if self.unread.capacity > UNREAD_KEPT_BYTES:
-                buffer_free(&self.unread)
-        elif self.unread_start > self.unread.length // 2:
-            self.unread.length -= self.unread_start
-            memmove(self.unread.data, self.unread.data + self.unread_start, self.unread.length)
-            self.unread_start = 0
-        self.stream.account(self.unread.capacity - before)
-        self.stream.credit_taken(4 + length)
+        cdef int64_t before = self.unread.held
+        cdef bytes message = self.unread.take()
+        self.stream.account(self.unread.held - before)
+        self.stream.credit_taken(4 + PyBytes_GET_SIZE(message))
         return message
 
     cdef void drop_unread(self) noexcept:
         """The call is over: nothing will be read any more."""
-        self.stream.account(-<int64_t>self.unread.capacity)
-        buffer_free(&self.unread)
-        self.unread_start = 0
+        if self.unread is not None:
+            self.stream.account(-self.unread.held)
+            self.unread.drop()
         self.stream.queued_bytes = 0
 
     cdef void wake_reader(self):
@@ -402,7 +385,7 @@ cdef class Context(QueuedCall):
     async def next_message(self):
         if self.reader is not None:
             raise UsageError("another read is in progress")
-        while self.unread_start == self.unread.length:
+        while self.unread.empty():
             if self.transport_gone:
                 raise asyncio.CancelledError
             if self.half_closed:
@@ -424,6 +407,9 @@ cdef class Context(QueuedCall):
             raise asyncio.CancelledError
         if type(message) is FramedMessage:
             send_framed(self.stream, (<FramedMessage>message).framed)
+            self.initial_sent = True
+        elif type(message) is BorrowedMessage:
+            send_borrowed(self.stream, <BorrowedMessage>message)
             self.initial_sent = True
         elif self.compression is not None and not self.compression_disabled:
             await self.send_compressed(message)

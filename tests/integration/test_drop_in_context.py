@@ -3,6 +3,7 @@ under ours, values and their types alike."""
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from pathlib import Path
@@ -197,6 +198,36 @@ async def test_interceptors_find_the_handler_of_each_call() -> None:
     assert seen[1][0] == seen[0][0]
     with pytest.raises(ValueError, match="Interceptor must be ServerInterceptor"):
         Server(interceptors=[object()])  # type: ignore[list-item]
+
+
+@pytest.mark.parametrize("make", BOTH)
+async def test_messages_that_wait_for_their_reader_come_in_their_order(make: Any) -> None:
+    """Small and large ones wait in different places."""
+    sent = [bytes([number]) * size for number, size in enumerate((3, 16_384, 0, 16_383, 300_000, 1, 1, 70_000, 16_384))]
+    may_read = asyncio.Event()
+
+    async def stream_unary(requests: AsyncIterator[bytes], context: Any) -> bytes:
+        await may_read.wait()
+        assert [item async for item in requests] == sent * 2
+        return b"all"
+
+    async def messages() -> AsyncIterator[bytes]:
+        for item in sent:
+            yield item
+        may_read.set()
+        for item in sent:
+            yield item
+
+    server = make()
+    handler = grpc.stream_unary_rpc_method_handler(stream_unary)
+    server.add_generic_rpc_handlers([grpc.method_handlers_generic_handler(SERVICE, {"stream_unary": handler})])
+    port = server.add_insecure_port("127.0.0.1:0")
+    await server.start()
+    try:
+        async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
+            assert await channel.stream_unary(f"/{SERVICE}/stream_unary")(messages(), timeout=20) == b"all"
+    finally:
+        await server.stop(None)
 
 
 @pytest.mark.parametrize("count", [0, 2])
