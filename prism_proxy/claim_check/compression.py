@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from typing import Any, Protocol
 
 from prism_proxy.claim_check.algorithms import GZIP, NONE
+from prism_proxy.object_stores.contract import Chunk
 
 BLOCK = 1024 * 1024  # most bytes that one step of decompression makes
 _GZIP_WINDOW = 31  # zlib: 15 bits, with the head and the end of gzip
@@ -15,7 +16,7 @@ _MAX_WINDOW_LOG = 27  # 128 MiB: more memory than that nobody makes us take
 
 
 class Compressor(Protocol):
-    def compress(self, data: bytes) -> bytes: ...
+    def compress(self, data: Chunk, /) -> Chunk: ...
 
     def flush(self) -> bytes: ...
 
@@ -23,7 +24,7 @@ class Compressor(Protocol):
 class Decompressor(Protocol):
     """ValueError for what was not compressed so, or ends early."""
 
-    def blocks(self, data: bytes) -> Iterator[bytes]: ...
+    def blocks(self, data: Chunk) -> Iterator[Chunk]: ...
 
     def finish(self) -> None: ...
 
@@ -45,13 +46,13 @@ def decompressor(name: str) -> Decompressor:
 
 
 class _Nothing:
-    def compress(self, data: bytes) -> bytes:
+    def compress(self, data: Chunk, /) -> Chunk:
         return data
 
     def flush(self) -> bytes:
         return b""
 
-    def blocks(self, data: bytes) -> Iterator[bytes]:
+    def blocks(self, data: Chunk) -> Iterator[Chunk]:
         yield data
 
     def finish(self) -> None:
@@ -62,7 +63,7 @@ class _Gzip:
     def __init__(self) -> None:
         self._inner = zlib.decompressobj(wbits=_GZIP_WINDOW)
 
-    def blocks(self, data: bytes) -> Iterator[bytes]:
+    def blocks(self, data: Chunk) -> Iterator[Chunk]:
         while data:
             if self._inner.eof:
                 raise ValueError("there are bytes behind the end")
@@ -86,7 +87,7 @@ class _Zstd:
         self._inner: Any = zstd.ZstdDecompressor(
             options={zstd.DecompressionParameter.window_log_max: _MAX_WINDOW_LOG})
 
-    def blocks(self, data: bytes) -> Iterator[bytes]:
+    def blocks(self, data: Chunk) -> Iterator[Chunk]:
         while data or not (self._inner.eof or self._inner.needs_input):
             if self._inner.eof:
                 raise ValueError("there are bytes behind the end")

@@ -8,11 +8,13 @@ from __future__ import annotations
 
 from typing import Protocol
 
+from prism_proxy.object_stores.contract import Chunk
+
 
 class Cipher(Protocol):
     """Cobblestone-256 in one direction. `cryptography.exceptions.InvalidTag` where the bytes are not authentic."""
 
-    def update(self, data: bytes) -> bytes: ...
+    def update(self, data: Chunk) -> bytes: ...
 
     def finalize(self) -> bytes: ...
 
@@ -20,8 +22,8 @@ class Cipher(Protocol):
 class Plain:
     """No encryption."""
 
-    def update(self, data: bytes) -> bytes:
-        return data
+    def update(self, data: Chunk) -> bytes:
+        return bytes(data)
 
     def finalize(self) -> bytes:
         return b""

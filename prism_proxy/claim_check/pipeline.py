@@ -16,6 +16,7 @@ from prism_proxy.claim_check.algorithms import NONE
 from prism_proxy.claim_check.compression import compressor, decompressor
 from prism_proxy.claim_check.encryption import decryptor, encryptor
 from prism_proxy.claim_check.errors import mismatch
+from prism_proxy.object_stores.contract import Chunk
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +39,7 @@ class Packer:
         self._original, self._stored = hashlib.sha256(), hashlib.sha256()
         self.original_size = self.stored_size = 0
 
-    def add(self, data: bytes) -> bytes:
+    def add(self, data: Chunk) -> Chunk:
         """What is to be stored next; may be empty."""
         self.original_size += len(data)
         self._original.update(data)
@@ -83,14 +84,14 @@ class Unpacker:
         self._hashes_stored = not self._plain and expected is not None and bool(expected.stored_checksum)
         self.original_size = self.stored_size = 0
 
-    def add(self, data: bytes) -> Iterator[bytes]:
+    def add(self, data: Chunk) -> Iterator[Chunk]:
         """The payload that these bytes of the object give, in blocks of bounded size."""
         self.stored_size += len(data)
         if self._hashes_stored:
             self._stored.update(data)
         yield from self._decompressed(self._decrypted(data))
 
-    def finish(self) -> Iterator[bytes]:
+    def finish(self) -> Iterator[Chunk]:
         """What is left; then all of it was as expected."""
         if self._encrypted:
             yield from self._decompressed(self._decrypted(None))
@@ -112,7 +113,7 @@ class Unpacker:
     def checksum(self) -> bytes:
         return self._original.digest()
 
-    def _decrypted(self, data: bytes | None) -> bytes:
+    def _decrypted(self, data: Chunk | None) -> Chunk:
         if not self._encrypted:
             return data or b""
         from cryptography.exceptions import InvalidTag
@@ -122,7 +123,7 @@ class Unpacker:
         except InvalidTag:
             raise mismatch(self._claim_id, "a chunk was changed, moved or cut off, or is another object's") from None
 
-    def _decompressed(self, data: bytes) -> Iterator[bytes]:
+    def _decompressed(self, data: Chunk) -> Iterator[Chunk]:
         if not data:
             return
         blocks = self._decompressor.blocks(data)
@@ -146,11 +147,11 @@ def pack(payload: bytes, compression: str = NONE, key: bytes | None = None, boun
     packer = Packer(compression, key, bound_to)
     first = packer.add(payload)
     last = packer.finish()
-    return (first + last if last else first), packer.digests()
+    return (b"".join((first, last)) if last else bytes(first)), packer.digests()
 
 
 def unpack(stored: bytes, unpacker: Unpacker) -> bytes:
     """The payload of an object, verified. PrismError."""
     blocks = list(unpacker.add(stored))
     blocks += unpacker.finish()
-    return blocks[0] if len(blocks) == 1 else b"".join(blocks)
+    return bytes(blocks[0]) if len(blocks) == 1 else b"".join(blocks)

@@ -97,8 +97,12 @@ class _Service:
         def message() -> Any:
             return _message(self._stubs, method.request)
 
+        @functools.cache
+        def reader() -> Any:
+            return type(self._servicer).readers.get(method.name) or message().FromString
+
         def parse(data: bytes) -> Any:
-            return message().FromString(data)
+            return reader()(data)
 
         @functools.cache
         def behaviour() -> Any:

@@ -71,6 +71,7 @@ class NamespacedServicer:
     the server has not done so already."""
 
     interface: ClassVar[str]
+    readers: ClassVar[Mapping[str, Callable[[bytes], Any]]] = {}  # by method, where its message class costs too much
 
     def __init__(self, resolve: Resolve, relay: Relay | None = None) -> None:
         self._resolve = resolve

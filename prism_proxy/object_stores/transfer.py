@@ -90,11 +90,11 @@ def _parse(text: str) -> float:
 class CountedDownload:
     """A `Download` over a driver's iterator of bytes, which must give exactly those of the range."""
 
-    def __init__(self, info: ObjectInfo, start: int, end: int, source: AsyncIterator[bytes]) -> None:
+    def __init__(self, info: ObjectInfo, start: int, end: int, source: AsyncIterator[Chunk]) -> None:
         self.info, self.start, self.end = info, start, end
         self._source = source
 
-    async def __aiter__(self) -> AsyncIterator[bytes]:
+    async def __aiter__(self) -> AsyncIterator[Chunk]:
         left = self.end - self.start
         async for chunk in self._source:
             left -= len(chunk)

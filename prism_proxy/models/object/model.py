@@ -131,11 +131,8 @@ class ObjectModel(Part):
         try:
             async for chunk in download:
                 self._counts.bytes_out += len(chunk)
-                if len(chunk) <= PIECE_BYTES:
-                    yield chunk
-                    continue
                 for start in range(0, len(chunk), PIECE_BYTES):
-                    yield chunk[start:start + PIECE_BYTES]
+                    yield bytes(chunk if len(chunk) <= PIECE_BYTES else chunk[start:start + PIECE_BYTES])
         except Exception as raw:
             raise self._meaning(operations.GET, raw) from raw
 

@@ -18,6 +18,7 @@ from prism_proxy.errors import PrismError, StatusCode, interface_not_supported, 
 from prism_proxy.models import names
 from prism_proxy.models.framing import NOBODY, Origin
 from prism_proxy.models.payload.options import PayloadOptions
+from prism_proxy.object_stores.contract import Chunk
 from prism_proxy.slots.composition import Part, Surroundings
 from prism_proxy.slots.slot import Slot
 from prism_proxy.steps.claim_check.streams import PayloadReader, PayloadStreams, PayloadWriter
@@ -65,7 +66,7 @@ class PayloadModel(Part):
         self.chunk_bytes = options.chunk_bytes
 
     async def publish(
-        self, target: Target, chunks: AsyncIterator[bytes], caller: Any = None, origin: Origin = NOBODY
+        self, target: Target, chunks: AsyncIterator[Chunk], caller: Any = None, origin: Origin = NOBODY
     ) -> Sent:
         """PrismError; then nothing was published, unless the error says that nobody knows."""
         model = self._model(target)
@@ -109,9 +110,9 @@ class PayloadModel(Part):
             raise invalid("checksum", "checksum is the SHA-256 of the payload, 32 bytes")
         return said
 
-    async def _start(self, chunks: AsyncIterator[bytes]) -> tuple[list[bytes], bool]:
+    async def _start(self, chunks: AsyncIterator[Chunk]) -> tuple[list[Chunk], bool]:
         """What comes first, and whether it is too much for a message."""
-        found: list[bytes] = []
+        found: list[Chunk] = []
         size = 0
         while (chunk := await self._following(chunks)) is not None:
             found.append(chunk)
@@ -120,7 +121,7 @@ class PayloadModel(Part):
                 return found, True
         return found, False
 
-    async def _following(self, chunks: AsyncIterator[bytes]) -> bytes | None:
+    async def _following(self, chunks: AsyncIterator[Chunk]) -> Chunk | None:
         try:
             async with asyncio.timeout(self._options.idle_timeout):
                 return await anext(chunks, None)

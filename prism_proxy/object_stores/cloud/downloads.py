@@ -10,7 +10,7 @@ import obstore
 
 from prism_proxy.object_stores import transfer
 from prism_proxy.object_stores.cloud.errors import ERRORS, meaning
-from prism_proxy.object_stores.contract import ByteRange, ObjectInfo
+from prism_proxy.object_stores.contract import ByteRange, Chunk, ObjectInfo
 from prism_proxy.object_stores.errors import ErrorCode, ObjectStoreError
 
 CHUNK_BYTES = 1024 * 1024
@@ -56,10 +56,10 @@ def _asked(byte_range: ByteRange) -> Any:
     return byte_range.offset, byte_range.offset + byte_range.length
 
 
-async def _chunks(result: Any) -> AsyncIterator[bytes]:
+async def _chunks(result: Any) -> AsyncIterator[Chunk]:
     try:
         async for chunk in result.stream(CHUNK_BYTES):
-            yield bytes(chunk)
+            yield memoryview(chunk)
     except ERRORS as error:
         raise meaning(error) or error from error
 

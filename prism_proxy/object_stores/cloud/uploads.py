@@ -14,8 +14,8 @@ obstore's own call is never cancelled: it would leave the parts where they are.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import uuid
+from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
 
@@ -25,6 +25,7 @@ from prism_proxy.object_stores.contract import Chunk, PutResult
 from prism_proxy.object_stores.errors import ErrorCode, ObjectStoreError
 
 PIECE_BYTES = 1024 * 1024  # what obstore is given at once
+LARGE_PIECE = 128 * 1024  # a crossing into Rust costs less than one more copy of this
 FREE_BYTES = 256 * 1024  # what an upload may hold before it takes its share of the budget
 MORE_PARTS = 2  # under way at once beside the first, where there is room
 MAX_PARTS = 10_000
@@ -44,11 +45,13 @@ class CloudUpload:
         self.upload_id = uuid.uuid4().hex
         self._put, self._part, self._budget = put, part_bytes, budget
         self._reserved = 0
-        self._gathered: list[bytes] = []
+        self._gathered: list[Chunk] = []
         self._waiting = 0  # bytes of these
         self._size = 0
         self._over = False
-        self._queue: asyncio.Queue[bytes | None] = asyncio.Queue(1)
+        self._handed: deque[Chunk | None] = deque()  # what obstore has not taken; None is the end
+        self._giver: asyncio.Future[None] | None = None  # done when it has taken something, or has ended
+        self._taker: asyncio.Future[None] | None = None  # done when there is something to take
         self._aborted = False
         self._running: asyncio.Task[Any] | None = None
 
@@ -61,7 +64,7 @@ class CloudUpload:
         if not self._reserved and self._size + len(chunk) > FREE_BYTES:
             await self._budget.acquire(2 * self._part)
             self._reserved = 2 * self._part
-        self._gathered.append(bytes(chunk))
+        self._gathered.append(_lasting(chunk))
         self._size += len(chunk)
         self._waiting += len(chunk)
         if self._running is None and self._size > self._part:
@@ -89,21 +92,20 @@ class CloudUpload:
         if self._running is None:
             self._release()
             return
-        with contextlib.suppress(asyncio.QueueFull):
-            self._queue.put_nowait(None)  # the source sees that it is aborted
+        _wake(self._taker)  # the source sees that it is aborted
         await asyncio.wait({self._running})
 
     async def _flush(self) -> None:
         """Hand over what was gathered: a crossing into Rust for each small chunk would cost more than its bytes."""
         if not self._gathered:
             return
-        data = self._gathered[0] if len(self._gathered) == 1 else b"".join(self._gathered)
+        gathered = self._gathered
+        if self._waiting < LARGE_PIECE * len(gathered):
+            gathered = [b"".join(gathered)]
         self._gathered, self._waiting = [], 0
-        if len(data) <= self._part:
-            await self._hand_over(data)
-            return
-        for start in range(0, len(data), self._part):  # obstore would keep a larger piece beside its own parts
-            await self._hand_over(data[start:start + self._part])
+        for data in gathered:
+            for start in range(0, len(data), self._part):  # obstore would keep a larger piece beside its own parts
+                await self._hand_over(data if len(data) <= self._part else data[start:start + self._part])
 
     def _start(self) -> None:
         more = 0
@@ -121,6 +123,8 @@ class CloudUpload:
 
     def _ended(self, running: asyncio.Task[Any]) -> None:
         self._release()
+        self._handed.clear()
+        _wake(self._giver)
         if not running.cancelled():
             running.exception()  # it need not be waited for
 
@@ -129,20 +133,17 @@ class CloudUpload:
         if reserved:
             self._budget.release(reserved)
 
-    async def _hand_over(self, data: bytes | None) -> None:
-        """Waits until obstore takes it; fails when obstore has failed."""
-        assert self._running is not None
-        if not self._queue.full() and not self._running.done():
-            self._queue.put_nowait(data)
-            return
-        putting = asyncio.ensure_future(self._queue.put(data))
-        try:
-            await asyncio.wait({putting, self._running}, return_when=asyncio.FIRST_COMPLETED)
-        finally:
-            if not putting.done():
-                putting.cancel()
-        if self._running.done() and data is not None:
-            await self._result(self._running)
+    async def _hand_over(self, data: Chunk | None) -> None:
+        """Waits until obstore is one piece behind at most; fails when obstore has failed."""
+        running = self._running
+        assert running is not None
+        self._handed.append(data)
+        _wake(self._taker)
+        while len(self._handed) > 1 and not running.done():
+            self._giver = asyncio.get_running_loop().create_future()
+            await self._giver
+        if running.done() and data is not None:
+            await self._result(running)
             raise ObjectStoreError("the upload ended early", ErrorCode.FAILED)
 
     async def _result(self, running: asyncio.Task[Any]) -> Any:
@@ -154,11 +155,26 @@ class CloudUpload:
                 raise
             raise found from error
 
-    async def _source(self) -> AsyncIterator[bytes]:
+    async def _source(self) -> AsyncIterator[Chunk]:
         while True:
-            data = await self._queue.get()
+            while not self._handed and not self._aborted:
+                self._taker = asyncio.get_running_loop().create_future()
+                await self._taker
             if self._aborted:
                 raise _Aborted
+            data = self._handed.popleft()
+            _wake(self._giver)
             if data is None:
                 return
             yield data
+
+
+def _wake(waiter: asyncio.Future[None] | None) -> None:
+    if waiter is not None and not waiter.done():
+        waiter.set_result(None)
+
+
+def _lasting(chunk: Chunk) -> Chunk:
+    """What stays as it is when its lender goes on."""
+    immutable = isinstance(chunk, bytes) or (isinstance(chunk, memoryview) and isinstance(chunk.obj, bytes))
+    return chunk if immutable else bytes(chunk)

@@ -22,11 +22,12 @@ from prism_proxy.claim_check.errors import corrupt, mismatch, not_found
 from prism_proxy.claim_check.pipeline import Digests, Packer, Unpacker
 from prism_proxy.contracts.steps import Offloaded
 from prism_proxy.errors import PrismError, StatusCode, invalid
-from prism_proxy.object_stores.contract import ALL, ByteRange, Download, Upload
+from prism_proxy.object_stores.contract import ALL, ByteRange, Chunk, Download, Upload
 from prism_proxy.object_stores.transfer import abandon
 from prism_proxy.steps.claim_check.payloads import Payloads, Place
 
 PIECE_BYTES = 512 * 1024  # what is packed at once
+LARGE_PIECE = 128 * 1024  # this is not gathered with others, which would copy it
 THREAD_BYTES = 64 * 1024  # compressing or encrypting more than this does not hold up the loop
 MAX_NAME = 4096
 
@@ -44,7 +45,7 @@ class PayloadWriter:
         key, self._sealed, self._encryption = payloads.new_key(self.place)
         self._plain = key is None and payloads.options.compression == NONE
         self._packer = Packer(payloads.options.compression, key, payloads.bound_to(self.place))
-        self._waiting: list[bytes] = []
+        self._waiting: list[Chunk] = []
         self._waiting_bytes = 0
         self._upload: Upload | None = None
         self._began = time.monotonic()
@@ -53,11 +54,13 @@ class PayloadWriter:
     def key(self) -> str:
         return keys.key(self._payloads.namespace, self.place.topic, self._claim_id)
 
-    async def add(self, piece: bytes) -> None:
+    async def add(self, piece: Chunk) -> None:
         """Waits while the store is slower than the publisher. PrismError."""
+        if self._waiting and len(piece) >= LARGE_PIECE:
+            await self._flush()
         self._waiting.append(piece)
         self._waiting_bytes += len(piece)
-        if self._waiting_bytes >= PIECE_BYTES:
+        if self._waiting_bytes >= PIECE_BYTES or len(piece) >= LARGE_PIECE:
             await self._flush()
 
     async def _flush(self) -> None:
@@ -70,7 +73,7 @@ class PayloadWriter:
         else:
             await self._write(await asyncio.to_thread(self._packer.add, data))
 
-    async def _write(self, data: bytes) -> None:
+    async def _write(self, data: Chunk) -> None:
         if not data:
             return
         upload = await self._open()
@@ -222,7 +225,7 @@ class PayloadReader:
         return Claim(self._claim_id, "", info.key, original, checksum if len(checksum) == 32 else b"", info.size, b"",
                      0, 0, info.content_type, compression)
 
-    async def pieces(self) -> AsyncIterator[bytes]:
+    async def pieces(self) -> AsyncIterator[Chunk]:
         """The bytes, in blocks of at most a MiB. PrismError CLAIM_CHECKSUM_MISMATCH at the end, when they were not
         those that were published: then nothing of it counts."""
         claim, download = self._claim, self._download
@@ -239,13 +242,13 @@ class PayloadReader:
         self._payloads.figures.retrieved += 1
         self._payloads.figures.retrieval_seconds += time.monotonic() - self._began
 
-    async def _part(self, download: Download) -> AsyncIterator[bytes]:
+    async def _part(self, download: Download) -> AsyncIterator[Chunk]:
         """A range of an object that is stored as it was published."""
         async for chunk in self._chunks(download):
             self._payloads.figures.retrieved_bytes += len(chunk)
             yield chunk
 
-    async def _verified(self, claim: Claim, download: Download) -> AsyncIterator[bytes]:
+    async def _verified(self, claim: Claim, download: Download) -> AsyncIterator[Chunk]:
         if claim.stored_size and download.info.size != claim.stored_size:
             raise mismatch(claim.claim_id, f"it has {download.info.size} bytes, not {claim.stored_size}")
         unpacker = await self._unpacker(claim)
@@ -274,10 +277,10 @@ class PayloadReader:
             return await self._payloads.unpacker(claim, self._place)
         return Unpacker(claim.claim_id, self._payloads.options.max_bytes, claim.compression)
 
-    async def _chunks(self, download: Download) -> AsyncIterator[bytes]:
+    async def _chunks(self, download: Download) -> AsyncIterator[Chunk]:
         chunks = aiter(download)
 
-        async def following() -> bytes:
+        async def following() -> Chunk:
             return await anext(chunks, b"")
 
         while chunk := await self._payloads.store.guarded(following):

@@ -59,5 +59,5 @@ async def failing(data: bytes, size: int) -> AsyncIterator[Chunk]:
     raise RuntimeError("the source ended early")
 
 
-async def joined(chunks: AsyncIterable[bytes]) -> bytes:
+async def joined(chunks: AsyncIterable[Chunk]) -> bytes:
     return b"".join([chunk async for chunk in chunks])
