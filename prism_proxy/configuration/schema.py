@@ -119,7 +119,8 @@ def _shape(shape: Shape, declared: Setting) -> dict[str, Any]:
         return {"type": "object", "additionalProperties": _shape(shape.item, declared)}
     if isinstance(shape, Variant):
         return {"oneOf": [_variant(name, cls) for name, cls in sorted(shape.variants().items())]}
-    return _group(shape.type, declared.doc)
+    group = _group(shape.type, declared.doc)
+    return {"anyOf": [{"enum": list(shape.shorthands)}, group]} if shape.shorthands else group
 
 
 def _variant(name: str, cls: type[Any]) -> dict[str, Any]:

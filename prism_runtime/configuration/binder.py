@@ -109,6 +109,8 @@ class Binder:
         if optional and isinstance(node, Scalar) and node.plain and node.text in ("null", "~"):
             self.bound.append(Bound(key, None, node.origin))
             return None
+        if isinstance(shape, Group) and isinstance(node, Scalar) and shape.shorthands and node.text:
+            return self._shorthand(shape, node, key)
         table = self.table(node, key)
         if table is None:
             return None
@@ -116,6 +118,14 @@ class Binder:
             return {name: self._value(shape.item, declared, entry, _dotted(key, name), optional=False)
                     for name, entry in table.entries.items()}
         return self._variant(shape, table, key) if isinstance(shape, Variant) else self.group(shape.type, table, key)
+
+    def _shorthand(self, shape: Group, node: Scalar, key: str) -> Any:
+        if node.text not in shape.shorthands:
+            self.problems.add(node.origin, key, f"is {node.text!r}: it must be one of "
+                              f"{', '.join(shape.shorthands)}, or a mapping of settings")
+            return None
+        self.bound.append(Bound(key, node.text, node.origin))
+        return shape.type(**shape.shorthands[node.text])
 
     def _variant(self, shape: Variant, table: Table, key: str) -> Any:
         known, node = shape.variants(), table.entries.get("type")

@@ -11,7 +11,7 @@ import dataclasses
 import functools
 import types
 import typing
-from collections.abc import Hashable, Iterator
+from collections.abc import Hashable, Iterator, Mapping
 from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
@@ -42,9 +42,14 @@ class Leaf:
 
 @dataclass(frozen=True, slots=True)
 class Group:
-    """A settings class."""
+    """A settings class. Its `SHORTHANDS`, where it has any, are words that stand for some of its settings."""
 
     type: type[Any]
+
+    @property
+    def shorthands(self) -> Mapping[str, Mapping[str, Any]]:
+        found: Mapping[str, Mapping[str, Any]] = getattr(self.type, "SHORTHANDS", {})
+        return found
 
 
 @dataclass(frozen=True, slots=True)

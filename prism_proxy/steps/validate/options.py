@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any, ClassVar
 
 from prism_runtime.settings import check, setting
 
@@ -25,7 +27,12 @@ class TrustOptions:
 
 @dataclass(frozen=True, slots=True)
 class ValidationOptions:
-    """When payloads are held against the schema, and what follows."""
+    """When payloads are held against the schema, and what follows. `warn` and `strict` in its place stand for
+    validation at publish that logs or refuses."""
+
+    SHORTHANDS: ClassVar[Mapping[str, Mapping[str, Any]]] = {
+        "warn": {"publish_time": True, "on_validation_failure": WARN},
+        "strict": {"publish_time": True, "on_validation_failure": REJECT}}
 
     config_time: bool = setting("Refuse the configuration while the schema cannot be fetched. Without it the namespace "
                                 "is configured, and refuses to publish until the schema is there.", True)

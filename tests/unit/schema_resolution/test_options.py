@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
 
 from prism_proxy.configuration.loader import load
-from prism_proxy.steps.validate.options import SchemaOptions
+from prism_proxy.steps.validate.options import SchemaOptions, ValidationOptions
 from prism_runtime.configuration.problems import ConfigurationError
 
 EXAMPLE = """\
@@ -45,6 +46,15 @@ def test_the_example_is_read(tmp_path: Path) -> None:
 def test_true_is_a_level_of_its_own(tmp_path: Path) -> None:
     text = EXAMPLE.replace("fields: warn", "fields: true")
     assert read(tmp_path, text).validation.enforce_optional_fields == "true"
+
+
+@pytest.mark.parametrize(("word", "failure"), [("warn", "warn"), ("strict", "reject")])
+def test_a_word_stands_for_validation_at_publish(tmp_path: Path, word: str, failure: str) -> None:
+    text = re.sub(r"validation: \{[^}]*\}", f"validation: {word}", EXAMPLE)
+    found = read(tmp_path, text).validation
+    assert found == ValidationOptions(publish_time=True, on_validation_failure=failure)
+    with pytest.raises(ConfigurationError, match=r"validation is 'lax'.*warn, strict, or a mapping"):
+        read(tmp_path, text.replace(f"validation: {word}", "validation: lax"))
 
 
 @pytest.mark.parametrize(("old", "new", "problem"), [
