@@ -45,6 +45,7 @@ NAMESPACE_HEADER = "prism-namespace"
 PUBLISHER_HEADER = "prism-publisher-id"
 ENCRYPTION_HEADER = "prism-encryption"
 NOTE_PREFIX = "prism-note-"
+MESSAGE_SCHEMA = "x-prism-message-schema"
 DEAD_LETTER_HEADERS = (SOURCE_HEADER, ERROR_HEADER, RETRIES_HEADER)
 _HIDDEN = frozenset({VERSION_HEADER, ID_HEADER, TOPIC_HEADER, NAMESPACE_HEADER, PUBLISHER_HEADER, ENCRYPTION_HEADER})
 MAX_WRITERS = 1024
@@ -150,6 +151,12 @@ class Framing:
     def plain(self) -> bool:
         """Whether messages reach the backend as they are framed: native handlers know no steps."""
         return not self._chain.steps
+
+    @property
+    def reader_metadata(self) -> tuple[tuple[str, str], ...]:
+        """What the initial metadata of a subscription or read says of its messages: their format and type."""
+        schema = self._chain.schema
+        return () if schema is None else ((MESSAGE_SCHEMA, f"{schema.format}:{schema.name}"),)
 
     def check_dead_letters(self, name: str) -> None:
         """PrismError when messages that are moved to the queue of this name would not open there."""

@@ -183,6 +183,7 @@ async def test_SCH_1_off_delivers_what_violates_byte_for_byte(store: Any, schema
 async def test_SCH_2_headers_on_every_message(store: Any, schemas: SchemaServer) -> None:
     async with declared(store, options(schemas, publish_time=False)) as served:
         subscription = await served.client.subscribe("t")
+        assert dict(await subscription.initial_metadata())["x-prism-message-schema"].startswith("json-schema:")
         await served.client.publish("t", GOOD, kind="a")
         await served.client.put("q", GOOD)
         await served.client.append("s", GOOD)

@@ -338,6 +338,11 @@ class PubSubModel(Part):
         log.get("prism.pubsub").warning("messages may have been missed", namespace=self._namespace,
                                         count="unknown" if count is None else count, why=why)
 
+    @property
+    def reader_metadata(self) -> tuple[tuple[str, str], ...]:
+        """As `Framing.reader_metadata`."""
+        return self._framing.reader_metadata
+
     def health(self) -> HealthReport:
         """What callers may rely on; degraded while a step of the namespace has not what it needs."""
         paused, traits = self._receipts.paused, self._driver.traits

@@ -323,6 +323,11 @@ class StreamModel(Part):
         names.topic(stream, "stream")
         return await self._slot.call(operations.PURGE, caller, self._driver.purge, stream)
 
+    @property
+    def reader_metadata(self) -> tuple[tuple[str, str], ...]:
+        """As `Framing.reader_metadata`."""
+        return self._framing.reader_metadata
+
     def health(self) -> HealthReport:
         """What callers may rely on; degraded while a step of the namespace has not what it needs."""
         paused, traits = self._receipts.paused, self._driver.traits

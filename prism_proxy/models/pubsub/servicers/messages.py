@@ -23,7 +23,8 @@ async def follow(
     framed = takes_framed(context)
     subscriber = await subscribe()
     async with model.following(topic, subscriber_id, subscriber):
-        await context.send_initial_metadata(((SUBSCRIPTION_ID, subscriber.subscription_id),))
+        await context.send_initial_metadata(
+            ((SUBSCRIPTION_ID, subscriber.subscription_id), *model.reader_metadata))
         async for opened in model.messages(subscriber):
             yield framed_message(opened) if framed else message(opened)
 

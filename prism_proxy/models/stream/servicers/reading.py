@@ -17,7 +17,7 @@ class ReadingServicer(NamespacedServicer):
     ) -> AsyncIterator[Any]:
         """The initial metadata tells the caller that it reads; then records until the end."""
         try:
-            await context.send_initial_metadata(initial)
+            await context.send_initial_metadata((*initial, *self.implementation(context).reader_metadata))
             async for record, seen in self.stream(context, opened.records(), opened.resume):
                 yield pb.StreamRecord(
                     offset=record.offset, partition=record.partition, key=record.key, value=seen.payload,
