@@ -17,6 +17,7 @@ from prism_schema_registry import compatibility
 from prism_schema_registry.errors import RegistryError, invalid_schema, invalid_version, malformed
 from prism_schema_registry.model import LATEST, MAX_ID, Draft, Version
 from prism_schema_registry.registry import Registry, Rules
+from prism_schema_registry.storable import storable
 from prism_schema_registry.subjects import DEFAULT, Subject, parse
 
 SUFFIX = "-value"
@@ -89,6 +90,8 @@ class Governed:
                        details: Mapping[str, Any]) -> Registered:
         """RegistryError 40901 when the version has other bytes, 409 for a breaking change."""
         number = number_of(version)
+        if not storable(dict(details)):
+            raise malformed("the metadata hold a NUL character")
         draft = Draft(kind, content_of(content), version=0 if number == LATEST else number)
         parsed = await self.registry.parser.draft(draft, subject.context)
         before = [found for found in self.registry.catalog.versions(subject) if not number > 0 or found.number < number]

@@ -34,6 +34,8 @@ class Parser:
 
     async def draft(self, draft: Draft, context: str) -> ParsedSchema:
         """RegistryError 42201 when it is no schema, or refers to what is not there."""
+        if "\0" in draft.text:  # such as in a comment; PostgreSQL keeps none
+            raise invalid_schema("it holds a NUL character")
         return await self._parse(draft.kind, draft.text, resolve(self._catalog, draft.references, context))
 
     async def schema(self, schema: Schema) -> ParsedSchema:

@@ -20,6 +20,7 @@ SCALARS = {name[5:].lower(): number for name, number in Field.Type.items()
            if name not in ("TYPE_MESSAGE", "TYPE_ENUM", "TYPE_GROUP")}
 MAX_FIELDS = 4_000
 MAX_NUMBER = 2**29 - 1
+MAX_INT32 = 2**31 - 1
 _KEYS = frozenset(SCALARS) - {"double", "float", "bytes"}
 _LABELS = {"optional": Field.LABEL_OPTIONAL, "repeated": Field.LABEL_REPEATED}
 
@@ -224,6 +225,13 @@ class _Reader:
             raise SchemaError(f"{number} is no number for a field", line)
         return number
 
+    def _int32(self) -> int:
+        line = self._tokens.line
+        number = self._tokens.integer()
+        if not -MAX_INT32 - 1 <= number <= MAX_INT32:
+            raise SchemaError(f"{number} is not a 32-bit integer", line)
+        return number
+
     def _map(self, message: Any, full: str) -> None:
         """`map<key, value> name = number;` is a repeated message of two fields."""
         tokens = self._tokens
@@ -276,11 +284,13 @@ class _Reader:
         tokens = self._tokens
         made = []
         while True:
-            start = end = tokens.integer()
+            start = end = self._int32()
             if tokens.accept("to"):
-                end = highest if tokens.accept("max") else tokens.integer()
+                end = highest if tokens.accept("max") else self._int32()
             if end < start:
                 raise tokens.error(f"the range {start} to {end} is empty")
+            if end > highest:
+                raise tokens.error(f"{end} is larger than {highest}")
             made.append((start, end))
             if not tokens.accept(","):
                 return made
@@ -295,7 +305,7 @@ class _Reader:
                 if not tokens.accept(","):
                     break
         else:
-            for start, end in self._ranges(2**31 - 1 if enum else MAX_NUMBER):
+            for start, end in self._ranges(MAX_INT32 if enum else MAX_NUMBER):
                 message.reserved_range.add(start=start, end=end if enum else end + 1)
         tokens.expect(";")
 
@@ -332,7 +342,7 @@ class _Reader:
                 self._reserved(enum)
             else:
                 tokens.expect("=")
-                value = enum.value.add(name=word, number=tokens.integer())
+                value = enum.value.add(name=word, number=self._int32())
                 options.bracketed(tokens, value.options, self._custom(_join(full, word)))
                 tokens.expect(";")
                 self._fields += 1

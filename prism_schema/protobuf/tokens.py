@@ -74,7 +74,7 @@ class Tokens:
         """A whole number, perhaps with a sign."""
         sign = -1 if self.accept("-") else 1
         word = self.word
-        if self.kind != "number" or not re.fullmatch(r"0[xX][0-9a-fA-F]+|\d{1,20}", word):
+        if self.kind != "number" or not re.fullmatch(r"0[xX][0-9a-fA-F]{1,20}|\d{1,20}", word):
             raise self.error(f"expected a whole number, found {word or 'the end'!r}")
         self.advance()
         try:

@@ -18,6 +18,7 @@ from prism_schema_registry.errors import (
 )
 from prism_schema_registry.model import LATEST, MAX_ID, Draft, Mode, Reference
 from prism_schema_registry.registry import Registry
+from prism_schema_registry.storable import storable
 from prism_schema_registry.subjects import GLOBAL, Subject, parse, scope
 
 
@@ -95,6 +96,8 @@ class Call:
             raise malformed(f"the body is not JSON: {error}") from None
         if not isinstance(found, dict):
             raise malformed("the body must be a JSON object")
+        if not storable(found):
+            raise malformed("the body holds a NUL, half of a surrogate pair, or a number that is not finite")
         return found
 
     def draft(self) -> Draft:

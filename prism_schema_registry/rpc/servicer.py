@@ -83,7 +83,10 @@ class SchemaRegistry(rpc.SchemaRegistryServiceServicer):
 
     @answers("list_schemas")
     async def ListSchemas(self, request: Any) -> Any:
-        offset = int(request.page_token) if request.page_token.isascii() and request.page_token.isdecimal() else 0
+        token = request.page_token or "0"
+        if not (token.isascii() and token.isdecimal() and len(token) < 10):
+            raise malformed("page_token is none that a reply had")
+        offset = int(token)
         size = min(request.page_size, MAX_PAGE) if request.page_size > 0 else PAGE
         found = list(self._governed.list(request.namespace, request.topic))
         listed = pb.ListSchemasResponse()

@@ -200,6 +200,22 @@ async def test_what_is_no_registration(served: Served, change: dict[str, Any], c
     assert details(refused.value)[1]
 
 
+@pytest.mark.parametrize("token", ["none", "-1", "9" * 5000])
+async def test_a_page_token_that_no_reply_had(served: Served, token: str) -> None:
+    with pytest.raises(grpc.aio.AioRpcError) as refused:
+        await served.stub.ListSchemas(pb.ListSchemasRequest(namespace="shop", page_token=token))
+    assert refused.value.code() is Code.INVALID_ARGUMENT
+    assert "page_token" in str(refused.value.details())
+
+
+async def test_what_no_database_keeps_is_refused(served: Served) -> None:
+    for content, metadata in ((V1, pb.SchemaMetadata(owner_team="a\0b")), (f"// \0\n{V1}", pb.SchemaMetadata())):
+        with pytest.raises(grpc.aio.AioRpcError) as refused:
+            await served.register(content, metadata=metadata)
+        assert refused.value.code() is Code.INVALID_ARGUMENT
+        assert "NUL" in str(refused.value.details())
+
+
 async def test_kept_replies_are_never_older_than_the_last_write(served: Served) -> None:
     await served.register(V1)
     for _ in range(3):

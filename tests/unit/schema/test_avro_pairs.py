@@ -10,12 +10,13 @@ import random
 from typing import Any
 
 import fastavro
+import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from prism_schema import SchemaKind, compare, parse
 
-PAIRS = int(os.environ.get("PRISM_SCHEMA_PAIRS", "300"))
+PAIRS = 10_000 if os.environ.get("PRISM_SOAK") == "1" else 300
 PRIMITIVES = ("null", "boolean", "int", "long", "float", "double", "bytes", "string")
 SAMPLES = 60
 
@@ -140,6 +141,7 @@ def readable(writer: Any, reader: Any, datum: Any) -> bool:
 
 
 @given(st.integers(0, 2**48))
+@pytest.mark.timeout(60 + PAIRS // 5)
 @settings(max_examples=PAIRS, deadline=None, suppress_health_check=list(HealthCheck), derandomize=True)
 def test_our_verdict_is_what_reading_shows(seed: int) -> None:
     chance = random.Random(seed)

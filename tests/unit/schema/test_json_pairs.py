@@ -8,12 +8,13 @@ import os
 import random
 from typing import Any
 
+import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from prism_schema import SchemaKind, compare, parse, validator
 
-PAIRS = int(os.environ.get("PRISM_SCHEMA_PAIRS", "300"))
+PAIRS = 10_000 if os.environ.get("PRISM_SOAK") == "1" else 300
 SAMPLES = 150
 CHANGES = ("add", "drop", "type", "close", "open", "require", "relax", "inner", "bound", "widen")
 WORDS = ("", "a", "bb", "ccc", "dddd", "eeeee")
@@ -156,6 +157,7 @@ class Maker:
 
 
 @given(st.integers(0, 2**48))
+@pytest.mark.timeout(60 + PAIRS // 5)
 @settings(max_examples=PAIRS, deadline=None, suppress_health_check=list(HealthCheck), derandomize=True)
 def test_our_verdict_is_what_validation_shows(seed: int) -> None:
     chance = random.Random(seed)

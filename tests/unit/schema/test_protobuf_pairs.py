@@ -7,13 +7,14 @@ import os
 import random
 from typing import Any
 
+import pytest
 from google.protobuf import message_factory
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from prism_schema import SchemaKind, compare, parse, validator
 
-PAIRS = int(os.environ.get("PRISM_SCHEMA_PAIRS", "300"))
+PAIRS = 10_000 if os.environ.get("PRISM_SOAK") == "1" else 300
 SAMPLES = 60
 WHOLE = {"int32": (31, True), "int64": (63, True), "uint32": (32, False), "uint64": (64, False), "sint32": (31, True),
          "sint64": (63, True), "fixed32": (32, False), "fixed64": (64, False), "sfixed32": (31, True),
@@ -144,6 +145,7 @@ def _one(value: Any) -> Any:
 
 
 @given(st.integers(0, 2**48))
+@pytest.mark.timeout(60 + PAIRS // 5)
 @settings(max_examples=PAIRS, deadline=None, suppress_health_check=list(HealthCheck), derandomize=True)
 def test_our_verdict_is_what_parsing_shows(seed: int) -> None:
     chance = random.Random(seed)
