@@ -165,6 +165,12 @@ class MessageFollower(Protocol):
         others."""
         ...
 
+    @property
+    def only_durable(self) -> str:
+        """The durable name that is the one reader of all topics: what it acknowledges itself is settled. Empty: there
+        may be others."""
+        ...
+
     async def stored(self, message: PassingMessage) -> None:
         """The backend has the message. PrismError is what the publisher hears: the message may be lost later."""
         ...

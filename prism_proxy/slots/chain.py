@@ -41,6 +41,7 @@ class Chain:
             step for _, step in self.messages if isinstance(step, MessageFollower))
         self.max_bytes = max((step.max_bytes for step in self.followers), default=0)
         self.only_group = next((step.only_group for step in self.followers if step.only_group), "")
+        self.only_durable = next((step.only_durable for step in self.followers if step.only_durable), "")
         self.inline_bytes = max((step.inline_bytes for step in self.followers), default=-1)
         checks = [getattr(step, "checks", None) for step in self.steps.values()]
         self.checks: Sequence[MessageCheck] = tuple(step for step in checks if step is not None)

@@ -315,6 +315,34 @@ async def test_the_only_group_of_streams_settles_what_it_acknowledges(config: Na
             call.cancel()
 
 
+@pytest.mark.parametrize("store", ["memstore", "sqlite"], indirect=True)
+async def test_the_only_durable_of_topics_settles_what_it_acknowledges(config: NamespaceConfig) -> None:
+    """An acknowledgement covers all messages before it; another durable name deletes nothing."""
+    from prism.interfaces.pubsub import pubsub_persistent_pb2 as persistent
+    from prism.interfaces.pubsub import pubsub_persistent_pb2_grpc as persistent_rpc
+
+    async with serving(with_ttl(config, retention_after_read=0.0, only_durable="mine")) as claims:
+        stub: Any = persistent_rpc.PubSubPersistentInterfaceStub(claims.channel)  # type: ignore[no-untyped-call]
+        for name, kept in (("other", 3), ("mine", 1)):
+            topic = f"topic-{name}"
+            wanted = persistent.SubscribeDurableRequest(topic=topic, durable_name=name, options={"ack": "explicit"})
+            call = stub.SubscribeDurable(wanted)
+            await call.initial_metadata()
+            for _ in range(3):
+                await stub.PublishPersistent(persistent.PublishPersistentRequest(topic=topic, payload=bytes(2 * MIB)))
+            messages = [await call.read() for _ in range(3)]
+            assert len(await claims.stored(f"default/{topic}/")) == 3  # never before it is acknowledged
+            await stub.AckDurable(persistent.AckDurableRequest(
+                topic=topic, durable_name=name, message_id=messages[1].message_id))
+
+            async def settled(topic: str = topic, kept: int = kept) -> bool:
+                return len(await claims.stored(f"default/{topic}/")) == kept
+
+            await until(settled)
+            call.cancel()
+        assert len(await claims.stored("default/topic-other/")) == 3
+
+
 @pytest.mark.parametrize("store", BROKERS, indirect=True)
 async def test_a_record_that_is_dead_lettered_keeps_its_payload(config: NamespaceConfig) -> None:
     from prism.interfaces.stream import stream_consumer_groups_pb2 as groups

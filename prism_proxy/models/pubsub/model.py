@@ -33,6 +33,7 @@ from prism_proxy.models.pubsub.contract import (
     Subscription,
 )
 from prism_proxy.models.pubsub.direct import Direct, DirectSubscriber
+from prism_proxy.models.pubsub.followed import FollowedMessages
 from prism_proxy.models.pubsub.options import PubSubOptions
 from prism_proxy.models.pubsub.subscriber import DURABLE, Subscriber, SubscriberOptions
 from prism_proxy.models.resume import position_in
@@ -53,6 +54,7 @@ class _State:
     def __init__(self, process: str) -> None:
         self.open: dict[Key, AnySubscriber] = {}
         self.ids = HandleMaker(process)
+        self.followed = FollowedMessages()
         self.counters = OutletCounters()
 
 
@@ -195,6 +197,8 @@ class PubSubModel(Part):
             operations.SUBSCRIBE_DURABLE, caller, self._driver.subscribe_durable, wanted, subscriber))
         if not options.explicit_ack:
             subscriber.settle = subscriber.active.settle  # type: ignore[union-attr]
+        elif durable_name == self._chain.only_durable:
+            subscriber.on_given = self._state.followed.add
         return subscriber
 
     def _subscriber(
@@ -273,6 +277,8 @@ class PubSubModel(Part):
             if opened is not None:
                 subscriber.delivered += 1
                 self._counters.delivered += 1
+                if subscriber.on_given is not None:
+                    subscriber.on_given(opened)
                 yield opened
             await subscriber.written(delivery)
             if options.max_messages and subscriber.delivered >= options.max_messages:
@@ -303,6 +309,9 @@ class PubSubModel(Part):
         names.identity(message_id, "message_id")
         await self._slot.call(
             operations.ACK_DURABLE, caller, self._driver.ack_durable, topic, durable_name, message_id)
+        if durable_name == self._chain.only_durable:
+            for token in self._state.followed.take(topic, message_id):
+                await self._framing.settled(topic, token)
 
     def _open(self, delivery: Delivery) -> Opened | None:
         if not delivery.topic:  # a notice of a gap

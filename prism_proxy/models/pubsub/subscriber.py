@@ -15,6 +15,7 @@ from prism_proxy.errors import invalid
 from prism_proxy.models import assertion, inline
 from prism_proxy.models.assertion import SchemaAssertion
 from prism_proxy.models.buffer import Buffer
+from prism_proxy.models.framing import Opened
 from prism_proxy.models.messages import Active, Delivery
 from prism_proxy.models.messaging_errors import slow_subscriber
 from prism_proxy.models.pubsub.options import BLOCK, DISCONNECT, DROP, MAX_BYTES, MAX_MESSAGES, POLICIES, PubSubOptions
@@ -111,6 +112,7 @@ class Subscriber(Buffer[Delivery]):
         self.active: Active | None = None
         self.delivered = 0
         self.settle: Callable[[bytes], Awaitable[None]] | None = None  # of a durable one
+        self.on_given: Callable[[Opened], None] | None = None  # of messages that its acknowledgement settles
         self._accepts = accepts
         self._position = b""  # of the last message that was written
         self._unsettled = 0

@@ -42,6 +42,7 @@ class ClaimMessages:
         self.max_bytes = self._options.max_bytes
         self.inline_bytes = self._options.max_inline_bytes
         self.only_group = self._options.ttl.only_group
+        self.only_durable = self._options.ttl.only_durable
 
     # --- publish ------------------------------------------------------------------------------------------------------
 

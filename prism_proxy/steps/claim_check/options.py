@@ -29,6 +29,9 @@ class TtlOptions:
         "and streams stay until max_age.", True)
     only_group: str = setting(
         "The consumer group that alone reads the streams of the namespace: what it acknowledges is settled too.", "")
+    only_durable: str = setting(
+        "The durable name that alone reads the topics of the namespace: what it acknowledges by AckDurable is settled "
+        "too.", "")
     retention_after_read: float = setting("How long an object stays after its message was settled.", 300.0, minimum=0,
                                           maximum=MAX_TTL, unit="s")
     grace_period: float = setting("Nothing younger than this is collected.", HOUR, minimum=0, maximum=MAX_TTL, unit="s")

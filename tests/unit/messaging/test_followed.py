@@ -27,7 +27,7 @@ class Follower:
     """A step with messages that follows them."""
 
     values = None
-    max_bytes, inline_bytes, only_group = 1000, 10, ""
+    max_bytes, inline_bytes, only_group, only_durable = 1000, 10, "", ""
 
     def __init__(self, error: PrismError | None = None) -> None:
         self.heard: list[tuple[str, str]] = []
