@@ -12,7 +12,12 @@ from prism_schema.model import SchemaError
 def load(text: str, path: str | None = None) -> Any:
     """The value of `text`. SchemaError with the line where it is not JSON, has a key twice, or nests too deep."""
     try:
-        return json.loads(text, object_pairs_hook=_unique, parse_constant=_no_constant)
+        value = json.loads(text, object_pairs_hook=_unique, parse_constant=_no_constant)
+        if "\\ud" in text or "\\uD" in text:  # an escape may be half of a pair, which no UTF-8 holds
+            json.dumps(value, ensure_ascii=False).encode()
+        return value
+    except UnicodeEncodeError:
+        raise SchemaError("a string holds half of a surrogate pair", path=path) from None
     except json.JSONDecodeError as error:
         raise SchemaError(f"this is not JSON: {error.msg}", error.lineno, path) from None
     except RecursionError:

@@ -245,6 +245,7 @@ async def test_contexts(rest: Rest) -> None:
     ("POST", "/subjects/a/versions", b'{"schema":"true","schemaType":"JSON","metadata":{"owner":"\\ud800"}}', 422, 422),
     ("POST", "/subjects/a/versions", b'{"schema":"true","schemaType":"JSON","metadata":{"rate":NaN}}', 422, 422),
     ("POST", "/subjects/a/versions", b'{"schema":"true","schemaType":"JSON","metadata":{"rate":[1e400]}}', 422, 422),
+    ("POST", "/subjects/a/versions", {"schema": '{"type":"fixed","name":"F","size":1,"doc":"\\ud800"}'}, 422, 42201),
     ("POST", "/subjects/__GLOBAL/versions", {"schema": '"string"'}, 422, 42208),
     ("POST", "/subjects/a%00b/versions", {"schema": '"string"'}, 422, 42208),
     ("DELETE", "/subjects/none", None, 404, 40401),

@@ -61,6 +61,8 @@ def test_references_are_read_in_the_order_that_they_need() -> None:
 
 @pytest.mark.parametrize(("text", "problem"), [
     ("{", "line 1.*not JSON"),
+    ('{"type": "record", "name": "R", "doc": "\\ud800", "fields": []}', "surrogate"),
+    ('{"type": "fixed", "name": "F", "size": ' + "9" * 5000 + "}", "not JSON"),
     ('{"type": "record", "name": "R", "fields": [{"name": "a", "type": "Nothing"}]}', r"a: the type 'Nothing'"),
     ('{"type": "record", "name": "R", "fields": [{"name": "a", "type": "int", "default": "x"}]}', "does not fit"),
     ('{"type": "record", "name": "R", "fields": [{"name": "a", "type": "int"}, {"name": "a", "type": "int"}]}', "two"),
