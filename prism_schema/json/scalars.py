@@ -29,10 +29,16 @@ def _types(view: View, new: dict[str, Any], path: str) -> list[Finding]:
     named = {new["type"]} if isinstance(new["type"], str) else set(new["type"])
     allowed = named | ({"integer"} if "number" in named else set())
     lost = view.types - allowed
-    if not lost:
+    if not lost or (lost == {"number"} and "integer" in named and _one_integer(view)):
         return []
     written = "any type" if len(view.types) >= 7 else " or ".join(sorted(view.types))
     return [Finding("TYPE_NARROWED", path, f"the type changed from {written} to {' or '.join(sorted(named))}")]
+
+
+def _one_integer(view: View) -> bool:
+    """Whether its bounds leave one number, and that is whole."""
+    low, high = view.lowest("minimum", "exclusiveMinimum"), view.highest("maximum", "exclusiveMaximum")
+    return low is not None and low == high and not low[1] and low[0] % 1 == 0
 
 
 def _values(view: View, new: dict[str, Any], path: str) -> list[Finding]:

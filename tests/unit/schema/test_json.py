@@ -90,6 +90,8 @@ STRING, INTEGER, NUMBER = {"type": "string"}, {"type": "integer"}, {"type": "num
     (obj(a=STRING), obj(a=INTEGER), ["TYPE_NARROWED"]),
     (obj(a=INTEGER), obj(a=NUMBER), []),
     (obj(a=NUMBER), obj(a=INTEGER), ["TYPE_NARROWED"]),
+    (obj(a=NUMBER | {"minimum": 1, "maximum": 1}), obj(a=INTEGER), []),
+    (obj(a=NUMBER | {"minimum": 1, "maximum": 2}), obj(a=INTEGER), ["TYPE_NARROWED"]),
     (obj(a={"enum": [1, 2]}), obj(a={"enum": [1, 2, 3]}), []),
     (obj(a={"enum": [1, 2]}), obj(a={"enum": [1]}), ["ENUM_ARRAY_NARROWED"]),
     (obj(a={"enum": [1]}), obj(a=STRING), ["TYPE_NARROWED"]),
