@@ -37,26 +37,16 @@ from prism_proxy.server.server import Server
 from prism_proxy.standard import DriverFactory
 from prism_proxy.status import ProcessStatus
 from prism_proxy.steps.resources import StepResources
-from prism_proxy.telemetry.calls import Export, make_watch
 from prism_proxy.telemetry.derived import derived
 from prism_proxy.telemetry.loop_monitor import LoopMonitor
 from prism_proxy.telemetry.metrics import Metrics
-from prism_runtime import log
-from prism_runtime.lifecycle import (
-    EXIT_CLEAN,
-    EXIT_ERROR,
-    EXIT_FORCED,
-    Lifecycle,
-    StartError,
-    State,
-    close_all,
-    end_after,
-)
+from prism_proxy.watching import Watching
+from prism_runtime import lifecycle, log
+from prism_runtime.lifecycle import Lifecycle, StartError, State, close_all, end_after
 from prism_runtime.tls import TlsError
 
-if TYPE_CHECKING:  # what a proxy without an admin and without a collector has no use for is imported where it is used
+if TYPE_CHECKING:  # a proxy without an admin has no use for it
     from prism_proxy.membership.control_call import ControlCallHandler
-    from prism_proxy.telemetry.otel import Telemetry
 
 HEALTH_REFRESH_SECONDS = 1.0
 DRIVER_DRAIN_SECONDS = 3.0  # for writes under way in a driver once the last call has ended
@@ -74,8 +64,7 @@ class App:
 
     def __init__(
         self, config: ProxyConfig, *, placement: Placement | None = None, page: SharedQuotaTable | None = None,
-        peers: Sequence[str] = (),
-        report: Report | None = None, ask: ControlCallHandler | None = None,
+        peers: Sequence[str] = (), report: Report | None = None, ask: ControlCallHandler | None = None,
     ) -> None:
         self._log = log.get("prism.proxy")
         self._configured_limits = config.limits
@@ -88,6 +77,7 @@ class App:
         self.activator = Activator(self.namespaces, DriverFactory(), self._placement, page, self._step_resources,
                                    QueuedTotal(config.pubsub.buffer_total))
         self.metrics = Metrics(version=__version__, namespaced=namespaced)
+        self._watching = Watching(config, self.metrics, waits)
         self.lifecycle = Lifecycle(self._state_changed)
         self._health = HealthServicer()
         self._monitor = LoopMonitor(self.metrics.loop_stall)
@@ -103,7 +93,6 @@ class App:
         self.metrics.collectors += [
             lambda: derived(self.metrics.figures()), self.process_status.collect, self.cluster.collect]
         self._reflection: Reflection | None = None
-        self._telemetry: Telemetry | None = None
         self._refresher: asyncio.Task[None] | None = None
         self._ended: int | None = None
         self._drain_began = 0.0
@@ -115,10 +104,8 @@ class App:
 
         StartError when a namespace cannot be served as configured.
         """
-        config = self._config
         try:
-            self._server.watch = make_watch(
-                config.log_calls, config.slow_call_s, config.trace.sample_ratio, self._trace(), waits, self._audit())
+            self._server.watch = self._watching.open()
             await self.activator.apply(namespaces)
         except (ValueError, PrismError) as error:
             raise StartError(str(error)) from error
@@ -130,22 +117,6 @@ class App:
             others.append(self.cluster.add_services(self._ask))
         self._reflection = add_reflection(
             self._server, lambda: [*services.names, *others], services.load_messages)
-
-    def _trace(self) -> Export | None:
-        """What takes calls that are traced, where there is a collector."""
-        if self._config.trace.exporter == "none":
-            return None
-        from prism_proxy.telemetry.otel import start
-
-        self._telemetry = start(self._config.trace, self.metrics)
-        return self._telemetry.export
-
-    def _audit(self) -> Export | None:
-        if not self._config.audit_hook:
-            return None
-        from prism_proxy.telemetry.audit import load_hook
-
-        return load_hook(self._config.audit_hook)
 
     async def serve(
         self, sockets: Sequence[socket.socket], *, internal: socket.socket | None = None, owned: bool = True
@@ -206,16 +177,15 @@ class App:
         problems += await close_all((driver for route in routes for driver in route.drivers), deadline_s)
         await self.activator.close()
         await self.cluster.close()
-        if self._telemetry is not None:
-            await self._telemetry.close()
+        await self._watching.close()
         for problem in problems:
             self._log.error("a backend did not close cleanly", exc_info=problem)
         self.lifecycle.enter(State.STOPPED)
         self._log.info("stopped", seconds=round(time.monotonic() - self._drain_began, 3), aborted=self._ended,
                        forced=forced)
         if self._ended != 0:
-            return EXIT_FORCED
-        return EXIT_ERROR if problems else EXIT_CLEAN
+            return lifecycle.EXIT_FORCED
+        return lifecycle.EXIT_ERROR if problems else lifecycle.EXIT_CLEAN
 
     def _state_changed(self, old: State, new: State) -> None:
         if new is State.DRAINING:
