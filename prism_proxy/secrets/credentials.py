@@ -51,6 +51,7 @@ class _Held:
     lease: Lease = NO_LEASE
     until: float = 0.0
     error: SecretError | None = None
+    asked: asyncio.Event = field(default_factory=asyncio.Event)  # the first fetch has ended
     task: asyncio.Task[None] | None = None
 
 
@@ -74,8 +75,8 @@ class CredentialStore:
         held = self._held.get((provider, path))
         if held is None:
             held = self._held[provider, path] = _Held()
-            await self._fetch(provider, path, held)
             held.task = asyncio.get_running_loop().create_task(self._keep(provider, path, held))
+        await held.asked.wait()  # all who ask meanwhile share one fetch, and one who gives up does not end it
         if held.credentials is None and held.error is not None and not isinstance(held.error, SecretUnavailableError):
             error = held.error
             await self.forget([(provider, path)])
@@ -98,6 +99,10 @@ class CredentialStore:
         await self.forget(list(self._held))
 
     async def _keep(self, provider: str, path: str, held: _Held) -> None:
+        try:
+            await self._fetch(provider, path, held)
+        finally:
+            held.asked.set()
         while True:
             await self._sleep(self._wait(held))  # type: ignore[misc]
             before = held.credentials

@@ -69,7 +69,7 @@ class KeyStore:
         (FAILED_PRECONDITION), KEY_PROVIDER_UNAVAILABLE (UNAVAILABLE)."""
         entry = self._entry(text, key_type)
         if entry.ring is None or self._age(entry) >= self._ttl:
-            await self._fetch(entry)
+            await asyncio.shield(self._fetch_again(entry))  # all who ask meanwhile share one fetch
         return self.current(text, key_type)
 
     def current(self, text: str, key_type: str) -> KeyRing:
@@ -165,9 +165,10 @@ class KeyStore:
         wait = self._ttl * AHEAD if entry.error is None else min(RETRY_SECONDS, self._ttl * (1 - AHEAD))
         entry.timer = asyncio.get_running_loop().call_later(wait, self._fetch_again, entry)
 
-    def _fetch_again(self, entry: _Entry) -> None:
+    def _fetch_again(self, entry: _Entry) -> asyncio.Task[None]:
         if entry.task is None or entry.task.done():
             entry.task = asyncio.get_running_loop().create_task(self._fetch(entry))
+        return entry.task
 
     def _refuse(self, entry: _Entry, error: PrismError) -> None:
         """The provider says no: what is cached serves no longer than its time to live."""

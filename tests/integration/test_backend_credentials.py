@@ -88,6 +88,14 @@ class Provider:
         """Nothing is open."""
 
 
+class SlowProvider(Provider):
+    """Answers after other tasks had a turn."""
+
+    async def fetch(self, path: str) -> bytes:
+        await turns()
+        return await super().fetch(path)
+
+
 class Leasing(Provider):
     """Dynamic ones, with a lease of an hour."""
 
@@ -109,6 +117,19 @@ def store_of(provider: Provider, clock: Time, grace: float = 0.0) -> tuple[Crede
     store = CredentialStore({"team": provider}, ttl=86_400, grace=grace, on_change=lambda: changes.append(clock.now),
                             clock=clock, sleep=clock.sleep)
     return store, changes
+
+
+async def test_all_who_ask_at_once_get_the_credentials_of_one_fetch() -> None:
+    """Also when the first of them is cancelled: a backend that was told of none would stay without."""
+    provider = SlowProvider()
+    store, _ = store_of(provider, Time())
+    gives_up, *others = [asyncio.ensure_future(store.get("team", "redis/app")) for _ in range(3)]
+    await asyncio.sleep(0)
+    gives_up.cancel()
+    assert await asyncio.gather(*others) == [Credentials("user1", "one")] * 2
+    assert gives_up.cancelled()
+    assert provider.fetched == 1
+    await store.close()
 
 
 async def test_static_credentials_are_fetched_once_in_their_time() -> None:

@@ -52,6 +52,16 @@ class Provider:
         self.closed = True
 
 
+class SlowProvider(Provider):
+    """Answers after other tasks had a turn."""
+
+    async def fetch(self, path: str) -> bytes:
+        self.fetched += 1
+        await settle()
+        assert isinstance(self.answer, bytes)
+        return self.answer
+
+
 class Clock:
     now = 1000.0
 
@@ -106,6 +116,19 @@ async def test_one_fetch_serves_until_the_key_is_due(provider: Provider, clock: 
     await settle()
     assert keystore.current(REFERENCE, AES) is ring
     assert provider.fetched == 2
+
+
+async def test_all_who_ask_for_a_key_share_one_fetch(clock: Clock) -> None:
+    provider = SlowProvider()
+    held = store(provider, clock)
+    gives_up, *others = [asyncio.ensure_future(held.ring(REFERENCE, AES)) for _ in range(10)]
+    await asyncio.sleep(0)
+    gives_up.cancel()
+    rings = await asyncio.gather(*others)
+    assert gives_up.cancelled()
+    assert len({id(ring) for ring in rings}) == 1
+    assert provider.fetched == 1
+    await held.close()
 
 
 async def test_a_new_version_gives_a_new_ring(provider: Provider, clock: Clock) -> None:
