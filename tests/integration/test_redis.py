@@ -276,7 +276,8 @@ async def test_a_write_that_was_given_up_is_not_executed_after_a_newer_one(optio
 @pytest.mark.serial
 async def test_POL_1_more_calls_than_the_pool_takes_wait_and_then_fail() -> None:  # noqa: N802 - the scenario's name
     async with RedisServer() as server, Shim("127.0.0.1", server.port) as shim, opened(RedisConfig(
-            f"redis://127.0.0.1:{shim.port}", max_pending=20, max_wait_s=0.5, connections=2)) as driver:
+            f"redis://127.0.0.1:{shim.port}", max_pending=20, max_wait_s=0.5, connections=2,
+            read_timeout_s=30)) as driver:
         shim.hold()
         calls = [asyncio.ensure_future(driver.set(b"key%d" % index, b"value")) for index in range(1000)]
         most = 0

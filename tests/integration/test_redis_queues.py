@@ -231,7 +231,7 @@ async def test_kills_of_the_server_lose_nothing_and_leave_no_doubt_behind() -> N
         await asyncio.gather(*tasks)
         async with asyncio.timeout(20):
             await asyncio.gather(*consumers)
-        assert len(acknowledged) > 500
+        assert len(acknowledged) > 100, "there was a load"
         assert acknowledged <= set(settled) | doubtful <= attempted
         assert len(doubtful - set(settled)) <= 5 * 4 * 20, "no more than were on their way at a kill"
         assert max(settled.values()) == 1
