@@ -37,4 +37,5 @@ cdef class ValueCipher:
                         const uint8_t** out, size_t* out_n) noexcept
     cdef int matches(self, DataKey found, const uint8_t* head, size_t head_n, const uint8_t* key, size_t key_n,
                      const uint8_t** iv, const uint8_t** aad, size_t* aad_n) noexcept
+    cdef void drop_scratch(self) noexcept
     cdef int reserve(self, size_t size) noexcept

@@ -13,6 +13,9 @@ from prism_proxy._native.crypto.aead cimport IV_BYTES, TAG_BYTES, Aead, IvSource
 from prism_proxy._native.grpc.protowire cimport proto_put_varint, proto_varint_size
 from prism_proxy._native.runtime.clock cimport monotonic_ns
 
+cdef extern from "string.h":
+    void explicit_bzero(void* data, size_t length) nogil
+
 cdef enum:
     MOST_KEYS = 16              # data keys that are known at once
     MOST_BYTES = 8 * 1024       # larger values are the servicer's: they cost it little more
@@ -69,7 +72,14 @@ cdef class ValueCipher:
         self.gone = []
 
     def __dealloc__(self):
-        free(self.scratch)
+        self.drop_scratch()
+
+    cdef void drop_scratch(self) noexcept:
+        """It may hold a plaintext."""
+        if self.scratch != NULL:
+            explicit_bzero(self.scratch, self.room)
+            free(self.scratch)
+        self.scratch, self.room = NULL, 0
 
     def learn(self, DataKey key not None, int64_t soft, int64_t hard) -> None:
         """Open values under this key too. What is known may be used until `hard` (monotonic nanoseconds); at `soft` one
@@ -115,7 +125,7 @@ cdef class ValueCipher:
     cdef int reserve(self, size_t size) noexcept:
         if size <= self.room:
             return 0
-        free(self.scratch)
+        self.drop_scratch()
         self.scratch = <uint8_t*>malloc(size)
         self.room = size if self.scratch != NULL else 0
         return 0 if self.scratch != NULL else -1

@@ -137,12 +137,15 @@ class KeyStore:
             self._fetch_again(entry)
 
     async def _fetch(self, entry: _Entry) -> None:
+        """Of two fetches at once the answer of the later one counts, whichever comes first."""
         began = entry.tried = self._clock()
         provider = self._providers[entry.reference.provider]
         try:
             async with asyncio.timeout(FETCH_SECONDS):
                 data = await provider.fetch(entry.reference.path)
             ring = key_document.decode(data, entry.reference.base, entry.key_type)
+            if began < entry.answered:
+                return
             if entry.ring is None or not _same(entry.ring, ring):
                 entry.ring = ring  # senders begin a new epoch when the object changes
             entry.error, entry.fetched = None, self._clock()
