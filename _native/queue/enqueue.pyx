@@ -28,13 +28,16 @@ cdef class QueueHandler(Handler):
     cdef Binding bind(self, NativeRoute route, Method method):
         return bound(route, method.service, LocalQueues)
 
-    cdef QueueEntries opened(self, ServerStream stream, LocalQueues queues, str name):
-        """The queue, which is made where there is none; None without memory."""
+    cdef QueueEntries opened(self, ServerStream stream, LocalQueues queues, str name, int64_t size):
+        """The queue, which is made where there is none, with memory for `size` bytes; None without."""
+        if not queues.table.memory.fits(size):
+            return None
         try:
             queues.uses(name)
             found = queues.known(name)
             return found if found is not None else <QueueEntries?>queues.table.make(name)
         except Exception as error:
+            queues.table.memory.change(-size)
             self.report(stream, error)
             return None
 
@@ -75,8 +78,8 @@ cdef class EnqueueHandler(QueueHandler):
         cdef str name = None
         if publish_scan(data, n, &request) == 0 and request.payload.length <= queues.most_bytes:
             name = queues.name_of(request.topic)
-        if name is not None and queues.table.memory.fits(queues.size_of(&request, traced)):
-            queue = self.opened(stream, queues, name)
+        if name is not None:
+            queue = self.opened(stream, queues, name, queues.size_of(&request, traced))
         if queue is None:
             self.fall_back(stream, data, n)
             return
@@ -109,8 +112,8 @@ cdef class EnqueueBatchHandler(QueueHandler):
         count = self.ordinary(queues, data, n, traced, &name, &size)
         if count > 0:
             text = queues.name_of(name)
-        if text is not None and queues.table.memory.fits(size):
-            queue = self.opened(stream, queues, text)
+        if text is not None:
+            queue = self.opened(stream, queues, text, size)
         if queue is None:
             self.fall_back(stream, data, n)
             return

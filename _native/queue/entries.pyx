@@ -250,22 +250,21 @@ cdef class QueueEntries:
         return self.leases.size
 
     def add(self, Entry entry not None, int64_t due_ms):
-        """A new arrival. Returns when the queue must be looked at next for its sake; 0: never."""
+        """A new arrival. Returns as `put_back`."""
         self.join(entry)
-        self.put_back(entry, due_ms)
-        if entry.expires_ms:
-            self.expiries.push(entry)
-        return min(due_ms, entry.expires_ms) if due_ms and entry.expires_ms else due_ms or entry.expires_ms
+        return self.put_back(entry, due_ms)
 
     def put_back(self, Entry entry not None, int64_t due_ms):
-        """Ready again, or scheduled. Returns `due_ms`."""
+        """Ready, or scheduled. Returns when the queue must be looked at next for its sake; 0: never."""
         if due_ms:
             entry.due_ms = due_ms
             self.schedule.push(entry)
             entry.state = SCHEDULED
         else:
             self.line_up(entry)
-        return due_ms
+        if entry.expires_ms and entry.expiry < 0:   # it is new, or expired while it was leased
+            self.expiries.push(entry)
+        return min(due_ms, entry.expires_ms) if due_ms and entry.expires_ms else due_ms or entry.expires_ms
 
     def forget(self, Entry entry not None):
         """It is gone. Returns its size, 0 when it was gone before."""

@@ -111,10 +111,10 @@ cdef class TakeHandler(QueueHandler):
             return False
         most = (asked.number[3] if self.leases else asked.number[2]) or 1
         wait_ms = asked.number[4] if self.leases else asked.number[3]
-        visibility_ms = <int64_t>asked.number[2] * 1000 or queues.visibility_ms
         if most > MAX_BATCH or wait_ms > <uint64_t>queues.max_wait_ms or (
                 self.leases and asked.number[2] > MOST_VISIBILITY_S):
             return False
+        visibility_ms = <int64_t>asked.number[2] * 1000 if self.leases and asked.number[2] else queues.visibility_ms
         name = queues.name_of(asked.queue)
         if name is None:
             return False

@@ -24,7 +24,7 @@ class Queue(QueueEntries):
     @property
     def idle(self) -> bool:
         """Nobody would miss it."""
-        return not (self.entries or self._waiters or self.dead_letters or self.remembered)
+        return not (self.entries or self.waiting or self.dead_letters or self.remembered)
 
     def counts(self, now_ms: int) -> Counts:
         scheduled, _ = self.scheduled(now_ms)

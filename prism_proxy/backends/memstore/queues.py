@@ -74,12 +74,13 @@ class MemstoreQueues:
         self._queues.clear()
 
     def keep_up(self) -> None:
-        """The alarm sees to what is due; here go deduplication ids that are too old."""
+        """The alarm sees to what is due; here go deduplication ids that are too old, and queues that native code
+        emptied."""
         now = self._now_ms()
         for queue in list(self._queues.values()):
             if queue.remembered:
                 queue.remembered.first("", now)
-                self._discard_if_idle(queue)
+            self._discard_if_idle(queue)
 
     def _queue(self, name: str) -> Queue:
         found = self._queues.get(name)
@@ -222,7 +223,7 @@ class MemstoreQueues:
             if 0 < dead.max_receives <= entry.receives:
                 self._bury(queue, entry, entry.reason or EXPIRED)
             else:
-                queue.put_back(entry, 0)
+                self._alarm.at(queue.put_back(entry, 0))
 
     def _ring(self, now: int) -> int:
         """Every time that is due is looked at; returns the next one."""
@@ -256,7 +257,7 @@ class MemstoreQueues:
             **entry.message.headers, SOURCE_HEADER: queue.name, ERROR_HEADER: reason,
             RETRIES_HEADER: str(entry.receives)})
         self._memory.give(size - made.size)
-        target.add(made, 0)
+        self._alarm.at(target.add(made, 0))
         target.wake()
 
     async def redrive(
@@ -274,7 +275,7 @@ class MemstoreQueues:
                 made = moved(entry, {key: value for key, value in entry.message.headers.items()
                                           if key not in _DEAD_LETTER_HEADERS})
                 self._memory.give(size - made.size)
-                source.add(made, 0)
+                self._alarm.at(source.add(made, 0))
             source.wake()
         more = len(looked) == limit
         return Redriven(len(moving), len(looked) - len(moving), b"%d" % looked[-1].sequence if more else None)
