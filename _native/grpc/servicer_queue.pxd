@@ -4,7 +4,7 @@ from libc.stdint cimport int64_t
 
 cdef class CostMeter:
     """What a call of one method costs the loop, from its begin to its first wait; an average that follows."""
-    cdef double ns
+    cdef double ns, last_ns
     cdef int samples
     cdef void sample(self, double ns) noexcept
 
@@ -20,7 +20,7 @@ cdef class QueuedCall:
 cdef class ServicerQueue:
     cdef object loop, calls
     cdef int64_t limit_ns, slice_began_ns, begun_ns
-    cdef double waiting_ns, started_ns, stretch
+    cdef double waiting_ns, started_ns, stretch, last_stretch
     cdef QueuedCall begun       # whose first step may not be over
     cdef int unbegun            # calls given to the loop that have not taken it
     cdef bint scheduled, slicing

@@ -3,6 +3,8 @@
 A loop that begins whatever arrives works on calls whose callers have given up. Here a call is admitted when those
 before it will have begun within `servicer_wait_s` and within half of what is left of its own deadline, judged by what
 calls of each method were measured to cost. Admitted calls are begun in slices, between which the loop reads and writes.
+Of two measurements in a row the lower one counts: a first call that imports, or a moment in which the machine did
+something else, says nothing of the calls behind it.
 
     add() -- nothing waits --> begun at once          run(): a slice is over: measure it, begin the next one
        \\-- else --> [waiting] --run()--> begun
@@ -21,12 +23,13 @@ cdef enum:
 
 cdef class CostMeter:
     def __cinit__(self):
-        self.ns = FIRST_NS
+        self.ns = self.last_ns = FIRST_NS
 
     cdef void sample(self, double ns) noexcept:
         if self.samples < 16:
             self.samples += 1
-        self.ns += (min(ns, MOST_SAMPLE_NS) - self.ns) / self.samples
+        self.ns += (min(ns, self.last_ns, MOST_SAMPLE_NS) - self.ns) / self.samples
+        self.last_ns = ns
 
 
 cdef class QueuedCall:
@@ -39,7 +42,7 @@ cdef class ServicerQueue:
         self.loop = loop
         self.limit_ns = limit_ns
         self.calls = deque()
-        self.stretch = 1
+        self.stretch = self.last_stretch = 1
 
     cdef bint admits(self, CostMeter meter, int64_t left_ns) noexcept:
         """Whether a call will begin in time that has `left_ns` until its deadline; 0: it has none."""
@@ -77,7 +80,7 @@ cdef class ServicerQueue:
         """Behind the calls of the last slice, which have begun by now: begin those of the next."""
         cdef int64_t now = monotonic_ns()
         cdef QueuedCall call
-        cdef double passed = now - self.slice_began_ns
+        cdef double passed = now - self.slice_began_ns, stretch
         if self.unbegun:
             self.loop.call_soon(self.run)   # calls were given to the loop behind this
             return
@@ -86,7 +89,9 @@ cdef class ServicerQueue:
             self.begun = None
         if self.slicing and self.started_ns > 0:
             # More than the calls cost: the loop also reads, writes, and goes on with calls that had to wait.
-            self.stretch += (min(max(passed / self.started_ns, 1.0), 100.0) - self.stretch) / 16
+            stretch = min(max(passed / self.started_ns, 1.0), 100.0)
+            self.stretch += (min(stretch, self.last_stretch) - self.stretch) / 16
+            self.last_stretch = stretch
         self.slicing = self.scheduled = False
         self.started_ns = 0
         while self.calls and self.started_ns < SLICE_NS:

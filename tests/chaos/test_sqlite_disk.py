@@ -105,6 +105,8 @@ async def test_a_read_only_disk_is_unavailable_until_it_is_writable(disk: Path) 
         assert error is not None
         assert (error.code, error.metadata["outcome"]) == (StatusCode.UNAVAILABLE, "not_executed")
         assert "Read-only" in error.message
+        with pytest.raises(PrismError, match="Read-only"):
+            await driver.get(b"k")  # a reader of a file that is not locked would keep this process from its lock
         assert driver.health().status is Health.UNHEALTHY
         await asyncio.to_thread(mount, "-o", "remount,rw", str(disk))
         await healthy(driver)

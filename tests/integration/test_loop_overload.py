@@ -145,6 +145,38 @@ async def test_what_could_not_begin_in_time_is_shed_before_python_sees_it() -> N
         await server.stop(0)
 
 
+class Cold(ScriptedDriver):
+    """A Get that keeps the loop for 60 ms where its key says so, as an import or a moment without a core does."""
+
+    async def get(self, key: bytes) -> bytes | None:
+        end = time.monotonic() + (0.06 if key == b"slow" else 0)
+        while time.monotonic() < end:
+            pass
+        return await super().get(key)
+
+
+@pytest.mark.parametrize("known", [0, 50], ids=["its first call", "a later call"])
+async def test_one_slow_call_does_not_shed_those_behind_it(known: int) -> None:
+    driver, namespaces = Cold(), Namespaces()
+    namespaces.swap(build(1, [NamespaceConfig.of_store("default", "scripted", None)], lambda *_: driver))
+    server = Server(namespaced=namespaced)
+    add_interfaces(server, namespaces.resolve)
+    namespaces.on_swap(lambda current: server.set_routes(current.table()))
+    port = server.add_insecure_port("127.0.0.1:0")
+    await server.start()
+    try:
+        async with H2Peer(port) as peer:
+            slow, get = (pb.GetRequest(key=key).SerializeToString() for key in ("slow", "k"))
+            for _ in range(known):
+                assert (await peer.unary(GET, get)).status == 0
+            assert (await peer.unary(GET, slow)).status == 0
+            others = [call(peer, GET, get) for _ in range(250)]
+            await peer.send(*(frames for _, frames in others))
+            assert {(await peer.reply(stream)).status for stream, _ in others} == {0}
+    finally:
+        await server.stop(0)
+
+
 async def measure(process: ProxyProcess, path: str, request: bytes, rate: float, seconds: float) -> dict[str, float]:
     made = await asyncio.create_subprocess_exec(
         sys.executable, "-m", "tests.support.frame_load", process.address, path, request.hex(), str(rate),

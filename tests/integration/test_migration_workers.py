@@ -31,9 +31,10 @@ async def test_data_of_several_workers_move_under_load_without_a_failed_call(tmp
         async with grpc.aio.insecure_channel(a.address) as channel:
             stub = basic_grpc.KeyValueBasicInterfaceStub(channel)
             for name in BACKENDS:
-                await asyncio.gather(*(stub.Set(
-                    basic.SetRequest(key=f"still {number}", value=b"%d" % number * 100),
-                    metadata=(("x-namespace", name),)) for number in range(500)))
+                for first in range(0, 500, 100):
+                    await asyncio.gather(*(stub.Set(
+                        basic.SetRequest(key=f"still {number}", value=b"%d" % number * 100),
+                        metadata=(("x-namespace", name),)) for number in range(first, first + 100)))
         load = Load()
         async with load.running(a, b):
             await cluster.move("a", "b")

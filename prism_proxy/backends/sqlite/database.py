@@ -9,6 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from prism_proxy.backends.sqlite.config import SqliteConfig
+from prism_proxy.backends.sqlite.errors import cannot_open, closed
 from prism_proxy.backends.sqlite.header import HEADER_BYTES, parse
 from prism_proxy.backends.sqlite.headroom import Headroom
 from prism_proxy.backends.sqlite.lock import FileLock
@@ -27,7 +28,7 @@ class Database:
     def __init__(self, config: SqliteConfig) -> None:
         self._config = config
         self._lock = FileLock(Path(config.path))
-        self._damaged: PrismError | None = None
+        self._unreadable: PrismError | None = closed()  # why no reader may open the file
         self.headroom = Headroom(lambda: self.path, config.reserve_bytes)
         self.pages = max(config.max_bytes // PAGE_BYTES, 16) if config.max_bytes else MAX_PAGES
 
@@ -57,7 +58,7 @@ class Database:
         if self._lock.held:
             self._lock.check()
         else:
-            self._lock.take()
+            self._take_lock()
         connection = self._connect("rwc")
         try:
             connection.execute(f"PRAGMA page_size={PAGE_BYTES}")
@@ -69,26 +70,27 @@ class Database:
             prepare(connection, self.path)
         except sqlite3.Error as error:
             connection.close()
-            self._damaged = self._meaning(error)
-            if self._damaged is not None:
-                raise self._damaged from error
+            self._unreadable = self._meaning(error)
+            if self._unreadable is not None:
+                raise self._unreadable from error
             raise
         except PrismError as error:
             connection.close()
-            self._damaged = error if error.code is StatusCode.DATA_LOSS else None
+            self._unreadable = error if error.code is StatusCode.DATA_LOSS else None
             raise
         except BaseException:
             connection.close()
             raise
-        self._damaged = None
+        self._unreadable = None
         if self._lock.created:
             _sync_folder(self.path.parent)
         return connection
 
     def open_reader(self) -> sqlite3.Connection:
-        """PrismError DATA_LOSS while what `open_writer` found is damaged."""
-        if self._damaged is not None:
-            raise replace(self._damaged)
+        """PrismError DATA_LOSS while what `open_writer` found is damaged, or why it could not take the lock: a reader
+        of a file that another process may serve would also keep this process from the lock."""
+        if self._unreadable is not None:
+            raise replace(self._unreadable)
         connection = self._connect("rw")
         connection.execute("PRAGMA query_only=1")
         return connection
@@ -106,6 +108,16 @@ class Database:
     def release(self) -> None:
         """After the last connection has closed."""
         self._lock.release()
+
+    def _take_lock(self) -> None:
+        try:
+            self._lock.take()
+        except OSError as error:
+            self._unreadable = cannot_open(error)
+            raise
+        except PrismError as error:
+            self._unreadable = error
+            raise
 
     def _connect(self, mode: str) -> sqlite3.Connection:
         connection = sqlite3.connect(
