@@ -74,8 +74,10 @@ class Address:
             sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
             target: object = self.unix_path
         else:
+            # As bytes where it can be: for a str Python loads its codec of international names, 0.5 MB.
+            host = self.host.encode() if self.host.isascii() else self.host
             family, kind, proto, _, target = socket.getaddrinfo(
-                self.host, self.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
+                host, self.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
             sock = socket.socket(family, kind, proto)
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             if share_port:
