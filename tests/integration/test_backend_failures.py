@@ -29,8 +29,8 @@ from prism_proxy.status import ProcessStatus
 from prism_proxy.telemetry.loop_monitor import LoopMonitor
 from prism_proxy.testing.contracts.serving import Way, serve
 from prism_runtime.lifecycle import Lifecycle, State
+from tests.support.in_process import served
 from tests.support.scripted_driver import FullError, LostError, RefusedError, ScriptedDriver
-from tests.support.snapshot_server import served
 
 QUICK = RetryOptions(backoff_first_s=0.001, backoff_max_s=0.5)
 NAMESPACE = (("x-namespace", "orders"),)

@@ -18,12 +18,9 @@ from prism.interfaces.keyvalue import keyvalue_basic_pb2 as basic
 from prism.interfaces.keyvalue import keyvalue_cas_pb2 as cas
 from prism_proxy.backends.memstore.config import MemstoreConfig
 from prism_proxy.backends.memstore.driver import MemstoreDriver
-from prism_proxy.interfaces.catalogue import namespaced
-from prism_proxy.interfaces.registration import add_interfaces
 from prism_proxy.namespaces.model import NamespaceConfig
 from prism_proxy.namespaces.snapshot import Namespaces, build
-from prism_proxy.server.registration import NativeHandlers
-from prism_proxy.server.server import Server
+from tests.support import in_process
 from tests.support.h2peer import DATA, END_HEADERS, END_STREAM, HEADERS, H2Peer, Reply, frame, grpc_headers, message
 
 SERVICE = "/prism.interfaces.keyvalue.KeyValueBasicInterface/"
@@ -96,18 +93,12 @@ async def served(*, native: bool, max_bytes: int = 256 << 20) -> AsyncIterator[i
     namespaces = Namespaces()
     namespaces.swap(build(1, [NamespaceConfig.of_store(name, name, None) for name in drivers],
                           lambda backend, settings: drivers[backend]))
-    server = Server(namespaced=namespaced)
-    add_interfaces(server, namespaces.resolve)
-    namespaces.on_swap(lambda current: server.set_routes(current.table()))
-    NativeHandlers(server).add(["memstore"] if native else [])
-    port = server.add_insecure_port("127.0.0.1:0")
     for driver in drivers.values():
         await driver.open()
-    await server.start()
     try:
-        yield port
+        async with in_process.serving(namespaces, native=["memstore"] if native else []) as found:
+            yield found.port
     finally:
-        await server.stop(0)
         for driver in drivers.values():
             await driver.close()
 

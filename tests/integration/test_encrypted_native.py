@@ -14,20 +14,16 @@ import pytest
 
 from prism.interfaces.keyvalue import keyvalue_basic_pb2 as basic
 from prism.interfaces.keyvalue import keyvalue_basic_pb2_grpc as basic_rpc
-from prism_proxy import standard
 from prism_proxy.backends.memstore.config import MemstoreConfig
 from prism_proxy.backends.redis.config import RedisConfig
 from prism_proxy.crypto.algorithms import ALGORITHMS, RSA_DIRECT
-from prism_proxy.interfaces.catalogue import namespaced
-from prism_proxy.interfaces.registration import add_interfaces
 from prism_proxy.namespaces.activator import Activator
 from prism_proxy.namespaces.snapshot import Namespaces
-from prism_proxy.server.registration import NativeHandlers
-from prism_proxy.server.server import Server
 from prism_proxy.steps.encrypt import values as values_module
 from prism_proxy.steps.encrypt.options import EncryptionOptions
 from prism_proxy.steps.encrypt.values import EncryptedValues, parse
 from tests.services.redis import RedisServer, binary, running
+from tests.support import in_process
 from tests.support.encrypted import NAME, config_of, files_in, key_directory, options_of, resources
 from tests.support.redis_stand_in import RedisStandIn
 
@@ -79,21 +75,13 @@ class Native:
 
 @pytest.fixture
 async def serve(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Any]:
-    opened: list[Any] = []
+    stack = contextlib.AsyncExitStack()
 
     async def start(store: tuple[str, Any], options: EncryptionOptions, directory: Path) -> Native:
-        namespaces = Namespaces()
-        activator = Activator(namespaces, standard.make_driver, resources=resources(directory))
-        await activator.apply([config_of(store, options)])
-        server = Server(namespaced=namespaced)
-        add_interfaces(server, namespaces.resolve)
-        natives = NativeHandlers(server)
-        namespaces.on_swap(lambda current: natives.add(current.backends(), current.sealed_backends()))
-        namespaces.on_swap(lambda current: server.set_routes(current.table()))
-        port = server.add_insecure_port("127.0.0.1:0")
-        await server.start()
-        channel = grpc.aio.insecure_channel(f"127.0.0.1:{port}")
-        opened.append((channel, server, activator))
+        namespaces, activator = await stack.enter_async_context(
+            in_process.applied(config_of(store, options), resources=resources(directory)))
+        served = await stack.enter_async_context(in_process.serving(namespaces, native=True))
+        channel = await stack.enter_async_context(grpc.aio.insecure_channel(served.address))
         found = Native(channel, namespaces, activator)
         for name in ("seal", "open"):
             original = getattr(EncryptedValues, name)
@@ -105,12 +93,8 @@ async def serve(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Any]:
             monkeypatch.setattr(EncryptedValues, name, counted)
         return found
 
-    yield start
-    for channel, server, activator in opened:
-        await channel.close()
-        await server.stop(0)
-        await activator.apply([])
-        await activator.close()
+    async with stack:
+        yield start
 
 
 @pytest.fixture(params=["memstore", "redis"])

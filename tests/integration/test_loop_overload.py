@@ -21,16 +21,12 @@ from prism.interfaces.keyvalue import keyvalue_batch_pb2 as batch
 from prism.interfaces.keyvalue import keyvalue_batch_pb2_grpc as batch_grpc
 from prism.interfaces.keyvalue import keyvalue_cas_pb2 as cas
 from prism.interfaces.keyvalue import keyvalue_cas_pb2_grpc as cas_grpc
-from prism_proxy.interfaces.catalogue import namespaced
-from prism_proxy.interfaces.registration import add_interfaces
-from prism_proxy.namespaces.model import NamespaceConfig
-from prism_proxy.namespaces.snapshot import Namespaces, build
 from prism_proxy.server.health import HealthServicer, add_health
 from prism_proxy.server.limits import Limits
-from prism_proxy.server.server import Server
 from tests.services.proxy import ProxyProcess, proxy
 from tests.services.redis import RedisServer, binary
 from tests.support.h2peer import DATA, END_STREAM, RST_STREAM, H2Peer, frame, grpc_headers, message
+from tests.support.in_process import namespaces_over, serving
 from tests.support.scripted_driver import ScriptedDriver
 
 pytestmark = pytest.mark.serial
@@ -41,6 +37,7 @@ COMPARE = "/prism.interfaces.keyvalue.KeyValueCASInterface/CompareAndSwap"
 SOAK = bool(os.environ.get("PRISM_SOAK"))
 HEALTH = "/grpc.health.v1.Health/Check"
 BACKLOG, BURST = 5, 40
+SMALL = Limits(servicer_backlog=BACKLOG)
 
 
 def call(peer: H2Peer, path: str, payload: bytes) -> tuple[int, bytes]:
@@ -49,59 +46,41 @@ def call(peer: H2Peer, path: str, payload: bytes) -> tuple[int, bytes]:
 
 
 async def test_calls_beyond_the_backlog_are_shed_and_health_checks_are_not() -> None:
-    driver, namespaces = ScriptedDriver(), Namespaces()
-    namespaces.swap(build(1, [NamespaceConfig.of_store("default", "scripted", None)], lambda *_: driver))
-    server = Server(Limits(servicer_backlog=BACKLOG), namespaced=namespaced)
-    add_interfaces(server, namespaces.resolve)
-    add_health(server, HealthServicer())
-    namespaces.on_swap(lambda current: server.set_routes(current.table()))
-    port = server.add_insecure_port("127.0.0.1:0")
-    await server.start()
-    try:
-        async with H2Peer(port) as peer:
-            get = pb.GetRequest(key="k").SerializeToString()
-            calls = [call(peer, GET, get) for _ in range(BURST)]
-            health, check = call(peer, HEALTH, health_pb2.HealthCheckRequest().SerializeToString())
-            await peer.send(*(frames for _, frames in calls), check)
-            replies = [await peer.reply(stream) for stream, _ in calls]
-            assert (await peer.reply(health)).status == 0
-            shed = [reply for reply in replies if reply.status == grpc.StatusCode.RESOURCE_EXHAUSTED.value[0]]
-            assert {reply.status for reply in replies} == {0, grpc.StatusCode.RESOURCE_EXHAUSTED.value[0]}
-            assert len(driver.calls) == BURST - len(shed) >= BACKLOG
-            assert server.limit_hits()["servicer_backlog"] == len(shed)
-            trailers = dict(shed[0].headers)
-            encoded = trailers["grpc-status-details-bin"]
-            status = status_pb2.Status.FromString(base64.b64decode(encoded + "=" * (-len(encoded) % 4)))
-            info, retry = error_details_pb2.ErrorInfo(), error_details_pb2.RetryInfo()
-            assert status.details[0].Unpack(info)
-            assert status.details[1].Unpack(retry)
-            assert (info.reason, info.metadata["outcome"]) == ("LOAD_SHED", "not_executed")
-            assert int(trailers["grpc-retry-pushback-ms"]) > 0
-            assert len({dict(reply.headers)["grpc-retry-pushback-ms"] for reply in shed}) > 1, "all come back together"
-            assert (await peer.unary(GET, get)).status == 0, "the backlog is gone, and was not forgotten"
-    finally:
-        await server.stop(0)
+    driver = ScriptedDriver()
+    async with serving(namespaces_over(driver), limits=SMALL) as served, H2Peer(served.port) as peer:
+        add_health(served.server, HealthServicer())
+        get = pb.GetRequest(key="k").SerializeToString()
+        calls = [call(peer, GET, get) for _ in range(BURST)]
+        health, check = call(peer, HEALTH, health_pb2.HealthCheckRequest().SerializeToString())
+        await peer.send(*(frames for _, frames in calls), check)
+        replies = [await peer.reply(stream) for stream, _ in calls]
+        assert (await peer.reply(health)).status == 0
+        shed = [reply for reply in replies if reply.status == grpc.StatusCode.RESOURCE_EXHAUSTED.value[0]]
+        assert {reply.status for reply in replies} == {0, grpc.StatusCode.RESOURCE_EXHAUSTED.value[0]}
+        assert len(driver.calls) == BURST - len(shed) >= BACKLOG
+        assert served.server.limit_hits()["servicer_backlog"] == len(shed)
+        trailers = dict(shed[0].headers)
+        encoded = trailers["grpc-status-details-bin"]
+        status = status_pb2.Status.FromString(base64.b64decode(encoded + "=" * (-len(encoded) % 4)))
+        info, retry = error_details_pb2.ErrorInfo(), error_details_pb2.RetryInfo()
+        assert status.details[0].Unpack(info)
+        assert status.details[1].Unpack(retry)
+        assert (info.reason, info.metadata["outcome"]) == ("LOAD_SHED", "not_executed")
+        assert int(trailers["grpc-retry-pushback-ms"]) > 0
+        assert len({dict(reply.headers)["grpc-retry-pushback-ms"] for reply in shed}) > 1, "all come back together"
+        assert (await peer.unary(GET, get)).status == 0, "the backlog is gone, and was not forgotten"
 
 
 async def test_calls_given_up_before_they_began_leave_no_trace() -> None:
-    driver, namespaces = ScriptedDriver(), Namespaces()
-    namespaces.swap(build(1, [NamespaceConfig.of_store("default", "scripted", None)], lambda *_: driver))
-    server = Server(Limits(servicer_backlog=BACKLOG), namespaced=namespaced)
-    add_interfaces(server, namespaces.resolve)
-    namespaces.on_swap(lambda current: server.set_routes(current.table()))
-    port = server.add_insecure_port("127.0.0.1:0")
-    await server.start()
-    try:
-        async with H2Peer(port) as peer:
-            get = pb.GetRequest(key="k").SerializeToString()
-            for _ in range(10):
-                await peer.send(*(frames + frame(RST_STREAM, 0, stream, bytes([0, 0, 0, 8])) for stream, frames in (
-                    call(peer, GET, get) for _ in range(BACKLOG))))
-                await peer.ping()
-            assert (await peer.unary(GET, get)).status == 0
-            assert not any(server.stats()[gauge] for gauge in ("streams", "handlers_running", "bytes_held"))
-    finally:
-        await server.stop(0)
+    driver = ScriptedDriver()
+    async with serving(namespaces_over(driver), limits=SMALL) as served, H2Peer(served.port) as peer:
+        get = pb.GetRequest(key="k").SerializeToString()
+        for _ in range(10):
+            await peer.send(*(frames + frame(RST_STREAM, 0, stream, bytes([0, 0, 0, 8])) for stream, frames in (
+                call(peer, GET, get) for _ in range(BACKLOG))))
+            await peer.ping()
+        assert (await peer.unary(GET, get)).status == 0
+        assert not any(served.server.stats()[gauge] for gauge in ("streams", "handlers_running", "bytes_held"))
 
 
 class Heavy(ScriptedDriver):
@@ -116,33 +95,24 @@ class Heavy(ScriptedDriver):
 
 async def test_what_could_not_begin_in_time_is_shed_before_python_sees_it() -> None:
     """100 calls of 10 ms each at once, which have 0.6 s: those that are admitted end in time, the others at once."""
-    driver, namespaces = Heavy(), Namespaces()
-    namespaces.swap(build(1, [NamespaceConfig.of_store("default", "scripted", None)], lambda *_: driver))
-    server = Server(namespaced=namespaced)
-    add_interfaces(server, namespaces.resolve)
-    namespaces.on_swap(lambda current: server.set_routes(current.table()))
-    port = server.add_insecure_port("127.0.0.1:0")
-    await server.start()
-    try:
-        async with H2Peer(port) as peer:
-            get = pb.GetRequest(key="k").SerializeToString()
-            for _ in range(3):
-                assert (await peer.unary(GET, get)).status == 0  # what it costs is known now
-            before, streams, frames = len(driver.calls), [peer.next_stream() for _ in range(100)], []
-            for stream in streams:
-                frames += [peer.head(stream, grpc_headers(GET, ("grpc-timeout", "600m"))),
-                           frame(DATA, END_STREAM, stream, message(get))]
-            await peer.send(*frames)
-            statuses = [(await peer.reply(stream)).status for stream in streams]
-            admitted = statuses.count(0)
-            assert set(statuses) == {0, grpc.StatusCode.RESOURCE_EXHAUSTED.value[0]}, "none passed its deadline"
-            assert 10 <= admitted <= 60
-            assert len(driver.calls) - before == admitted
-            patient = [call(peer, GET, get) for _ in range(40)]  # without a deadline they wait up to servicer_wait_s
-            await peer.send(*(frames_ for _, frames_ in patient))
-            assert [(await peer.reply(stream)).status for stream, _ in patient].count(0) >= 20
-    finally:
-        await server.stop(0)
+    driver = Heavy()
+    async with serving(namespaces_over(driver)) as served, H2Peer(served.port) as peer:
+        get = pb.GetRequest(key="k").SerializeToString()
+        for _ in range(3):
+            assert (await peer.unary(GET, get)).status == 0  # what it costs is known now
+        before, streams, frames = len(driver.calls), [peer.next_stream() for _ in range(100)], []
+        for stream in streams:
+            frames += [peer.head(stream, grpc_headers(GET, ("grpc-timeout", "600m"))),
+                       frame(DATA, END_STREAM, stream, message(get))]
+        await peer.send(*frames)
+        statuses = [(await peer.reply(stream)).status for stream in streams]
+        admitted = statuses.count(0)
+        assert set(statuses) == {0, grpc.StatusCode.RESOURCE_EXHAUSTED.value[0]}, "none passed its deadline"
+        assert 10 <= admitted <= 60
+        assert len(driver.calls) - before == admitted
+        patient = [call(peer, GET, get) for _ in range(40)]  # without a deadline they wait up to servicer_wait_s
+        await peer.send(*(frames_ for _, frames_ in patient))
+        assert [(await peer.reply(stream)).status for stream, _ in patient].count(0) >= 20
 
 
 class Cold(ScriptedDriver):
@@ -157,24 +127,15 @@ class Cold(ScriptedDriver):
 
 @pytest.mark.parametrize("known", [0, 50], ids=["its first call", "a later call"])
 async def test_one_slow_call_does_not_shed_those_behind_it(known: int) -> None:
-    driver, namespaces = Cold(), Namespaces()
-    namespaces.swap(build(1, [NamespaceConfig.of_store("default", "scripted", None)], lambda *_: driver))
-    server = Server(namespaced=namespaced)
-    add_interfaces(server, namespaces.resolve)
-    namespaces.on_swap(lambda current: server.set_routes(current.table()))
-    port = server.add_insecure_port("127.0.0.1:0")
-    await server.start()
-    try:
-        async with H2Peer(port) as peer:
-            slow, get = (pb.GetRequest(key=key).SerializeToString() for key in ("slow", "k"))
-            for _ in range(known):
-                assert (await peer.unary(GET, get)).status == 0
-            assert (await peer.unary(GET, slow)).status == 0
-            others = [call(peer, GET, get) for _ in range(250)]
-            await peer.send(*(frames for _, frames in others))
-            assert {(await peer.reply(stream)).status for stream, _ in others} == {0}
-    finally:
-        await server.stop(0)
+    driver = Cold()
+    async with serving(namespaces_over(driver)) as served, H2Peer(served.port) as peer:
+        slow, get = (pb.GetRequest(key=key).SerializeToString() for key in ("slow", "k"))
+        for _ in range(known):
+            assert (await peer.unary(GET, get)).status == 0
+        assert (await peer.unary(GET, slow)).status == 0
+        others = [call(peer, GET, get) for _ in range(250)]
+        await peer.send(*(frames for _, frames in others))
+        assert {(await peer.reply(stream)).status for stream, _ in others} == {0}
 
 
 async def measure(process: ProxyProcess, path: str, request: bytes, rate: float, seconds: float) -> dict[str, float]:

@@ -19,19 +19,15 @@ from prism.interfaces.storage import storage_object_pb2 as storage
 from prism.interfaces.storage import storage_object_pb2_grpc as storage_rpc
 from prism.objectstore.v1 import objectstore_pb2 as service
 from prism.objectstore.v1 import objectstore_pb2_grpc as service_rpc
-from prism_proxy import standard
 from prism_proxy.backends.memstore.config import MemstoreConfig
 from prism_proxy.backends.objects.config import DirectoryConfig, MemoryObjectsConfig, S3Config
-from prism_proxy.interfaces.catalogue import namespaced
-from prism_proxy.interfaces.registration import add_interfaces
 from prism_proxy.models.object.options import ObjectOptions
-from prism_proxy.namespaces.activator import Activator
 from prism_proxy.namespaces.model import DEFAULT, NamespaceConfig, SlotConfig
 from prism_proxy.namespaces.snapshot import Namespaces
-from prism_proxy.server.server import Server
 from prism_proxy.testing.contracts.messaging_wire import reason_of
 from tests.services.seaweedfs import S3Server
 from tests.services.shim import Fault, Shim
+from tests.support import in_process
 
 MIB = 1024 * 1024
 
@@ -99,21 +95,9 @@ def config(driver: SlotConfig, buckets: list[str]) -> NamespaceConfig:
 
 @contextlib.asynccontextmanager
 async def serving(config: NamespaceConfig) -> AsyncIterator[Client]:
-    namespaces = Namespaces()
-    activator = Activator(namespaces, standard.make_driver)
-    await activator.apply([config])
-    server = Server(namespaced=namespaced)
-    add_interfaces(server, namespaces.resolve)
-    namespaces.on_swap(lambda current: server.set_routes(current.table()))
-    port = server.add_insecure_port("127.0.0.1:0")
-    await server.start()
-    try:
-        async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
-            yield Client(channel, namespaces, f"127.0.0.1:{port}")
-    finally:
-        await server.stop(0)
-        await activator.apply([])
-        await activator.close()
+    async with (in_process.applied(config) as (namespaces, _), in_process.serving(namespaces) as served,
+                grpc.aio.insecure_channel(served.address) as channel):
+        yield Client(channel, namespaces, served.address)
 
 
 @pytest.fixture

@@ -23,8 +23,8 @@ from prism_proxy.namespaces.model import NamespaceConfig
 from prism_proxy.namespaces.snapshot import build
 from prism_runtime.lifecycle import spare_collector
 from tests.support.fixed_capacity import FixedCapacity
+from tests.support.in_process import served
 from tests.support.redis_stand_in import RedisStandIn
-from tests.support.snapshot_server import served
 
 pytestmark = pytest.mark.serial
 

@@ -15,17 +15,12 @@ from prism.interfaces.pubsub import pubsub_batch_pb2 as batch
 from prism.interfaces.pubsub import pubsub_filtering_pb2 as filtering
 from prism.interfaces.pubsub import pubsub_persistent_pb2 as persistent
 from prism.interfaces.pubsub import pubsub_wildcards_pb2 as wildcards
-from prism_proxy import standard
 from prism_proxy.backends.memstore.config import MemstoreConfig
-from prism_proxy.interfaces.catalogue import namespaced
-from prism_proxy.interfaces.registration import add_interfaces
 from prism_proxy.models.messaging_options import MessagingOptions
 from prism_proxy.models.pubsub.model import PubSubModel
 from prism_proxy.namespaces.activator import Activator
 from prism_proxy.namespaces.model import DEFAULT, NamespaceConfig
-from prism_proxy.namespaces.snapshot import Namespaces
-from prism_proxy.server.registration import NativeHandlers
-from prism_proxy.server.server import Server
+from tests.support import in_process
 
 PUBSUB = "/prism.interfaces.pubsub.PubSub"
 PUBLISH = PUBSUB + "BasicInterface/Publish"
@@ -68,23 +63,11 @@ class Side:
 async def serving(
     *, native: bool, backend: str = "memstore", settings: Any = None, **options: Any
 ) -> AsyncIterator[Side]:
-    namespaces = Namespaces()
-    activator = Activator(namespaces, standard.make_driver)
-    await activator.apply([NamespaceConfig.of_store(DEFAULT, backend, settings or MemstoreConfig(), **options)])
-    server = Server(namespaced=namespaced)
-    add_interfaces(server, namespaces.resolve)
-    if native:
-        NativeHandlers(server).add([backend])
-    namespaces.on_swap(lambda current: server.set_routes(current.table()))
-    port = server.add_insecure_port("127.0.0.1:0")
-    await server.start()
-    try:
-        async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
-            yield Side(channel, activator)
-    finally:
-        await server.stop(0)
-        await activator.apply([])
-        await activator.close()
+    config = NamespaceConfig.of_store(DEFAULT, backend, settings or MemstoreConfig(), **options)
+    async with (in_process.applied(config) as (namespaces, activator),
+                in_process.serving(namespaces, native=native) as served,
+                grpc.aio.insecure_channel(served.address) as channel):
+        yield Side(channel, activator)
 
 
 @pytest.fixture

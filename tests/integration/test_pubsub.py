@@ -24,18 +24,14 @@ from prism_proxy.backends.memstore.config import MemstoreConfig
 from prism_proxy.backends.nats.config import NatsConfig
 from prism_proxy.backends.redis.config import RedisConfig
 from prism_proxy.backends.sqlite.config import SqliteConfig
-from prism_proxy.interfaces.catalogue import namespaced
-from prism_proxy.interfaces.registration import add_interfaces
 from prism_proxy.models.messaging_options import MessagingOptions
 from prism_proxy.models.pubsub.servicers import messages
 from prism_proxy.namespaces.activator import Activator
 from prism_proxy.namespaces.model import DEFAULT, NamespaceConfig
-from prism_proxy.namespaces.snapshot import Namespaces
-from prism_proxy.server.registration import NativeHandlers
-from prism_proxy.server.server import Server
 from tests.services.nats import NatsServer
 from tests.services.nats import binary as nats_binary
 from tests.services.redis import RedisServer, binary, running
+from tests.support import in_process
 
 BACKENDS = ("memstore", "memstore, servicers", "sqlite", "redis", "nats")
 
@@ -114,23 +110,10 @@ def config(
 
 @contextlib.asynccontextmanager
 async def serving(config: NamespaceConfig) -> AsyncIterator[Client]:
-    namespaces = Namespaces()
-    activator = Activator(namespaces, standard.make_driver)
-    await activator.apply([config])
-    server = Server(namespaced=namespaced)
-    add_interfaces(server, namespaces.resolve)
-    NativeHandlers(server).add(standard.BACKENDS)
-    namespaces.on_swap(lambda current: server.set_routes(current.table()))
-    port = server.add_insecure_port("127.0.0.1:0")
-    await server.start()
-    try:
-        async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
-            yield Client(channel, activator)
-    finally:
-        del config
-        await server.stop(0)
-        await activator.apply([])
-        await activator.close()
+    async with (in_process.applied(config) as (namespaces, activator),
+                in_process.serving(namespaces, native=True) as served,
+                grpc.aio.insecure_channel(served.address) as channel):
+        yield Client(channel, activator)
 
 
 @pytest.fixture

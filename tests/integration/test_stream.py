@@ -22,17 +22,12 @@ from prism.interfaces.stream import stream_replay_pb2 as replay
 from prism.interfaces.stream import stream_replay_pb2_grpc as replay_rpc
 from prism.interfaces.stream import stream_retention_pb2 as retention
 from prism.interfaces.stream import stream_retention_pb2_grpc as retention_rpc
-from prism_proxy import standard
 from prism_proxy.backends.memstore.config import MemstoreConfig
 from prism_proxy.backends.redis.config import RedisConfig
 from prism_proxy.backends.sqlite.config import SqliteConfig
-from prism_proxy.interfaces.catalogue import namespaced
-from prism_proxy.interfaces.registration import add_interfaces
-from prism_proxy.namespaces.activator import Activator
 from prism_proxy.namespaces.model import DEFAULT, NamespaceConfig
-from prism_proxy.namespaces.snapshot import Namespaces
-from prism_proxy.server.server import Server
 from tests.services.redis import RedisServer, binary, running
+from tests.support import in_process
 
 
 class Client:
@@ -88,22 +83,9 @@ async def client(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterato
 
 @contextlib.asynccontextmanager
 async def serving(config: NamespaceConfig) -> AsyncIterator[Client]:
-    namespaces = Namespaces()
-    activator = Activator(namespaces, standard.make_driver)
-    await activator.apply([config])
-    server = Server(namespaced=namespaced)
-    add_interfaces(server, namespaces.resolve)
-    namespaces.on_swap(lambda current: server.set_routes(current.table()))
-    port = server.add_insecure_port("127.0.0.1:0")
-    await server.start()
-    try:
-        async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
-            yield Client(channel)
-    finally:
-        del config
-        await server.stop(0)
-        await activator.apply([])
-        await activator.close()
+    async with (in_process.applied(config) as (namespaces, _), in_process.serving(namespaces) as served,
+                grpc.aio.insecure_channel(served.address) as channel):
+        yield Client(channel)
 
 
 async def take(call: Any, count: int) -> list[Any]:

@@ -26,25 +26,22 @@ from prism.interfaces.queue import (
     queue_visibility_pb2_grpc,
 )
 from prism.interfaces.stream import stream_basic_pb2, stream_basic_pb2_grpc
-from prism_proxy import standard
 from prism_proxy.backends.memstore.config import MemstoreConfig
 from prism_proxy.backends.nats.config import NatsConfig
 from prism_proxy.backends.objects.config import DirectoryConfig, MemoryObjectsConfig, S3Config
 from prism_proxy.backends.redis.config import RedisConfig
 from prism_proxy.backends.sqlite.config import SqliteConfig
-from prism_proxy.interfaces.catalogue import namespaced
-from prism_proxy.interfaces.registration import add_interfaces
 from prism_proxy.namespaces.activator import Activator
 from prism_proxy.namespaces.model import DEFAULT, NamespaceConfig, SlotConfig
 from prism_proxy.namespaces.snapshot import Namespaces
 from prism_proxy.object_stores.contract import ObjectInfo, ObjectStore
 from prism_proxy.object_stores.errors import ObjectStoreError
-from prism_proxy.server.server import Server
 from prism_proxy.steps.claim_check.options import ClaimCheckOptions
 from prism_proxy.steps.resources import StepResources
 from tests.services.nats import NatsServer
 from tests.services.nats import binary as nats_binary
 from tests.services.redis import RedisServer, binary, running
+from tests.support import in_process
 
 KIB, MIB = 1024, 1024 * 1024
 BUCKET = "claims"
@@ -166,26 +163,16 @@ async def serving(
     *configs: NamespaceConfig, resources: StepResources | None = None,
     channel_options: Any = LARGE,
 ) -> AsyncIterator[Claims]:
-    namespaces = Namespaces()
-    activator = Activator(namespaces, standard.make_driver, resources=resources)
-    await activator.apply(configs)
-    server = Server(namespaced=namespaced)
-    add_interfaces(server, namespaces.resolve)
-    namespaces.on_swap(lambda current: server.set_routes(current.table()))
-    port = server.add_insecure_port("127.0.0.1:0")
-    await server.start()
-    try:
-        async with grpc.aio.insecure_channel(f"127.0.0.1:{port}", options=channel_options) as channel:
-            yield Claims(namespaces, activator, channel, port)
-    finally:
-        await server.stop(0)
-        for slot in [route.slots.get("object_store") for route in namespaces.current.routes.values()]:
-            if slot is not None and slot.driver.declaration.name == "s3":  # tests share one
-                with contextlib.suppress(ObjectStoreError):  # one that nobody serves
-                    await slot.driver.objects.delete_bucket(BUCKET)
-        del configs, slot
-        await activator.apply([])
-        await activator.close()
+    async with in_process.applied(*configs, resources=resources) as (namespaces, activator):
+        try:
+            async with (in_process.serving(namespaces) as served,
+                        grpc.aio.insecure_channel(served.address, options=channel_options) as channel):
+                yield Claims(namespaces, activator, channel, served.port)
+        finally:
+            for slot in [route.slots.get("object_store") for route in namespaces.current.routes.values()]:
+                if slot is not None and slot.driver.declaration.name == "s3":  # tests share one
+                    with contextlib.suppress(ObjectStoreError):  # one that nobody serves
+                        await slot.driver.objects.delete_bucket(BUCKET)
 
 
 async def until(found: Callable[[], Any], seconds: float = 5.0) -> Any:

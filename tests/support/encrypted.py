@@ -21,14 +21,11 @@ from prism.interfaces.queue import queue_visibility_pb2 as visibility
 from prism.interfaces.queue import queue_visibility_pb2_grpc as visibility_rpc
 from prism.interfaces.stream import stream_basic_pb2 as stream
 from prism.interfaces.stream import stream_basic_pb2_grpc as stream_rpc
-from prism_proxy import standard
 from prism_proxy._native.envelope.codec import new_message_id, now_ms
 from prism_proxy.contracts.steps import PassingMessage
 from prism_proxy.crypto.algorithms import ALGORITHMS, algorithm
 from prism_proxy.envelope.parts import Security
 from prism_proxy.envelope.writer import EnvelopeWriter
-from prism_proxy.interfaces.catalogue import namespaced
-from prism_proxy.interfaces.registration import add_interfaces
 from prism_proxy.models.framing import ENCRYPTION_HEADER, ID_HEADER, TOPIC_HEADER
 from prism_proxy.models.messages import Carrier, StoredMessage
 from prism_proxy.namespaces.activator import Activator
@@ -37,11 +34,10 @@ from prism_proxy.namespaces.snapshot import Namespaces
 from prism_proxy.secrets.key_files import KeyFiles
 from prism_proxy.secrets.options import SecretsOptions
 from prism_proxy.secrets.providers.file import FileOptions, FileProvider
-from prism_proxy.server.registration import NativeHandlers
-from prism_proxy.server.server import Server
 from prism_proxy.steps.encrypt.options import EncryptionOptions
 from prism_proxy.steps.encrypt.step import EncryptStep
 from prism_proxy.steps.resources import StepResources
+from tests.support import in_process
 
 NAME = "customers"
 KINDS = {1: "symmetric", 2: "asymmetric", 3: "post_quantum", 4: "hybrid"}
@@ -196,23 +192,11 @@ class Served:
 async def serving(
     store: tuple[str, Any], options: EncryptionOptions | None, *, used: StepResources | None = None, **groups: Any,
 ) -> AsyncIterator[Served]:
-    namespaces = Namespaces()
     used = used or resources(key_directory())
-    activator = Activator(namespaces, standard.make_driver, resources=used)
-    await activator.apply([config_of(store, options, **groups)])
-    server = Server(namespaced=namespaced)
-    add_interfaces(server, namespaces.resolve)
-    NativeHandlers(server).add(standard.BACKENDS)
-    namespaces.on_swap(lambda current: server.set_routes(current.table()))
-    port = server.add_insecure_port("127.0.0.1:0")
-    await server.start()
-    try:
-        async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
-            yield Served(Client(channel, NAME), activator, namespaces, used)
-    finally:
-        await server.stop(0)
-        await activator.apply([])
-        await activator.close()
+    async with (in_process.applied(config_of(store, options, **groups), resources=used) as (namespaces, activator),
+                in_process.serving(namespaces, native=True) as served,
+                grpc.aio.insecure_channel(served.address) as channel):
+        yield Served(Client(channel, NAME), activator, namespaces, used)
 
 
 def config_of(store: tuple[str, Any], options: EncryptionOptions | None, **groups: Any) -> NamespaceConfig:
