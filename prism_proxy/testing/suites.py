@@ -69,13 +69,20 @@ def suites_for(driver: type[Any], ways: Sequence[Way] | None = None) -> type[Any
         "driver_class": driver, "ways": tuple(ways) if ways is not None else _ways(driver, declared)})
 
 
+def messaging_suites_for(driver: type[Any], models: Sequence[str] = ("pubsub", "queue", "stream")) -> type[Any]:
+    """A base class with every suite of messages, but that of partitions, which has streams of its own."""
+    declared = declaration_of(driver).interfaces
+    chosen = tuple(suite for interface, suite in MESSAGING.items()
+                   if interface in declared and interface.partition("_")[0] in models)
+    return type(f"MessagingSuitesOf{driver.__name__}", chosen, {"driver_class": driver})
+
+
 def harnesses(driver: type[Any]) -> dict[str, type[Any]]:
     """Classes for pytest by name, with every suite of what a driver declares. ValueError when there is none."""
     declared = declaration_of(driver).interfaces
     found = {}
-    messaging = tuple(suite for interface, suite in MESSAGING.items() if interface in declared)
-    if messaging:
-        found["TestMessaging"] = type("TestMessaging", messaging, {"driver_class": driver})
+    if not declared.isdisjoint(MESSAGING):
+        found["TestMessaging"] = type("TestMessaging", (messaging_suites_for(driver),), {})
     if "stream_partitioning" in declared:
         found["TestPartitions"] = type(
             "TestPartitions", (StreamPartitioningSuite,), {"driver_class": driver, "partitions": PARTITIONS})

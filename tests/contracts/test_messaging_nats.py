@@ -1,4 +1,4 @@
-"""The suites of messaging over NATS with JetStream."""
+"""The suites of messages over NATS with JetStream."""
 
 from __future__ import annotations
 
@@ -8,22 +8,9 @@ from collections.abc import AsyncIterator, Iterator
 import pytest
 
 from prism_proxy.backends.nats.config import NatsConfig
+from prism_proxy.backends.nats.driver import NatsDriver
 from prism_proxy.testing.contracts.messaging_wire import Messaging
-from prism_proxy.testing.contracts.queue_suites import (
-    QueueBasicSuite,
-    QueueBatchSuite,
-    QueueDeadLetterSuite,
-    QueueDelayedSuite,
-    QueueVisibilitySuite,
-)
-from prism_proxy.testing.contracts.stream_suites import (
-    StreamBasicSuite,
-    StreamGroupsSuite,
-    StreamReplaySuite,
-    StreamRetentionSuite,
-)
-from prism_proxy.testing.contracts.topic_log_suites import FilteringSuite, OrderingSuite, TopicLogSuite
-from prism_proxy.testing.contracts.topic_suites import PubSubBasicSuite, PubSubBatchSuite, PubSubWildcardsSuite
+from prism_proxy.testing.suites import messaging_suites_for
 from tests.contracts.messaging import serving
 from tests.services.nats import NatsServer, binary, given
 from tests.services.redis import running
@@ -47,19 +34,5 @@ async def messaging(url: str) -> AsyncIterator[Messaging]:
         yield found
 
 
-class TestNats(
-    TopicLogSuite, FilteringSuite, OrderingSuite, StreamBasicSuite, StreamGroupsSuite, StreamReplaySuite,
-    StreamRetentionSuite,
-):
-    pass
-
-
-class TestQueues(
-    QueueBasicSuite, QueueVisibilitySuite, QueueDeadLetterSuite, QueueDelayedSuite,
-    QueueBatchSuite,
-):
-    pass
-
-
-class TestTopics(PubSubBasicSuite, PubSubWildcardsSuite, PubSubBatchSuite):
+class TestNats(messaging_suites_for(NatsDriver)):  # type: ignore[misc]
     pass

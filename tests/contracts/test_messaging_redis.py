@@ -1,4 +1,4 @@
-"""The suites of streams and queues over Redis."""
+"""The suites of messages over Redis."""
 
 from __future__ import annotations
 
@@ -8,22 +8,9 @@ from collections.abc import AsyncIterator, Iterator
 import pytest
 
 from prism_proxy.backends.redis.config import RedisConfig
+from prism_proxy.backends.redis.driver import RedisDriver
 from prism_proxy.testing.contracts.messaging_wire import Messaging
-from prism_proxy.testing.contracts.queue_suites import (
-    QueueBasicSuite,
-    QueueBatchSuite,
-    QueueDeadLetterSuite,
-    QueueDelayedSuite,
-    QueuePrioritySuite,
-    QueueVisibilitySuite,
-)
-from prism_proxy.testing.contracts.stream_suites import (
-    StreamBasicSuite,
-    StreamGroupsSuite,
-    StreamReplaySuite,
-    StreamRetentionSuite,
-)
-from prism_proxy.testing.contracts.topic_suites import PubSubBasicSuite, PubSubBatchSuite, PubSubWildcardsSuite
+from prism_proxy.testing.suites import messaging_suites_for
 from tests.contracts.messaging import serving
 from tests.services.redis import RedisServer, binary, running
 
@@ -42,16 +29,5 @@ async def messaging(redis: RedisServer) -> AsyncIterator[Messaging]:
         yield found
 
 
-class TestRedis(StreamBasicSuite, StreamGroupsSuite, StreamReplaySuite, StreamRetentionSuite):
-    pass
-
-
-class TestQueues(
-    QueueBasicSuite, QueueVisibilitySuite, QueueDeadLetterSuite, QueuePrioritySuite, QueueDelayedSuite,
-    QueueBatchSuite,
-):
-    pass
-
-
-class TestTopics(PubSubBasicSuite, PubSubWildcardsSuite, PubSubBatchSuite):
+class TestRedis(messaging_suites_for(RedisDriver)):  # type: ignore[misc]
     pass

@@ -1,4 +1,4 @@
-"""The suites of streams, queues and topics with logs over SQLite."""
+"""The suites of messages over SQLite."""
 
 from __future__ import annotations
 
@@ -8,24 +8,10 @@ from pathlib import Path
 import pytest
 
 from prism_proxy.backends.sqlite.config import SqliteConfig
+from prism_proxy.backends.sqlite.driver import SqliteDriver
 from prism_proxy.testing.contracts.messaging_wire import Messaging
-from prism_proxy.testing.contracts.queue_suites import (
-    QueueBasicSuite,
-    QueueBatchSuite,
-    QueueDeadLetterSuite,
-    QueueDelayedSuite,
-    QueuePrioritySuite,
-    QueueVisibilitySuite,
-)
-from prism_proxy.testing.contracts.stream_suites import (
-    StreamBasicSuite,
-    StreamGroupsSuite,
-    StreamPartitioningSuite,
-    StreamReplaySuite,
-    StreamRetentionSuite,
-)
-from prism_proxy.testing.contracts.topic_log_suites import FilteringSuite, OrderingSuite, TopicLogSuite
-from prism_proxy.testing.contracts.topic_suites import PubSubBasicSuite, PubSubBatchSuite, PubSubWildcardsSuite
+from prism_proxy.testing.contracts.stream_suites import StreamPartitioningSuite
+from prism_proxy.testing.suites import PARTITIONS, messaging_suites_for
 from tests.contracts.messaging import serving
 
 
@@ -35,26 +21,12 @@ async def messaging(tmp_path: Path) -> AsyncIterator[Messaging]:
         yield found
 
 
-class TestSqlite(
-    StreamBasicSuite, StreamGroupsSuite, StreamReplaySuite, StreamRetentionSuite, TopicLogSuite, FilteringSuite,
-    OrderingSuite,
-):
+class TestSqlite(messaging_suites_for(SqliteDriver)):  # type: ignore[misc]
     pass
 
 
 class TestPartitions(StreamPartitioningSuite):
     @pytest.fixture
     async def messaging(self, tmp_path: Path) -> AsyncIterator[Messaging]:
-        async with serving("sqlite", SqliteConfig(path=str(tmp_path / "m.db")), partitions=4) as found:
+        async with serving("sqlite", SqliteConfig(path=str(tmp_path / "m.db")), partitions=PARTITIONS) as found:
             yield found
-
-
-class TestQueues(
-    QueueBasicSuite, QueueVisibilitySuite, QueueDeadLetterSuite, QueuePrioritySuite, QueueDelayedSuite,
-    QueueBatchSuite,
-):
-    pass
-
-
-class TestTopics(PubSubBasicSuite, PubSubWildcardsSuite, PubSubBatchSuite):
-    pass
