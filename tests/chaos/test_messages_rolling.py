@@ -7,6 +7,7 @@ import asyncio
 import os
 import signal
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -18,6 +19,7 @@ from tests.support.message_ledger import MessageLedger
 
 ROUNDS = 50 if os.environ.get("PRISM_SOAK") else 5
 KILLS = 20 if os.environ.get("PRISM_SOAK") else 1
+EARLIER = os.environ.get("PRISM_TEST_EARLIER")  # the Python of an environment in which an earlier release is installed
 SUBSCRIPTIONS = 3  # of a ledger with topics
 
 
@@ -81,6 +83,33 @@ namespaces:
                     await (kill if one.killed else drain)(going)
                 await asyncio.gather(one.settled(), other.settled())
             assert one.ends["DRAINING"] + other.ends["DRAINING"] >= ROUNDS
+        finally:
+            for process in pair:
+                await process.__aexit__()
+
+
+@pytest.mark.timeout(120)
+@pytest.mark.skipif(EARLIER is None or binary() is None, reason="PRISM_TEST_EARLIER names no earlier release's Python")
+async def test_an_earlier_release_is_updated_and_comes_back(tmp_path: Path) -> None:
+    """Two proxies of the earlier release over one Redis are replaced by two of this one, one by one, and back."""
+    async with RedisServer("--appendonly", "yes") as redis:
+        config = tmp_path / "prism.yaml"
+        store = f"{{driver: redis, config: {{url: '{redis.url}'}}}}"
+        config.write_text(f"namespaces: {{n: {{backends: {{store: {store}}}}}}}")
+        anywhere = ("--config", str(config), "--reuse-port", "--metrics-listen", "127.0.0.1:0", "--listen")
+        earlier: dict[str, Any] = {"python": EARLIER, "program": ("-P", "-m", "prism_proxy")}
+        first = await ProxyProcess(*anywhere, "127.0.0.1:0", **earlier).start()
+        pair = [first, await ProxyProcess(*anywhere, first.address, **earlier).start()]
+        try:
+            async with MessageLedger(first.address, "n", topics=False) as ledger:
+                releases: list[dict[str, Any]] = [{}, {}, earlier, earlier]
+                for turn, release in enumerate(releases):
+                    await ledger.progress(200)
+                    going = pair[turn % 2]
+                    pair[turn % 2] = await ProxyProcess(*anywhere, first.address, **release).start()
+                    await drain(going)
+                await ledger.progress(200)
+                await ledger.settled()
         finally:
             for process in pair:
                 await process.__aexit__()
