@@ -97,6 +97,12 @@ def _partitions(names: tuple[str, ...]) -> None:
     _add_group(partitions, names)
 
 
+def _topics(names: tuple[str, ...]) -> None:
+    from prism_admin.cli.topics import commands
+
+    _add_group(commands, names)
+
+
 def _queues(names: tuple[str, ...]) -> None:
     from prism_admin.cli.queues import commands
 
@@ -129,4 +135,5 @@ def _add_group(commands: typer.Typer, names: tuple[str, ...]) -> None:
 _COMMANDS: Mapping[tuple[str, ...], Callable[[tuple[str, ...]], None]] = {
     ("serve", "server"): _serve, ("namespaces", "namespace"): _namespaces, ("proxies", "proxy"): _proxies,
     ("partitions", "partition"): _partitions, ("audit",): _audit,
-    ("queues", "queue"): _queues, ("streams", "stream"): _streams, ("groups", "group"): _groups}
+    ("topics", "topic"): _topics, ("queues", "queue"): _queues, ("streams", "stream"): _streams,
+    ("groups", "group"): _groups}

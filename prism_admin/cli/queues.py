@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from typing import Annotated, Any
 
 import typer
@@ -17,12 +16,12 @@ from prism_admin.cli.connection import fail, misused
 from prism_admin.cli.data_port import Proxy, data_call
 from prism_admin.cli.options import Name, Output
 from prism_admin.cli.output import show
+from prism_admin.cli.payloads import age, text
 from prism_runtime.command_output import Form
 
 commands = typer.Typer(help="Show what waits in queues; peek, purge, redrive.", no_args_is_help=True)
 QueueName = Annotated[str, typer.Argument(metavar="QUEUE", help="name of the queue")]
 COLUMNS = ("QUEUE", "READY", "IN FLIGHT", "SCHEDULED", "OLDEST")
-SHOWN_BYTES = 60
 
 
 @commands.command("list")
@@ -54,7 +53,7 @@ def peek(
     answer = data_call(context.obj, proxy, namespace, basic_rpc.QueueBasicInterfaceStub,
                        lambda stub, options: stub.Peek(request, **options))
     show(output, answer, ("MESSAGE", "PRIORITY", "DELIVERIES", "AGE", "PAYLOAD"), (
-        (found.message_id, found.priority, found.receive_count, _age(found.enqueued_at), _text(found.payload))
+        (found.message_id, found.priority, found.receive_count, age(found.enqueued_at), text(found.payload))
         for found in answer.messages))
 
 
@@ -92,15 +91,4 @@ def redrive(
 
 
 def _row(found: Any) -> tuple[Any, ...]:
-    return found.queue, found.ready, found.in_flight, found.scheduled, _age(found.oldest_at)
-
-
-def _age(milliseconds: int) -> str:
-    return f"{max(0.0, time.time() - milliseconds / 1000):.0f} s" if milliseconds else "-"
-
-
-def _text(payload: bytes) -> str:
-    """The beginning, on one line; terminals are not sent control characters."""
-    text = payload[:SHOWN_BYTES].decode(errors="replace")
-    return "".join(char if char.isprintable() else "\N{REPLACEMENT CHARACTER}" for char in text) + (
-        "…" if len(payload) > SHOWN_BYTES else "")
+    return found.queue, found.ready, found.in_flight, found.scheduled, age(found.oldest_at)

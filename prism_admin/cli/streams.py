@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from typing import Annotated, Any
 
 import typer
@@ -15,6 +14,7 @@ from prism_admin.cli.connection import Endpoint, fail, misused
 from prism_admin.cli.data_port import Proxy, data_call
 from prism_admin.cli.options import Name, Output, seconds
 from prism_admin.cli.output import show
+from prism_admin.cli.payloads import milliseconds_ago
 from prism_runtime.command_output import Form
 
 streams = typer.Typer(help="Show what streams hold; purge them.", no_args_is_help=True)
@@ -81,7 +81,7 @@ def reset(
 
     def seek(stub: Any, options: dict[str, Any]) -> None:
         if since is not None:
-            at = int((time.time() - since) * 1000)
+            at = milliseconds_ago(since)
             stub.SeekToTimestamp(replay.SeekToTimestampRequest(stream=stream, group=group, timestamp=at), **options)
             return
         for number in partitions:

@@ -40,6 +40,12 @@ def receipt_expired() -> PrismError:
                       field_name="receipt")
 
 
+def topic_log_not_found(topic: str) -> PrismError:
+    return PrismError(StatusCode.NOT_FOUND, "TOPIC_LOG_NOT_FOUND",
+                      f"topic {topic!r} has no log: PublishPersistent and SubscribeDurable make one",
+                      field_name="topic")
+
+
 def durable_not_found(topic: str, durable_name: str) -> PrismError:
     return PrismError(StatusCode.NOT_FOUND, "DURABLE_NOT_FOUND",
                       f"topic {topic!r} has no durable subscription {durable_name!r}", field_name="durable_name")

@@ -10,8 +10,15 @@ from dataclasses import dataclass
 from prism_proxy._native.memstore.store import MessageBytes
 from prism_proxy.backends.memstore.memory import size_of
 from prism_proxy.models.messages import Delivery, Sink, StoredMessage
-from prism_proxy.models.messaging_errors import subscriber_replaced
-from prism_proxy.models.pubsub.contract import DurableSubscription, LastMessage, PubSubSettings
+from prism_proxy.models.messaging_errors import durable_not_found, subscriber_replaced
+from prism_proxy.models.pubsub.contract import (
+    NEWEST,
+    DurablePosition,
+    DurableSubscription,
+    LastMessage,
+    PubSubSettings,
+    TopicDetails,
+)
 
 TRIM_AT = 1024  # removed messages at the beginning of the list, before it is shortened
 
@@ -84,8 +91,10 @@ class Log:
         return size
 
     def clear(self) -> int:
+        """Remove all messages; how many bytes they had."""
         size, self._bytes = self._bytes, 0
         self._kept.clear()
+        self._by_id.clear()
         self._start = 0
         return size
 
@@ -103,6 +112,43 @@ class Log:
             return None
         index = self._start + max(sequence + 1 - self._kept[self._start].sequence, 0)
         return self._kept[index] if index < len(self._kept) else None
+
+    def details(self) -> TopicDetails:
+        first = self._kept[self._start].sequence if len(self) else 0
+        return TopicDetails(len(self), first, self._next - 1 if len(self) else 0, [
+            DurablePosition(each.name, each.settled + 1, min(len(self), self._next - 1 - each.settled))
+            for each in self.durables.values()])
+
+    def newest(self, count: int) -> list[Delivery]:
+        return [self.delivery(kept) for kept in self._kept[max(self._start, len(self._kept) - count):]]
+
+    def delivery(self, kept: Kept) -> Delivery:
+        message = kept.message
+        return Delivery(self.topic, message.data, message.headers, message.message_id, message.published_ms,
+                        kept.sequence.to_bytes(8, "big"))
+
+    def seek(self, durable_name: str, sequence: int, from_ms: int | None) -> None:
+        durable = self._let_go(durable_name)
+        end = self._next - 1
+        if from_ms is not None:
+            durable.settled = self._before(from_ms)
+        else:
+            durable.settled = end if sequence == NEWEST else min(max(sequence - 1, 0), end)
+
+    def forget(self, durable_name: str) -> None:
+        self._let_go(durable_name)
+        del self.durables[durable_name]
+
+    def _let_go(self, durable_name: str) -> Durable:
+        """The durable subscription, which nobody has open any more."""
+        durable = self.durables.get(durable_name)
+        if durable is None:
+            raise durable_not_found(self.topic, durable_name)
+        if durable.reader is not None:
+            durable.reader.replaced()
+            durable.reader.let_go()
+            durable.reader = None
+        return durable
 
     def open(self, subscription: DurableSubscription, sink: Sink[Delivery]) -> DurableReader:
         durable = self.durables.get(subscription.durable_name)
@@ -146,6 +192,7 @@ class DurableReader:
         self._durable = durable
         self._after = after
         self._sink = sink
+        self._settles = True
         self._more = asyncio.Event()
         self._task = asyncio.get_running_loop().create_task(self._run())
 
@@ -156,8 +203,13 @@ class DurableReader:
         self._task.cancel()
         self._sink.end(subscriber_replaced(self._durable.name))
 
+    def let_go(self) -> None:
+        """The position is another one's from now on."""
+        self._settles = False
+
     async def settle(self, position: bytes) -> None:
-        self._durable.settled = max(self._durable.settled, int.from_bytes(position, "big"))
+        if self._settles:
+            self._durable.settled = max(self._durable.settled, int.from_bytes(position, "big"))
 
     async def close(self) -> None:
         self._task.cancel()
@@ -169,9 +221,7 @@ class DurableReader:
             self._more.clear()
             sent = 0
             while (kept := self._log.behind(self._after)) is not None:
-                message = kept.message
-                delivery = Delivery(self._log.topic, message.data, message.headers, message.message_id,
-                                    message.published_ms, kept.sequence.to_bytes(8, "big"))
+                delivery = self._log.delivery(kept)
                 while not self._sink.push(delivery):
                     await self._sink.room()
                 self._after = kept.sequence

@@ -28,7 +28,12 @@ from prism_proxy.models.messages import (
     StoredMessage,
     Traits,
 )
-from prism_proxy.models.messaging_errors import durable_not_found, message_not_found, publish_queue_full
+from prism_proxy.models.messaging_errors import (
+    durable_not_found,
+    message_not_found,
+    publish_queue_full,
+    topic_log_not_found,
+)
 from prism_proxy.models.pubsub.contract import (
     DurableSubscription,
     LastMessage,
@@ -36,6 +41,7 @@ from prism_proxy.models.pubsub.contract import (
     Published,
     PubSubSettings,
     Subscription,
+    TopicDetails,
 )
 from prism_proxy.models.pubsub.matching import TopicTrie
 
@@ -162,6 +168,37 @@ class MemstoreTopics:
     async def last_message(self, topic: str) -> LastMessage:
         log = self._logs.get(topic)
         return log.last() if log is not None else LastMessage("", 0)
+
+    # --- pubsub_operations --------------------------------------------------------------------------------------------
+
+    async def topics(self, limit: int) -> Sequence[str]:
+        return sorted(self._logs)[:limit]
+
+    async def describe(self, topic: str) -> TopicDetails:
+        return self._existing(topic).details()
+
+    async def newest(self, topic: str, count: int) -> Sequence[Delivery]:
+        return self._existing(topic).newest(count)
+
+    async def purge(self, topic: str) -> int:
+        log = self._existing(topic)
+        count = len(log)
+        self._memory.give(log.clear())
+        return count
+
+    async def seek_durable(self, topic: str, durable_name: str, sequence: int, from_ms: int | None) -> None:
+        self._existing(topic).seek(durable_name, sequence, from_ms)
+
+    async def delete_durable(self, topic: str, durable_name: str) -> None:
+        self._existing(topic).forget(durable_name)
+
+    def _existing(self, topic: str) -> Log:
+        log = self._logs.get(topic)
+        if log is None:
+            raise topic_log_not_found(topic)
+        return log
+
+    # --- the logs -----------------------------------------------------------------------------------------------------
 
     def _log(self, topic: str) -> Log:
         found = self._logs.get(topic)

@@ -22,7 +22,7 @@ from prism_runtime.tls import TlsError
 
 CORE = frozenset({pubsub.BASIC, pubsub.WILDCARDS, pubsub.BATCH, pubsub.FILTERING})
 WITH_JETSTREAM = frozenset({
-    pubsub.PERSISTENT, pubsub.ORDERING,
+    pubsub.PERSISTENT, pubsub.ORDERING, pubsub.OPERATIONS,
     stream.BASIC, stream.GROUPS, stream.REPLAY, stream.RETENTION, stream.OPERATIONS,
     queue.BASIC, queue.VISIBILITY, queue.DEAD_LETTER, queue.DELAYED, queue.BATCH,
     queue.OPERATIONS})

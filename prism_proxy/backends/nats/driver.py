@@ -16,7 +16,7 @@ from prism_proxy.backends.nats.logs import Logs, LogSettings
 from prism_proxy.backends.nats.queues import NatsQueues
 from prism_proxy.backends.nats.status import CLOSED, NOT_OPEN, report
 from prism_proxy.backends.nats.streams import NatsStreams
-from prism_proxy.backends.nats.topic_logs import NatsTopicLogs
+from prism_proxy.backends.nats.topic_operations import NatsTopicOperations
 from prism_proxy.backends.nats.topics import NatsTopics
 from prism_proxy.backends.shared_pools import SharedPools
 from prism_proxy.contracts.driver import Declaration, HealthReport
@@ -39,7 +39,7 @@ class NatsDriver:
         if config.jetstream:
             js = JetStream(self.client, config.domain)
             logs = Logs(js, config.names, LogSettings(config.create, config.replicas, config.storage))
-            self.pubsub = NatsTopicLogs(logs, config.logged)
+            self.pubsub = NatsTopicOperations(logs, config.logged)
             self.stream = NatsStreams(js, logs, config.logged)
             self.queue = NatsQueues(js, logs, config.logged)
 

@@ -9,6 +9,7 @@ from prism_proxy.backends.nats import headers as wire
 from prism_proxy.backends.nats.errors import ApiError, NoAnswer
 from prism_proxy.backends.nats.jetstream import WRONG_LAST_SEQUENCE, WRONG_LAST_SEQUENCE_CONSTANT
 from prism_proxy.backends.nats.logs import Limits, Log, Logs
+from prism_proxy.backends.nats.names import text_of
 from prism_proxy.errors import PrismError, StatusCode
 
 ATTEMPTS = 20
@@ -53,6 +54,29 @@ class Positions:
                 raise
             else:
                 return
+
+    async def put(self, topic: str, durable_name: str, sequence: int) -> None:
+        """Backwards too."""
+        await self._log()
+        await self._logs.js.publish(self._logs.names.position(topic, durable_name).encode(), None, b"%d" % sequence)
+
+    async def forget(self, topic: str, durable_name: str) -> None:
+        """Nobody subscribed by this name."""
+        log = await self._log()
+        await self._logs.js.api(f"STREAM.PURGE.{log.stream}",
+                                {"filter": self._logs.names.position(topic, durable_name)})
+
+    async def names(self, topic: str) -> list[str]:
+        """Of all durable subscriptions of a topic."""
+        log = await self._log()
+        base = self._logs.names.position(topic, "x")[:-1]
+        found: list[str] = []
+        while True:
+            page = await self._logs.js.stream_info(log.stream, subjects_filter=base + ">", offset=len(found))
+            subjects = page["state"].get("subjects") or {}
+            found += [text_of(subject[len(base):]) for subject in subjects]
+            if not subjects or len(found) >= int(page.get("total", 0)):
+                return sorted(found)
 
     async def _log(self) -> Log:
         found = await self._logs.make("position", "", self._logs.names.positions, Limits(),

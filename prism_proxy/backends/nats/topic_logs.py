@@ -32,6 +32,7 @@ PAGE = 500
 REMEMBERED = 65_536  # where messages are that went through this process
 EARLY_MS, LATE_MS = 2_000, 60_000  # between the clock in a message's id and the server's, when it was stored
 SETTLE_S = 0.05
+LET_GO = b"let go"  # said to who has a durable subscription open: its position is set by somebody else
 _PASSING = (NatsClosed, NatsDenied, NoAnswer, NoResponders, ApiError, PrismError)
 
 
@@ -194,6 +195,7 @@ class DurableSubscriber:
         self._mark = uuid.uuid4().hex.encode()
         self._channel: Channel | None = None
         self._reader: LogReader | None = None
+        self._settles = True
         self._settled = self._written = 0
         self._writing: asyncio.Task[None] | None = None
         self.room = sink.room
@@ -227,7 +229,8 @@ class DurableSubscriber:
     # --- as a listener of control, and as a receiver of the reader ----------------------------------------------------
 
     def received(self, subject: bytes, reply: bytes | None, headers: bytes | None, data: bytes) -> None:
-        """Somebody subscribed by this name."""
+        """Somebody subscribed by this name, or sets its position."""
+        self._settles = self._settles and data != LET_GO
         if data != self._mark and self._reader is not None:
             self._sink.end(subscriber_replaced(self._wanted.durable_name))
 
@@ -263,7 +266,7 @@ class DurableSubscriber:
 
     async def _write(self) -> None:
         settled = self._settled
-        if settled > self._written:
+        if self._settles and settled > self._written:
             await self._topics.positions.move(self._wanted.topic, self._wanted.durable_name, settled)
             self._written = max(self._written, settled)
 

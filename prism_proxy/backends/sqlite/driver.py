@@ -17,7 +17,7 @@ from prism_proxy.backends.sqlite.errors import meaning
 from prism_proxy.backends.sqlite.messaging.kept import kept_messages
 from prism_proxy.backends.sqlite.messaging.queues import SqliteQueues
 from prism_proxy.backends.sqlite.messaging.streams import SqliteStreams
-from prism_proxy.backends.sqlite.messaging.topics import SqliteTopics
+from prism_proxy.backends.sqlite.messaging.topic_operations import SqliteTopicOperations
 from prism_proxy.backends.sqlite.messaging.traits import models_with_messages, queue_traits, stream_traits, topic_traits
 from prism_proxy.backends.sqlite.messaging.upkeep import Upkeep
 from prism_proxy.backends.sqlite.migration import SqliteIncoming, SqliteOutgoing
@@ -45,7 +45,7 @@ class SqliteDriver:
         self._damage = self._writer.committer.damage
         self._readers = Readers(self._database, config.readers, config.max_queued, self._damage)
         self.stream = SqliteStreams(self._writer, self._readers, self._now_ms, stream_traits(config.durability))
-        self.pubsub = SqliteTopics(self._writer, self._readers, self._now_ms, topic_traits(config.durability))
+        self.pubsub = SqliteTopicOperations(self._writer, self._readers, self._now_ms, topic_traits(config.durability))
         self._upkeep = Upkeep(self.stream.keep_up, self.pubsub.keep_up)
         self.queue = SqliteQueues(self._writer, self._readers, self._now_ms, queue_traits(config.durability))
 

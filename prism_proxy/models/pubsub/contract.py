@@ -29,7 +29,9 @@ PERSISTENT = "pubsub_persistent"
 FILTERING = "pubsub_filtering"
 ORDERING = "pubsub_ordering"
 BATCH = "pubsub_batch"
-ALL = frozenset({BASIC, WILDCARDS, PERSISTENT, FILTERING, ORDERING, BATCH})
+OPERATIONS = "pubsub_operations"
+ALL = frozenset({BASIC, WILDCARDS, PERSISTENT, FILTERING, ORDERING, BATCH, OPERATIONS})
+NEWEST = -1  # a position behind all that is there
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +80,23 @@ class LastMessage(NamedTuple):
 
     message_id: str
     sequence: int
+
+
+class DurablePosition(NamedTuple):
+    """`next` is the sequence of the first message that is not settled, `lag` how many there are from it on."""
+
+    durable_name: str
+    next: int
+    lag: int
+
+
+class TopicDetails(NamedTuple):
+    """Of a log: 0 and 0 are the ends of an empty one."""
+
+    messages: int
+    earliest: int
+    latest: int
+    durables: Sequence[DurablePosition]
 
 
 class DurableActive(Active, Protocol):
@@ -162,6 +181,36 @@ class PubSubBatch(Protocol):
         ...
 
 
-class PubSubDriver(PubSubBasic, PubSubPersistent, PubSubOrdering, PubSubBatch, Protocol):
+class PubSubOperations(Protocol):
+    """Topics with a log. TOPIC_LOG_NOT_FOUND for others, DURABLE_NOT_FOUND for names that nobody subscribed by."""
+
+    async def topics(self, limit: int) -> Sequence[str]:
+        """Their names, at most `limit`."""
+        ...
+
+    async def describe(self, topic: str) -> TopicDetails: ...
+
+    async def newest(self, topic: str, count: int) -> Sequence[Delivery]:
+        """In the order of the log."""
+        ...
+
+    async def purge(self, topic: str) -> int:
+        """Remove all messages that are there; how many. Positions stay, and sequences go on."""
+        ...
+
+    async def seek_durable(self, topic: str, durable_name: str, sequence: int, from_ms: int | None) -> None:
+        """Set the stored position: to the first message not older than `from_ms`, else to `sequence`, 0 and less
+        than the first being the first, NEWEST and more than the last the end. An open subscription of the name ends
+        with SUBSCRIBER_REPLACED, and moves the position no more."""
+        ...
+
+    async def delete_durable(self, topic: str, durable_name: str) -> None:
+        """As `seek_durable`, and the name is unknown afterwards."""
+        ...
+
+
+class PubSubDriver(
+    PubSubBasic, PubSubPersistent, PubSubOrdering, PubSubBatch, PubSubOperations, Protocol,
+):
     """All of them. `pubsub_wildcards` is `subscribe` with `pattern`; `pubsub_filtering` needs no method of its own, the
     model filters what is delivered."""

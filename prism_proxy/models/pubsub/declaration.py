@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from prism_proxy.contracts.pattern import ModelDeclaration
 from prism_proxy.models.messaging_options import EnvelopeOptions, MessagingOptions
-from prism_proxy.models.pubsub.contract import BASIC, BATCH, FILTERING, ORDERING, PERSISTENT, WILDCARDS
+from prism_proxy.models.pubsub.contract import BASIC, BATCH, FILTERING, OPERATIONS, ORDERING, PERSISTENT, WILDCARDS
 from prism_proxy.models.pubsub.options import PubSubOptions
 
 _SERVICERS = "prism_proxy.models.pubsub.servicers."
@@ -17,4 +17,5 @@ DECLARATION = ModelDeclaration(
         FILTERING: _SERVICERS + "filtering:PubSubFilteringServicer",
         ORDERING: _SERVICERS + "ordering:PubSubOrderingServicer",
         BATCH: _SERVICERS + "batch:PubSubBatchServicer",
+        OPERATIONS: _SERVICERS + "operations:PubSubOperationsServicer",
     }, native_later=True, groups={"envelope": EnvelopeOptions, "messaging": MessagingOptions})

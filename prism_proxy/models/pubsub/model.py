@@ -18,6 +18,7 @@ from prism_proxy.errors import PrismError, StatusCode, invalid
 from prism_proxy.handles import HandleMaker
 from prism_proxy.models import names
 from prism_proxy.models.assertion import MISMATCH
+from prism_proxy.models.depths import MAX_NAMES
 from prism_proxy.models.framing import NOBODY, Framing, Opened, Origin, Rejected
 from prism_proxy.models.messages import MAX_BATCH, Delivery, described
 from prism_proxy.models.messaging_errors import subscriber_replaced
@@ -25,12 +26,14 @@ from prism_proxy.models.passing import Receipts
 from prism_proxy.models.publishing import Publishing, merged
 from prism_proxy.models.pubsub import operations
 from prism_proxy.models.pubsub.contract import (
+    NEWEST,
     DurableSubscription,
     LastMessage,
     NativePublishing,
     NativeTopics,
     Published,
     Subscription,
+    TopicDetails,
 )
 from prism_proxy.models.pubsub.direct import Direct, DirectSubscriber
 from prism_proxy.models.pubsub.followed import FollowedMessages
@@ -44,6 +47,7 @@ from prism_proxy.slots.slot import Slot
 from prism_proxy.telemetry.metrics import Metric, Sample
 from prism_runtime import log
 
+MAX_PEEKED = 1000  # messages in one reply
 Key = tuple[str, str]
 AnySubscriber = Subscriber | DirectSubscriber
 
@@ -312,6 +316,51 @@ class PubSubModel(Part):
         if durable_name == self._chain.only_durable:
             for token in self._state.followed.take(topic, message_id):
                 await self._framing.settled(topic, token)
+
+    async def topics(self, limit: int, caller: Caller | None = None) -> list[str]:
+        """Those with a log, by name."""
+        if not 0 <= limit <= MAX_NAMES:
+            raise invalid("limit", f"limit is from 0, which reads as {MAX_NAMES}, to {MAX_NAMES}", value=str(limit))
+        return sorted(await self._slot.call(operations.LIST_TOPICS, caller, self._driver.topics, limit or MAX_NAMES))
+
+    async def describe(self, topic: str, caller: Caller | None = None) -> TopicDetails:
+        found: TopicDetails = await self._slot.call(
+            operations.DESCRIBE_TOPIC, caller, self._driver.describe, names.topic(topic))
+        return found
+
+    async def peek(self, topic: str, count: int, caller: Caller | None = None) -> list[Opened]:
+        """The newest messages, but for those that have expired or do not open."""
+        if not 0 <= count <= MAX_PEEKED:
+            raise invalid("max_messages", f"max_messages is from 0, which reads as 1, to {MAX_PEEKED}",
+                          value=str(count))
+        found = []
+        for delivery in await self._slot.call(
+                operations.PEEK_TOPIC, caller, self._driver.newest, names.topic(topic), count or 1):
+            opened = self._open(delivery)
+            if opened is not None and opened.passing is not None:
+                opened = await self._receipts.passed(opened, -1)
+            if opened is not None:
+                found.append(opened)
+        return found
+
+    async def purge(self, topic: str, caller: Caller | None = None) -> int:
+        """How many messages were removed."""
+        return int(await self._slot.call(operations.PURGE_TOPIC, caller, self._driver.purge, names.topic(topic)))
+
+    async def seek_durable(self, topic: str, durable_name: str, sequence: int, from_ms: int | None,
+                           caller: Caller | None = None) -> None:
+        names.topic(topic)
+        names.identity(durable_name, "durable_name")
+        if sequence < NEWEST or (from_ms is not None and from_ms < 0):
+            raise invalid("sequence", "sequence is -1 for the end, or the sequence of a message; timestamp is not "
+                          "negative", value=str(sequence))
+        await self._slot.call(
+            operations.SEEK_DURABLE, caller, self._driver.seek_durable, topic, durable_name, sequence, from_ms)
+
+    async def delete_durable(self, topic: str, durable_name: str, caller: Caller | None = None) -> None:
+        names.topic(topic)
+        names.identity(durable_name, "durable_name")
+        await self._slot.call(operations.DELETE_DURABLE, caller, self._driver.delete_durable, topic, durable_name)
 
     def _open(self, delivery: Delivery) -> Opened | None:
         if not delivery.topic:  # a notice of a gap

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from prism_proxy.interfaces.operations import operation
-from prism_proxy.models.pubsub.contract import BASIC, BATCH, ORDERING, PERSISTENT, WILDCARDS
+from prism_proxy.models.pubsub.contract import BASIC, BATCH, OPERATIONS, ORDERING, PERSISTENT, WILDCARDS
 
 PUBLISH = operation(BASIC, "Publish")
 PUBLISH_BATCH = operation(BATCH, "PublishBatch", bulk=True)
@@ -15,3 +15,10 @@ SUBSCRIBE_DURABLE = operation(PERSISTENT, "SubscribeDurable")
 LAST_MESSAGE = operation(PERSISTENT, "GetLastMessageID")
 ACK_DURABLE = operation(PERSISTENT, "AckDurable")
 PUBLISH_ORDERED = operation(ORDERING, "PublishOrdered")
+
+LIST_TOPICS = operation(OPERATIONS, "ListTopics")
+DESCRIBE_TOPIC = operation(OPERATIONS, "DescribeTopic")
+PEEK_TOPIC = operation(OPERATIONS, "PeekTopic")
+PURGE_TOPIC = operation(OPERATIONS, "PurgeTopic")
+SEEK_DURABLE = operation(OPERATIONS, "SeekDurable")
+DELETE_DURABLE = operation(OPERATIONS, "DeleteDurable")

@@ -300,9 +300,9 @@ def partitions(connection: sqlite3.Connection, stream: str) -> list[PartitionInf
             for part in stream_parts(connection, stream)]
 
 
-def stream_names(connection: sqlite3.Connection, limit: int) -> list[str]:
+def log_names(connection: sqlite3.Connection, kind: Kind, limit: int) -> list[str]:
     return [name for (name,) in connection.execute(
-        "SELECT name FROM log WHERE kind = 'stream' ORDER BY name LIMIT ?", (limit,))]
+        "SELECT name FROM log WHERE kind = ? ORDER BY name LIMIT ?", (kind, limit))]
 
 
 def group_names(connection: sqlite3.Connection, stream: str) -> list[str]:
@@ -312,8 +312,11 @@ def group_names(connection: sqlite3.Connection, stream: str) -> list[str]:
 
 
 def purge(session: Session, stream: str) -> int:
+    return purge_parts(session, stream_parts(session.connection, stream))
+
+
+def purge_parts(session: Session, parts: Sequence[Part]) -> int:
     """No reader sees what is there; slices of it are deleted later (`drop_unseen`)."""
-    parts = stream_parts(session.connection, stream)
     for part in parts:
         session.connection.execute("UPDATE part SET first = next, records = 0, bytes = 0 WHERE id = ?", (part.id,))
     return sum(part.records for part in parts)

@@ -311,7 +311,7 @@ class SqliteStreams:
         return await self._readers.run(partial(log_rows.partitions, stream=stream))
 
     async def streams(self, limit: int) -> Sequence[str]:
-        return await self._readers.run(partial(log_rows.stream_names, limit=limit))
+        return await self._readers.run(partial(log_rows.log_names, kind="stream", limit=limit))
 
     async def describe(self, stream: str) -> StreamDetails:
         return StreamDetails(await self.partitions(stream),
