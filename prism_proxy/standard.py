@@ -54,6 +54,8 @@ BACKENDS: dict[str, Entry] = {
                    "prism_proxy._native.keyvalue.redis:handlers",
                    "prism_proxy._native.keyvalue.sealed_redis:handlers",
                    {"prism_proxy._native.pubsub.redis:handlers": (_PUBSUB + "BasicInterface/Publish",),
+                    "prism_proxy._native.pubsub.redis_batch:handlers": (
+                        _PUBSUB + "BatchInterface/PublishBatch", _PUBSUB + "BatchInterface/PublishStream"),
                     "prism_proxy._native.keyvalue.compare_redis:handlers": (
                         _CAS + "CompareAndSwap", _CAS + "CompareAndDelete")}),
     "nats": Entry("prism_proxy.backends.nats.driver:NatsDriver",

@@ -1,11 +1,13 @@
 """Publishing to the subscriptions of this process."""
-from libc.stdint cimport int64_t, uint8_t
+from libc.stdint cimport int64_t, uint8_t, uint32_t
 
 from prism_proxy._native.envelope.codec cimport UUID_TEXT
 from prism_proxy._native.envelope.framed cimport framed_t
 from prism_proxy._native.grpc.call cimport ServerStream
 from prism_proxy._native.grpc.outlet cimport OutletCounters
-from prism_proxy._native.grpc.protowire cimport proto_bytes_t
+from prism_proxy._native.grpc.protowire cimport (
+    PROTO_LEN, proto_bytes_t, proto_length_delimited, proto_reader_t, proto_tag,
+)
 from prism_proxy._native.pubsub.topics cimport TopicTable, topic_t
 from prism_proxy._native.schema.check cimport DeclaredSchema
 
@@ -33,6 +35,7 @@ cdef extern from "pubsub/message.h":
 
 cdef enum:
     RESPONSE = 40       # bytes of a PublishResponse that says success
+    MAX_BATCH = 10_000
 
 
 cdef inline uint8_t* put_response(uint8_t* out) noexcept:
@@ -57,3 +60,13 @@ cdef class LocalPublisher:
 
 
 cdef bint trace_of(ServerStream stream, uint8_t* out) noexcept
+
+
+cdef inline int next_item(proto_reader_t* reader, proto_bytes_t* item) noexcept:
+    """The next request of a batch: 1, 0 at the end, or -1 where there is anything else."""
+    cdef uint32_t field
+    cdef int wire_type
+    cdef int more = proto_tag(reader, &field, &wire_type)
+    if more <= 0:
+        return more
+    return 1 if field == 1 and wire_type == PROTO_LEN and proto_length_delimited(reader, item) == 0 else -1

@@ -14,16 +14,13 @@ from prism_proxy._native.envelope.framed cimport framed_t, framed_unref
 from prism_proxy._native.grpc.call cimport Handler, ServerStream
 from prism_proxy._native.grpc.core cimport Method
 from prism_proxy._native.grpc.outlet cimport Outlet, OutletCounters
-from prism_proxy._native.grpc.protowire cimport (
-    PROTO_LEN, proto_bytes_t, proto_length_delimited, proto_reader_t, proto_tag,
-)
+from prism_proxy._native.grpc.protowire cimport PROTO_LEN, proto_bytes_t, proto_reader_t
 from prism_proxy._native.grpc.routing cimport Binding, NativeRoute, bound
 from prism_proxy._native.grpc.trace_context cimport read_traceparent, trace_t, write_trace_id
 from prism_proxy._native.pubsub.topics cimport TopicTable, topic_t
 from prism_proxy._native.schema.check cimport DeclaredSchema
 
 cdef enum:
-    MAX_BATCH = 10_000
     OUT_OF_MEMORY = 8
 
 
@@ -164,13 +161,3 @@ cdef class PublishBatchHandler(Handler):
             if topic == NULL or topic.blocking or count == MAX_BATCH:
                 return -1
             count += 1
-
-
-cdef inline int next_item(proto_reader_t* reader, proto_bytes_t* item) noexcept:
-    """The next request of a batch: 1, 0 at the end, or -1 where there is anything else."""
-    cdef uint32_t field
-    cdef int wire_type
-    cdef int more = proto_tag(reader, &field, &wire_type)
-    if more <= 0:
-        return more
-    return 1 if field == 1 and wire_type == PROTO_LEN and proto_length_delimited(reader, item) == 0 else -1

@@ -6,12 +6,14 @@
 A caller that takes no answers gets no credit for more than a stream's window of requests.
 """
 from libc.stdint cimport int64_t, uint8_t
-from libc.string cimport memcpy
+from libc.string cimport memcpy, memset
 
 from prism_proxy._native.grpc.call cimport Handler, ServerStream
 from prism_proxy._native.grpc.core cimport Method
 from prism_proxy._native.grpc.protowire cimport PROTO_LEN, proto_put_varint, proto_varint_size
 from prism_proxy._native.grpc.routing cimport Binding, NativeRoute, bound
+from prism_proxy._native.http2.buffers cimport buffer_append, buffer_free, buffer_t
+from prism_proxy._native.pubsub.in_flight cimport InFlight
 from prism_proxy._native.pubsub.publish cimport (
     RESPONSE, LocalPublisher, publish_request_t, put_response, topic_t, trace_of,
 )
@@ -25,30 +27,23 @@ cdef enum:
     OUT_OF_MEMORY = 8
 
 
-cdef class PublishStream:
-    """One call. It is among the open streams of its route, which end it when this proxy cannot go on with it."""
-    cdef ServerStream stream
-    cdef object streams
-    cdef int64_t answered
-    cdef size_t unsent              # of answers in the output, for which the caller lacks credit
-    cdef int noted
-    cdef bint scheduled, traced
-    cdef uint8_t trace[32]
-    cdef uint8_t results[10752]     # GROUP * RESULT
-
-    cdef void note(self, LocalPublisher publisher, topic_t* topic, publish_request_t* request) noexcept:
+cdef class PublishStream(InFlight):
+    cdef uint8_t* note(self) noexcept:
+        """Where the id of the next answer goes; `noted_one` once it is there."""
         cdef uint8_t* out = self.results + self.noted * RESULT
         out[0], out[1] = 2 << 3 | PROTO_LEN, RESPONSE
-        if not publisher.publish(topic, request, self.trace if self.traced else NULL, put_response(out + 2)):
-            self.send_answers()
-            self.stream.fail(OUT_OF_MEMORY, "OUT_OF_MEMORY", "no memory for the message")
-            self.over()
-            return
+        return put_response(out + 2)
+
+    cdef void noted_one(self) noexcept:
         self.noted += 1
         self.answered += 1
         if self.noted == GROUP:
             self.send_answers()
-        elif not self.scheduled:
+        else:
+            self.schedule()
+
+    cdef void schedule(self) noexcept:
+        if not self.scheduled:
             self.scheduled = True
             self.stream.core.loop.call_soon(self.flush)
 
@@ -59,17 +54,39 @@ cdef class PublishStream:
 
     cdef void send_answers(self) noexcept:
         """A PublishStreamResponse of what is noted."""
-        cdef size_t results = self.noted * RESULT, n = 1 + proto_varint_size(self.answered) + results
-        cdef uint8_t* out
-        if self.noted == 0 or self.stream.session is None or self.stream.answered:
-            return
+        cdef int noted = self.noted
         self.noted = 0
+        if noted:
+            self.send(self.results, noted * RESULT)
+
+    cdef void send_result(self, const uint8_t* response, size_t n) noexcept:
+        """A PublishStreamResponse of one PublishResponse, behind what is noted."""
+        cdef uint8_t head[16]
+        cdef buffer_t out
+        self.send_answers()
+        if self.stream is None:
+            return
+        self.answered += 1
+        memset(&out, 0, sizeof(out))
+        head[0] = 2 << 3 | PROTO_LEN
+        if buffer_append(&out, head, proto_put_varint(head + 1, n) - head) or buffer_append(&out, response, n):
+            self.stream.fail(OUT_OF_MEMORY, "OUT_OF_MEMORY", "no memory for the reply")
+            self.over()
+        else:
+            self.send(out.data, out.length)
+        buffer_free(&out)
+
+    cdef void send(self, const uint8_t* results, size_t size) noexcept:
+        cdef size_t n = 1 + proto_varint_size(self.answered) + size
+        cdef uint8_t* out
+        if self.stream.session is None or self.stream.answered:
+            return
         out = self.stream.reply_begin(n)
         if out == NULL:
             self.over()
             return
         out[0] = 1 << 3
-        memcpy(proto_put_varint(out + 1, self.answered), self.results, results)
+        memcpy(proto_put_varint(out + 1, self.answered), results, size)
         self.unsent += n
         self.stream.queued_bytes += n
         self.stream.message_end(NULL)
@@ -128,8 +145,11 @@ cdef class PublishStreamHandler(Handler):
     cdef Binding bind(self, NativeRoute route, Method method):
         return bound(route, method.service, LocalPublisher)
 
+    cdef PublishStream open_call(self):
+        return PublishStream.__new__(PublishStream)
+
     cdef void on_start(self, ServerStream stream) noexcept:
-        cdef PublishStream call = PublishStream.__new__(PublishStream)
+        cdef PublishStream call = self.open_call()
         call.stream = stream
         call.traced = trace_of(stream, call.trace)
         stream.call = call
@@ -147,15 +167,21 @@ cdef class PublishStreamHandler(Handler):
 
     cdef void on_message(self, ServerStream stream, const uint8_t* data, size_t n) noexcept:
         cdef LocalPublisher publisher = <LocalPublisher>stream.binding.store
+        cdef PublishStream call
         cdef publish_request_t request
         cdef topic_t* topic
         if stream.call is None:
             return
+        call = <PublishStream>stream.call
         topic = publisher.admitted(data, n, &request)
         if topic == NULL:
             self.give_up(stream, data, n)
+        elif publisher.publish(topic, &request, call.trace if call.traced else NULL, call.note()):
+            call.noted_one()
         else:
-            (<PublishStream>stream.call).note(publisher, topic, &request)
+            call.send_answers()
+            stream.fail(OUT_OF_MEMORY, "OUT_OF_MEMORY", "no memory for the message")
+            call.over()
 
     cdef void give_up(self, ServerStream stream, const uint8_t* data, size_t n) noexcept:
         """The servicer takes over with this message."""

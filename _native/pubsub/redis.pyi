@@ -9,7 +9,8 @@ from prism_proxy._native.schema.check import DeclaredSchema
 class RedisPublisher:
     def __init__(
         self, redis: RedisStore, channels: bytes, resolve: Callable[[str], Sequence[Writer]],
-        counters: OutletCounters, most_bytes: int, raw: bool, declared: DeclaredSchema | None = None,
+        counters: OutletCounters, most_bytes: int, raw: bool, explain: Callable[[Exception], str],
+        declared: DeclaredSchema | None = None,
     ) -> None: ...
 
 def rebuilt(topic: bytes, data: bytes, raw: bool) -> bytes: ...

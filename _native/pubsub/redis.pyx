@@ -1,4 +1,5 @@
 """Publish over Redis: from the request's bytes to PUBLISH, with the envelope that the model would write.
+`redis_batch` sends many.
 
 The id of a message waits in the reply that is begun. What is not ordinary is the servicer's, as over a memory store:
 also a caller with a certificate, whose name goes into the envelope.
@@ -23,7 +24,7 @@ from prism_proxy._native.pubsub.publish cimport (
 from prism_proxy._native.pubsub.topics cimport TopicTable, topic_t
 from prism_proxy._native.redis.replies cimport read_command
 from prism_proxy._native.redis.resp cimport (
-    EXPECT_INTEGER, SEND_OK, FairShare, RespConnection, argument_t, resp_reply_t,
+    EXPECT_INTEGER, SEND_CLOSED, SEND_FULL, SEND_OK, FairShare, RespConnection, argument_t, reply_fn, resp_reply_t,
 )
 from prism_proxy._native.schema.check cimport DeclaredSchema
 from prism_proxy._native.slots.circuit cimport CircuitCore
@@ -40,17 +41,85 @@ cdef str USER_PREFIX = "x-meta-"
 
 cdef class RedisPublisher:
     def __cinit__(self, RedisStore redis not None, bytes channels not None, resolve not None,
-                  OutletCounters counters not None, size_t most_bytes, bint raw, DeclaredSchema declared=None):
+                  OutletCounters counters not None, size_t most_bytes, bint raw, explain not None,
+                  DeclaredSchema declared=None):
         """`resolve(topic)` makes the Writer of a topic, in a list; it raises for a name that is none. Messages follow
-        `declared`."""
+        `declared`. `explain(error)` says what callers are told of an error of Redis."""
         self.redis, self.channels, self.topics, self.counters = redis, channels, TopicTable(resolve), counters
         self.most_bytes, self.raw, self.declared = most_bytes, raw, declared
+        self.explain = explain
+
+    cdef topic_t* ordinary(self, CircuitCore circuit, const uint8_t* data, size_t n,
+                           publish_request_t* request) noexcept:
+        """Read a PublishRequest. NULL when its message is for the servicer."""
+        cdef topic_t* topic
+        if publish_scan(data, n, request) or request.payload.length > self.most_bytes or self.redis.places is None:
+            return NULL
+        if circuit is not None and not circuit.closed:
+            return NULL
+        topic = self.topics.find(request.topic.data, request.topic.length)
+        return topic if topic != NULL and topic.count and self.follows(request) else NULL
+
+    cdef bint follows(self, const publish_request_t* request) noexcept:
+        """Whether a message follows the namespace's schema, as far as native code knows."""
+        if self.declared is None:
+            return True
+        return self.declared.context is not None and self.declared.admits(
+            request.payload.data, request.payload.length)
+
+    cdef void stored(self) noexcept:
+        self.counters.published += 1
+        if self.declared is not None and self.declared.check is not None:
+            self.declared.validated += 1
+
+
+cdef int send_message(ServerStream stream, RedisPublisher publisher, topic_t* topic, const publish_request_t* request,
+                      uint8_t* message_id, reply_fn done, object owner, int64_t deadline_ns) noexcept:
+    """Write the id of a message and send it, by the rules of writes, so that messages of a topic are sent in order,
+    whoever sends them. SEND_OK; SEND_FULL where it has to wait; SEND_CLOSED where it is for the servicer."""
+    cdef uint8_t head[MAX_HEAD]
+    cdef uint8_t channel[MAX_CHANNEL]
+    cdef RedisStore store = publisher.redis
+    cdef size_t prefix = PyBytes_GET_SIZE(publisher.channels), length = prefix + request.topic.length, skipped, size
+    cdef argument_t arguments[3]
+    cdef int64_t now = uuid7_now_ms()
+    cdef RespConnection connection
+    cdef uint32_t bucket = 0
+    cdef Py_ssize_t place
+    if length > MAX_CHANNEL:
+        return SEND_CLOSED
+    try:
+        next_message_id(message_id, now)
+    except OSError:
+        return SEND_CLOSED
+    arguments[2].head, arguments[2].head_length = head, 0
+    if not publisher.raw:
+        arguments[2].head_length = envelope_head(
+            stream, <Writer>topic.targets[0], request, publisher.declared, message_id, now, head)
+        if arguments[2].head_length == 0:
+            return SEND_CLOSED
+    memcpy(channel, PyBytes_AS_STRING(publisher.channels), prefix)
+    memcpy(channel + prefix, request.topic.data, request.topic.length)
+    arguments[0].head_length = arguments[1].head_length = 0
+    arguments[0].data, arguments[0].length = <const uint8_t*>"PUBLISH", 7
+    arguments[1].data, arguments[1].length = channel, length
+    arguments[2].data, arguments[2].length = request.payload.data, request.payload.length
+    skipped = min(length, <size_t>PyBytes_GET_SIZE(store.prefix))
+    size = arguments[2].head_length + arguments[2].length
+    if size > store.max_value_bytes:
+        return SEND_CLOSED
+    place = store.place_of_write(channel + skipped, length - skipped, size, &bucket)
+    if place < 0:
+        return SEND_FULL
+    connection = store.usable(place)
+    if connection is None:
+        return SEND_CLOSED
+    return connection.send(done, EXPECT_INTEGER, owner, deadline_ns, 3, arguments, <FairShare>store.shares[place],
+                           stream.binding.limiter, bucket, None)
 
 
 cdef class RedisPublish(RedisHandler):
     def __cinit__(self):
-        self.verb = b"PUBLISH"
-        self.expects = EXPECT_INTEGER
         self.done = publish_done
         self.writes = True
 
@@ -62,62 +131,16 @@ cdef class RedisPublish(RedisHandler):
 
     cdef int call(self, ServerStream stream, const uint8_t* data, size_t n) noexcept:
         cdef RedisPublisher publisher = <RedisPublisher>stream.binding.store
-        cdef CircuitCore circuit = stream.binding.circuit
         cdef publish_request_t request
-        cdef topic_t* topic
-        if publish_scan(data, n, &request) or request.payload.length > publisher.most_bytes or has_certificate(stream):
+        cdef uint8_t* message_id
+        cdef topic_t* topic = NULL
+        if not has_certificate(stream):
+            topic = publisher.ordinary(stream.binding.circuit, data, n, &request)
+        if topic == NULL:
             return -1
-        if publisher.redis.places is None or (circuit is not None and not circuit.closed):
-            return -1
-        topic = publisher.topics.find(request.topic.data, request.topic.length)
-        if topic == NULL or topic.count == 0 or not admitted(publisher, &request):
-            return -1
-        return self.publish(stream, publisher, <Writer>topic.targets[0], &request)
-
-    cdef int publish(self, ServerStream stream, RedisPublisher publisher, Writer writer,
-                     publish_request_t* request) noexcept:
-        cdef uint8_t head[MAX_HEAD]
-        cdef uint8_t channel[MAX_CHANNEL]
-        cdef size_t prefix = PyBytes_GET_SIZE(publisher.channels), length = prefix + request.topic.length, head_length
-        cdef argument_t arguments[3]
-        cdef int64_t now = uuid7_now_ms()
-        cdef uint8_t* message_id = stream.reply_begin(RESPONSE)
-        if message_id == NULL or length > MAX_CHANNEL:
-            return self.forgo(stream)
-        message_id = put_response(message_id)
-        try:
-            next_message_id(message_id, now)
-        except OSError:
-            return self.forgo(stream)
-        head_length = 0 if publisher.raw else envelope_head(
-            stream, writer, request, publisher.declared, message_id, now, head)
-        if head_length == 0 and not publisher.raw:
-            return self.forgo(stream)
-        memcpy(channel, PyBytes_AS_STRING(publisher.channels), prefix)
-        memcpy(channel + prefix, request.topic.data, request.topic.length)
-        arguments[0].head_length = arguments[1].head_length = 0
-        arguments[0].data, arguments[0].length = (
-            <const uint8_t*>PyBytes_AS_STRING(self.verb), <size_t>PyBytes_GET_SIZE(self.verb))
-        arguments[1].data, arguments[1].length = channel, length
-        arguments[2].head, arguments[2].head_length = head, head_length
-        arguments[2].data, arguments[2].length = request.payload.data, request.payload.length
-        return self.send(stream, publisher.redis, channel, length, arguments)
-
-    cdef int send(self, ServerStream stream, RedisStore store, const uint8_t* channel, size_t length,
-                  const argument_t* arguments) noexcept:
-        """By the rules of writes, so that messages of a topic are sent in order, whoever sends them."""
-        cdef size_t skipped = min(length, <size_t>PyBytes_GET_SIZE(store.prefix))
-        cdef size_t size = arguments[2].head_length + arguments[2].length
-        cdef RespConnection connection
-        cdef uint32_t bucket = 0
-        cdef Py_ssize_t place
-        if size > store.max_value_bytes:
-            return self.forgo(stream)
-        place = store.place_of_write(channel + skipped, length - skipped, size, &bucket)
-        connection = store.usable(place) if place >= 0 else None
-        if connection is None or connection.send(
-                self.done, self.expects, stream, stream.deadline_ns, 3, arguments, <FairShare>store.shares[place],
-                stream.binding.limiter, bucket, None) != SEND_OK:
+        message_id = stream.reply_begin(RESPONSE)
+        if message_id == NULL or send_message(stream, publisher, topic, &request, put_response(message_id), self.done,
+                                              stream, stream.deadline_ns) != SEND_OK:
             return self.forgo(stream)
         if not stream.handler_active:
             stream.handler_started()
@@ -157,12 +180,8 @@ cdef class RedisPublish(RedisHandler):
 cdef void publish_done(void* owner, int outcome, const resp_reply_t* reply, const uint8_t* command,
                        size_t n) noexcept:
     cdef ServerStream stream = <ServerStream>owner
-    cdef RedisPublisher store
     if not (<RedisPublish>stream.handler).over(stream, outcome, reply, command, n):
-        store = <RedisPublisher>stream.binding.store
-        store.counters.published += 1
-        if store.declared is not None and store.declared.check is not None:
-            store.declared.validated += 1
+        (<RedisPublisher>stream.binding.store).stored()
         stream.reply_end()
 
 
@@ -203,14 +222,6 @@ cdef uint8_t* put_trace(ServerStream stream, uint8_t* out) noexcept:
 
 cdef inline int digit(uint8_t c) noexcept:
     return c - c"0" if c <= c"9" else c - c"a" + 10
-
-
-cdef bint admitted(RedisPublisher publisher, const publish_request_t* request) noexcept:
-    """Whether the message follows the namespace's schema, as far as native code knows."""
-    if publisher.declared is None:
-        return True
-    return publisher.declared.context is not None and publisher.declared.admits(
-        request.payload.data, request.payload.length)
 
 
 cdef bint has_certificate(ServerStream stream) noexcept:

@@ -1,0 +1,3 @@
+from prism_proxy._native.grpc.call import Handler
+
+def handlers() -> dict[str, Handler]: ...
