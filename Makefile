@@ -70,6 +70,7 @@ bench: build ## measure the server beside its baselines
 	$(PY) -m benchmarks
 	$(PY) -m benchmarks.stores
 	$(PY) -m benchmarks.messaging
+	$(PY) -m benchmarks.queue_depth
 	$(PY) -m benchmarks.messaging.envelope
 	$(PY) -m benchmarks.sqlite_queue
 	$(PY) -m benchmarks.crypto

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import sqlite3
-import sys
 import tempfile
 import time
 import uuid
@@ -122,17 +121,6 @@ def main() -> None:
               f"plain sqlite3 {median(scripts):,.0f}/s")
     found, _ = asyncio.run(measured(8, consume, 400_000))
     print(f"leased and acknowledged by {BATCH}: {found:,.0f}/s")
-    if "--depth" in sys.argv:
-        shallow, deep = (asyncio.run(measured(1, cycle, depth))[0] for depth in (1000, 1_000_000))
-        print(f"enqueued, leased and acknowledged one by one, at 1,000,000 waiting messages: {deep:,.0f}/s, "
-              f"{shallow / deep:.2f} times the cost at 1,000")
-
-
-async def cycle(driver: SqliteDriver) -> int:
-    await enqueue_one(driver)
-    (leased,) = await driver.queue.lease(QUEUE, 1, 60, 0)
-    await driver.queue.settle(QUEUE, [leased.receipt], Settlement(Outcome.DONE))
-    return 1
 
 
 if __name__ == "__main__":

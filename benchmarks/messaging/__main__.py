@@ -1,4 +1,5 @@
-"""`python -m benchmarks.messaging`: what a message costs on each backend, beside our own Set and a grpc.aio server.
+"""`python -m benchmarks.messaging`: what a message costs on each backend, beside our own Set, a grpc.aio server, and
+the brokers without a proxy.
 
 CPU is that of the proxy alone, from /proc. A ratio to Set is taken within one server's turns, one after the other.
 """
@@ -13,7 +14,7 @@ from dataclasses import dataclass, field
 
 from benchmarks.loads import LoadError
 from benchmarks.machine import Process, describe, free_port
-from benchmarks.messaging import load
+from benchmarks.messaging import direct, load
 from benchmarks.messaging.load import MessageResult
 from benchmarks.messaging.rows import COUNTED, MEMSTORE, ROWS, SERVERS, Row, Server
 from benchmarks.report import number, table
@@ -43,10 +44,14 @@ class Cell:
     """A row on one server with messages of one size."""
 
     server: str
-    row: Row
+    name: str
     size: int
     turns: list[Turn] = field(default_factory=list)
     skipped: str = ""
+
+    @property
+    def row(self) -> Row:
+        return ROWS[self.name]
 
     @property
     def cpu_us(self) -> float:
@@ -89,7 +94,11 @@ def _running(name: str, server: Server) -> Iterator[tuple[Process, int]]:
         yield process, port
 
 
-def _turn(process: Process, port: int, row: Row, size: int, seconds: float, messages: int) -> Turn:
+def _turn(process: Process, port: int, name: str, size: int, seconds: float, messages: int) -> Turn:
+    row = ROWS[name]
+    if row.broker:
+        before = process.usage().cpu_seconds
+        return Turn(direct.run(port, name, size, messages), process.usage().cpu_seconds - before)
     bound = f"--messages={messages}" if row.counted and row.mode != "consume" else f"--seconds={seconds}"
     if row.mode == "consume":  # until the queue is empty
         load.run(port, "fill", (f"--size={size}", f"--messages={messages}"))
@@ -105,7 +114,8 @@ def _turn(process: Process, port: int, row: Row, size: int, seconds: float, mess
 def measure(name: str, rows: Sequence[str], sizes: Sequence[int], rounds: int, seconds: float) -> list[Cell]:
     """All rows on one server, in turns."""
     server = SERVERS[name]
-    cells = [Cell(name, ROWS[row], size) for size in sizes for row in rows if server.ours or ROWS[row].peer]
+    cells = [Cell(name, row, size) for size in sizes for row in rows
+             if ROWS[row].broker == server.broker and (server.ours or ROWS[row].peer)]
     try:
         with _running(name, server) as (process, port):
             for turn, cell in ((turn, cell) for turn in range(-1, rounds) for cell in cells):
@@ -113,9 +123,9 @@ def measure(name: str, rows: Sequence[str], sizes: Sequence[int], rounds: int, s
                     continue
                 try:
                     if turn < 0:  # what a first call loads is no part of a figure
-                        _turn(process, port, cell.row, cell.size, WARM_S, WARM_MESSAGES)
+                        _turn(process, port, cell.name, cell.size, WARM_S, WARM_MESSAGES)
                     else:
-                        cell.turns.append(_turn(process, port, cell.row, cell.size, seconds, COUNTED))
+                        cell.turns.append(_turn(process, port, cell.name, cell.size, seconds, COUNTED))
                 except TROUBLE as trouble:
                     cell.skipped = str(trouble)
     except TROUBLE as trouble:

@@ -17,7 +17,8 @@ COUNTED = 200_000  # messages of rows that fill and empty a queue
 class Row:
     """`mode` and `flags` are those of message_load. A row of `counted` messages is measured to its end, another for a
     time. `most_us`, `most_sets` and `most_p99_us` are goals on memstore: µs of CPU, multiples of a
-    Set in the same run, and the 99th percentile of what the generator waits for."""
+    Set in the same run, and the 99th percentile of what the generator waits for. A row of a `broker` is measured there
+    alone, by `direct`."""
 
     title: str
     mode: str
@@ -27,11 +28,16 @@ class Row:
     most_us: float | None = None
     most_sets: float | None = None
     most_p99_us: float | None = None
+    broker: str = ""
 
 
 def _fan_out(subscribers: int, most_us: float | None = None) -> Row:
     return Row(f"a delivery, 1 to {subscribers}", "stream",
                ("--connections=1", f"--subscribers={subscribers}", "--window=1024"), most_us=most_us)
+
+
+def _direct(broker: str, title: str) -> Row:
+    return Row(title, "direct", counted=True, broker=broker)
 
 
 ROWS: Mapping[str, Row] = {
@@ -52,18 +58,27 @@ ROWS: Mapping[str, Row] = {
                          peer=False),
     "consume": Row("lease and settle by batches of 100, a message", "consume", ("--connections=2", "--streams=2"),
                    counted=True, peer=False, most_us=2.5),
+    "redis-publish": _direct("redis", "PUBLISH in pipelines of 100"),
+    "redis-deliver-10": _direct("redis", "a delivery of PUBLISH, 1 to 10"),
+    "redis-append": _direct("redis", "XADD in pipelines of 100"),
+    "redis-consume": _direct("redis", "XREADGROUP, XACK and XDEL by batches of 100, a message"),
+    "nats-deliver-1": _direct("nats", "a delivery of PUB, 1 to 1"),
+    "nats-deliver-10": _direct("nats", "a delivery of PUB, 1 to 10"),
+    "jetstream-append": _direct("nats", "a publish to JetStream on disk, 1,000 in flight"),
+    "jetstream-consume": _direct("nats", "pull and acknowledge by batches of 100, a message"),
 }
 
 
 @dataclass(frozen=True, slots=True)
 class Server:
-    """As `benchmarks.servers.Server`, of messages."""
+    """As `benchmarks.servers.Server`, of messages. A `broker` is measured without a proxy."""
 
     label: str
     command: Callable[[int], list[str]]
     ours: bool = True
     beside: Callable[[int], list[str]] | None = None
     beside_core: int = LOAD_CORE
+    broker: str = ""
 
 
 def _store(name: str, driver: str, config: str) -> Callable[[int], list[str]]:
@@ -77,7 +92,7 @@ def _store(name: str, driver: str, config: str) -> Callable[[int], list[str]]:
 
 
 def _nats_server(port: int) -> list[str]:
-    return [toolchain.nats_server(), "--addr", "127.0.0.1", "--port", str(redis_port(port)),
+    return [toolchain.nats_server(), "--addr", "127.0.0.1", "--port", str(port),
             "--jetstream", "--store_dir", str(OUT / f"messages-{port}.jetstream")]
 
 
@@ -87,7 +102,9 @@ SERVERS: Mapping[str, Server] = {
     "redis": Server("redis", _store("redis", "redis", "url: 'redis://127.0.0.1:@BESIDE@/0'"),
                     beside=lambda port: redis_server(redis_port(port))),
     "nats": Server("nats", _store("nats", "nats", "url: 'nats://127.0.0.1:@BESIDE@', jetstream: true"),
-                   beside=_nats_server),
+                   beside=lambda port: _nats_server(redis_port(port))),
     AIO: Server("grpc.aio on uvloop, a dict of queues", lambda port: python(
         "benchmarks.peers.message_servicer", f"127.0.0.1:{port}"), ours=False, beside_core=SERVER_CORE),
+    "redis-direct": Server("redis-server alone", redis_server, ours=False, broker="redis"),
+    "nats-direct": Server("nats-server alone", _nats_server, ours=False, broker="nats"),
 }
