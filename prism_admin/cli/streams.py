@@ -6,6 +6,8 @@ from typing import Annotated, Any
 
 import typer
 
+from prism.interfaces.stream import stream_basic_pb2 as basic
+from prism.interfaces.stream import stream_basic_pb2_grpc as basic_rpc
 from prism.interfaces.stream import stream_operations_pb2 as pb
 from prism.interfaces.stream import stream_operations_pb2_grpc as rpc
 from prism.interfaces.stream import stream_replay_pb2 as replay
@@ -14,11 +16,11 @@ from prism_admin.cli.connection import Endpoint, fail, misused
 from prism_admin.cli.data_port import Proxy, data_call
 from prism_admin.cli.options import Name, Output, seconds
 from prism_admin.cli.output import show
-from prism_admin.cli.payloads import milliseconds_ago
+from prism_admin.cli.payloads import age, milliseconds_ago, text
 from prism_runtime.command_output import Form
 
-streams = typer.Typer(help="Show what streams hold; purge them.", no_args_is_help=True)
-groups = typer.Typer(help="Show how far consumer groups are, and set where they go on.", no_args_is_help=True)
+streams = typer.Typer(help="Show what streams hold; peek, purge.", no_args_is_help=True)
+groups = typer.Typer(help="Show how far consumer groups are; set where they go on, delete them.", no_args_is_help=True)
 StreamName = Annotated[str, typer.Argument(metavar="STREAM", help="name of the stream")]
 GroupName = Annotated[str, typer.Argument(metavar="GROUP", help="name of the group")]
 
@@ -39,6 +41,22 @@ def show_stream(
     answer = _described(context.obj, proxy, namespace, stream)
     show(output, answer, ("PARTITION", "RECORDS", "EARLIEST", "LATEST"), (
         (each.partition, each.records, each.earliest, each.latest) for each in answer.partitions))
+
+
+@streams.command("peek")
+def peek(
+    context: typer.Context, namespace: Name, stream: StreamName,
+    count: Annotated[int, typer.Option("-n", "--count", min=1, max=1000, help="how many records")] = 10,
+    offset: Annotated[int, typer.Option(min=0, help="the first one; 0 = the oldest")] = 0,
+    partition: Annotated[int | None, typer.Option(min=0, help="only this partition")] = None,
+    proxy: Proxy = "", output: Output = Form.AUTO,
+) -> None:
+    """Records from an offset on; nothing changes."""
+    request = basic.ReadRequest(stream=stream, offset=offset, limit=count, partition=partition)
+    found = data_call(context.obj, proxy, namespace, basic_rpc.StreamBasicInterfaceStub,
+                      lambda stub, options: list(stub.Read(request, **options)))
+    show(output, found, ("PARTITION", "OFFSET", "KEY", "AGE", "VALUE"), (
+        (each.partition, each.offset, text(each.key), age(each.timestamp), text(each.value)) for each in found))
 
 
 @streams.command("purge")
@@ -90,6 +108,20 @@ def reset(
 
     data_call(context.obj, proxy, namespace, replay_rpc.StreamReplayInterfaceStub, seek)
     typer.echo(f"group {group} of {stream} goes on from there")
+
+
+@groups.command("delete")
+def delete_group(
+    context: typer.Context, namespace: Name, stream: StreamName, group: GroupName,
+    yes: Annotated[bool, typer.Option("--yes", help="do not ask")] = False, proxy: Proxy = "",
+) -> None:
+    """Remove a group with its position, for good. One that has members is refused."""
+    if not yes and not typer.confirm(f"Remove group {group} of stream {stream} in namespace {namespace}?"):
+        raise fail("nothing was removed")
+    request = pb.DeleteConsumerGroupRequest(stream=stream, group=group)
+    data_call(context.obj, proxy, namespace, rpc.StreamOperationsInterfaceStub,
+              lambda stub, options: stub.DeleteConsumerGroup(request, **options))
+    typer.echo(f"group {group} of {stream} was removed")
 
 
 def _described(endpoint: Endpoint, proxy: str, namespace: str, stream: str) -> Any:

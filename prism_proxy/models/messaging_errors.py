@@ -22,6 +22,12 @@ def group_exists(stream: str, group: str) -> PrismError:
                       field_name="group")
 
 
+def group_has_members(stream: str, group: str, count: int) -> PrismError:
+    return PrismError(StatusCode.FAILED_PRECONDITION, "GROUP_HAS_MEMBERS",
+                      f"group {group!r} of stream {stream!r} has {count} members: end their calls first",
+                      field_name="group")
+
+
 def partition_out_of_range(stream: str, partition: int, count: int) -> PrismError:
     return PrismError(StatusCode.OUT_OF_RANGE, "PARTITION_OUT_OF_RANGE",
                       f"stream {stream!r} has the partitions 0 to {count - 1}, not {partition}", field_name="partition",

@@ -37,7 +37,7 @@ from tests.services.redis import RedisServer, binary, running
 from tests.services.workers import running as process_running
 
 STORES = ("memstore", "sqlite", "redis", "nats")
-NAMESPACES = 20
+NAMESPACES = 30
 _NUMBERS = itertools.count(1)
 
 
@@ -214,6 +214,35 @@ async def test_a_group_goes_on_behind_what_was_purged(served: ProxyProcess, name
         call.cancel()
 
 
+@pytest.mark.parametrize("namespace", STORES, indirect=True)
+async def test_a_group_is_deleted_once_nobody_is_a_member(served: ProxyProcess, namespace: str) -> None:
+    async with grpc.aio.insecure_channel(served.address) as channel:
+        client = Client(channel, namespace)
+        create = groups.CreateConsumerGroupRequest(stream="log", group="g")
+        delete = stream_operations.DeleteConsumerGroupRequest(stream="log", group="g")
+        await client.append("log", 3)
+        await client.groups.CreateConsumerGroup(create, metadata=client.metadata)
+        call, records = await client.join("log", "g", 2)
+        await client.groups.Ack(groups.AckRequest(
+            stream="log", group="g", offsets=[records[0].offset]), metadata=client.metadata)
+        with pytest.raises(grpc.aio.AioRpcError) as caught:
+            await client.streams.DeleteConsumerGroup(delete, metadata=client.metadata)
+        assert caught.value.code() is grpc.StatusCode.FAILED_PRECONDITION
+        call.cancel()
+        async with asyncio.timeout(5):
+            while (await client.stream_described("log")).groups[0].members:
+                await asyncio.sleep(0.02)
+        await client.streams.DeleteConsumerGroup(delete, metadata=client.metadata)
+        assert not (await client.stream_described("log")).groups
+        with pytest.raises(grpc.aio.AioRpcError) as caught:
+            await client.streams.DeleteConsumerGroup(delete, metadata=client.metadata)
+        assert caught.value.code() is grpc.StatusCode.NOT_FOUND
+        await client.groups.CreateConsumerGroup(create, metadata=client.metadata)
+        call, records = await client.join("log", "g", 3)
+        assert [(record.key, record.attempt) for record in records] == [(b"k0", 1), (b"k1", 1), (b"k2", 1)]
+        call.cancel()
+
+
 WITH_LOGS = ("memstore", "sqlite", "nats")
 
 
@@ -319,6 +348,10 @@ async def test_the_commands_of_operators(served: ProxyProcess) -> None:
         assert [(each.group, each.lag) for each in (await client.stream_described("log")).groups] == [("billing", 0)]
         code, _, wrong = await command("groups", "reset", "memstore-0", "log", "billing", *at)
         assert (code, "--offset" in wrong) == (2, True)
+        _, peeked, _ = await command("streams", "peek", "memstore-0", "log", "-n", "1", *at, "-o", "table")
+        assert peeked.splitlines()[1].split()[2] == "k0"
+        code, _, _ = await command("groups", "delete", "memstore-0", "log", "billing", "--yes", *at)
+        assert (code, len((await client.stream_described("log")).groups)) == (0, 0)
         code, _, wrong = await command("streams", "show", "memstore-0", "nowhere", *at)
         assert (code, "NOT_FOUND" in wrong) == (1, True)
         code, _, wrong = await command("queues", "list", "memstore-0", "--proxy", "127.0.0.1:1")

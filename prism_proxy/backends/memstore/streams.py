@@ -238,6 +238,10 @@ class MemstoreStreams:
             await asyncio.sleep(0)
         return removed
 
+    async def delete_group(self, stream: str, group: str) -> None:
+        self._group(stream, group).close()
+        del self._groups[stream][group]
+
     async def _trim(self, log: StreamLog) -> int:
         removed = 0
         while found := log.trim(self._retention(log), self._now_ms()):

@@ -54,12 +54,16 @@ class Groups:
         changed.setdefault("filter_subject", log.subject.decode())
         await self._streams.js.make_consumer(log.stream, str(config["name"]), changed, "update")
 
-    async def seek(self, log: Log, group: str, start: Mapping[str, Any]) -> None:
-        """The consumer begins anew; members ask it again."""
+    async def delete(self, log: Log, group: str) -> None:
+        """With what is known of its acknowledgements."""
         await self._streams.js.delete_consumer(log.stream, self._streams.logs.names.consumer(group))
-        await self.make(log, group, start)
         for key in [key for key in self._settled if key[:2] == (log.stream, group)]:
             del self._settled[key]
+
+    async def seek(self, log: Log, group: str, start: Mapping[str, Any]) -> None:
+        """The consumer begins anew; members ask it again."""
+        await self.delete(log, group)
+        await self.make(log, group, start)
         for member in self._members.get((log.stream, group), ()):
             member.forget()
         await self.tell(log, group, b"sought")
@@ -99,7 +103,7 @@ class Groups:
         await connection.confirm()
 
     async def members(self, log: Log, group: str) -> Sequence[str]:
-        """The ids of those who answer."""
+        """The ids of those who answer. Where nobody listens the server does, without data."""
         client = self._streams.js.client()
         connection, inbox = client.usable(), client.new_inbox()
         found: set[str] = set()
@@ -111,7 +115,7 @@ class Groups:
         finally:
             with contextlib.suppress(NatsClosed):
                 connection.unsubscribe(number)
-        return sorted(found)
+        return sorted(found - {""})
 
     def _opened(self, log: Log, group: str, offset: int) -> Entry | None:
         """The open delivery of an offset to a member of this process, which has it no longer."""

@@ -267,6 +267,11 @@ class NatsStreams:
     async def purge(self, stream: str) -> int:
         return await self.logs.purge(await self.existing(stream))
 
+    @renewing
+    async def delete_group(self, stream: str, group: str) -> None:
+        log, _ = await self._group(stream, group)
+        await self._groups.delete(log, group)
+
     # --- the streams of JetStream -------------------------------------------------------------------------------------
 
     async def made(self, stream: str) -> Log:

@@ -253,5 +253,13 @@ if redis.call('EXISTS', stream) == 0 then return {there and 1 or 0, 0} end
 return {1, redis.call('XTRIM', stream, 'MAXLEN', '=', 0)}
 """)
 
+# ARGV 2: group
+DELETE_GROUP = _step("""
+redis.call('XGROUP', 'DESTROY', stream, ARGV[2])
+redis.call('DEL', open)
+redis.call('HDEL', meta, 'start:' .. ARGV[2])
+return 1
+""")
+
 # ARGV 2..: ids
 REMOVE = _step("return redis.call('XDEL', stream, unpack(ARGV, 2))")

@@ -263,6 +263,9 @@ class RedisStreams:
             raise stream_not_found(stream)
         return int(removed)
 
+    async def delete_group(self, stream: str, group: str) -> None:
+        await self._of_group(scripts.DELETE_GROUP, stream, group, 0)
+
     # --- steps --------------------------------------------------------------------------------------------------------
 
     def channel(self, stream: str) -> bytes:

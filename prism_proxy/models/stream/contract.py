@@ -229,6 +229,10 @@ class StreamOperations(Protocol):
         """Remove all records that are there; how many. Groups and offsets stay. NOT_FOUND."""
         ...
 
+    async def delete_group(self, stream: str, group: str) -> None:
+        """Forget a group that has no member. NOT_FOUND."""
+        ...
+
 
 class StreamDriver(
     StreamBasic, StreamGroups, StreamReplay, StreamRetention, StreamPartitioning, StreamOperations, Protocol,

@@ -17,7 +17,7 @@ from prism_proxy.models.assertion import MISMATCH
 from prism_proxy.models.depths import MAX_NAMES, Depths
 from prism_proxy.models.framing import NOBODY, Framing, Opened, Origin, Rejected
 from prism_proxy.models.messages import MAX_BATCH, described
-from prism_proxy.models.messaging_errors import subscriber_replaced
+from prism_proxy.models.messaging_errors import group_has_members, subscriber_replaced
 from prism_proxy.models.passing import Receipts
 from prism_proxy.models.publishing import Publishing
 from prism_proxy.models.resume import position_in
@@ -322,6 +322,14 @@ class StreamModel(Part):
         """How many records were removed."""
         names.topic(stream, "stream")
         return await self._slot.call(operations.PURGE, caller, self._driver.purge, stream)
+
+    async def delete_group(self, stream: str, group: str, caller: Any = None) -> None:
+        """Its position is forgotten. A group that has members is refused: they would go on with nothing behind them."""
+        _check_group(stream, group)
+        info: GroupInfo = await self._slot.call(operations.GROUP_INFO, caller, self._driver.group_info, stream, group)
+        if info.members:
+            raise group_has_members(stream, group, len(info.members))
+        await self._slot.call(operations.DELETE_GROUP, caller, self._driver.delete_group, stream, group)
 
     @property
     def reader_metadata(self) -> tuple[tuple[str, str], ...]:

@@ -249,6 +249,13 @@ def set_position(session: Session, log: int, name: str, number: int, position: S
         (log, name, number, position.next, json.dumps([position.start, *position.settled]).encode()))
 
 
+def forget_position(session: Session, kind: Kind, log: str, name: str) -> None:
+    """Of a group or a durable subscription, which is unknown afterwards."""
+    session.connection.execute(
+        "DELETE FROM position WHERE name = ? AND log = (SELECT id FROM log WHERE kind = ? AND name = ?)",
+        (name, kind, log))
+
+
 # --- reading --------------------------------------------------------------------------------------------------------
 
 

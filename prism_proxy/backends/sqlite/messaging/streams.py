@@ -320,6 +320,13 @@ class SqliteStreams:
     async def purge(self, stream: str) -> int:
         return await self._writer.submit(partial(log_rows.purge, stream=stream), RECORD_BYTES, frees=True)
 
+    async def delete_group(self, stream: str, group: str) -> None:
+        found = await self._group(stream, group)
+        await self._writer.submit(
+            partial(log_rows.forget_position, kind=KIND, log=stream, name=group), RECORD_BYTES, frees=True)
+        del self._groups[stream, group]
+        await found.close()
+
     async def keep_up(self) -> None:
         """Called every now and then."""
         if await self._readers.run(partial(

@@ -97,5 +97,5 @@ def _seek(session: Session, topic: str, name: str, sequence: int, from_ms: int |
 
 
 def _forget(session: Session, topic: str, name: str) -> None:
-    log, _ = _known(session, topic, name)
-    session.connection.execute("DELETE FROM position WHERE log = ? AND name = ?", (log.id, name))
+    _known(session, topic, name)
+    log_rows.forget_position(session, KIND, topic, name)

@@ -10,7 +10,7 @@ from prism_proxy.models.stream.contract import OPERATIONS
 
 
 class StreamOperationsServicer(NamespacedServicer):
-    """ListStreams, DescribeStream, PurgeStream."""
+    """ListStreams, DescribeStream, PurgeStream, DeleteConsumerGroup."""
 
     interface = OPERATIONS
 
@@ -32,3 +32,8 @@ class StreamOperationsServicer(NamespacedServicer):
     @answers
     async def PurgeStream(self, request: Any, context: Any) -> Any:  # noqa: N802
         return pb.PurgeStreamResponse(removed=await self.implementation(context).purge(request.stream, context))
+
+    @answers
+    async def DeleteConsumerGroup(self, request: Any, context: Any) -> Any:  # noqa: N802
+        await self.implementation(context).delete_group(request.stream, request.group, context)
+        return pb.DeleteConsumerGroupResponse()
