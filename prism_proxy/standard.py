@@ -54,12 +54,15 @@ BACKENDS: dict[str, Entry] = {
                    "prism_proxy._native.keyvalue.redis:handlers",
                    "prism_proxy._native.keyvalue.sealed_redis:handlers",
                    {"prism_proxy._native.pubsub.redis:handlers": (_PUBSUB + "BasicInterface/Publish",),
-                    "prism_proxy._native.pubsub.redis_batch:handlers": (
+                    "prism_proxy._native.pubsub.broker_batch:handlers": (
                         _PUBSUB + "BatchInterface/PublishBatch", _PUBSUB + "BatchInterface/PublishStream"),
                     "prism_proxy._native.keyvalue.compare_redis:handlers": (
                         _CAS + "CompareAndSwap", _CAS + "CompareAndDelete")}),
     "nats": Entry("prism_proxy.backends.nats.driver:NatsDriver",
-                  "prism_proxy.backends.nats.config:NatsConfig", "nats"),
+                  "prism_proxy.backends.nats.config:NatsConfig", "nats", deferred={
+                      "prism_proxy._native.pubsub.nats:handlers": (_PUBSUB + "BasicInterface/Publish",),
+                      "prism_proxy._native.pubsub.broker_batch:handlers": (
+                          _PUBSUB + "BatchInterface/PublishBatch", _PUBSUB + "BatchInterface/PublishStream")}),
     "memory": Entry("prism_proxy.backends.objects.driver:ObjectsDriver",
                     "prism_proxy.backends.objects.config:MemoryObjectsConfig", None),
     "directory": Entry("prism_proxy.backends.objects.driver:ObjectsDriver",

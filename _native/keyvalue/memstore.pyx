@@ -113,7 +113,7 @@ cdef int read_comparison(const uint8_t* data, size_t n, comparison_t* found, bin
             return -1
 
 
-cdef class KeyValueHandler(Handler):
+cdef class KeyValueHandler(PermittedHandler):
     """Base of all of them; a subclass knows a store."""
 
     cdef void reply_flag(self, ServerStream stream, bint flag) noexcept:

@@ -37,8 +37,6 @@ cdef class RedisHandler(KeyValueHandler):
     cdef bint writes
     cdef RedisStore store_of(self, ServerStream stream)
     cdef bint any_values        # serves encrypted namespaces too: it sees no value, or knows their cipher
-    cdef void wait(self, ServerStream stream, const uint8_t* data, size_t n) noexcept
-    cdef int call(self, ServerStream stream, const uint8_t* data, size_t n) noexcept
     cdef int send_for_key(self, ServerStream stream, const proto_bytes_t* key, size_t value_bytes, int count,
                           argument_t* arguments, int key_at) noexcept
     cdef bint has_value(self) noexcept
@@ -51,7 +49,6 @@ cdef class RedisHandler(KeyValueHandler):
     cdef void serve_otherwise(self, ServerStream stream, const proto_bytes_t* fields, int count) noexcept
     cdef void fail_expired(self, ServerStream stream) noexcept
     cdef void fail_too_large(self, ServerStream stream, const resp_reply_t* reply) noexcept
-    cdef void fail_shed(self, ServerStream stream) noexcept
     cdef void backend_failed(self, ServerStream stream, str reason) noexcept
     cdef void fail_unknown(self, ServerStream stream) noexcept
 

@@ -3,19 +3,15 @@
 The ordinary case makes no Python object. Everything else is the servicer's, which has the slot's rules: a request that
 does not decode, no usable connection, an error of Redis, and what a lost connection surely did not execute. A write
 that may have been executed is answered here, because it must not be tried again.
-
-Calls share permits with those of servicers, and wait in the same queue: here, because a servicer costs ten times
-as much: a moment with more calls than the backend may have would become one in which the proxy is too slow for them.
 """
-from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
-from libc.stdint cimport int64_t, uint8_t, uint32_t
+from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_GET_SIZE
+from libc.stdint cimport uint8_t, uint32_t
 from libc.stdlib cimport free, malloc
 from libc.string cimport memcpy
 
 from prism_proxy._native.grpc.call cimport Handler, ServerStream
 from prism_proxy._native.grpc.core cimport Method
 from prism_proxy._native.slots.circuit cimport CircuitCore
-from prism_proxy._native.runtime.clock cimport monotonic_ns
 from prism_proxy._native.keyvalue.memstore cimport KeyValueHandler, read_request
 from prism_proxy._native.grpc.protowire cimport PROTO_LEN, proto_bytes_t, proto_put_varint, proto_varint_size
 from prism_proxy._native.redis.replies cimport read_command, too_large
@@ -24,7 +20,6 @@ from prism_proxy._native.redis.resp cimport (
     FairShare, Writes, argument_t, resp_reply_t,
 )
 from prism_proxy._native.grpc.routing cimport Binding, NativeRoute
-from prism_proxy._native.slots.concurrency_limiter cimport ConcurrencyCore
 
 cdef uint32_t hash_of(const uint8_t* data, size_t n, uint32_t seed) noexcept:
     cdef size_t i
@@ -142,36 +137,6 @@ cdef class RedisStore:
         return <RespConnection>found
 
 
-cdef class QueuedCall:
-    """A call in the queue, as `ConcurrencyLimiter` has them: what a Future is to a servicer."""
-    cdef ServerStream stream
-    cdef bytes request
-
-    def done(self) -> bool:
-        """Whether its caller has gone, or its deadline ended it."""
-        return self.stream.answered or self.stream.session is None
-
-    def set_result(self, bint permit) -> None:
-        cdef ServerStream stream = self.stream
-        cdef RedisHandler handler = <RedisHandler>stream.handler
-        cdef const uint8_t* data = <const uint8_t*>PyBytes_AS_STRING(self.request)
-        cdef size_t n = PyBytes_GET_SIZE(self.request)
-        stream.account(-<int64_t>n)
-        if stream.deadline_timer is not None:
-            stream.deadline_timer.cancel()
-            stream.deadline_timer = None
-        if not permit:
-            handler.fail_shed(stream)
-        elif handler.call(stream, data, n):
-            stream.binding.limiter.permit_returned()      # the limiter that gave the permit looks for free ones itself
-            stream.handler_finished()
-            handler.fall_back(stream, data, n)
-            stream.handler.on_end(stream)
-
-    def deadline_reached(self) -> None:
-        self.stream.deadline_passed()
-
-
 cdef class RedisHandler(KeyValueHandler):
     """Base of the four, and of others over the same connections. `done` takes the reply, which must be what the command
     `expects`; `verb` is the command, `writes` whether it must run at most once."""
@@ -185,31 +150,7 @@ cdef class RedisHandler(KeyValueHandler):
             return None
         return <Binding>found if self.any_values or (<Binding>found).cipher is None else None
 
-    cdef void on_message(self, ServerStream stream, const uint8_t* data, size_t n) noexcept:
-        cdef ConcurrencyCore limiter = stream.binding.limiter
-        if limiter is not None and not limiter.enter():
-            self.wait(stream, data, n)
-        elif self.call(stream, data, n):
-            if limiter is not None:
-                limiter.leave()
-            self.fall_back(stream, data, n)
-
-    cdef void wait(self, ServerStream stream, const uint8_t* data, size_t n) noexcept:
-        """Let the call stand in the queue, unless the line is full."""
-        cdef QueuedCall waiting = QueuedCall.__new__(QueuedCall)
-        waiting.stream = stream
-        waiting.request = PyBytes_FromStringAndSize(<const char*>data, n)
-        if not stream.binding.limiter.join(waiting):
-            self.fail_shed(stream)
-            return
-        stream.handler_started()
-        stream.account(n)
-        if stream.deadline_ns:
-            stream.deadline_timer = stream.core.loop.call_later(
-                max(0, stream.deadline_ns - monotonic_ns()) / 1e9, waiting.deadline_reached)
-
     cdef int call(self, ServerStream stream, const uint8_t* data, size_t n) noexcept:
-        """Send the command of a call that has its permit; -1 when the servicer must serve it, without that permit."""
         cdef proto_bytes_t key, value
         cdef argument_t arguments[3]
         cdef bint has_value = self.has_value()
@@ -345,11 +286,6 @@ cdef class RedisHandler(KeyValueHandler):
             (<CircuitCore>stream.binding.circuit).succeeded()
         stream.fail_with(self.store_of(stream).describe["too_large"](
             stream.method.operation, (<char*>reply.data)[:reply.length]))
-        stream.handler_finished()
-
-    cdef void fail_shed(self, ServerStream stream) noexcept:
-        stream.end_with(8, stream.binding.limiter.refusal_trailers(
-            stream.method.operation, stream.session.now_ns, stream.core.describe_error))
         stream.handler_finished()
 
     cdef void backend_failed(self, ServerStream stream, str reason) noexcept:

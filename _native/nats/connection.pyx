@@ -12,10 +12,15 @@ import re
 from collections import deque
 
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
-from libc.stdint cimport int64_t, uint8_t
-from libc.string cimport memchr, memcmp, memmove
+from cpython.ref cimport Py_DECREF, Py_INCREF
+from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
+from libc.stdlib cimport free, malloc
+from libc.string cimport memchr, memcmp, memcpy, memmove
 
-from prism_proxy._native.http2.buffers cimport buffer_append, buffer_free, buffer_reserve, buffer_t
+from prism_proxy._native.http2.buffers cimport buffer_append, buffer_free, buffer_reserve
+from prism_proxy._native.redis.resp cimport resp_put_number
+from prism_proxy._native.runtime.clock cimport monotonic_ns
+from prism_proxy._native.slots.concurrency_limiter cimport ConcurrencyCore
 
 cdef enum:
     MAX_LINE = 1 << 20              # INFO of a large cluster; other lines are a few hundred bytes
@@ -40,24 +45,6 @@ class NatsDenied(Exception):
 
 
 cdef class NatsConnection:
-    """An asyncio protocol. `closed(connection, reason)` is called once. `stray(subject, reply, headers, data)` gets
-    messages of subscriptions that are over."""
-
-    cdef:
-        object loop, transport, on_closed, on_stray, on_info
-        object rounds           # lists of (subject, Future), one for each PING without a PONG
-        list waiting            # for the next PING
-        dict listeners          # subscription number -> called with subject, reply, headers, data
-        buffer_t out, input
-        size_t need             # bytes the next message has, head included, once its head is known
-        bint flush_scheduled, write_paused, closed
-        readonly dict info
-        readonly int64_t max_payload, received, received_bytes, sent, sent_bytes
-        readonly str closed_reason
-        readonly str last_error
-        int64_t next_number
-        object room_waiters
-
     def __init__(self, loop, closed, stray):
         self.loop = loop
         self.on_closed = closed
@@ -71,6 +58,7 @@ cdef class NatsConnection:
     def __dealloc__(self):
         buffer_free(&self.out)
         buffer_free(&self.input)
+        free(self.native)
 
     # --- what is sent -----------------------------------------------------------------------------------------------
 
@@ -129,6 +117,90 @@ cdef class NatsConnection:
         self.sent_bytes += total
         self.schedule_flush()
 
+    cdef int send(self, bytes subject, const uint8_t* headers, size_t headers_length, size_t within,
+                  const uint8_t* data, size_t n, size_t bound, confirmed_fn done, object owner,
+                  ConcurrencyCore limiter) noexcept:
+        """As `publish` and `confirm`: 0, and `done(owner, outcome)` is called once; SEND_FULL where `bound` bytes wait
+        for the server already. Behind the headers stand `within` bytes that belong to the data. A permit of `limiter`
+        goes back with the answer."""
+        cdef size_t total = headers_length + within + n, subject_length = PyBytes_GET_SIZE(subject)
+        cdef waiter_t* waiter
+        cdef uint8_t* at
+        if self.closed or self.transport is None:
+            return SEND_CLOSED
+        if self.write_paused or self.out.length >= bound:
+            return SEND_FULL
+        if (self.tail - self.head == self.capacity and not self.grow()) or buffer_reserve(
+                &self.out, subject_length + total + 64):
+            return SEND_FULL
+        at = self.out.data + self.out.length
+        if headers_length:
+            memcpy(at, "HPUB ", 5)
+            at += 5
+        else:
+            memcpy(at, "PUB ", 4)
+            at += 4
+        memcpy(at, PyBytes_AS_STRING(subject), subject_length)
+        at += subject_length
+        if headers_length:
+            at[0] = c" "
+            at = resp_put_number(at + 1, headers_length)
+        at[0] = c" "
+        at = resp_put_number(at + 1, total)
+        at[0], at[1] = c"\r", c"\n"
+        memcpy(at + 2, headers, headers_length + within)
+        at += 2 + headers_length + within
+        memcpy(at, data, n)
+        at += n
+        at[0], at[1] = c"\r", c"\n"
+        self.out.length = at + 2 - self.out.data
+        self.sent += 1
+        self.sent_bytes += total
+        if not self.flush_scheduled:
+            self.queued_ns = monotonic_ns()     # read once for all that leaves together
+        waiter = &self.native[self.tail & (self.capacity - 1)]
+        waiter.done, waiter.owner, waiter.subject = done, <void*>owner, <void*>subject
+        waiter.limiter, waiter.denied, waiter.sent_ns = NULL, False, self.queued_ns
+        Py_INCREF(owner)
+        Py_INCREF(subject)
+        if limiter is not None:
+            waiter.limiter = <void*>limiter
+            Py_INCREF(limiter)
+            waiter.began = limiter.clock.running(waiter.sent_ns / 1e9)
+        self.tail += 1
+        self.schedule_flush()
+        return 0
+
+    cdef bint grow(self) noexcept:
+        cdef uint32_t capacity = self.capacity * 2 if self.capacity else 64
+        cdef waiter_t* ring = <waiter_t*>malloc(capacity * sizeof(waiter_t))
+        cdef uint64_t i
+        if ring == NULL:
+            return False
+        for i in range(self.head, self.tail):
+            ring[i & (capacity - 1)] = self.native[i & (self.capacity - 1)]
+        free(self.native)
+        self.native, self.capacity = ring, capacity
+        return True
+
+    cdef void give_back(self, uint64_t end, int outcome) noexcept:
+        """Those that wait natively, up to `end`, learn what became of their messages."""
+        cdef waiter_t waiter
+        cdef ConcurrencyCore limiter
+        cdef double now = monotonic_ns() / 1e9
+        while self.head < end:
+            waiter = self.native[self.head & (self.capacity - 1)]
+            self.head += 1
+            waiter.done(waiter.owner, DENIED if waiter.denied and outcome == CONFIRMED else outcome)
+            Py_DECREF(<object>waiter.owner)
+            Py_DECREF(<object>waiter.subject)
+            if waiter.limiter != NULL:
+                limiter = <ConcurrencyCore>waiter.limiter
+                if outcome == CONFIRMED:
+                    limiter.observed(waiter.began, limiter.clock.running(now), now - waiter.sent_ns / 1e9)
+                limiter.leave()
+                Py_DECREF(limiter)
+
     def subscribe(self, bytes subject not None, bytes queue, listener not None) -> int:
         """Number of a new subscription. The listener must not raise."""
         self.next_number += 1
@@ -185,9 +257,9 @@ cdef class NatsConnection:
         self.flush_scheduled = False
         if self.closed or self.write_paused or self.transport is None:
             return
-        if self.waiting:
-            self.rounds.append(self.waiting)
-            self.waiting = []
+        if self.waiting or self.asked != self.tail:
+            self.rounds.append((self.waiting, self.tail))
+            self.waiting, self.asked = [], self.tail
             buffer_append(&self.out, b"PING\r\n", 6)
         if self.out.length == 0:
             return
@@ -232,7 +304,7 @@ cdef class NatsConnection:
         self.closed_reason = reason
         if self.transport is not None:
             self.transport.abort()
-        for sent, waiters in ((True, [item for waiters in self.rounds for item in waiters]), (False, self.waiting)):
+        for sent, waiters in ((True, [item for waiters, _ in self.rounds for item in waiters]), (False, self.waiting)):
             for _, future in waiters:
                 if not future.done():
                     future.set_exception(NatsClosed(reason, sent))
@@ -246,6 +318,8 @@ cdef class NatsConnection:
         buffer_free(&self.out)
         buffer_free(&self.input)
         self.on_closed(self, reason)
+        self.give_back(self.asked, LOST_SENT)
+        self.give_back(self.tail, LOST_UNSENT)
 
     # --- what is received -------------------------------------------------------------------------------------------
 
@@ -356,9 +430,11 @@ cdef class NatsConnection:
             if not self.rounds:
                 self.abort("the server sent a PONG without a PING")
                 return
-            for _, future in self.rounds.popleft():
+            waiters, native = self.rounds.popleft()
+            for _, future in waiters:
                 if not future.done():
                     future.set_result(None)
+            self.give_back(native, CONFIRMED)
         elif n >= 4 and is_word(data, b"-ERR", 4):
             self.refused((<char*>data + 4)[:n - 4].decode("utf-8", "replace").strip().strip("'"))
         elif n > 5 and is_word(data, b"INFO", 4):
@@ -383,12 +459,16 @@ cdef class NatsConnection:
     cdef void refused(self, str text):
         """-ERR. A subject that is denied concerns who waits for it; what else is said comes before the end."""
         cdef bytes subject
+        cdef uint64_t i
         found = _DENIED.match(text)
         if found is None:
             self.last_error = text
             return
         subject = found[1].encode()
-        for waiters in (*list(self.rounds)[:1], self.waiting):
+        for i in range(self.head, self.rounds[0][1] if self.rounds else self.tail):
+            if <bytes>self.native[i & (self.capacity - 1)].subject == subject:
+                self.native[i & (self.capacity - 1)].denied = True
+        for waiters in (*(waiters for waiters, _ in list(self.rounds)[:1]), self.waiting):
             for wanted, future in waiters:
                 if wanted == subject and not future.done():
                     future.set_exception(NatsDenied(text))

@@ -9,7 +9,7 @@ from prism_proxy._native.schema.check import DeclaredSchema
 class RedisPublisher:
     def __init__(
         self, redis: RedisStore, channels: bytes, resolve: Callable[[str], Sequence[Writer]],
-        counters: OutletCounters, most_bytes: int, raw: bool, explain: Callable[[Exception], str],
+        counters: OutletCounters, most_bytes: int, raw: bool, explain: Callable[[Exception], object],
         declared: DeclaredSchema | None = None,
     ) -> None: ...
 

@@ -1,45 +1,40 @@
 """Publish over Redis: from the request's bytes to PUBLISH, with the envelope that the model would write.
-`redis_batch` sends many.
 
-The id of a message waits in the reply that is begun. What is not ordinary is the servicer's, as over a memory store:
-also a caller with a certificate, whose name goes into the envelope.
+The id of a single message waits in the reply that is begun; `broker_batch` sends many.
 """
-import ssl
-
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
 from libc.stdint cimport int64_t, uint8_t, uint32_t
 from libc.string cimport memcpy
 
-from prism_proxy._native.envelope.codec cimport Writer, envelope_put_bytes, head_t, next_message_id, uuid7_now_ms
+from prism_proxy._native.envelope.codec cimport Writer, next_message_id, uuid7_now_ms
 from prism_proxy._native.grpc.call cimport Handler, ServerStream
 from prism_proxy._native.grpc.core cimport Method
 from prism_proxy._native.grpc.outlet cimport OutletCounters
 from prism_proxy._native.grpc.routing cimport Binding, NativeRoute, bound
-from prism_proxy._native.grpc.trace_context cimport TRACEPARENT_BYTES
 from prism_proxy._native.http2.buffers cimport chunk_free
 from prism_proxy._native.keyvalue.redis cimport RedisHandler, RedisStore
-from prism_proxy._native.pubsub.publish cimport (
-    RESPONSE, message_extensions, publish_request_t, publish_scan, put_response, trace_of,
-)
+from prism_proxy._native.pubsub.broker cimport NO_ROOM, NOT_SENT, SENT, BrokerPublisher, has_certificate, settle
+from prism_proxy._native.pubsub.envelope_head cimport MAX_HEAD, envelope_head
+from prism_proxy._native.pubsub.in_flight cimport InFlightMessage
+from prism_proxy._native.pubsub.publish cimport RESPONSE, publish_request_t, put_response
 from prism_proxy._native.pubsub.topics cimport TopicTable, topic_t
-from prism_proxy._native.redis.replies cimport read_command
+from prism_proxy._native.redis.replies cimport read_command, to_object
 from prism_proxy._native.redis.resp cimport (
-    EXPECT_INTEGER, SEND_CLOSED, SEND_FULL, SEND_OK, FairShare, RespConnection, argument_t, reply_fn, resp_reply_t,
+    ANSWERED, EXPECT_INTEGER, LOST_UNSENT, SEND_CLOSED, SEND_FULL, SEND_OK, FairShare, RespConnection, argument_t,
+    reply_fn, resp_reply_t,
 )
 from prism_proxy._native.schema.check cimport DeclaredSchema
-from prism_proxy._native.slots.circuit cimport CircuitCore
 
 from prism_proxy._native.envelope.codec import scan
+from prism_proxy._native.redis.replies import ConnectionLost, PipelineFull
 
 cdef enum:
     MAX_CHANNEL = 1024
-    MAX_PARTS = 2048            # of an envelope, for metadata and trace
-    MAX_HEAD = MAX_PARTS + 1024     # of an envelope before its payload
 
 cdef str USER_PREFIX = "x-meta-"
 
 
-cdef class RedisPublisher:
+cdef class RedisPublisher(BrokerPublisher):
     def __cinit__(self, RedisStore redis not None, bytes channels not None, resolve not None,
                   OutletCounters counters not None, size_t most_bytes, bint raw, explain not None,
                   DeclaredSchema declared=None):
@@ -49,28 +44,29 @@ cdef class RedisPublisher:
         self.most_bytes, self.raw, self.declared = most_bytes, raw, declared
         self.explain = explain
 
-    cdef topic_t* ordinary(self, CircuitCore circuit, const uint8_t* data, size_t n,
-                           publish_request_t* request) noexcept:
-        """Read a PublishRequest. NULL when its message is for the servicer."""
-        cdef topic_t* topic
-        if publish_scan(data, n, request) or request.payload.length > self.most_bytes or self.redis.places is None:
-            return NULL
-        if circuit is not None and not circuit.closed:
-            return NULL
-        topic = self.topics.find(request.topic.data, request.topic.length)
-        return topic if topic != NULL and topic.count and self.follows(request) else NULL
+    cdef bint reachable(self) noexcept:
+        return self.redis.places is not None
 
-    cdef bint follows(self, const publish_request_t* request) noexcept:
-        """Whether a message follows the namespace's schema, as far as native code knows."""
-        if self.declared is None:
-            return True
-        return self.declared.context is not None and self.declared.admits(
-            request.payload.data, request.payload.length)
+    cdef int send(self, ServerStream stream, topic_t* topic, const publish_request_t* request, uint8_t* message_id,
+                  InFlightMessage message) noexcept:
+        cdef int rc = send_message(stream, self, topic, request, message_id, message_done, message, 0)
+        return SENT if rc == SEND_OK else NO_ROOM if rc == SEND_FULL else NOT_SENT
 
-    cdef void stored(self) noexcept:
-        self.counters.published += 1
-        if self.declared is not None and self.declared.check is not None:
-            self.declared.validated += 1
+    cdef object unreachable(self):
+        return ConnectionLost("there is no connection to Redis", False)
+
+    cdef object full(self):
+        return PipelineFull("other calls wait for Redis")
+
+
+cdef void message_done(void* owner, int outcome, const resp_reply_t* reply, const uint8_t* command,
+                       size_t n) noexcept:
+    error = None
+    if outcome != ANSWERED:
+        error = ConnectionLost("the connection to Redis was lost", outcome != LOST_UNSENT)
+    elif reply.type == c"-":
+        error = to_object(reply)
+    settle(<InFlightMessage>owner, error, outcome != ANSWERED)
 
 
 cdef int send_message(ServerStream stream, RedisPublisher publisher, topic_t* topic, const publish_request_t* request,
@@ -183,54 +179,6 @@ cdef void publish_done(void* owner, int outcome, const resp_reply_t* reply, cons
     if not (<RedisPublish>stream.handler).over(stream, outcome, reply, command, n):
         (<RedisPublisher>stream.binding.store).stored()
         stream.reply_end()
-
-
-cdef size_t envelope_head(ServerStream stream, Writer writer, const publish_request_t* request,
-                          DeclaredSchema declared, const uint8_t* message_id, int64_t now, uint8_t* out) noexcept:
-    """Write all of an envelope but its payload; its length, or 0 when there is too much of it."""
-    cdef uint8_t parts[MAX_PARTS]
-    cdef uint8_t* at = put_trace(stream, parts)
-    cdef head_t head
-    if declared is not None:
-        memcpy(at, PyBytes_AS_STRING(declared.context), PyBytes_GET_SIZE(declared.context))
-        at += PyBytes_GET_SIZE(declared.context)
-    at = message_extensions(request, at, parts + MAX_PARTS)
-    if at == NULL:
-        return 0
-    writer.measure(&head, now, 0, at - parts, 0, request.payload.length)
-    return writer.put(out, &head, message_id, parts, 0, parts, at - parts, parts, 0, request.payload.length) - out
-
-
-cdef uint8_t* put_trace(ServerStream stream, uint8_t* out) noexcept:
-    """The observability of an envelope, where the caller continues a trace: trace_id, span_id, trace_flags."""
-    cdef uint8_t text[32]
-    cdef const uint8_t* parent = stream.head.data + stream.traceparent.offset
-    cdef int flags
-    if not trace_of(stream, text):
-        return out
-    while parent[0] == c" " or parent[0] == c"\t":
-        parent += 1
-    flags = digit(parent[TRACEPARENT_BYTES - 1]) & 3
-    out[0], out[1] = 5 << 3 | 2, 34 + 18 + (2 if flags else 0)
-    out = envelope_put_bytes(out + 2, 1, text, 32)
-    out = envelope_put_bytes(out, 2, parent + 36, 16)
-    if flags:
-        out[0], out[1] = 4 << 3, <uint8_t>flags
-        out += 2
-    return out
-
-
-cdef inline int digit(uint8_t c) noexcept:
-    return c - c"0" if c <= c"9" else c - c"a" + 10
-
-
-cdef bint has_certificate(ServerStream stream) noexcept:
-    """Whether the caller may have one: where the server asks for them."""
-    cdef object found = stream.connection.ssl_object
-    try:
-        return found is not None and found.context.verify_mode != ssl.CERT_NONE
-    except Exception:
-        return True
 
 
 def rebuilt(bytes topic not None, bytes data not None, bint raw) -> bytes:

@@ -119,6 +119,12 @@ class Framing:
         return self._carrier is not Carrier.PARTS and self._envelope.mode == ALWAYS
 
     @property
+    def bare(self) -> bool:
+        """Whether the backend gets payloads alone."""
+        return not self.wraps and (self._carrier is Carrier.BYTES or (
+            self._carrier is Carrier.HEADERS and self._envelope.mode == RAW))
+
+    @property
     def signs(self) -> bool:
         return self._key is not None
 

@@ -78,6 +78,7 @@ class NatsClient:
         self._up = asyncio.Event()
         self._inbox = f"{config.inbox_prefix}.{uuid.uuid4().hex}.".encode()
         self._number = 0
+        self.max_pending_bytes = config.max_pending_bytes
         self.connection: NatsConnection | None = None
         self.address: Address | None = None
         self.failure = "not connected yet"
@@ -124,13 +125,13 @@ class NatsClient:
         """The connection, once fewer than `max_pending_bytes` wait for its server. PUBLISH_QUEUE_FULL when the server
         takes nothing for `request_timeout`."""
         connection = self.usable()
-        waiting = connection.room(self._config.max_pending_bytes)
+        waiting = connection.room(self.max_pending_bytes)
         if waiting is not None:
             try:
                 async with asyncio.timeout(self._config.request_timeout):
                     while waiting is not None:
                         await waiting
-                        waiting = connection.room(self._config.max_pending_bytes)
+                        waiting = connection.room(self.max_pending_bytes)
             except TimeoutError:
                 raise publish_queue_full("NATS") from None
         return connection

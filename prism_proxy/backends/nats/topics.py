@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
 
 from prism_proxy._native.nats.connection import NatsConnection, NatsDenied
 from prism_proxy.backends.nats import headers as wire
@@ -25,7 +26,10 @@ from prism_proxy.models.messages import (
     StoredMessage,
     Traits,
 )
-from prism_proxy.models.pubsub.contract import Published, PubSubSettings, Subscription
+from prism_proxy.models.pubsub.contract import NativePublishing, Published, PubSubSettings, Subscription
+
+if TYPE_CHECKING:
+    from prism_proxy._native.pubsub.nats import NatsPublisher, NatsTopic
 
 LIVE = DeliveryClass(
     Guarantee.AT_MOST_ONCE, "what is on its way", "what is on its way", "arrival",
@@ -41,6 +45,7 @@ class NatsTopics:
         self._client = client
         self._limit = limit
         self._deliveries = Deliveries(names)
+        self.native_store = Subjects(names, client)
 
     @property
     def traits(self) -> Traits:
@@ -92,6 +97,43 @@ class NatsTopics:
         group = token(subscription.queue_group).encode() if subscription.queue_group else None
         subscriber.channel = await client.subscribe(self._names.topic(subscription.topic), subscriber, group)
         return subscriber
+
+
+class Subjects:
+    """What native code publishes by."""
+
+    def __init__(self, names: Names, client: Callable[[], NatsClient]) -> None:
+        self._names = names
+        self._client = client
+
+    def publisher(self, wanted: NativePublishing) -> NatsPublisher | None:
+        """None where headers say more of a message than native code knows."""
+        if wanted.declared is not None:
+            return None
+        from prism_proxy._native.envelope.codec import Writer
+        from prism_proxy._native.pubsub.nats import NatsPublisher, NatsTopic
+        from prism_proxy.models import names
+        from prism_proxy.models.framing import NAMESPACE_HEADER, TOPIC_HEADER, VERSION_HEADER
+
+        def topic(name: str) -> list[NatsTopic]:
+            name = names.topic(name)
+            beside = (VERSION_HEADER, "1") if wanted.wraps else (NAMESPACE_HEADER, wanted.namespace)
+            said = b"".join(b"%b: %b\r\n" % (wire.wire_name(key), value.encode())
+                            for key, value in ((TOPIC_HEADER, name), beside))
+            return [NatsTopic(self._names.topic(name), said, Writer(wanted.namespace, name) if wanted.wraps else None)]
+
+        def find() -> tuple[NatsConnection, int]:
+            client = self._client()
+            return client.usable(), client.max_pending_bytes
+
+        return NatsPublisher(find, topic, wanted.counters, wanted.most_bytes, wanted.bare, _explain)
+
+
+def _explain(error: Exception) -> PrismError:
+    found = error if isinstance(error, PrismError) else meaning(error)
+    if found is None:
+        raise error
+    return found
 
 
 class Deliveries:

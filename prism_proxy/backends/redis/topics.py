@@ -61,7 +61,7 @@ class Channels:
 
         return RedisPublisher(
             self._store, self._names.topics, lambda topic: [Writer(wanted.namespace, names.topic(topic))],
-            wanted.counters, wanted.most_bytes, not wanted.wraps, lambda error: str(_result(error)), wanted.declared)
+            wanted.counters, wanted.most_bytes, wanted.bare, _result, wanted.declared)
 
 
 class RedisTopics:

@@ -109,13 +109,14 @@ class DurableActive(Active, Protocol):
 @dataclass(frozen=True, slots=True)
 class NativePublishing:
     """What native handlers do in the place of a model whose messages no step changes. Payloads have at most
-    `most_bytes`; `wraps`: a message is an envelope of `namespace`, where the backend keeps no parts; `declared` is the
-    schema that messages follow, and that they are published with."""
+    `most_bytes`; `wraps`: a message is an envelope of `namespace`, where the backend keeps no parts; `bare`: it is its
+    payload, and nothing else; `declared` is the schema that messages follow, and that they are published with."""
 
     namespace: str
     counters: OutletCounters
     most_bytes: int
     wraps: bool
+    bare: bool
     declared: DeclaredSchema | None = None
 
 

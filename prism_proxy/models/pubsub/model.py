@@ -88,7 +88,8 @@ class PubSubModel(Part):
         if native is None or (chain.steps and chain.native is None) or self._framing.signs:
             return None
         return native.publisher(NativePublishing(
-            self._namespace, self._counters, self._framing.max_bytes, self._framing.wraps, chain.native))
+            self._namespace, self._counters, self._framing.max_bytes, self._framing.wraps, self._framing.bare,
+            chain.native))
 
     @property
     def native(self) -> bool:

@@ -1,5 +1,5 @@
-"""PublishStream and PublishBatch over Redis: each message is a command of the pipelined connection, and its reply a
-result. Results are answered in the order of the requests.
+"""PublishStream and PublishBatch over a broker: each message is sent by itself, and results are answered in the order
+of the requests.
 
     message --ordinary, there is room--> sent -----------------------+-> settled, answered in groups
        |----- no room, or no permit ---> held: sent when others have left
@@ -19,18 +19,15 @@ from prism_proxy._native.grpc.protowire cimport (
 )
 from prism_proxy._native.grpc.routing cimport Binding, NativeRoute, bound
 from prism_proxy._native.grpc.unread cimport UnreadMessages
+from prism_proxy._native.pubsub.broker cimport (
+    NO_ROOM, NOT_SENT, SENT, BrokerPublisher, has_certificate, refused,
+)
 from prism_proxy._native.pubsub.in_flight cimport FAILED, InFlight, InFlightMessage, result_t
 from prism_proxy._native.pubsub.publish cimport MAX_BATCH, RESPONSE, next_item, publish_request_t, put_response
 from prism_proxy._native.pubsub.publish_stream cimport PublishStream, PublishStreamHandler
-from prism_proxy._native.pubsub.redis cimport RedisPublisher, has_certificate, send_message
 from prism_proxy._native.pubsub.topics cimport topic_t
-from prism_proxy._native.redis.replies cimport to_object
-from prism_proxy._native.redis.resp cimport ANSWERED, LOST_UNSENT, SEND_CLOSED, SEND_FULL, SEND_OK, resp_reply_t
 from prism_proxy._native.runtime.clock cimport monotonic_ns
-from prism_proxy._native.slots.circuit cimport CircuitCore
 from prism_proxy._native.slots.concurrency_limiter cimport ConcurrencyCore
-
-from prism_proxy._native.redis.replies import ConnectionLost, PipelineFull
 
 cdef enum:
     MOST_UNSETTLED = 1024       # messages of one call: with replies after 1 ms, a million a second
@@ -39,69 +36,34 @@ cdef enum:
 cdef double LOOK_S = 0.001      # between two looks for room that calls of others have taken
 
 
-cdef int enter_and_send(InFlight call, RedisPublisher publisher, topic_t* topic, publish_request_t* request,
+cdef int enter_and_send(InFlight call, BrokerPublisher publisher, topic_t* topic, publish_request_t* request,
                         bint permit) noexcept:
-    """Send a message, with a permit that is there already, or is taken. SEND_OK; SEND_FULL where it has to wait;
-    SEND_CLOSED where nothing takes it. A permit that was given is used up by SEND_OK alone."""
+    """Send a message, with a permit that is there already, or is taken. SENT; NO_ROOM where it has to wait;
+    NOT_SENT where nothing takes it. A permit that was given is used up by SENT alone."""
     cdef ServerStream stream = call.stream
     cdef ConcurrencyCore limiter = stream.binding.limiter
     cdef InFlightMessage message
     cdef uint8_t* message_id
-    cdef int rc = SEND_FULL
+    cdef int rc = NO_ROOM
     if call.unsettled >= MOST_UNSETTLED:
-        return SEND_FULL
+        return NO_ROOM
     if limiter is not None and not permit and not limiter.enter():
-        return SEND_FULL
+        return NO_ROOM
     message_id = call.begin()
     if message_id != NULL:
         message = InFlightMessage.__new__(InFlightMessage)
         message.call, message.number = call, call.tail - 1
-        rc = send_message(stream, publisher, topic, request, message_id, message_settled, message, 0)
-        if rc != SEND_OK:
+        rc = publisher.send(stream, topic, request, message_id, message)
+        if rc != SENT:
             call.retract()
-    if rc != SEND_OK and limiter is not None and not permit:
+    if rc != SENT and limiter is not None and not permit:
         limiter.leave()
     return rc
 
 
-cdef void message_settled(void* owner, int outcome, const resp_reply_t* reply, const uint8_t* command,
-                          size_t n) noexcept:
-    cdef InFlightMessage message = <InFlightMessage>owner
-    cdef InFlight call = message.call
-    cdef ServerStream stream = call.stream
-    cdef CircuitCore circuit
-    cdef bytes failure = None
-    if stream is None or stream.binding is None:
-        return
-    circuit = stream.binding.circuit
-    if outcome == ANSWERED and reply.type != c"-":
-        (<RedisPublisher>stream.binding.store).stored()
-        if circuit is not None:
-            circuit.succeeded()
-    else:
-        failure = failure_of(<RedisPublisher>stream.binding.store, outcome, reply)
-        if circuit is not None and outcome != ANSWERED:
-            circuit.failed("CONNECTION_LOST")
-    call.settle(message.number, failure)
-
-
-cdef bytes failure_of(RedisPublisher publisher, int outcome, const resp_reply_t* reply):
-    """The PublishResponse of a message that Redis refused, or that was lost on its way, as the servicer makes it."""
-    if outcome == ANSWERED:
-        return refused(publisher, to_object(reply))
-    return refused(publisher, ConnectionLost("the connection to Redis was lost", outcome != LOST_UNSENT))
-
-
-cdef bytes refused(RedisPublisher publisher, error):
-    """The PublishResponse of an error."""
-    from prism.interfaces.pubsub.pubsub_basic_pb2 import PublishResponse    # most processes never need it
-
-    return PublishResponse(success=False, error=publisher.explain(error)).SerializeToString()
-
-
 # --- PublishStream --------------------------------------------------------------------------------------------------
 
-cdef class RedisPublishStream(PublishStream):
+cdef class BrokerStream(PublishStream):
     cdef UnreadMessages held
     cdef bytes next         # of those that are held
     cdef bint plain         # the caller's name does not go into envelopes
@@ -112,25 +74,25 @@ cdef class RedisPublishStream(PublishStream):
     cdef object ending      # the error by which this proxy ends the stream then
 
     cdef void take(self, const uint8_t* data, size_t n) noexcept:
-        cdef int rc = SEND_FULL
+        cdef int rc = NO_ROOM
         if self.next is None and self.held.empty() and not self.leaving and self.ending is None:
             rc = self.send_one(data, n, False)
-            if rc == SEND_OK:
+            if rc == SENT:
                 return
-        self.leaving |= rc == SEND_CLOSED
+        self.leaving |= rc == NOT_SENT
         if self.leaving and self.unsettled == 0 and self.next is None and self.held.empty():
             self.hand_over(data, n)
         else:
             self.hold(data, n)
 
     cdef int send_one(self, const uint8_t* data, size_t n, bint permit) noexcept:
-        """As `enter_and_send`; SEND_CLOSED too for what is not ordinary."""
-        cdef RedisPublisher publisher = <RedisPublisher>self.stream.binding.store
+        """As `enter_and_send`; NOT_SENT too for what is not ordinary."""
+        cdef BrokerPublisher publisher = <BrokerPublisher>self.stream.binding.store
         cdef publish_request_t request
         cdef topic_t* topic = NULL
         if self.plain:
             topic = publisher.ordinary(self.stream.binding.circuit, data, n, &request)
-        return SEND_CLOSED if topic == NULL else enter_and_send(self, publisher, topic, &request, permit)
+        return NOT_SENT if topic == NULL else enter_and_send(self, publisher, topic, &request, permit)
 
     cdef void hold(self, const uint8_t* data, size_t n) noexcept:
         cdef int64_t before = self.held.held
@@ -183,14 +145,14 @@ cdef class RedisPublishStream(PublishStream):
         """Send what is held, as far as it goes; `permit`: with one that is there for the first."""
         cdef ConcurrencyCore limiter = self.stream.binding.limiter
         cdef bytes message
-        cdef int rc = SEND_OK
-        while rc == SEND_OK and not self.leaving and self.ending is None and self.first_held() is not None:
+        cdef int rc = SENT
+        while rc == SENT and not self.leaving and self.ending is None and self.first_held() is not None:
             message = self.next
             rc = self.send_one(<const uint8_t*>PyBytes_AS_STRING(message), PyBytes_GET_SIZE(message), permit)
-            if rc == SEND_OK:
+            if rc == SENT:
                 permit = False
                 self.first_sent()
-            self.leaving |= rc == SEND_CLOSED
+            self.leaving |= rc == NOT_SENT
         if permit:
             limiter.permit_returned()   # the limiter that gave it looks for free ones itself
         if self.unsettled:
@@ -277,9 +239,9 @@ cdef class RedisPublishStream(PublishStream):
 
 cdef class StreamTurn:
     """A stream in the queue for permits, as `ConcurrencyLimiter` has them."""
-    cdef RedisPublishStream call
+    cdef BrokerStream call
 
-    def __cinit__(self, RedisPublishStream call):
+    def __cinit__(self, BrokerStream call):
         self.call = call
 
     def done(self) -> bool:
@@ -294,32 +256,32 @@ cdef class StreamTurn:
             self.call.refuse()
 
 
-cdef class RedisPublishStreamHandler(PublishStreamHandler):
+cdef class BrokerStreamHandler(PublishStreamHandler):
     cdef Binding bind(self, NativeRoute route, Method method):
-        return bound(route, method.service, RedisPublisher)
+        return bound(route, method.service, BrokerPublisher)
 
     cdef PublishStream open_call(self):
-        cdef RedisPublishStream call = RedisPublishStream.__new__(RedisPublishStream)
+        cdef BrokerStream call = BrokerStream.__new__(BrokerStream)
         call.held = UnreadMessages()
         return call
 
     cdef void on_start(self, ServerStream stream) noexcept:
         PublishStreamHandler.on_start(self, stream)
         if stream.call is not None:
-            (<RedisPublishStream>stream.call).plain = not has_certificate(stream)
+            (<BrokerStream>stream.call).plain = not has_certificate(stream)
 
     cdef void on_message(self, ServerStream stream, const uint8_t* data, size_t n) noexcept:
         if stream.call is not None:
-            (<RedisPublishStream>stream.call).take(data, n)
+            (<BrokerStream>stream.call).take(data, n)
 
     cdef void on_end(self, ServerStream stream) noexcept:
         if stream.call is not None:
-            (<RedisPublishStream>stream.call).finish_soon()
+            (<BrokerStream>stream.call).finish_soon()
 
 
 # --- PublishBatch ---------------------------------------------------------------------------------------------------
 
-cdef class RedisPublishBatch(InFlight):
+cdef class BrokerBatch(InFlight):
     """One call, whose request is kept until its last message is sent."""
     cdef bytes request
     cdef size_t at                  # the first byte of the request that is not sent
@@ -328,33 +290,33 @@ cdef class RedisPublishBatch(InFlight):
 
     cdef void go_on(self, bint permit) noexcept:
         """Send what is left, as far as it goes; `permit`: with one that is there for the first."""
-        cdef RedisPublisher publisher = <RedisPublisher>self.stream.binding.store
+        cdef BrokerPublisher publisher = <BrokerPublisher>self.stream.binding.store
         cdef ConcurrencyCore limiter = self.stream.binding.limiter
         cdef const uint8_t* data = <const uint8_t*>PyBytes_AS_STRING(self.request)
         cdef proto_reader_t reader
         cdef proto_bytes_t item
         cdef publish_request_t request
         cdef topic_t* topic
-        cdef int rc = SEND_OK
+        cdef int rc = SENT
         reader.at, reader.end = data + self.at, data + PyBytes_GET_SIZE(self.request)
-        while rc == SEND_OK and next_item(&reader, &item) > 0:
+        while rc == SENT and next_item(&reader, &item) > 0:
             topic = publisher.ordinary(None, item.data, item.length, &request)
-            rc = SEND_CLOSED if topic == NULL else enter_and_send(self, publisher, topic, &request, permit)
-            if rc == SEND_CLOSED:
+            rc = NOT_SENT if topic == NULL else enter_and_send(self, publisher, topic, &request, permit)
+            if rc == NOT_SENT:
                 if self.begin() == NULL:
                     self.fail_memory()
                     return
-                self.settle(self.tail - 1, refused(publisher, ConnectionLost("there is no connection to Redis", False)))
+                self.settle(self.tail - 1, refused(publisher, publisher.unreachable()))
                 if self.stream is None:
                     break
-            if rc == SEND_OK:
+            if rc == SENT:
                 permit = False
-            if rc != SEND_FULL:
+            if rc != NO_ROOM:
                 self.at = reader.at - data
-                rc = SEND_OK
+                rc = SENT
         if permit:
             limiter.permit_returned()
-        if rc == SEND_FULL and self.unsettled == 0 and self.stream is not None:
+        if rc == NO_ROOM and self.unsettled == 0 and self.stream is not None:
             self.wait_for_others()
 
     cdef void wait_for_others(self) noexcept:
@@ -427,7 +389,8 @@ cdef class RedisPublishBatch(InFlight):
             stream.method.operation, monotonic_ns(), stream.core.describe_error))
 
     cdef void refuse_rest(self) noexcept:
-        cdef bytes failure = refused(<RedisPublisher>self.stream.binding.store, PipelineFull("other calls wait"))
+        cdef BrokerPublisher publisher = <BrokerPublisher>self.stream.binding.store
+        cdef bytes failure = refused(publisher, publisher.full())
         while self.stream is not None and self.tail < self.count:
             if self.begin() == NULL:
                 self.fail_memory()
@@ -458,9 +421,9 @@ cdef class RedisPublishBatch(InFlight):
 
 cdef class BatchTurn:
     """As StreamTurn."""
-    cdef RedisPublishBatch call
+    cdef BrokerBatch call
 
-    def __cinit__(self, RedisPublishBatch call):
+    def __cinit__(self, BrokerBatch call):
         self.call = call
 
     def done(self) -> bool:
@@ -474,17 +437,17 @@ cdef class BatchTurn:
             self.call.refuse()
 
 
-cdef class RedisPublishBatchHandler(Handler):
+cdef class BrokerBatchHandler(Handler):
     cdef Binding bind(self, NativeRoute route, Method method):
-        return bound(route, method.service, RedisPublisher)
+        return bound(route, method.service, BrokerPublisher)
 
     cdef void on_message(self, ServerStream stream, const uint8_t* data, size_t n) noexcept:
         cdef int count = self.ordinary(stream, data, n)
-        cdef RedisPublishBatch call
+        cdef BrokerBatch call
         if count <= 0:
             self.fall_back(stream, data, n)
             return
-        call = RedisPublishBatch.__new__(RedisPublishBatch)
+        call = BrokerBatch.__new__(BrokerBatch)
         call.stream, call.count = stream, count
         call.request = PyBytes_FromStringAndSize(<const char*>data, n)
         stream.call = call
@@ -497,7 +460,7 @@ cdef class RedisPublishBatchHandler(Handler):
 
     cdef int ordinary(self, ServerStream stream, const uint8_t* data, size_t n) noexcept:
         """How many requests a batch has; -1 when any of them is for the servicer."""
-        cdef RedisPublisher publisher = <RedisPublisher>stream.binding.store
+        cdef BrokerPublisher publisher = <BrokerPublisher>stream.binding.store
         cdef proto_reader_t reader
         cdef proto_bytes_t item
         cdef publish_request_t request
@@ -516,11 +479,11 @@ cdef class RedisPublishBatchHandler(Handler):
 
     cdef void on_cancel(self, ServerStream stream, int code) noexcept:
         if stream.call is not None:
-            (<RedisPublishBatch>stream.call).over()
+            (<BrokerBatch>stream.call).over()
 
 
 def handlers() -> dict[str, Handler]:
     """The native handlers by method path."""
     service = "/prism.interfaces.pubsub.PubSubBatchInterface/"
-    return {service + "PublishBatch": RedisPublishBatchHandler(),
-            service + "PublishStream": RedisPublishStreamHandler()}
+    return {service + "PublishBatch": BrokerBatchHandler(),
+            service + "PublishStream": BrokerStreamHandler()}
