@@ -47,6 +47,20 @@ class PubSubBasicSuite:
         assert ids == sorted(ids)
         assert {uuid.UUID(each).version for each in ids} == {7}
 
+    async def test_PUB4_ten_publishers_lose_nothing(self, messaging: Messaging) -> None:
+        calls = [await messaging.subscribe("t") for _ in range(2)]
+
+        async def publish(publisher: int) -> None:
+            for number in range(10):
+                await messaging.publish("t", b"%d %d" % (publisher, number))
+
+        await asyncio.gather(*(publish(publisher) for publisher in range(10)))
+        for call in calls:
+            found = [tuple(map(int, payload.split())) for payload in await payloads(call, 100)]
+            assert sorted(found) == [(publisher, number) for publisher in range(10) for number in range(10)]
+            for publisher in range(10):
+                assert [number for by, number in found if by == publisher] == list(range(10))
+
     async def test_PSB_nothing_published_before_the_subscription_arrives(self, messaging: Messaging) -> None:
         await messaging.publish("t", b"before")
         call = await messaging.subscribe("t")
