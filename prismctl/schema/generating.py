@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from prism_schema import ParsedSchema, SchemaKind
-from prismctl.schema.codegen import avro, go, json_schema, protobuf, python, rust
+from prismctl.schema.codegen import avro, go, go_protobuf, json_schema, protobuf, python, rust
 from prismctl.schema.codegen.model import CodegenError, Origin, check
 from prismctl.schema.options import Namespace, Topic, Version, fail, registry_of
 from prismctl.schema.reading import fetch, parsed
@@ -22,7 +22,7 @@ def codegen(
     language: Annotated[str, typer.Option(help="python, go, rust, or several with commas")] = "python",
     output: Annotated[Path, typer.Option("--output", help="folder that the files go to")] = Path("."),
 ) -> None:
-    """Typed code of a topic's schema: python for every format, go and rust for JSON Schema."""
+    """Typed code of a topic's schema."""
     languages = [name for name in language.split(",") if name]
     if not languages or not _SUFFIXES.keys() >= set(languages):
         raise fail(f"--language {language!r}: use python, go, rust, or several with commas")
@@ -49,7 +49,8 @@ def _text(language: str, schema: ParsedSchema, origin: Origin) -> str:
     check(model, origin)
     if language == "python":
         return python.module(model, schema, origin)
-    if schema.kind is not SchemaKind.JSON:
-        raise CodegenError(f"{language} code is made for JSON Schema alone; for {schema.kind.value} use the generator "
-                           "of the format, with the text from 'prismctl schema get'")
-    return go.module(model, origin) if language == "go" else rust.module(model, origin)
+    if language == "rust":
+        return rust.module(model, schema.kind, origin)
+    if schema.kind is SchemaKind.PROTOBUF:
+        return go_protobuf.module(model, origin)
+    return go.module(model, schema.kind, origin)

@@ -10,6 +10,9 @@ from prismctl.schema.codegen.model import CodegenError, Member, Model, Record, T
 _SCALARS = {"string": "string", "bytes": "bytes", "int": "int", "long": "long", "float": "float", "double": "double",
             "boolean": "boolean", "enum": "string", "fixed": "bytes"}
 
+_LOGICAL = frozenset({"decimal", "uuid", "date", "time-millis", "time-micros", "timestamp-millis", "timestamp-micros",
+                      "duration"})
+
 
 def model(schema: ParsedSchema) -> Model:
     """CodegenError when the schema is no record."""
@@ -45,9 +48,9 @@ def _without_null(kind: Any) -> Any:
 
 
 def _type(kind: Any, path: str, tags: dict[str, Any], made: dict[str, Record]) -> Type:
-    if kind.logical in ("decimal", "uuid", "date", "time-millis", "time-micros", "timestamp-millis",
-                        "timestamp-micros", "duration"):
-        return Type("any")  # a decoder gives a value of the language's own
+    if kind.logical in _LOGICAL:
+        # A decoder of Python gives a value of the language's own.
+        return Type("any", under="" if kind.logical in ("decimal", "duration") else _SCALARS.get(kind.kind, ""))
     if kind.kind == "record":
         return Type("record", name=_record(kind, path, tags, made))
     if kind.kind in ("array", "map"):

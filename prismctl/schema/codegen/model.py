@@ -16,11 +16,24 @@ class CodegenError(Exception):
 class Type:
     """`kind` is string, bytes, int, long, float, double, boolean, any, list, map or record.
 
-    `item` is what a list or a map holds, `name` the record's."""
+    `item` is what a list or a map holds, `name` the record's. `under` is the kind below a logical type of Avro, which
+    Python decodes to a value of its own."""
 
     kind: str
     item: Type | None = None
     name: str = ""
+    under: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Wire:
+    """How Protobuf writes a field: its number, and the Protobuf type of its value and of the key of a map.
+
+    A message of another file is `bytes`, as the wire has it."""
+
+    number: int
+    scalar: str
+    key: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +45,7 @@ class Member:
     optional: bool
     pii: str = ""
     deprecated: str = ""
+    wire: Wire | None = None
 
 
 @dataclass(slots=True)
@@ -56,6 +70,34 @@ class Origin:
     version: str
     schema_id: int
     text: str
+
+
+def plain(kind: Type, member: Member) -> Type:
+    """The type with plain kinds in the place of logical ones. CodegenError for what Go and Rust have no form of."""
+    if kind.item is not None:
+        return Type(kind.kind, plain(kind.item, member))
+    if kind.kind == "any":
+        if not kind.under:
+            raise CodegenError(f"the field {member.name} is a union, a decimal or a duration: only Python has those")
+        return Type(kind.under)
+    return kind
+
+
+def recursive(model: Model) -> set[tuple[str, str]]:
+    """(record, record of a member) where the second holds the first, not counting lists and maps."""
+    holds = {record.name: {member.type.name for member in record.members if member.type.kind == "record"}
+             for record in model.records}
+
+    def reached(start: str) -> set[str]:
+        found: set[str] = set()
+        waiting = [start]
+        while waiting:
+            for name in holds[waiting.pop()] - found:
+                found.add(name)
+                waiting.append(name)
+        return found
+
+    return {(name, inner) for name, inners in holds.items() for inner in inners if name in {inner, *reached(inner)}}
 
 
 def check(model: Model, origin: Origin) -> None:
