@@ -70,7 +70,8 @@ def codec() -> None:
             print(f"{name}, 446 B: seal {sealing:.0f} us, open {opening:.0f} us")
             continue
         small = round_trip(name, KIB)
-        told = [f"1 KiB seal {small[0]:.2f} us, open {small[1]:.2f} us"]
+        told = [f"1 KiB seal {small[0]:.2f} us ({KIB / small[0]:.0f} MB/s), open {small[1]:.2f} us "
+                f"({KIB / small[1]:.0f} MB/s)"]
         for size in (LARGE, MIB):
             sealing, opening = round_trip(name, size)
             told.append(f"{size // KIB} KiB seal {size / sealing / 1e3:.2f} GB/s, open {size / opening / 1e3:.2f} GB/s")

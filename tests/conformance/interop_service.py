@@ -38,10 +38,10 @@ class InteropServicer:
     def __init__(self) -> None:
         self._pb, _ = stubs()
 
-    async def EmptyCall(self, request: Any, context: Any) -> Any:  # noqa: N802 - names of the contract
+    async def EmptyCall(self, request: Any, context: Any) -> Any:
         return self._pb.Empty()
 
-    async def UnaryCall(self, request: Any, context: Any) -> Any:  # noqa: N802
+    async def UnaryCall(self, request: Any, context: Any) -> Any:
         await self._echo_metadata(context)
         await self._expect_compressed(request, context)
         if request.HasField("response_status") and request.response_status.code:
@@ -50,18 +50,18 @@ class InteropServicer:
             context.set_compression(grpc.Compression.Gzip)
         return self._pb.SimpleResponse(payload=self._pb.Payload(body=bytes(request.response_size)))
 
-    async def StreamingOutputCall(self, request: Any, context: Any) -> AsyncIterator[Any]:  # noqa: N802
+    async def StreamingOutputCall(self, request: Any, context: Any) -> AsyncIterator[Any]:
         async for response in self._outputs(request, context):
             yield response
 
-    async def StreamingInputCall(self, requests: AsyncIterator[Any], context: Any) -> Any:  # noqa: N802
+    async def StreamingInputCall(self, requests: AsyncIterator[Any], context: Any) -> Any:
         total = 0
         async for request in requests:
             await self._expect_compressed(request, context)
             total += len(request.payload.body)
         return self._pb.StreamingInputCallResponse(aggregated_payload_size=total)
 
-    async def FullDuplexCall(self, requests: AsyncIterator[Any], context: Any) -> AsyncIterator[Any]:  # noqa: N802
+    async def FullDuplexCall(self, requests: AsyncIterator[Any], context: Any) -> AsyncIterator[Any]:
         await self._echo_metadata(context)
         async for request in requests:
             if request.HasField("response_status") and request.response_status.code:
@@ -69,7 +69,7 @@ class InteropServicer:
             async for response in self._outputs(request, context):
                 yield response
 
-    async def HalfDuplexCall(self, requests: AsyncIterator[Any], context: Any) -> AsyncIterator[Any]:  # noqa: N802
+    async def HalfDuplexCall(self, requests: AsyncIterator[Any], context: Any) -> AsyncIterator[Any]:
         for request in [request async for request in requests]:
             async for response in self._outputs(request, context):
                 yield response

@@ -27,7 +27,7 @@ def process(file: Path) -> ProxyProcess:
                         program=PROGRAM)
 
 
-async def test_IFC_2_a_backend_that_lacks_an_interface_is_refused_by_name(file: Path) -> None:  # noqa: N802
+async def test_IFC_2_a_backend_that_lacks_an_interface_is_refused_by_name(file: Path) -> None:
     file.write_text("namespaces:\n  orders:\n    pattern: keyvalue\n    backends:\n      store: {driver: scan-only}\n")
     refused = process(file)
     await refused.spawn()

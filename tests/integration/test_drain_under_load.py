@@ -63,7 +63,7 @@ class Load:
 
 
 @pytest.mark.timeout(600 if SOAK else 60)
-async def test_DRN_5_under_load_calls_fail_with_the_drain_status_alone() -> None:  # noqa: N802 - the scenario's name
+async def test_DRN_5_under_load_calls_fail_with_the_drain_status_alone() -> None:
     async with proxy() as process, Load(f"127.0.0.1:{process.port}", CONNECTIONS, until_failure=True) as load:
         assert await process.stop() == 0
         assert process.lines[-1]["aborted"] == 0

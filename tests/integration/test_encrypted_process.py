@@ -7,6 +7,7 @@ import asyncio
 import base64
 import contextlib
 import json
+import shutil
 import sqlite3
 import time
 from collections.abc import AsyncIterator
@@ -18,6 +19,7 @@ import nats
 import pytest
 from redis.asyncio import Redis
 
+from prism.envelope.v1.envelope_pb2 import PrismEnvelope
 from prism.interfaces.keyvalue import keyvalue_basic_pb2 as basic
 from prism.interfaces.keyvalue import keyvalue_basic_pb2_grpc as basic_rpc
 from prism_proxy._native.envelope.codec import new_message_id, now_ms
@@ -258,3 +260,54 @@ namespaces:
         assert "prism_encryption_failures_total{" not in text
     finally:
         await proxy.stop()
+
+
+@pytest.mark.parametrize("algorithm", ["aes-256-gcm", "x-wing"])
+async def test_ENC_5_proxies_with_one_key_of_which_one_is_restored_from_a_copy_repeat_no_iv(
+    tmp_path: Path, algorithm: str
+) -> None:
+    """A copy knows nothing of what was sealed since it was made: neither does a proxy count on it."""
+    found = ALGORITHMS[algorithm]
+    backup = tmp_path / "backup"
+    shutil.copytree(key_directory(), backup)
+    seen: list[tuple[bytes, bytes]] = []
+    async with RedisServer() as redis, Redis.from_url(redis.url).pubsub() as spy:
+
+        def started(name: str) -> ProxyProcess:
+            references = (f"key_ref: 'disk://{found.key_type}'" if found.type == 1 else
+                          f"public_key_ref: 'disk://{found.key_type}.pub', private_key_ref: 'disk://{found.key_type}'")
+            file = tmp_path / f"{name}.yaml"
+            file.write_text(
+                f"proxy: {{secrets: {{providers: {{disk: {{type: file, directory: '{tmp_path / name}'}}}}}}}}\n"
+                f"namespaces: {{default: {{backends: {{store: {{driver: redis, config: {{url: '{redis.url}'}}}}}}, "
+                f"encryption: {{enabled: true, type: {KINDS[found.type]}, algorithm: {algorithm}, {references}}}}}}}\n")
+            return ProxyProcess("--config", str(file), "--listen", "127.0.0.1:0", "--metrics-listen", "off")
+
+        async def publish(proxy: ProxyProcess, count: int) -> None:
+            async with grpc.aio.insecure_channel(proxy.address) as channel:
+                client = Client(channel, "default")
+                await asyncio.gather(*(client.publish("t", b"") for _ in range(count)))
+
+        async def collect(count: int) -> None:
+            async with asyncio.timeout(20):
+                while count:
+                    heard = await spy.get_message(ignore_subscribe_messages=True, timeout=1)
+                    if heard is not None:
+                        sealed = PrismEnvelope.FromString(heard["data"]).security.encryption
+                        seen.append((sealed.encapsulated_key, sealed.iv))
+                        count -= 1
+
+        await spy.psubscribe("*")
+        for name in ("a", "b"):
+            shutil.copytree(backup, tmp_path / name)
+        a, b = await asyncio.gather(started("a").start(), started("b").start())
+        await asyncio.gather(publish(a, 300), publish(b, 300), collect(600))
+        a.process.kill()
+        await a.process.wait()
+        shutil.rmtree(tmp_path / "a")
+        shutil.copytree(backup, tmp_path / "a")
+        a = await started("a").start()
+        await asyncio.gather(publish(a, 300), publish(b, 300), collect(600))
+        assert [await a.stop(), await b.stop()] == [0, 0]
+    assert len(set(seen)) == 1200
+    assert all(iv for _, iv in seen)

@@ -26,14 +26,14 @@ QUICK = ("--admin-heartbeat-s", "0.2", "--admin-reconnect-s", "0.3")
 class SlowAdmin(control_plane_pb2_grpc.ControlPlaneServicer):
     """Gives every partition to each proxy that registers, and says that more namespaces follow."""
 
-    async def RegisterProxy(self, request: pb.ProxyRegistration, context: Any) -> pb.ProxyRegistrationAck:  # noqa: N802
+    async def RegisterProxy(self, request: pb.ProxyRegistration, context: Any) -> pb.ProxyRegistrationAck:
         return pb.ProxyRegistrationAck(
             success=True, partition_ranges=[pb.PartitionRange(start=0, end=255)], map_revision=1, more_namespaces=True)
 
-    async def Heartbeat(self, request: pb.ProxyHeartbeat, context: Any) -> pb.HeartbeatAck:  # noqa: N802
+    async def Heartbeat(self, request: pb.ProxyHeartbeat, context: Any) -> pb.HeartbeatAck:
         return pb.HeartbeatAck(success=True, map_revision=1)
 
-    async def WatchPartitions(  # noqa: N802
+    async def WatchPartitions(
         self, request: pb.WatchPartitionsRequest, context: Any
     ) -> AsyncIterator[pb.PartitionMap]:
         yield pb.PartitionMap(revision=1, owners=[pb.PartitionOwner(

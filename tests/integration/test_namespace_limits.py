@@ -48,7 +48,7 @@ async def refused(call: Any) -> grpc.aio.AioRpcError:
 
 
 @NAMESPACES
-async def test_ERR_3_rate_exceeded(namespace: str) -> None:  # noqa: N802
+async def test_ERR_3_rate_exceeded(namespace: str) -> None:
     """RESOURCE_EXHAUSTED with ErrorInfo, RetryInfo, and a quota violation; what it says to wait is enough."""
     limits = LoadLimits(requests_per_second=1000, burst=5)
     async with keyvalue_server(limits) as served, connect(served.port) as channel:
@@ -81,7 +81,7 @@ async def test_ERR_3_rate_exceeded(namespace: str) -> None:  # noqa: N802
 
 
 @NAMESPACES
-def test_ERR_3_the_admitted_rate_by_ghz(namespace: str, tool: Callable[[str], Path]) -> None:  # noqa: N802
+def test_ERR_3_the_admitted_rate_by_ghz(namespace: str, tool: Callable[[str], Path]) -> None:
     """Open loop at three times 1000 requests a second: what is admitted is within 5 % of the limit.
 
     A generator that gets no processor for a while leaves tokens unused, so it may try again; more is never admitted.

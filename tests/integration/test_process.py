@@ -152,7 +152,7 @@ async def test_a_proxy_of_its_own_loads_nothing_for_other_processes_or_other_bac
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-async def test_DRN_1_calls_in_progress_finish(number: signal.Signals) -> None:  # noqa: N802 - the scenario's name
+async def test_DRN_1_calls_in_progress_finish(number: signal.Signals) -> None:
     async with proxy() as process, grpc.aio.insecure_channel(f"127.0.0.1:{process.port}") as channel:
         await stub(channel).Set(pb.SetRequest(key="k", value=b"v"))
         calls = [OpenCall(channel) for _ in range(20)]
@@ -171,7 +171,7 @@ async def until_draining(process: ProxyProcess) -> None:
             await asyncio.sleep(0.005)
 
 
-async def test_DRN_2_what_outlasts_the_timeout_is_ended() -> None:  # noqa: N802
+async def test_DRN_2_what_outlasts_the_timeout_is_ended() -> None:
     async with (proxy(environment={"PRISM_DRAIN_TIMEOUT_SECONDS": "0.5"}) as process,
                 grpc.aio.insecure_channel(f"127.0.0.1:{process.port}") as channel):
         call = OpenCall(channel)
@@ -183,7 +183,7 @@ async def test_DRN_2_what_outlasts_the_timeout_is_ended() -> None:  # noqa: N802
         assert await call.code() is grpc.StatusCode.UNAVAILABLE
 
 
-async def test_DRN_3_new_calls_during_the_drain_are_unavailable() -> None:  # noqa: N802
+async def test_DRN_3_new_calls_during_the_drain_are_unavailable() -> None:
     async with proxy() as process, grpc.aio.insecure_channel(f"127.0.0.1:{process.port}") as channel:
         call = OpenCall(channel)
         await in_progress(process, 1)

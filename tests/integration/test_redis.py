@@ -274,7 +274,7 @@ async def test_a_write_that_was_given_up_is_not_executed_after_a_newer_one(optio
 
 
 @pytest.mark.serial
-async def test_POL_1_more_calls_than_the_pool_takes_wait_and_then_fail() -> None:  # noqa: N802 - the scenario's name
+async def test_POL_1_more_calls_than_the_pool_takes_wait_and_then_fail() -> None:
     async with RedisServer() as server, Shim("127.0.0.1", server.port) as shim, opened(RedisConfig(
             f"redis://127.0.0.1:{shim.port}", max_pending=20, max_wait_s=0.5, connections=2,
             read_timeout_s=30)) as driver:
@@ -295,7 +295,7 @@ async def test_POL_1_more_calls_than_the_pool_takes_wait_and_then_fail() -> None
         assert all("20 commands" in error.metadata["pool_state"] for error in failed)
 
 
-async def test_POL_2_a_restart_heals_without_one_of_the_caller() -> None:  # noqa: N802
+async def test_POL_2_a_restart_heals_without_one_of_the_caller() -> None:
     async with RedisServer() as server, opened(RedisConfig(server.url)) as driver:
         for turn in range(3):
             assert (await driver.compare_and_swap(b"key", None, b"%d" % turn)).done  # scripts are forgotten too

@@ -299,6 +299,14 @@ class TestKubernetes(ProviderSuite):
             await provider.fetch("orders/none")
 
 
+async def test_ENC_9_the_provider_kubernetes_warns_that_it_is_for_development(
+    caplog: pytest.LogCaptureFixture
+) -> None:
+    await KubernetesOptions(namespace="shop", ca_file=None).make({}).close()
+    [warning] = [record for record in caplog.records if record.levelname == "WARNING"]
+    assert "kubernetes is for development" in warning.getMessage()
+
+
 # --- the login at Vault -------------------------------------------------------------------------------------------
 
 

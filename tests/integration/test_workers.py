@@ -132,7 +132,7 @@ async def test_in_the_lead_of_a_drain_workers_take_calls() -> None:
         assert await process.process.wait() == 2
 
 
-async def test_DRN_1_calls_in_progress_in_any_worker_finish() -> None:  # noqa: N802 - the scenario's name
+async def test_DRN_1_calls_in_progress_in_any_worker_finish() -> None:
     async with workers() as process:
         channels = [grpc.aio.insecure_channel(process.address, OWN_CHANNEL) for _ in range(12)]
         calls = [OpenCall(channel) for channel in channels]

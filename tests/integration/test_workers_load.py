@@ -29,7 +29,7 @@ async def more_calls(load: Load, count: int = 100) -> None:
 
 
 @pytest.mark.timeout(600 if SOAK else 60)
-async def test_DRN_5_a_drain_under_load_cuts_no_call_in_any_worker() -> None:  # noqa: N802 - the scenario's name
+async def test_DRN_5_a_drain_under_load_cuts_no_call_in_any_worker() -> None:
     async with workers() as process, Load(process.address, CLIENTS, until_failure=True) as load:
         await more_calls(load)
         assert await process.process.stop() == 0

@@ -29,7 +29,7 @@ class Collector(trace_service_pb2_grpc.TraceServiceServicer, metrics_service_pb2
     async def stop(self) -> None:
         await self._server.stop(None)
 
-    async def Export(self, request: Any, context: Any) -> Any:  # noqa: N802 - the contract's name, of both services
+    async def Export(self, request: Any, context: Any) -> Any:
         if isinstance(request, metrics_service_pb2.ExportMetricsServiceRequest):
             for resource in request.resource_metrics:
                 self.metrics |= {metric.name: metric for scope in resource.scope_metrics for metric in scope.metrics}

@@ -89,7 +89,7 @@ class FakeProxy(control_plane_pb2_grpc.ControlPlaneServicer):
 
     # --- what the admin asks ------------------------------------------------------------------------------------------
 
-    async def AssignNamespace(  # noqa: N802 - the contract's name
+    async def AssignNamespace(
         self, request: pb.NamespaceAssignment, context: Any
     ) -> pb.NamespaceAssignmentAck:
         self.asked += 1
@@ -101,14 +101,14 @@ class FakeProxy(control_plane_pb2_grpc.ControlPlaneServicer):
         self._take(request)
         return pb.NamespaceAssignmentAck(success=True)
 
-    async def RevokeNamespace(  # noqa: N802 - the contract's name
+    async def RevokeNamespace(
         self, request: pb.NamespaceRevocation, context: Any
     ) -> pb.NamespaceRevocationAck:
         self.revoked.append(request.namespace)
         self.serving.pop(request.namespace, None)
         return pb.NamespaceRevocationAck(success=True, revoked_at=int(time.time()))
 
-    async def DescribeNamespaces(  # noqa: N802 - the contract's name
+    async def DescribeNamespaces(
         self, request: pb.DescribeNamespacesRequest, context: Any
     ) -> pb.DescribeNamespacesResponse:
         if self._describe is None:  # of an older version

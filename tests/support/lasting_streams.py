@@ -41,7 +41,7 @@ class Lasting(NamespacedServicer):
         self.sent = self.closed = 0
 
     @answers
-    async def Follow(self, request: bytes, context: Any) -> AsyncIterator[bytes]:  # noqa: N802
+    async def Follow(self, request: bytes, context: Any) -> AsyncIterator[bytes]:
         async for item in self.stream(context, self._source(), lambda: f"after-{self.sent}" if self.sent else None):
             yield item
 

@@ -107,7 +107,7 @@ async def test_a_verdict_is_permanent_or_temporary(error: PrismError, temporary:
     assert (caught.value.step, caught.value.temporary, caught.value.error) == ("bad", temporary, error)
 
 
-async def test_CHN_6_an_empty_chain_costs_nothing() -> None:  # noqa: N802 - the specification's name
+async def test_CHN_6_an_empty_chain_costs_nothing() -> None:
     """Well under 50 us a message; most of this is the message itself."""
     rounds = 2000
     began = time.perf_counter()

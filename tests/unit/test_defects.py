@@ -15,7 +15,7 @@ TRACE = "4bf92f3577b34da6a3ce929d0e0e4736"
 
 class FailingServicer(NamespacedServicer):
     @answers
-    async def Get(self, request: Any, context: Any) -> Any:  # noqa: N802 - the contract's name
+    async def Get(self, request: Any, context: Any) -> Any:
         raise LookupError("inner text that no caller may see")
 
 

@@ -21,7 +21,7 @@ LEGAL = {
 
 
 @pytest.mark.parametrize(("old", "new"), list(itertools.product(State, State)))
-def test_DRN_6_legal_transitions_only(old: State, new: State) -> None:  # noqa: N802 - the scenario's name
+def test_DRN_6_legal_transitions_only(old: State, new: State) -> None:
     told: list[tuple[State, State]] = []
     lifecycle = Lifecycle(lambda before, after: told.append((before, after)))
     for state in PATHS[old]:
@@ -54,7 +54,7 @@ class Part:
         self.did.append("closed")
 
 
-async def test_DRN_4_parts_drain_in_parallel() -> None:  # noqa: N802
+async def test_DRN_4_parts_drain_in_parallel() -> None:
     together = asyncio.Barrier(3)
     parts = [Part(together) for _ in range(3)]
     assert await asyncio.wait_for(close_all(parts, 7), 5) == []

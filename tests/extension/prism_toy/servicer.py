@@ -17,15 +17,15 @@ class CounterBasicServicer(NamespacedServicer):
     interface = BASIC
 
     @answers
-    async def Add(self, request: Any, context: Any) -> Any:  # noqa: N802 - names of the contract
+    async def Add(self, request: Any, context: Any) -> Any:
         return pb.AddResponse(value=await self.implementation(context).add(request.name, request.by, context))
 
     @answers
-    async def Value(self, request: Any, context: Any) -> Any:  # noqa: N802
+    async def Value(self, request: Any, context: Any) -> Any:
         return pb.AddResponse(value=await self.implementation(context).value(request.name, context))
 
     @answers
-    async def Watch(self, request: Any, context: Any) -> AsyncIterator[Any]:  # noqa: N802
+    async def Watch(self, request: Any, context: Any) -> AsyncIterator[Any]:
         last = None
 
         def resume() -> str | None:

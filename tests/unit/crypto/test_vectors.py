@@ -7,18 +7,20 @@ import json
 import re
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from cryptography.hazmat.bindings._rust import openssl as rust_openssl
 from cryptography.hazmat.primitives import hpke
-from cryptography.hazmat.primitives.asymmetric import mlkem, x25519
+from cryptography.hazmat.primitives.asymmetric import mlkem, rsa, x25519
 
 from prism_proxy._native.crypto.aead import Aead, AuthenticationError
 from prism_proxy.crypto import kdf
 from prism_proxy.crypto.keys import Key
 from prism_proxy.crypto.schemes import x25519 as x25519_scheme
 from prism_proxy.crypto.schemes.kem import MlKem
+from prism_proxy.crypto.schemes.rsa import RsaSession
 
 cryptography_vectors = pytest.importorskip("cryptography_vectors", reason="the package cryptography-vectors is missing")
 VECTORS = Path(cryptography_vectors.__path__[0])
@@ -119,6 +121,32 @@ def test_ENC_2_ml_kem(part: str, size: str) -> None:
         assert MlKem(part).decapsulate(private, ciphertext, {}, b"") == secret
         tried += 1
     assert tried >= 25
+
+
+def test_ENC_2_rsa_oaep_with_sha_256() -> None:
+    """Keys of the vectors are smaller than we let anybody use: they go to the scheme without a `Key` around them."""
+    values: list[tuple[str, str]] = []
+    name, tried = "", 0
+    private: rsa.RSAPrivateKey | None = None
+    for line in (VECTORS / "asymmetric/RSA/oaep-custom/oaep-sha256-sha256.txt").read_text().splitlines():
+        if line.startswith("#"):
+            name = line.lstrip("# ").rstrip(":")
+            if name.startswith("Example"):
+                values = []
+            continue
+        values.append((name, line.strip()))
+        found = dict(values)
+        if name == "Coefficient":
+            e, n, d, p, q, dmp1, dmq1, iqmp = (int(found[part], 16) for part in (
+                "Public exponent", "Modulus", "Exponent", "Prime 1", "Prime 2", "Prime exponent 1",
+                "Prime exponent 2", "Coefficient"))
+            private = rsa.RSAPrivateNumbers(p, q, d, dmp1, dmq1, iqmp, rsa.RSAPublicNumbers(e, n)).private_key()
+        elif name == "Encryption":
+            key: Any = SimpleNamespace(objects={"rsa": private})
+            opened = RsaSession().decapsulate(key, bytes.fromhex(found["Encryption"]), {}, b"")
+            assert opened == bytes.fromhex(found["Message"])
+            tried += 1
+    assert tried == 60
 
 
 def test_ENC_2_x_wing_by_hpke() -> None:
