@@ -83,3 +83,50 @@ async def test_a_failover_loses_no_acknowledged_message() -> None:
             assert [follower.ended, group.ended] == [[], []]
         finally:
             await driver.close()
+
+
+async def test_without_wait_a_failover_loses_what_the_replica_lacked_and_no_more() -> None:
+    """The class says so. Readers and members go on with the new primary."""
+    async with Replicas("--appendonly", "yes") as replicas:
+        driver = RedisDriver(RedisConfig(
+            mode="sentinel", nodes=tuple(server.address for server in replicas.sentinels), master_name=Replicas.NAME,
+            read_timeout_s=1).within("test"))
+        await driver.open()
+        follower: CollectingSink[Record] = CollectingSink()
+        group: CollectingSink[Record] = CollectingSink()
+        try:
+            notes = driver.stream.traits.delivery.notes
+            assert any("A failover may lose messages" in note for note in notes), notes
+            await driver.stream.create_group("s", "g", EARLIEST)
+            await driver.stream.read(ReadFrom("s", follow=True), follower)
+            await driver.stream.join(Membership("s", "g", "a", 1000), group)
+            for number in range(50):
+                await driver.stream.append("s", [NewRecord(b"", message(b"both %d" % number))])
+            async with replicas.primary.client() as primary, replicas.replica.client() as replica:
+                assert await primary.execute_command("WAIT", 1, 5000) == 1
+                await replica.config_set("masterauth", "wrong")  # it comes back to nobody
+                await primary.execute_command("CLIENT", "KILL", "TYPE", "replica")
+                async with asyncio.timeout(10):
+                    while (await replica.info("replication"))["master_link_status"] == "up":
+                        await asyncio.sleep(0.02)
+            for number in range(20):
+                await driver.stream.append("s", [NewRecord(b"", message(b"one %d" % number))])
+            await replicas.primary.kill()
+            acknowledged = False
+            async with asyncio.timeout(20):
+                while not acknowledged:
+                    with contextlib.suppress(*FAILED):
+                        await driver.stream.append("s", [NewRecord(b"", message(b"after"))])
+                        acknowledged = True
+                    await asyncio.sleep(0.05)
+                while b"after" not in {record.data for record in follower.found} & {
+                        record.data for record in group.found}:
+                    await asyncio.sleep(0.05)
+            kept: CollectingSink[Record] = CollectingSink()
+            await driver.stream.read(ReadFrom("s"), kept)
+            found = {record.data for record in await kept.until(51)}
+            lost = {b"both %d" % number for number in range(50)} | {b"one %d" % number for number in range(20)}
+            assert lost - found == {b"one %d" % number for number in range(20)}
+            assert [follower.ended, group.ended] == [[], []]
+        finally:
+            await driver.close()
