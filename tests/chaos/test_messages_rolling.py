@@ -15,10 +15,12 @@ from tests.services.nats import NatsServer
 from tests.services.nats import binary as nats_binary
 from tests.services.proxy import ProxyProcess, proxy
 from tests.services.redis import RedisServer, binary
+from tests.services.workers import WorkersProcess
 from tests.support.message_ledger import MessageLedger
 
 ROUNDS = 50 if os.environ.get("PRISM_SOAK") else 5
 KILLS = 20 if os.environ.get("PRISM_SOAK") else 1
+WORKER_KILLS = 4 if os.environ.get("PRISM_SOAK") else 2  # the fifth death in a minute ends a proxy
 EARLIER = os.environ.get("PRISM_TEST_EARLIER")  # the Python of an environment in which an earlier release is installed
 SUBSCRIPTIONS = 3  # of a ledger with topics
 
@@ -86,6 +88,39 @@ namespaces:
         finally:
             for process in pair:
                 await process.__aexit__()
+
+
+@pytest.mark.timeout(60 + 10 * (ROUNDS + KILLS))
+@pytest.mark.skipif(binary() is None or nats_binary() is None, reason="there is no redis-server or nats-server")
+async def test_workers_are_killed_one_by_one(tmp_path: Path) -> None:
+    """One of two workers has the file; the other one passes its calls on."""
+    async with RedisServer("--appendonly", "yes") as redis, NatsServer(jetstream=True) as nats:
+        config = tmp_path / "prism.yaml"
+        config.write_text(f"""
+namespaces:
+  sqlite: {{backends: {{store: {{driver: sqlite, config: {{path: '{tmp_path}/store.db'}}}}}}}}
+  redis: {{backends: {{store: {{driver: redis, config: {{url: '{redis.url}'}}}}}}, stream: {{ack_timeout: 1s}}}}
+  nats:
+    backends: {{store: {{driver: nats, config: {{url: '{nats.url}', jetstream: true}}}}}}
+    stream: {{ack_timeout: 1s}}
+    queue: {{visibility: 1s}}
+""")
+        async with WorkersProcess(proxy("--config", str(config), "--workers", "2")) as workers:
+            await workers.until_serving(0)
+            async with (
+                MessageLedger(workers.address, "sqlite", topics=True) as one,
+                MessageLedger(workers.address, "redis", topics=False) as two,
+                MessageLedger(workers.address, "nats", topics=True) as three,
+            ):
+                ledgers = (one, two, three)
+                for turn in range(WORKER_KILLS):
+                    await asyncio.gather(*(ledger.progress() for ledger in ledgers))
+                    for ledger in ledgers:
+                        ledger.killed = True
+                    await workers.kill(turn % 2)
+                    await workers.until_serving(turn + 1)
+                await asyncio.gather(*(ledger.progress() for ledger in ledgers))
+                await asyncio.gather(*(ledger.settled() for ledger in ledgers))
 
 
 @pytest.mark.timeout(120)

@@ -180,7 +180,8 @@ class MessageLedger:
             return
         info, retry = error_details_pb2.ErrorInfo(), error_details_pb2.RetryInfo()
         assert status.details[0].Unpack(info)
-        assert any(detail.Unpack(retry) for detail in status.details), error
+        assert info.reason == "OWNER_LOST" or any(detail.Unpack(retry) for detail in status.details), error
+        assert info.reason != "OWNER_LOST" or self.killed, error
         assert error.code() is grpc.StatusCode.UNAVAILABLE, error
         self.ends[info.reason] += 1
 
