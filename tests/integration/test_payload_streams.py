@@ -18,6 +18,7 @@ from prism_proxy.backends.memstore.config import MemstoreConfig
 from prism_proxy.backends.sqlite.config import SqliteConfig
 from prism_proxy.claim_check.claim import decode
 from prism_proxy.models.payload.options import PayloadOptions
+from prism_proxy.models.queue.options import QueueOptions
 from prism_proxy.namespaces.model import NamespaceConfig, SlotConfig
 from prism_proxy.steps.claim_check.options import ClaimCheckOptions
 from tests.services.claims import (
@@ -35,6 +36,7 @@ from tests.services.claims import (
     until,
 )
 
+SOAK = bool(os.environ.get("PRISM_SOAK"))
 OPTIONS = ClaimCheckOptions(enabled=True, bucket=BUCKET, sweep_interval=0)
 
 
@@ -230,6 +232,38 @@ async def test_a_broken_upload_leaves_nothing(config: NamespaceConfig) -> None:
             driver.enqueue = real
         await until(nothing)
         assert await claims.dequeue() == []
+
+
+@pytest.mark.parametrize("objects", ["directory", "s3"], indirect=True)
+async def test_a_large_payload_goes_to_the_dead_letters_and_comes_back(config: NamespaceConfig) -> None:
+    """256 MiB in the long form: its bytes never pass the queue, and moving it copies the object."""
+    size = 256 * MIB if SOAK else 24 * MIB
+    config = replace(config, options={**config.options, "queue": QueueOptions(max_receives=2)})
+    block = os.urandom(MIB)
+    async with serving(config, channel_options=()) as claims:
+        sent = await claims.send((block for _ in range(size // MIB)), queue="q")
+        expected = hashlib.sha256(block * (size // MIB)).digest()
+        assert sent.checksum == expected
+
+        async def check(queue: str) -> Any:
+            """Lease the message and fetch its payload."""
+            [message] = await until(lambda: claims.lease(queue, seconds=60), 20)
+            found = hashlib.sha256()
+            async for part in claims.fetch(
+                    topic=message.metadata["prism-claim-topic"], claim_id=message.metadata["prism-claim-id"],
+                    claim=message.payload):
+                found.update(part.chunk)
+            assert found.digest() == expected
+            return message
+
+        for _ in range(2):
+            await claims.release((await check("q")).receipt, delete=False)
+        dead = await check("q.dlq")
+        assert dead.metadata["x-dlq-source"] == "q"
+        await claims.release(dead.receipt, delete=False, queue="q.dlq")
+        assert await claims.redrive() == 1
+        await claims.release((await check("q")).receipt, delete=True)
+        assert await claims.lease() == []
 
 
 async def test_a_namespace_without_claim_check_has_no_such_interface(tmp_path: Path) -> None:

@@ -49,7 +49,7 @@ async def stream(messaging: Messaging, of: Any, payload: bytes, metadata: dict[s
 
 
 @pytest.mark.skipif(binary() is None or nats_binary() is None, reason="there is no redis-server or nats-server")
-async def test_ENV6_metadata_is_equal_after_every_hop(tmp_path: Path) -> None:  # noqa: N802 - the scenario's name
+async def test_ENV6_metadata_is_equal_after_every_hop(tmp_path: Path) -> None:
     async with RedisServer() as redis, NatsServer(jetstream=True) as nats:
         file = tmp_path / "prism.yaml"
         file.write_text(f"""

@@ -29,7 +29,7 @@ class ObjectStoreBucketsSuite(ObjectStoreFixtures):
         await objects.delete_bucket(name)
         await upload.abort()
 
-    async def test_a_missing_bucket_is_named_so(self, objects: ObjectStore) -> None:
+    async def test_CLM_9_a_missing_bucket_is_named_so(self, objects: ObjectStore) -> None:
         missing = f"test-{uuid.uuid4().hex[:20]}"
         for call in (objects.put(missing, "key", b"value"), objects.get(missing, "key"),
                      objects.get_stream(missing, "key"), objects.list(missing), objects.get_metadata(missing, "key"),
@@ -47,7 +47,7 @@ class ObjectStoreBucketsSuite(ObjectStoreFixtures):
         assert await objects.get_tags(bucket, "key") == {}
         assert (await objects.get(bucket, "key"))[1] == b"value"
 
-    async def test_a_ttl_is_kept_beside_other_tags(self, objects: ObjectStore, bucket: str) -> None:
+    async def test_CLM_9_a_ttl_is_kept_beside_other_tags(self, objects: ObjectStore, bucket: str) -> None:
         await objects.put(bucket, "key", b"value", PutOptions(tags={"prism-pending": "1"}))
         assert (await objects.get_metadata(bucket, "key")).expires_at is None
         await objects.set_ttl(bucket, "key", 3600)

@@ -27,7 +27,7 @@ class ObjectStoreObjectsSuite(ObjectStoreFixtures):
         assert not await objects.exists(bucket, "hello")
 
     @pytest.mark.parametrize("data", [b"", b"\x00\xff\xfe", b"x" * (1024 * 1024 + 1)], ids=["empty", "binary", "1MiB"])
-    async def test_bytes_come_back(self, objects: ObjectStore, bucket: str, data: bytes) -> None:
+    async def test_CLM_9_bytes_come_back(self, objects: ObjectStore, bucket: str, data: bytes) -> None:
         result = await objects.put(bucket, "key", memoryview(bytearray(data)))
         info, found = await objects.get(bucket, "key")
         assert found == data
@@ -57,7 +57,7 @@ class ObjectStoreObjectsSuite(ObjectStoreFixtures):
         assert (await objects.get(bucket, "Key"))[1] == b"upper"
         assert (await objects.get(bucket, "key"))[1] == b"lower"
 
-    async def test_metadata(self, objects: ObjectStore, bucket: str) -> None:
+    async def test_CLM_9_metadata(self, objects: ObjectStore, bucket: str) -> None:
         began = time.time()
         await objects.put(bucket, "key", b"value", OPTIONS)
         info = await objects.get_metadata(bucket, "key")
@@ -99,7 +99,7 @@ class ObjectStoreObjectsSuite(ObjectStoreFixtures):
             with refused(ErrorCode.INVALID_RANGE):
                 await objects.get_stream(bucket, "key", ByteRange(offset, length))
 
-    async def test_what_is_missing(self, objects: ObjectStore, bucket: str) -> None:
+    async def test_CLM_9_what_is_missing(self, objects: ObjectStore, bucket: str) -> None:
         assert not await objects.exists(bucket, "key")
         for call in (objects.get(bucket, "key"), objects.get_stream(bucket, "key"), objects.get_metadata(bucket, "key"),
                      objects.get_tags(bucket, "key"), objects.set_tags(bucket, "key", {"a": "b"}),
@@ -107,7 +107,7 @@ class ObjectStoreObjectsSuite(ObjectStoreFixtures):
             with refused(ErrorCode.OBJECT_NOT_FOUND):
                 await call
 
-    async def test_delete_twice(self, objects: ObjectStore, bucket: str) -> None:
+    async def test_CLM_9_delete_twice(self, objects: ObjectStore, bucket: str) -> None:
         await objects.put(bucket, "key", b"value")
         await objects.put(bucket, "key/below", b"stays")
         await objects.delete(bucket, "key")

@@ -24,7 +24,7 @@ LARGE = os.urandom(2 * PART + 4321)
 
 class ObjectStoreStreamsSuite(ObjectStoreFixtures):
     @pytest.mark.parametrize("size", [0, 1, 70_000, PART, len(LARGE)])
-    async def test_what_streams_in_streams_out(self, objects: ObjectStore, bucket: str, size: int) -> None:
+    async def test_CLM_9_what_streams_in_streams_out(self, objects: ObjectStore, bucket: str, size: int) -> None:
         data = LARGE[:size]
         options = PutOptions("video/mp4", metadata={"prism-original-size": str(size)}, tags={"prism-pending": "1"})
         result = await objects.put_stream(bucket, "key", pieces(data, 70_000), options)
