@@ -13,17 +13,20 @@ ENCRYPTING = ("encrypt", "encrypt_at_rest")
 
 
 def tag(holder: Mapping[str, Any], *names: str) -> str:
-    """The text of the first of these tags that is set: "" when none is, "true" for a bare true."""
+    """The text of the first of these tags that is set: "" when none is, "true" for a bare true that no other spelling
+    says more of: `deprecated` is true or false in JSON Schema 2020-12, and `x-prism-deprecated` has the date."""
+    bare = ""
     for name in names:
         for prefix in PREFIXES:
             value = holder.get(prefix + name)
             if value is True:
-                return "true"
+                bare = "true"
+                continue
             if isinstance(value, list):
                 return ",".join(map(str, value))
             if value not in (None, False, ""):
                 return str(value)
-    return ""
+    return bare
 
 
 def field_tags(holder: Mapping[str, Any]) -> dict[str, Any]:

@@ -5,6 +5,7 @@ It opens nothing: what drivers and patterns need of each other is known from the
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping, Sequence
 from typing import Any, TypeVar
 
@@ -28,6 +29,7 @@ _Filled = tuple[str, Any, SlotOptions | None, AuthOptions | None]
 GroupT = TypeVar("GroupT")
 SECTION = "namespaces"
 RESILIENCE, LIMITS, AUTH = "resilience", "limits", "auth"
+SCHEMA, MESSAGE_SCHEMA = "schema", "message_schema"  # the group of a namespace, and its older form at a slot
 _COMMON: Mapping[str, type[Any]] = {RESILIENCE: SlotOptions, LIMITS: LoadLimits}
 
 
@@ -57,6 +59,7 @@ class NamespacesReader:
         self._binder = Binder(problems, environment)
         self._owners: dict[str, tuple[str, str]] = {}  # what only one driver can have -> namespace and slot that has it
         self._groups: dict[str | None, dict[str, type[Any]]] = {}  # by pattern
+        self._at_slots: dict[str, Any] = {}  # what slots of the namespace at hand say of its schema
 
     @property
     def bound(self) -> list[Bound]:
@@ -91,25 +94,44 @@ class NamespacesReader:
         pattern = self._pattern(node.entries.get("pattern"), f"{key}.pattern")
         groups = self._groups_of(pattern, node)
         self._binder.refuse_unknown(node, key, ["pattern", "backends", *groups])
-        steps = standard.steps(node.entries.keys() & groups.keys())
+        self._at_slots = {}
+        steps = standard.steps((node.entries.keys() & groups.keys()) | _declared_at_slots(node))
         slots = self._slots(name, node, key, pattern, steps) if pattern is not None else {}
         options: dict[str, Any] = {}
         for group, cls in groups.items():
             empty = Table({}, {}, node.origin)
             table = self._binder.table(node.entries.get(group, empty), f"{key}.{group}")
             options[group] = self._binder.group(cls, table, f"{key}.{group}") if table is not None else None
+        written = set(node.entries) & groups.keys()
+        if self._at_slots and len(self._problems.found) == before:
+            self._merge(options, node, key)
+            written.add(SCHEMA)
         enabled = [step for step in steps if getattr(options[step.name], "enabled", False)]
         self._check_steps(enabled, slots, node, key)
         if len(self._problems.found) == before:  # what is missing is reported already
             for step, why in standard.unfit(enabled, options):
-                self._problems.add(node.keys[step.name], f"{key}.{step.name}", why)
+                self._problems.add(node.keys.get(step.name, node.origin), f"{key}.{step.name}", why)
         if len(self._problems.found) > before or pattern is None:
             return None
         resilience, limits = options.pop(RESILIENCE), options.pop(LIMITS)
         filled = {slot: SlotConfig(driver, config, own or resilience, auth)
                   for slot, (driver, config, own, auth) in slots.items()}
-        written = {group: found for group, found in options.items() if group in node.entries}
-        return NamespaceConfig(name, pattern.name, filled, written, limits)
+        return NamespaceConfig(name, pattern.name, filled,
+                               {group: found for group, found in options.items() if group in written}, limits)
+
+    def _merge(self, options: dict[str, Any], node: Table, key: str) -> None:
+        """What slots say of the schema of messages. The group `schema` wins; of its settings `validation` alone."""
+        forms = {found.as_schema(): slot for slot, found in self._at_slots.items()}
+        if len(forms) > 1:
+            self._problems.add(node.origin, f"{key}.backends",
+                               f"has several schemas, at {' and '.join(sorted(forms.values()))}: a namespace has one")
+            return
+        [form] = forms
+        group = node.entries.get(SCHEMA)
+        if group is None:
+            options[SCHEMA] = form if form is not None else options[SCHEMA]
+        elif form is not None and isinstance(group, Table) and "validation" not in group.entries:
+            options[SCHEMA] = dataclasses.replace(options[SCHEMA], validation=form.validation)
 
     def _check_steps(
         self, enabled: Sequence[StepDeclaration], slots: Mapping[str, _Filled], node: Table, key: str
@@ -177,7 +199,7 @@ class NamespacesReader:
         table = self._binder.table(node, key)
         if table is None:
             return None
-        self._binder.refuse_unknown(table, key, ("driver", "config", RESILIENCE, AUTH))
+        self._binder.refuse_unknown(table, key, ("driver", "config", RESILIENCE, AUTH, MESSAGE_SCHEMA))
         driver = self._driver_name(table, f"{key}.driver")
         if driver is None:
             return None
@@ -188,6 +210,10 @@ class NamespacesReader:
         if config is None:
             return None
         self._check(namespace, slot, driver, config, key)
+        if MESSAGE_SCHEMA in table.entries:
+            form = self._optional(_slot_form(), table, MESSAGE_SCHEMA, key)
+            if form is not None:
+                self._at_slots[slot.name] = form
         resilience = self._optional(SlotOptions, table, RESILIENCE, key)
         auth = self._optional(AuthOptions, table, AUTH, key)
         if auth is not None and not hasattr(config, "with_credentials"):
@@ -246,3 +272,17 @@ class NamespacesReader:
             setting, reason = found
             origins = {bound.key: bound.origin for bound in self._binder.bound}
             self._problems.add(origins.get(f"{key}.{setting}", place), f"{key}.{setting}", reason)
+
+
+def _declared_at_slots(node: Table) -> set[str]:
+    """The step of schemas, where a slot names one."""
+    backends = node.entries.get("backends")
+    slots = backends.entries.values() if isinstance(backends, Table) else ()
+    return {SCHEMA} if any(isinstance(slot, Table) and MESSAGE_SCHEMA in slot.entries for slot in slots) else set()
+
+
+def _slot_form() -> type[Any]:
+    """Loaded where it is used: few namespaces have it."""
+    from prism_proxy.steps.validate.slot_form import MessageSchemaOptions
+
+    return MessageSchemaOptions

@@ -9,12 +9,13 @@ import dataclasses
 from typing import Any
 
 from prism_proxy import standard
-from prism_proxy.configuration.namespaces import AUTH, RESILIENCE, option_groups
+from prism_proxy.configuration.namespaces import AUTH, MESSAGE_SCHEMA, RESILIENCE, option_groups
 from prism_proxy.contracts.pattern import PatternDeclaration
 from prism_proxy.namespaces.model import DEFAULT_PATTERN
 from prism_proxy.process_config import ProxyConfig
 from prism_proxy.secrets.options import AuthOptions
 from prism_proxy.slots.options import SlotOptions
+from prism_proxy.steps.validate.slot_form import MessageSchemaOptions
 from prism_runtime.configuration import units
 from prism_runtime.configuration.shapes import ByName, Field, Group, Kind, Leaf, Many, Shape, Variant, fields_of
 from prism_runtime.settings import Setting, shown_value
@@ -86,7 +87,7 @@ def _driver(name: str) -> dict[str, Any]:
         "additionalProperties": False,
         "required": ["driver", "config"] if config.get("required") else ["driver"],
         "properties": {"driver": {"const": name}, "config": config, RESILIENCE: _group(SlotOptions, ""),
-                       AUTH: _group(AuthOptions, "")},
+                       AUTH: _group(AuthOptions, ""), MESSAGE_SCHEMA: _group(MessageSchemaOptions, "")},
     }
 
 

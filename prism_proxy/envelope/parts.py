@@ -107,6 +107,12 @@ class Schema:
     compatibility_mode: str = ""
     deprecated_fields_used: tuple[str, ...] = ()
 
+    def entries(self) -> dict[str, str]:
+        """What objects and streams of a backend say of the schema of what they hold, in ASCII."""
+        found = {"schema_url": self.url, "schema_version": self.version, "schema_format": self.format,
+                 "schema_hash": self.hash}
+        return {key: value.encode("unicode_escape").decode("ascii") for key, value in found.items() if value}
+
     def encode(self) -> bytes:
         texts = (self.url, self.version, self.format, self.hash, self.name, self.compatibility_mode)
         out = b"".join(wire.text(number, value) for number, value in enumerate(texts, 1))

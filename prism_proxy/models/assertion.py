@@ -1,4 +1,5 @@
-"""A subscriber's claim about the schema of what it reads: options `expected_version` and `on_mismatch`.
+"""A subscriber's claim about the schema of what it reads: options `expected_version` and `on_mismatch`; calls that have
+no options, as those of queues, send them as metadata.
 
     when it subscribes: the version that the namespace declares   -- error: refused
     with each message:  the version that the message was written with -- error: not delivered, settled as failed
@@ -7,7 +8,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from prism_proxy.envelope.attributes import SCHEMA_VERSION
 from prism_proxy.errors import PrismError, StatusCode, invalid
@@ -15,6 +16,7 @@ from prism_proxy.slots.chain import Chain
 from prism_runtime import log
 
 KEYS = ("expected_version", "on_mismatch")
+METADATA = {"x-prism-expected-version": "expected_version", "x-prism-on-mismatch": "on_mismatch"}
 MISMATCH = "SCHEMA_VERSION_MISMATCH"
 ERROR, WARN, IGNORE = "error", "warn", "ignore"
 
@@ -61,6 +63,14 @@ def parse(given: Mapping[str, str]) -> SchemaAssertion | None:
     if on_mismatch not in (ERROR, WARN, IGNORE):
         raise invalid("options", "option on_mismatch is error, warn or ignore", value=on_mismatch)
     return SchemaAssertion(expected, on_mismatch) if expected else None
+
+
+def of_call(caller: Any) -> SchemaAssertion | None:
+    """What the metadata of a call expect. PrismError INVALID_ARGUMENT."""
+    if caller is None:
+        return None
+    given = {METADATA[key]: value for key, value in caller.invocation_metadata() or () if key in METADATA}
+    return parse(given) if given else None
 
 
 def _same(one: str, other: str) -> bool:

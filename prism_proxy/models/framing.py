@@ -37,6 +37,7 @@ from prism_proxy.models.messages import (
 from prism_proxy.models.messaging_options import ALWAYS, RAW, EnvelopeOptions, MessagingOptions
 from prism_proxy.slots.chain import Chain
 from prism_proxy.slots.composition import Surroundings
+from prism_runtime import log
 
 VERSION_HEADER = "prism-envelope-version"
 ID_HEADER = "prism-message-id"
@@ -46,6 +47,7 @@ PUBLISHER_HEADER = "prism-publisher-id"
 ENCRYPTION_HEADER = "prism-encryption"
 NOTE_PREFIX = "prism-note-"
 MESSAGE_SCHEMA = "x-prism-message-schema"
+SCHEMA_DEPRECATED = "x-prism-schema-deprecated"
 DEAD_LETTER_HEADERS = (SOURCE_HEADER, ERROR_HEADER, RETRIES_HEADER)
 _HIDDEN = frozenset({VERSION_HEADER, ID_HEADER, TOPIC_HEADER, NAMESPACE_HEADER, PUBLISHER_HEADER, ENCRYPTION_HEADER})
 MAX_WRITERS = 1024
@@ -160,9 +162,18 @@ class Framing:
 
     @property
     def reader_metadata(self) -> tuple[tuple[str, str], ...]:
-        """What the initial metadata of a subscription or read says of its messages: their format and type."""
+        """What the initial metadata of a subscription or read says of its messages: their format and type, and the
+        deprecated fields, of which the log has a line for each subscription too."""
         schema = self._chain.schema
-        return () if schema is None else ((MESSAGE_SCHEMA, f"{schema.format}:{schema.name}"),)
+        if schema is None:
+            return ()
+        found = [(MESSAGE_SCHEMA, f"{schema.format}:{schema.name}")]
+        deprecated: str = getattr(self._declaring, "deprecated", "")
+        if deprecated:
+            found.append((SCHEMA_DEPRECATED, deprecated))
+            log.get("prism.schema").warning("a subscriber reads messages with deprecated fields",
+                                            namespace=self._namespace, version=schema.version, fields=deprecated)
+        return tuple(found)
 
     def check_dead_letters(self, name: str) -> None:
         """PrismError when messages that are moved to the queue of this name would not open there."""

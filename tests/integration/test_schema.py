@@ -22,6 +22,8 @@ from prism.common import errors_pb2
 from prism.interfaces.keyvalue import keyvalue_basic_pb2 as keyvalue
 from prism.interfaces.keyvalue import keyvalue_basic_pb2_grpc as keyvalue_rpc
 from prism.interfaces.pubsub import pubsub_basic_pb2 as pubsub
+from prism.interfaces.queue import queue_basic_pb2 as queue
+from prism.interfaces.queue import queue_basic_pb2_grpc as queue_rpc
 from prism_proxy.backends.memstore.config import MemstoreConfig
 from prism_proxy.backends.nats.config import NatsConfig
 from prism_proxy.backends.redis.config import RedisConfig
@@ -30,6 +32,7 @@ from prism_proxy.envelope.parts import Encryption, Security
 from prism_proxy.envelope.writer import EnvelopeWriter
 from prism_proxy.errors import PrismError
 from prism_proxy.models.messaging_options import EnvelopeOptions
+from prism_proxy.models.queue.options import QueueOptions
 from prism_proxy.schema.options import RegistryOptions, SchemasOptions
 from prism_proxy.steps.resources import StepResources
 from prism_proxy.steps.validate.options import SchemaOptions, TrustOptions, ValidationOptions
@@ -430,3 +433,55 @@ async def test_an_expected_version_is_asserted(schemas: SchemaServer) -> None:
                 await strict.read()
         for call in (strict, warned):
             call.cancel()
+
+
+async def test_a_queues_consumer_expects_a_version(schemas: SchemaServer) -> None:
+    """By metadata of its calls. What has another version comes again until it is a dead letter."""
+    store = MEMORY[0], {"queue": QueueOptions(max_receives=1)}
+    async with declared(store, options(schemas, publish_time=False)) as served:
+        await served.client.put("q", b"1")
+        for wrong in ({"expected": "v2"}, {"expected": "v2", "mismatch": "error"}):
+            assert (await refusal(expecting(served, **wrong)))[:2] == (
+                grpc.StatusCode.FAILED_PRECONDITION, "SCHEMA_VERSION_MISMATCH")
+        assert (await refusal(expecting(served, expected="v1", mismatch="x")))[0] == grpc.StatusCode.INVALID_ARGUMENT
+        schemas.register("orders-json", "JSON", JSON.replace('"title"', '"description": "more", "title"'))
+        async with asyncio.timeout(10):
+            while served.route.chain.schema.version != "v2":
+                await asyncio.sleep(0.05)
+        await served.client.put("q", b"2")
+        [message] = (await expecting(served, expected="v2", mismatch="error")).messages
+        assert message.payload == b"2"  # the first was written with v1
+        [dead] = await served.client.take("q.dlq", wait_ms=3000)
+        assert dead.payload == b"1"
+        await served.client.put("q", b"3")
+        assert [each.payload for each in (await expecting(served, expected="v1", mismatch="ignore")).messages] == [b"3"]
+
+
+def expecting(served: Served, expected: str, mismatch: str = "error") -> Any:
+    stub = queue_rpc.QueueBasicInterfaceStub(served.client.channel)  # type: ignore[no-untyped-call]
+    return stub.Dequeue(queue.DequeueRequest(queue="q", max_messages=10, wait_ms=2000), metadata=(
+        ("x-namespace", NAME), ("x-prism-expected-version", expected), ("x-prism-on-mismatch", mismatch)))
+
+
+async def test_a_subscription_hears_once_of_deprecated_fields(
+    schemas: SchemaServer, caplog: pytest.LogCaptureFixture
+) -> None:
+    schemas.register("old-json", "JSON", json.dumps({"title": "Order", "type": "object", "properties": {
+        "status": {"type": "string", "deprecated": True, "x-prism-deprecated": "2025-12-31",
+                   "deprecated_reason": "read \u00bbstate\u00ab"},
+        "state": {"type": "string"}}}))
+    async with declared(MEMORY, SchemaOptions("prism", registry_url=schemas.url, subject="old-json")) as served:
+        caplog.clear()
+        call = await subscribed(served, "t")
+        await served.client.publish("t", b'{"status": "new"}')
+        await served.client.publish("t", b'{"state": "new"}')
+        assert [(await received(call)).payload for _ in range(2)] == [b'{"status": "new"}', b'{"state": "new"}']
+        [said] = [value for key, value in await call.initial_metadata() if key == "x-prism-schema-deprecated"]
+        assert said == "the field 'status' is deprecated since 2025-12-31: read \\xbbstate\\xab"
+        lines = [record.getMessage() for record in caplog.records if "deprecated fields" in record.getMessage()]
+        assert len(lines) == 1
+        call.cancel()
+    async with declared(MEMORY, options(schemas)) as served:
+        call = await subscribed(served, "t")
+        assert "x-prism-schema-deprecated" not in dict(await call.initial_metadata())
+        call.cancel()

@@ -64,6 +64,7 @@ class ObjectModel(Part):
         self._slot = slot
         self._objects = slot.driver.objects
         self._options = options
+        self._chain = surroundings.chain
         self._namespace = surroundings.namespace
         self._counts = _Counts() if previous is None else previous.counts
         self._known: set[str] = set()  # buckets of the list that are there
@@ -100,7 +101,10 @@ class ObjectModel(Part):
         if ttl_seconds is not None and not 0 < ttl_seconds <= MAX_TTL_SECONDS:
             raise invalid("ttl_seconds", f"it must be 1 to {MAX_TTL_SECONDS}")
         tags = transfer.with_ttl({}, ttl_seconds) if ttl_seconds is not None else {}
-        options = PutOptions(validation.content_type(content_type), "", validation.metadata(metadata or {}), tags)
+        said = validation.metadata(metadata or {})
+        if (schema := self._chain.schema) is not None:
+            said = {**said, **schema.entries()}
+        options = PutOptions(validation.content_type(content_type), "", said, tags)
         if bucket not in self._known and self._options.create_buckets:
             await self._call(operations.PUT, caller, bucket, self._objects.create_bucket, bucket)
             self._known.add(bucket)

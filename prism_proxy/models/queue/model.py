@@ -16,7 +16,8 @@ from prism_proxy._native.envelope.codec import now_ms
 from prism_proxy.contracts.driver import Health, HealthReport
 from prism_proxy.contracts.steps import StepFailure
 from prism_proxy.errors import PrismError, invalid
-from prism_proxy.models import names
+from prism_proxy.models import assertion, names
+from prism_proxy.models.assertion import MISMATCH, SchemaAssertion
 from prism_proxy.models.depths import MAX_NAMES, Depths
 from prism_proxy.models.framing import NOBODY, Framing, Opened, Origin, Rejected
 from prism_proxy.models.messages import DEAD_LETTER_SUFFIX, MAX_BATCH, described
@@ -190,10 +191,11 @@ class QueueModel(Part):
 
     async def dequeue(self, queue: str, count: int, wait_ms: int, caller: Caller | None = None) -> list[Dequeued]:
         """Remove messages and return them: at most once."""
-        if not self._framing.steps:
-            return await self._deliver(queue, count, wait_ms, lambda most, wait: self._slot.blocking(
+        expected = self._expected(caller)
+        if not self._framing.steps and expected is None:
+            return await self._deliver(queue, count, wait_ms, None, lambda most, wait: self._slot.blocking(
                 operations.DEQUEUE, caller, self._driver.take, queue, most, wait))
-        found = await self._deliver(queue, count, wait_ms, lambda most, wait: self._slot.blocking(
+        found = await self._deliver(queue, count, wait_ms, expected, lambda most, wait: self._slot.blocking(
             operations.DEQUEUE, caller, self._driver.lease, queue, most, self._options.visibility, wait))
         done = Settlement(Outcome.DONE)  # only now: what could not pass the steps is still there
         receipts = [split(each.message.receipt) for each in found] if self._framing.followed else [
@@ -225,11 +227,15 @@ class QueueModel(Part):
         if not 0 < seconds <= MAX_VISIBILITY:
             raise invalid("visibility_seconds", f"visibility_seconds is from 1 to {MAX_VISIBILITY:g}, 0 for the "
                           "namespace's own", value=str(visibility_s))
-        return await self._deliver(queue, count, wait_ms, lambda most, wait: self._slot.blocking(
+        expected = self._expected(caller)
+        return await self._deliver(queue, count, wait_ms, expected, lambda most, wait: self._slot.blocking(
             operations.LEASE, caller, self._driver.lease, queue, most, seconds, wait))
 
-    async def _deliver(self, queue: str, count: int, wait_ms: int, take: Any) -> list[Dequeued]:
-        """What `take` brings, without what has expired: that is settled, and the call looks again."""
+    async def _deliver(
+        self, queue: str, count: int, wait_ms: int, expected: SchemaAssertion | None, take: Any
+    ) -> list[Dequeued]:
+        """What `take` brings, without what has expired: that is settled, and the call looks again. A leased message of
+        another schema than is expected comes again, until it is a dead letter."""
         self._depths.use(names.topic(queue, "queue"))
         most, wait = _count(count), self._wait(wait_ms)
         ends = time.monotonic() + wait
@@ -238,6 +244,9 @@ class QueueModel(Part):
             found, failed, room = [], None, self._framing.chain.inline_bytes
             for message in taken:
                 seen = await self._received(queue, message, room)
+                if isinstance(seen, Opened) and not self._accepted(expected, seen):
+                    await self._followed(queue, message, seen)
+                    seen = _Unserved(Settlement(Outcome.RETRY, MISMATCH, STEP_RETRY_S))
                 if isinstance(seen, Opened):
                     room = max(0, room - len(seen.payload))
                     found.append(Dequeued(await self._followed(queue, message, seen), seen))
@@ -252,6 +261,16 @@ class QueueModel(Part):
             if found or not taken:
                 return found
             wait = max(0.0, ends - time.monotonic())
+
+    def _expected(self, caller: Caller | None) -> SchemaAssertion | None:
+        """What the call expects of the schema. PrismError when the namespace has another version."""
+        expected = assertion.of_call(caller) if self._framing.chain.declaring is not None else None
+        if expected is not None:
+            expected.check_open(self._framing.chain, self._namespace)
+        return expected
+
+    def _accepted(self, expected: SchemaAssertion | None, seen: Opened) -> bool:
+        return expected is None or expected.accepts(seen.metadata, self._framing.chain, self._namespace)
 
     async def _followed(self, queue: str, message: QueuedMessage, seen: Opened) -> QueuedMessage:
         """The message with a receipt that a step recognises. Before the delivery after which it may be a dead letter,

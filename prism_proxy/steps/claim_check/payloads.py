@@ -8,6 +8,7 @@ import uuid
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from typing import Any
 
 from prism_proxy.claim_check import encryption, keys
 from prism_proxy.claim_check.algorithms import NONE
@@ -51,6 +52,7 @@ class Payloads:
         self.figures = figures
         self.now = now
         self.object_keys: ObjectKeys | None = None
+        self.declaring: Any = None  # the step that has the schema of the namespace
         self._buffer = ByteBudget(BUFFER_BYTES)
 
     # --- publish ------------------------------------------------------------------------------------------------------
@@ -122,6 +124,8 @@ class Payloads:
             metadata["prism-checksum"] = claim.checksum.hex()
         if claim.checksum and claim.encryption is None:
             metadata["prism-original-size"] = str(claim.original_size)
+        if self.declaring is not None and self.declaring.schema is not None:
+            metadata |= self.declaring.schema.entries()
         return PutOptions(claim.content_type if claim.content_type.isascii() else "", "", metadata,
                           with_ttl({PENDING_TAG: "1"}, self.options.ttl.max_age))
 

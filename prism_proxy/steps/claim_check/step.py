@@ -49,7 +49,8 @@ class ClaimCheckStep:
         self._preparing: asyncio.Task[None] | None = None
 
     def join(self, steps: Mapping[str, Any]) -> None:
-        """Objects are encrypted where messages are."""
+        """Objects are encrypted where messages are, and say which schema they follow."""
+        self.payloads.declaring = next((step for step in steps.values() if hasattr(step, "schema")), None)
         cipher = getattr(steps.get("encryption"), "cipher", None)
         if cipher is not None:
             self.payloads.object_keys = ObjectKeys(self._namespace, cipher)

@@ -12,6 +12,7 @@ from prism_schema import Finding
 from prism_schema.governance import contradictions, deprecations, untagged_pii, without_optional
 
 SHOWN = 10
+MAX_NOTICE = 2048  # characters of what subscribers hear
 
 
 def check(namespace: str, options: SchemaOptions, resolved: ResolvedSchema) -> None:
@@ -31,6 +32,11 @@ def check(namespace: str, options: SchemaOptions, resolved: ResolvedSchema) -> N
     if warnings:
         log.get("prism.schema").warning("the schema of a namespace has fields to look at", namespace=namespace,
                                         url=resolved.url, findings=_listed(warnings))
+
+
+def deprecated_fields(resolved: ResolvedSchema) -> str:
+    """What readers hear of deprecated fields, in printable ASCII; empty where there are none."""
+    return _listed(deprecations(resolved.schema)).encode("unicode_escape").decode("ascii")[:MAX_NOTICE]
 
 
 def refused(namespace: str, resolved: ResolvedSchema, found: Sequence[Finding]) -> PrismError:

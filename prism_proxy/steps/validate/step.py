@@ -49,6 +49,7 @@ class SchemaStep:
         self.resolved: ResolvedSchema | None = None
         self.schema: Schema | None = None
         self.contains_pii = False
+        self.deprecated = ""  # the fields, with date and reason, as a header can carry it
         validation = options.validation
         self._validation = Validation(namespace, validation, self._counts)
         self.native = DeclaredSchema()  # for native code that publishes; empty where it cannot
@@ -135,6 +136,7 @@ class SchemaStep:
             self._validation.use(resolved, check)
         self.resolved = resolved
         self.contains_pii = resolved.schema.contains_pii
+        self.deprecated = governance.deprecated_fields(resolved)
         self.schema = Schema(resolved.url, resolved.version, resolved.format, f"sha256:{resolved.sha256}",
                              resolved.type_name or next(iter(resolved.schema.types), ""),
                              options.compatibility.upper())

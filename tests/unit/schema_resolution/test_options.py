@@ -74,3 +74,50 @@ def test_what_does_not_go_together_is_named(tmp_path: Path, old: str, new: str, 
 def test_a_file_needs_the_name_of_its_type() -> None:
     with pytest.raises(ValueError, match=r"trust\.schema_name is missing"):
         SchemaOptions("github", repository="shop/schemas", path="order.proto")
+
+
+SLOT = """\
+namespaces:
+  catalogue:
+    backends:
+      store:
+        driver: memstore
+        message_schema: {format: protobuf, schema_ref: shop.Item, schema_url: "https://schemas/item.v2.proto",
+                         validation: VALIDATION}
+"""
+
+
+@pytest.mark.parametrize(("word", "validation"), [
+    ("strict", ValidationOptions(publish_time=True)), ("none", ValidationOptions()),
+    ("advisory", ValidationOptions(publish_time=True, on_validation_failure="warn"))])
+def test_the_form_at_a_slot_is_read_as_the_group(tmp_path: Path, word: str, validation: ValidationOptions) -> None:
+    found = read(tmp_path, SLOT.replace("VALIDATION", word))
+    assert (found.registry_type, found.url, found.format) == ("https", "https://schemas/item.v2.proto", "protobuf")
+    assert found.trust.schema_name == "shop.Item"
+    assert found.validation == validation
+
+
+def test_the_group_wins_over_the_form_at_a_slot(tmp_path: Path) -> None:
+    text = SLOT.replace("VALIDATION", "strict")
+    group = '    schema: {registry_type: prism, registry_url: "http://r", subject: item'
+    found = read(tmp_path, text + group + ", validation: warn}\n")
+    assert (found.subject, found.validation.on_validation_failure) == ("item", "warn")
+    found = read(tmp_path, text + group + "}\n")
+    assert (found.subject, found.validation) == ("item", ValidationOptions(publish_time=True))
+
+
+@pytest.mark.parametrize(("old", "new", "problem"), [
+    ('schema_url: "https://schemas/item.v2.proto"', 'inline_schema: "x"', "inline_schema is no setting"),
+    ('schema_url: "https://schemas/item.v2.proto",', "", "schema_url is missing"),
+    ("schema_ref: shop.Item, ", "", r"trust\.schema_name is missing"),
+    ("format: protobuf", "format: binary", "format binary has no schema"),
+    ("VALIDATION", "lax", "must be one of"),
+])
+def test_a_form_at_a_slot_that_cannot_be_is_named(tmp_path: Path, old: str, new: str, problem: str) -> None:
+    with pytest.raises(ConfigurationError, match=problem):
+        read(tmp_path, SLOT.replace(old, new).replace("VALIDATION", "strict"))
+
+
+def test_opaque_payloads_have_no_schema(tmp_path: Path) -> None:
+    text = re.sub(r"message_schema: \{[^}]*\}", "message_schema: {format: binary}", SLOT)
+    assert not read(tmp_path, text).enabled
