@@ -20,6 +20,7 @@ from prism_proxy.schema.errors import (
 
 MAX_BYTES = 1024 * 1024
 MAX_REDIRECTS = 3
+MAX_REASON = 500  # bytes of what a registry says against a schema
 _REDIRECTS = (301, 302, 303, 307, 308)
 
 
@@ -70,6 +71,28 @@ class Fetcher:
                     raise SchemaUnresolved(REGISTRY_REFUSED, url, f"it redirects to {target}: write that address")
                 url = urljoin(url, target)
         raise SchemaUnresolved(REGISTRY_REFUSED, url, f"more than {MAX_REDIRECTS} redirects")
+
+    async def send(self, method: str, url: str, body: bytes, kind: str, *,
+                   auth: tuple[str, str] | None = None) -> bytes:
+        """The answer of a registry, whose address the operator wrote, to a body of this type. SchemaUnresolved."""
+        self._check(url, private=True, allowed=None)
+        connector = aiohttp.TCPConnector(resolver=CheckedResolver(None), use_dns_cache=False, force_close=True)
+        headers = {"Accept-Encoding": "identity", "Content-Type": kind, "Accept": f"{kind}, application/json"}
+        self.requests += 1
+        try:
+            async with (asyncio.timeout(self._timeout),
+                        aiohttp.ClientSession(connector=connector, trust_env=False, auto_decompress=False,
+                                              cookie_jar=aiohttp.DummyCookieJar()) as session,
+                        session.request(method, url, data=body, headers=headers, allow_redirects=False,
+                                        auth=aiohttp.BasicAuth(*auth) if auth else None) as reply):
+                if 400 <= reply.status < 500 and reply.status != 429:
+                    said = (await reply.content.read(MAX_REASON)).decode(errors="replace")
+                    raise SchemaUnresolved(REGISTRY_REFUSED, url, f"it answers {reply.status}: {said}")
+                return await _body(url, reply)
+        except TimeoutError:
+            raise SchemaUnresolved(UNREACHABLE, url, f"no answer within {self._timeout:g} s", temporary=True) from None
+        except (aiohttp.ClientError, OSError) as error:
+            raise SchemaUnresolved(UNREACHABLE, url, str(error) or type(error).__name__, temporary=True) from error
 
     def _check(self, url: str, *, private: bool, allowed: Callable[[str], None] | None) -> None:
         parts = urlsplit(url)

@@ -11,6 +11,7 @@ from prism_runtime.settings import check, setting
 REJECT, WARN, DEAD_LETTER = "reject", "warn", "dead_letter"
 TYPES = ("github", "https", "prism", "confluent", "federated")
 FORMATS = ("", "protobuf", "json-schema", "avro")
+NAMINGS = ("TopicNameStrategy", "RecordNameStrategy", "TopicRecordNameStrategy")
 ENFORCE, OFF = "enforce", "off"
 
 
@@ -71,6 +72,29 @@ class MemberOptions:
 
 
 @dataclass(frozen=True, slots=True)
+class PropagationOptions:
+    """A registry that the schema is copied to, for clients that ask that one: of a Kafka cluster, say."""
+
+    registry: str = setting("A name of proxy.schemas.registries. Namespaces that an admin assigns have to use one.", "")
+    registry_url: str = setting("Its address, in place of registry. Without both nothing is copied.", "")
+    topics: tuple[str, ...] = setting("The topics whose subjects get the schema.", ())
+    subject_naming: str = setting("How subjects are named.", "TopicNameStrategy", choices=NAMINGS)
+    compatibility: str = setting("Set for these subjects; empty leaves what they have.", "", choices=(
+        "", "none", "backward", "forward", "full"))
+
+    def __post_init__(self) -> None:
+        check(self)
+        if self.registry and self.registry_url:
+            raise ValueError("registry and registry_url are both given: there is one")
+        if self.enabled and not self.topics and self.subject_naming != "RecordNameStrategy":
+            raise ValueError(f"topics is empty: {self.subject_naming} needs them")
+
+    @property
+    def enabled(self) -> bool:
+        return bool(self.registry or self.registry_url)
+
+
+@dataclass(frozen=True, slots=True)
 class SchemaOptions:
     """The schema of a namespace's messages and values. Text never stands here: a schema is named, and fetched."""
 
@@ -94,6 +118,7 @@ class SchemaOptions:
         WARN, choices=(ENFORCE, WARN, OFF))
     trust: TrustOptions = setting("What the schema has to be.", factory=TrustOptions)
     validation: ValidationOptions = setting("When payloads are held against the schema.", factory=ValidationOptions)
+    propagation: PropagationOptions = setting("Where the schema is copied to.", factory=PropagationOptions)
 
     @property
     def enabled(self) -> bool:

@@ -18,12 +18,13 @@ from prism_proxy.envelope.writer import SCHEMA
 from prism_proxy.errors import PrismError
 from prism_proxy.schema.errors import SchemaUnresolved, unresolved
 from prism_proxy.schema.found import ResolvedSchema
+from prism_proxy.schema.propagation import copy
 from prism_proxy.schema.resolver import Resolver
 from prism_proxy.steps.resources import StepResources
 from prism_proxy.steps.validate import errors, governance
 from prism_proxy.steps.validate.options import SchemaOptions
 from prism_proxy.steps.validate.payload import PayloadCheck
-from prism_proxy.steps.validate.places import reference
+from prism_proxy.steps.validate.places import propagation, reference
 from prism_proxy.steps.validate.validation import Counts, ValidatedValues, Validation
 from prism_proxy.telemetry.metrics import Metric, Sample
 from prism_runtime import log
@@ -43,6 +44,8 @@ class SchemaStep:
         self._settings = resources.schemas
         self._resolver: Resolver = resources.lasting("schema", "resolver", lambda: Resolver(resources.schemas))
         self._reference = reference(namespace, options, resources.schemas, assigned=assigned)
+        self._target = propagation(namespace, options, resources.schemas, assigned=assigned)
+        self._copied: ResolvedSchema | None = None
         self._counts: Counts = resources.lasting("schema", namespace, Counts)
         self._following: asyncio.Task[None] | None = None
         self._why = "it was not fetched"
@@ -61,13 +64,14 @@ class SchemaStep:
         """PrismError: the schema cannot be had, or is not what the namespace demands."""
         try:
             await self._look()
+            await self._copy()
         except SchemaUnresolved as error:
             if self._options.validation.config_time or not error.temporary:
                 raise unresolved(self._namespace, error) from error
             self._why = f"{error.place}: {error.why}"
             log.get("prism.schema").warning("a namespace waits for its schema", namespace=self._namespace,
                                             place=error.place, error=error.why)
-        if self.resolved is None or any(place.latest for place in self._reference.places):
+        if self.resolved is None or self._uncopied or any(place.latest for place in self._reference.places):
             self._following = asyncio.create_task(self._follow())
 
     async def close(self) -> None:
@@ -77,6 +81,10 @@ class SchemaStep:
             await asyncio.gather(self._following, return_exceptions=True)
         self._counts.valid += self.native.validated
         self.native.validated = 0
+
+    @property
+    def _uncopied(self) -> bool:
+        return self._target is not None and self._copied is not self.resolved
 
     def require(self) -> None:
         """PrismError while the schema is not there."""
@@ -118,6 +126,24 @@ class SchemaStep:
             raise
         self._counts.resolved("found")
 
+    async def _copy(self) -> None:
+        """Register what is used where other clients look for it. SchemaUnresolved."""
+        if self._target is None or self.resolved is None or self._copied is self.resolved:
+            return
+        copied = self.resolved
+        ids = await copy(copied, self._target, self._resolver.fetcher)
+        self._copied = copied
+        log.get("prism.schema").info("a schema was copied", namespace=self._namespace, version=copied.version,
+                                     registry=self._target.place.url, ids=ids)
+
+    async def _copy_later(self) -> None:
+        """Publishing goes on while the registry does not take the schema."""
+        try:
+            await self._copy()
+        except SchemaUnresolved as error:
+            log.get("prism.schema").warning("a schema is not copied", namespace=self._namespace, reason=error.reason,
+                                            registry=error.place, error=error.why)
+
     def _use(self, resolved: ResolvedSchema) -> None:
         """Make a schema the one of the namespace. PrismError when it is not what the namespace demands."""
         options, before = self._options, self.resolved
@@ -153,11 +179,12 @@ class SchemaStep:
         delay = RETRY_SECONDS
         while True:
             files = all(place.is_file for place in self._reference.places)
-            await asyncio.sleep(delay if self.resolved is None else
+            await asyncio.sleep(delay if self.resolved is None or self._uncopied else
                                 self._settings.cache_ttl if files else self._settings.latest_ttl)
             delay = min(delay * 2, RETRY_MAX_SECONDS)
             try:
                 await self._look()
+                await self._copy_later()
             except SchemaUnresolved as error:
                 self._why = f"{error.place}: {error.why}"
                 self._report(error.reason, self._why)
