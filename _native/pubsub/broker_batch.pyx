@@ -271,12 +271,14 @@ cdef class BrokerStreamHandler(PublishStreamHandler):
             (<BrokerStream>stream.call).plain = not has_certificate(stream)
 
     cdef void on_message(self, ServerStream stream, const uint8_t* data, size_t n) noexcept:
-        if stream.call is not None:
-            (<BrokerStream>stream.call).take(data, n)
+        cdef BrokerStream call = stream.call    # a reference: the stream may drop its own meanwhile
+        if call is not None:
+            call.take(data, n)
 
     cdef void on_end(self, ServerStream stream) noexcept:
-        if stream.call is not None:
-            (<BrokerStream>stream.call).finish_soon()
+        cdef BrokerStream call = stream.call
+        if call is not None:
+            call.finish_soon()
 
 
 # --- PublishBatch ---------------------------------------------------------------------------------------------------
