@@ -24,7 +24,6 @@ from prism_schema_registry.rest.api import Api
 from prism_schema_registry.rest.reply_cache import ReplyCache
 from prism_schema_registry.rest.server import HttpServer, Limits
 from prism_schema_registry.storage.opening import open_store
-from prism_schema_registry.tags import Tags
 
 TLS_RELOAD_SECONDS = 1.0
 _log = log.get("prism.schema_registry")
@@ -66,7 +65,7 @@ class App:
                           for path in (options.token_file, options.read_token_file)))
         address, tls = self._address(access), self._tls()
         store = await open_store(options, self._closing, self._lost)
-        registry = Registry(store, Level(options.compatibility), Tags(options.pii_validation))
+        registry = Registry(store, Level(options.compatibility), options.pii_validation)
         await registry.open()
         cache = ReplyCache(lambda: registry.catalog.revision)
         metrics = Metrics(lambda: cache.hits, partial(_gauges, registry))

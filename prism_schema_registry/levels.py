@@ -14,20 +14,22 @@ from prism_schema_registry.subjects import GLOBAL, Subject
 
 
 class Levels:
-    """`default` is the level where nothing is set."""
+    """`default` is the level where nothing is set, `pii_validation` what is demanded of tags there."""
 
-    def __init__(self, catalog: Catalog, commits: Commits, default: Level) -> None:
+    def __init__(self, catalog: Catalog, commits: Commits, default: Level, pii_validation: str = "off") -> None:
         self._catalog = catalog
         self._commits = commits
-        self._default = Config(default, False)
+        self._default = Config(default, False, pii_validation)
 
     def config(self, scope: Subject) -> Config:
         """What holds for a subject, a context, or everything."""
         found = Config()
         for where in _outwards(scope):
             own = self._catalog.configs.get(where, Config())
-            found = Config(found.level or own.level, found.normalize if found.normalize is not None else own.normalize)
-        return Config(found.level or self._default.level, bool(found.normalize))
+            found = Config(found.level or own.level, found.normalize if found.normalize is not None else own.normalize,
+                           found.pii_validation or own.pii_validation)
+        return Config(found.level or self._default.level, bool(found.normalize),
+                      found.pii_validation or self._default.pii_validation)
 
     def level(self, scope: Subject) -> Level:
         return self.config(scope).level or Level.BACKWARD
@@ -47,7 +49,8 @@ class Levels:
             self.check_writable(scope)
             old = self._catalog.configs.get(scope, Config())
             new = replace(old, level=config.level or old.level,
-                          normalize=config.normalize if config.normalize is not None else old.normalize)
+                          normalize=config.normalize if config.normalize is not None else old.normalize,
+                          pii_validation=config.pii_validation or old.pii_validation)
             if new != old:
                 changes.append(SetConfig(scope, new))
             return new

@@ -82,3 +82,4 @@ class Config:
 
     level: Level | None = None
     normalize: bool | None = None
+    pii_validation: str | None = None  # off, warn or enforce

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from prism_schema import Level, ParsedSchema, SchemaKind
-from prism_schema_registry import compatibility
+from prism_schema_registry import compatibility, tags
 from prism_schema_registry.catalog import Catalog
 from prism_schema_registry.changes import AddSchema, Change, LastId, PutVersion, SetConfig
 from prism_schema_registry.commits import Commits
@@ -28,7 +28,6 @@ from prism_schema_registry.parsing import Parser, fingerprint
 from prism_schema_registry.references import pinned
 from prism_schema_registry.storage.contract import Store
 from prism_schema_registry.subjects import Subject
-from prism_schema_registry.tags import Tags
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,12 +43,11 @@ class Rules:
 class Registry:
     """One registry over one store. `open` it first."""
 
-    def __init__(self, store: Store, default_level: Level = Level.BACKWARD, tags: Tags | None = None) -> None:
+    def __init__(self, store: Store, default_level: Level = Level.BACKWARD, pii_validation: str = "off") -> None:
         self.catalog = Catalog()
         self.commits = Commits(store, self.catalog)
-        self.levels = Levels(self.catalog, self.commits, default_level)
+        self.levels = Levels(self.catalog, self.commits, default_level, pii_validation)
         self.parser = Parser(self.catalog)
-        self._tags = tags or Tags()
         self.deletion = Deletion(self.catalog, self.commits, self.levels)
 
     async def open(self) -> None:
@@ -121,7 +119,7 @@ class Registry:
             versions = self.catalog.versions(subject)
             found = self._same(versions, parsed, draft)
             if found is None and self.levels.mode(subject) is not Mode.IMPORT:
-                self._tags.check(subject, parsed)
+                tags.check(subject, parsed, self.levels.config(subject).pii_validation)
                 level = rules.level or self.levels.level(subject)
                 verdict = await compatibility.check(
                     self.parser, parsed, versions, level, implicit_required=rules.implicit_required)

@@ -28,8 +28,11 @@ from prism_proxy.errors import PrismError, StatusCode, invalid
 from prism_proxy.models.messages import (
     DEAD_LETTER_SUFFIX,
     ERROR_HEADER,
+    NAMESPACE_HEADER,
     RETRIES_HEADER,
     SOURCE_HEADER,
+    TOPIC_HEADER,
+    VERSION_HEADER,
     Carrier,
     StoredMessage,
     Traits,
@@ -39,10 +42,7 @@ from prism_proxy.slots.chain import Chain
 from prism_proxy.slots.composition import Surroundings
 from prism_runtime import log
 
-VERSION_HEADER = "prism-envelope-version"
 ID_HEADER = "prism-message-id"
-TOPIC_HEADER = "prism-topic"
-NAMESPACE_HEADER = "prism-namespace"
 PUBLISHER_HEADER = "prism-publisher-id"
 ENCRYPTION_HEADER = "prism-encryption"
 NOTE_PREFIX = "prism-note-"

@@ -16,6 +16,9 @@ if TYPE_CHECKING:  # errors bring grpc, which a supervisor of workers does witho
 
 DEDUPLICATION_SECONDS = 120.0
 MAX_BATCH = 10_000
+VERSION_HEADER = "prism-envelope-version"
+TOPIC_HEADER = "prism-topic"
+NAMESPACE_HEADER = "prism-namespace"
 DEAD_LETTER_SUFFIX = ".dlq"
 # headers that a driver adds to what it moves to the dead letters; nothing else of the message changes
 SOURCE_HEADER = "x-dlq-source"  # the queue or stream it comes from

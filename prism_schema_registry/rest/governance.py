@@ -8,6 +8,7 @@ from prism_schema_registry.errors import malformed
 from prism_schema_registry.model import Config
 from prism_schema_registry.rest import shapes
 from prism_schema_registry.rest.call import Call
+from prism_schema_registry.tags import VALIDATIONS
 
 
 async def config(call: Call) -> dict[str, Any]:
@@ -20,9 +21,12 @@ async def set_config(call: Call) -> dict[str, Any]:
     level, normalize = call.level(), call.json().get("normalize")
     if normalize is not None and not isinstance(normalize, bool):
         raise malformed("normalize must be true or false")
-    scope = call.scope()
-    await call.registry.levels.set_config(scope, Config(level, normalize))
-    return shapes.config(Config(level, normalize), "compatibility")
+    tags = call.json().get("piiValidation")
+    if tags is not None and tags not in VALIDATIONS:
+        raise malformed("piiValidation must be off, warn or enforce")
+    wanted = Config(level, normalize, tags)
+    await call.registry.levels.set_config(call.scope(), wanted)
+    return shapes.config(wanted, "compatibility")
 
 
 async def delete_config(call: Call) -> dict[str, Any]:

@@ -34,6 +34,8 @@ def config(found: Config, name: str = "compatibilityLevel") -> dict[str, Any]:
     shown: dict[str, Any] = {name: found.level.value} if found.level else {}
     if found.normalize:
         shown["normalize"] = True
+    if found.pii_validation not in (None, "off"):
+        shown["piiValidation"] = found.pii_validation
     return shown
 
 

@@ -67,9 +67,10 @@ def _schema(row: Any) -> Schema:
 def _settings(row: Any) -> list[Change]:
     scope = Subject(row.context, row.subject)
     found: list[Change] = []
-    if row.level is not None or row.normalize is not None:
+    if row.level is not None or row.normalize is not None or row.pii_validation is not None:
         level = Level(row.level) if row.level is not None else None
-        found.append(SetConfig(scope, Config(level, bool(row.normalize) if row.normalize is not None else None)))
+        found.append(SetConfig(scope, Config(
+            level, bool(row.normalize) if row.normalize is not None else None, row.pii_validation)))
     if row.mode is not None:
         found.append(SetMode(scope, Mode(row.mode)))
     return found
@@ -99,7 +100,7 @@ async def _store(connection: AsyncConnection, change: Change) -> None:
         case SetConfig(scope, config):
             config = config or Config()
             await _put_setting(connection, scope, level=config.level.value if config.level else None,
-                               normalize=config.normalize)
+                               normalize=config.normalize, pii_validation=config.pii_validation)
         case SetMode(scope, mode):
             await _put_setting(connection, scope, mode=mode.value if mode else None)
 

@@ -26,7 +26,7 @@ from sqlalchemy.dialects.postgresql import JSONB
 
 from prism_runtime.storage.engine import Layout
 
-LATEST = 1  # of migrations/versions
+LATEST = 2  # of migrations/versions
 metadata = MetaData()
 Json = JSON().with_variant(JSONB(), "postgresql")
 
@@ -61,6 +61,7 @@ settings = Table(  # of a subject, of a context (subject ''), of everything (con
     Column("level", Text),
     Column("normalize", Boolean),
     Column("mode", Text),
+    Column("pii_validation", Text),
 )
 
 counters = Table(  # `id`: the largest that was ever given

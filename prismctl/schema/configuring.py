@@ -1,4 +1,5 @@
-"""`prismctl schema config`: the compatibility level of a topic, of a namespace, or of everything."""
+"""`prismctl schema config`: the compatibility level of a topic, of a namespace, or of everything, and whether personal
+data need tags there."""
 
 from __future__ import annotations
 
@@ -17,6 +18,8 @@ def config(
     topic: Annotated[str, typer.Option("--topic", help="of this topic; else of the namespace, or everything")] = "",
     compatibility: Annotated[str, typer.Option(help="set it: none, backward, forward, full, or one of them with "
                                                     "_transitive")] = "",
+    pii_validation: Annotated[str, typer.Option(help="what becomes of fields that look like personal data and have no "
+                                                     "tag: off, warn, enforce")] = "",
     unset: Annotated[bool, typer.Option("--unset", help="remove what is set, so that what is above holds")] = False,
     output: Output = Form.AUTO,
 ) -> None:
@@ -27,10 +30,12 @@ def config(
     try:
         if unset:
             registry.call("DELETE", path)
-        elif compatibility:
-            registry.call("PUT", path, {"compatibility": compatibility})
+        elif compatibility or pii_validation:
+            wanted = {"compatibility": compatibility, "piiValidation": pii_validation}
+            registry.call("PUT", path, {name: value for name, value in wanted.items() if value})
         found = registry.record(f"{path}?defaultToGlobal=true", ("compatibilityLevel",))
     except RegistryError as error:
         raise fail(str(error)) from None
-    print_answer(output, found, ("LEVEL", "NORMALIZE"), [
-        (found["compatibilityLevel"], str(found.get("normalize", False)).lower())])
+    print_answer(output, found, ("LEVEL", "NORMALIZE", "PII"), [
+        (found["compatibilityLevel"], str(found.get("normalize", False)).lower(),
+         found.get("piiValidation", "off"))])

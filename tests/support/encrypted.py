@@ -26,8 +26,8 @@ from prism_proxy.contracts.steps import PassingMessage
 from prism_proxy.crypto.algorithms import ALGORITHMS, algorithm
 from prism_proxy.envelope.parts import Security
 from prism_proxy.envelope.writer import EnvelopeWriter
-from prism_proxy.models.framing import ENCRYPTION_HEADER, ID_HEADER, TOPIC_HEADER
-from prism_proxy.models.messages import Carrier, StoredMessage
+from prism_proxy.models.framing import ENCRYPTION_HEADER, ID_HEADER
+from prism_proxy.models.messages import TOPIC_HEADER, Carrier, StoredMessage
 from prism_proxy.namespaces.activator import Activator
 from prism_proxy.namespaces.model import NamespaceConfig
 from prism_proxy.namespaces.snapshot import Namespaces

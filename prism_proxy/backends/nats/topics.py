@@ -113,7 +113,7 @@ class Subjects:
         from prism_proxy._native.envelope.codec import Writer
         from prism_proxy._native.pubsub.nats import NatsPublisher, NatsTopic
         from prism_proxy.models import names
-        from prism_proxy.models.framing import NAMESPACE_HEADER, TOPIC_HEADER, VERSION_HEADER
+        from prism_proxy.models.messages import NAMESPACE_HEADER, TOPIC_HEADER, VERSION_HEADER
 
         def topic(name: str) -> list[NatsTopic]:
             name = names.topic(name)

@@ -62,3 +62,22 @@ async def test_where_it_is_not_enforced_it_is_registered(
     async with serving(validation) as rest:
         assert (await post(rest, "users-value", FORMATS["AVRO"][0], "AVRO"))[0] == 200
     assert sum("fields to look at" in record.getMessage() for record in caplog.records) == lines
+
+
+async def test_a_subject_or_a_namespace_demands_more_or_less_than_the_registry() -> None:
+    """The nearest setting holds: of the subject, its context, everything, the registry's own."""
+    untagged = FORMATS["AVRO"][0]
+    async with serving("enforce") as rest:
+        assert (await rest.put("/config/lax-value", {"piiValidation": "off"}))[0] == 200
+        assert (await post(rest, "lax-value", untagged, "AVRO"))[0] == 200
+        assert (await post(rest, "other-value", untagged, "AVRO"))[1]["error_code"] == 42210
+        status, body = await rest.put("/config/lax-value", {"piiValidation": "maybe"})
+        assert (status, body["message"]) == (422, "piiValidation must be off, warn or enforce")
+    async with serving("off") as rest:
+        await rest.put("/config/:.shop:", {"piiValidation": "enforce"})
+        assert (await rest.get("/config/:.shop:?defaultToGlobal=true"))[1] == {
+            "compatibilityLevel": "BACKWARD", "piiValidation": "enforce"}
+        assert (await post(rest, ":.shop:users-value", untagged, "AVRO"))[1]["error_code"] == 42210
+        assert (await post(rest, "users-value", untagged, "AVRO"))[0] == 200
+        await rest.put("/config/:.shop:users-value", {"compatibility": "NONE"})  # the tags are still the context's
+        assert (await post(rest, ":.shop:users-value", untagged, "AVRO"))[1]["error_code"] == 42210
