@@ -485,3 +485,17 @@ async def test_a_subscription_hears_once_of_deprecated_fields(
         call = await subscribed(served, "t")
         assert "x-prism-schema-deprecated" not in dict(await call.initial_metadata())
         call.cancel()
+
+
+@pytest.mark.parametrize("kind", ["JSON", "PROTOBUF"])
+async def test_mismatches_and_durations_are_metrics(schemas: SchemaServer, kind: str) -> None:
+    good, without, wrong = payloads(kind)
+    async with declared(MEMORY, options(schemas, kind)) as served:
+        await served.client.put("q", good)
+        for payload in (without, without, wrong):
+            await refusal(served.client.put("q", payload))
+        found = {each.name: list(each.samples) for each in served.route.chain.metrics()}
+        assert {dict(sample.labels)["error_type"]: sample.value
+                for sample in found["prism_publish_schema_mismatch_total"]} == {"missing": 2, "type": 1}
+        assert {dict(each.labels)["result"]: each.counts[-1]
+                for each in found["prism_publish_schema_validation_duration_seconds"]} == {"valid": 1, "violated": 3}

@@ -26,7 +26,7 @@ from prism_proxy.steps.validate.options import SchemaOptions
 from prism_proxy.steps.validate.payload import PayloadCheck
 from prism_proxy.steps.validate.places import propagation, reference
 from prism_proxy.steps.validate.validation import Counts, ValidatedValues, Validation
-from prism_proxy.telemetry.metrics import Metric, Sample
+from prism_proxy.telemetry.metrics import Metric, Sample, histogram
 from prism_runtime import log
 from prism_schema import Level
 from prism_schema import check as compatibility
@@ -103,6 +103,12 @@ class SchemaStep:
         yield Metric("prism_schema_validated_total", "counter", "Payloads by what validation made of them.", [
             Sample((*label, ("result", result)), float(count))
             for result, count in self._counts.results(self.native.validated).items()])
+        yield Metric("prism_publish_schema_mismatch_total", "counter", "Violations, by what was wrong first.", [
+            Sample((*label, ("error_type", kind)), float(count))
+            for kind, count in self._counts.mismatches.items()])
+        yield histogram("prism_publish_schema_validation_duration_seconds",
+                        "Of validations that native publishing did not make.", (
+                            ((*label, ("result", result)), found) for result, found in self._counts.durations.items()))
         yield Metric("prism_schema_resolutions_total", "counter", "Looks for the schema of a namespace, by outcome.", [
             Sample((*label, ("result", result)), float(count)) for result, count in self._counts.resolutions.items()])
         yield Metric("prism_schema_assertion_failures_total", "counter",

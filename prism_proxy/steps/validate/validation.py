@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import random
+import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+from prism_proxy._native.grpc.metrics import Histogram
 from prism_proxy.contracts.steps import Offloaded
 from prism_proxy.steps.validate import errors
 from prism_proxy.steps.validate.options import DEAD_LETTER, REJECT, ValidationOptions
@@ -17,6 +19,8 @@ if TYPE_CHECKING:
     from prism_proxy.steps.validate.payload import PayloadCheck
     from prism_schema import Violation
 
+NOTHING = "nothing"  # what validators say of a field that is not there
+
 
 class Counts:
     """What outlives a configuration change."""
@@ -24,10 +28,17 @@ class Counts:
     def __init__(self) -> None:
         self.valid = self.violated = self.unvalidated = self.skipped = self.assertions = 0
         self.resolutions: dict[str, int] = {}
+        self.mismatches: dict[str, int] = {}
+        self.durations = {"valid": Histogram(), "violated": Histogram()}
 
     def resolved(self, result: str) -> None:
         """The schema was looked for: `found`, or the reason why not."""
         self.resolutions[result] = self.resolutions.get(result, 0) + 1
+
+    def mismatched(self, found: list[Violation]) -> None:
+        """By what is wrong first: a field that is `missing`, or a value of another `type`."""
+        kind = "missing" if found[0].actual == NOTHING else "type"
+        self.mismatches[kind] = self.mismatches.get(kind, 0) + 1
 
     def results(self, native: int = 0) -> dict[str, int]:
         """`native` are those that native code found valid."""
@@ -78,9 +89,12 @@ class Validation:
         if self._rate < 1 and random.random() >= self._rate:
             self._counts.skipped += 1
             return []
+        began = time.perf_counter_ns()
         found = check(payload)
+        self._counts.durations["violated" if found else "valid"].observe_ns(time.perf_counter_ns() - began)
         if found:
             self._counts.violated += 1
+            self._counts.mismatched(found)
         else:
             self._counts.valid += 1
         return found
