@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import time
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
@@ -25,7 +26,9 @@ OPTIONS = [("grpc.initial_reconnect_backoff_ms", 50), ("grpc.min_reconnect_backo
            ("grpc.use_local_subchannel_pool", 1)]
 NOBODY = "failed to connect"  # what gRPC says of a call that reached no proxy
 RETRY_S = 0.02
+STANDSTILL_S = 10.0  # with nothing new, while messages are missing
 LANES = 3
+ACKS = 20  # of a group's member, at once
 TOPIC, STREAM, QUEUE, NAME = "orders", "log", "jobs", "billing"
 
 
@@ -49,7 +52,7 @@ class MessageLedger:
         self._next_offset = 0
         self.member: set[bytes] = set()
         self.durable: set[bytes] = set()
-        self.consumed: list[bytes] = []
+        self.consumed: set[bytes] = set()
 
     async def __aenter__(self) -> MessageLedger:
         async with self._messaging() as messaging:
@@ -81,23 +84,28 @@ class MessageLedger:
         """Publishers stop, and everybody has had what was acknowledged; AssertionError names what is missing."""
         self._over.set()
         await asyncio.gather(*self._producers)
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(15):
-                while self.missing():
-                    self._raise()
-                    await asyncio.sleep(0.02)
-        assert not self.missing()
+        arrived, since = self._arrived(), time.monotonic()
+        while self.missing() and time.monotonic() - since < STANDSTILL_S:
+            self._raise()
+            await asyncio.sleep(0.02)
+            if self._arrived() > arrived:
+                arrived, since = self._arrived(), time.monotonic()
+        missing = self.missing()
+        assert not missing, (self._namespace, self._arrived(), missing)
         for lane in range(LANES):
             numbers = [int(value.split(b".")[1]) for value in self.read if value.startswith(b"%d." % lane)]
             assert numbers == sorted(set(numbers)), "a read that resumed repeats or reorders"
+
+    def _arrived(self) -> tuple[int, ...]:
+        return len(self.read), len(self.member), len(self.durable), len(self.consumed)
 
     def missing(self) -> dict[str, list[bytes]]:
         """Acknowledged, and not with its reader."""
         found = {"read": self.acknowledged["stream"] - set(self.read),
                  "member": self.acknowledged["stream"] - self.member,
                  "durable": self.acknowledged["topic"] - self.durable,
-                 "consumed": self.acknowledged["queue"] - set(self.consumed)}
-        return {kind: sorted(values)[:10] for kind, values in found.items() if values}
+                 "consumed": self.acknowledged["queue"] - self.consumed}
+        return {f"{len(values)} {kind}": sorted(values)[:10] for kind, values in found.items() if values}
 
     def _raise(self) -> None:
         for task in self._tasks:
@@ -193,10 +201,18 @@ class MessageLedger:
         await self._again("stream_basic", "Read", take, stream=STREAM, follow=True)
 
     async def _share(self) -> None:
+        """Several acknowledgements are on their way at once."""
+        acks: set[asyncio.Task[Any]] = set()
+
         async def take(messaging: Messaging, record: Any) -> None:
             self.member.add(record.value)
-            await self._call(messaging, "stream_consumer_groups", "Ack", stream=STREAM, group=NAME,
-                             partition=record.partition, offsets=[record.offset])
+            ack = asyncio.create_task(self._call(
+                messaging, "stream_consumer_groups", "Ack", stream=STREAM, group=NAME, partition=record.partition,
+                offsets=[record.offset]))
+            acks.add(ack)
+            ack.add_done_callback(acks.discard)
+            if len(acks) >= ACKS:
+                await asyncio.wait(acks, return_when=asyncio.FIRST_COMPLETED)
 
         await self._again("stream_consumer_groups", "JoinConsumerGroup", take, stream=STREAM, group=NAME,
                           consumer_id="one")
@@ -218,7 +234,7 @@ class MessageLedger:
                 reply = await self._call(messaging, "queue_visibility", "DequeueWithTimeout", queue=QUEUE,
                                          max_messages=20, visibility_seconds=2, wait_ms=500)
                 for message in reply.messages:
-                    self.consumed.append(message.payload)
+                    self.consumed.add(message.payload)
                     with contextlib.suppress(grpc.aio.AioRpcError):  # it comes again
                         await self._open(messaging, "queue_visibility", "Release", queue=QUEUE,
                                          receipt=message.receipt, delete=True)
