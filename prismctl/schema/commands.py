@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from prismctl.schema import checking, configuring, generating, publishing, reading
+from prismctl.schema import checking, configuring, deprecating, generating, publishing, reading
 from prismctl.schema.options import make_registry
 
 schema = typer.Typer(help="Schemas of topics: register, read and check them.", no_args_is_help=True)
@@ -33,5 +33,6 @@ schema.command("diff")(reading.diff)
 schema.command("check")(checking.check)
 schema.command("validate")(checking.validate)
 schema.command("audit")(checking.audit)
+schema.command("deprecation-report")(deprecating.deprecation_report)
 schema.command("config")(configuring.config)
 schema.command("codegen")(generating.codegen)

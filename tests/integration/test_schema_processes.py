@@ -4,7 +4,9 @@ proxy that validates by it, to deserialisers on the other side."""
 from __future__ import annotations
 
 import asyncio
+import importlib.util
 import json
+import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -19,6 +21,7 @@ from confluent_kafka.schema_registry.protobuf import ProtobufDeserializer, Proto
 from confluent_kafka.serialization import MessageField, SerializationContext
 
 from prism import control_plane_pb2 as control
+from prism.interfaces.pubsub import pubsub_basic_pb2 as pubsub
 from tests.services.proxy import ProxyProcess
 from tests.services.schema_registry import registry_process
 from tests.support.encrypted import Client
@@ -89,3 +92,37 @@ async def test_a_proxy_does_not_start_without_its_schema(registry: str, tmp_path
             pass
     assert "SCHEMA_NOT_FOUND" in str(caught.value)
     assert f"{registry}/subjects/orders-value/versions/latest" in str(caught.value)
+
+
+async def test_from_the_command_line_to_a_typed_message(registry: str, tmp_path: Path) -> None:
+    """Register by command, publish, subscribe with an assertion, read by generated code; what violates is refused, and
+    who expects another version too."""
+    async def prismctl(*words: str) -> str:
+        process = await asyncio.create_subprocess_exec(
+            sys.executable, "-m", "prismctl", "schema", "--registry", registry, *words, stdout=asyncio.subprocess.PIPE)
+        output, _ = await process.communicate()
+        assert process.returncode == 0
+        return output.decode()
+
+    for version, text in enumerate((JSON, JSON.replace('"Order"', '"Order", "description": "more"')), 1):
+        (tmp_path / "order.json").write_text(text)
+        assert f"v{version}" in await prismctl("register", "--file", str(tmp_path / "order.json"), "--topic", "orders")
+    path = (await prismctl("codegen", "--topic", "orders", "--output", str(tmp_path))).strip()
+    spec = importlib.util.spec_from_file_location("typed_orders", path)
+    assert spec is not None
+    assert spec.loader is not None
+    typed = sys.modules["typed_orders"] = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(typed)
+    async with proxy(tmp_path, registry) as served:
+        call = served.subscribing(pubsub.SubscribeRequest(topic="orders", options={"expected_version": "v1"}))
+        with pytest.raises(grpc.aio.AioRpcError, match="expects v1"):
+            await call.read()
+        call = served.subscribing(pubsub.SubscribeRequest(topic="orders", options={"expected_version": "v2"}))
+        await call.initial_metadata()
+        order = typed.Order(id="7", total=1.5)
+        await served.publish("orders", order.encode())
+        with pytest.raises(grpc.aio.AioRpcError, match=r"total"):
+            await served.publish("orders", b'{"id": "7"}')
+        async with asyncio.timeout(10):
+            assert typed.Order.decode((await call.read()).payload) == order
+        call.cancel()

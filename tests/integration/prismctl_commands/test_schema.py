@@ -125,6 +125,16 @@ async def test_audit_fails_where_what_looks_like_personal_data_has_no_tag(run: R
     assert (code, [(row["field"], row["kind"]) for row in json.loads(output)]) == (1, [("userEmail", "untagged")])
 
 
+async def test_the_report_has_field_date_and_reason(run: Run, file: Any) -> None:
+    schema = {"type": "record", "name": "M", "fields": [
+        {"name": "status", "type": "string", "deprecated": "2025-12-31", "deprecated_reason": "read state"},
+        {"name": "state", "type": "string"}]}
+    await register(run, file(json.dumps(schema), "m.avsc"))
+    code, output, errors = await run("schema", "deprecation-report", "--namespace", "shop", "--topic", "orders")
+    assert (code, json.loads(output)) == (0, [{"topic": "orders", "version": "v1", "field": "status",
+                                               "since": "2025-12-31", "reason": "read state"}]), errors
+
+
 async def test_check_of_a_consumers_schema(run: Run, file: Any) -> None:
     await register(run, file(V1))
     topic = ("--topic", "orders", "--namespace", "shop")
