@@ -3,8 +3,8 @@
     python -m benchmarks.payloads [http://ACCESS:SECRET@HOST:PORT] [--mib 1024] [--chunk-kib 512] [--rounds 50]
     python -m benchmarks.payloads FOLDER ...
 
-Without a place an S3 server is started. CPU is that of the proxy's process alone, read from the kernel; memory is its
-growth during the stream.
+Without a place an S3 server is started. After the streams obstore alone puts and gets as many bytes there. CPU is that
+of the proxy's process alone, read from the kernel; memory is its growth during the stream.
 """
 
 from __future__ import annotations
@@ -21,8 +21,10 @@ from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
 import grpc
+import obstore
+from obstore.store import LocalStore
 
-from benchmarks.object_streams import settings
+from benchmarks.object_streams import settings, source
 from benchmarks.s3 import s3
 from prism.interfaces.payload import payload_pb2 as pb
 from prism.interfaces.payload import payload_pb2_grpc as rpc
@@ -81,7 +83,23 @@ class Watched:
                                       (most - before) / MIB)
 
 
-async def streams(proxy: ProxyProcess, channel: grpc.aio.Channel, mib: int, chunk: int) -> None:
+async def alone(place: str, mib: int) -> tuple[float, float]:
+    """Seconds a GiB to put and to get an object by obstore alone, as fast as its client goes."""
+    if "://" in place:
+        client: Any = S3Store(settings(place)).client(BUCKET)
+    else:
+        client = LocalStore(Path(place, "alone"), mkdir=True)
+    began = time.monotonic()
+    await obstore.put_async(client, "alone", source(mib), chunk_size=8 * MIB, max_concurrency=3)
+    put = time.monotonic()
+    async for _ in (await obstore.get_async(client, "alone")).stream(MIB):
+        pass
+    got = time.monotonic()
+    await obstore.delete_async(client, "alone")
+    return (put - began) * 1024 / mib, (got - put) * 1024 / mib
+
+
+async def streams(proxy: ProxyProcess, channel: grpc.aio.Channel, place: str, mib: int, chunk: int) -> None:
     stub, watched, block = rpc.PayloadInterfaceStub(channel), Watched(proxy), os.urandom(chunk)
 
     async def pieces(count: int) -> AsyncIterator[pb.PublishPayloadRequest]:
@@ -95,8 +113,10 @@ async def streams(proxy: ProxyProcess, channel: grpc.aio.Channel, mib: int, chun
     for size in (64 * MIB, mib * MIB):  # the first one warms up
         sent, publish = await watched.cost(stub.Publish(pieces(size // chunk)), size)
         _, read = await watched.cost(fetch(sent.claim_id), size)
-    for name, cost in (("publish", publish), ("fetch", read)):
-        print(f"{name}: {1 / cost.wall * 1024:.0f} MiB/s, {cost.cpu:.2f} CPU s/GiB, memory + {cost.growth:.0f} MiB")
+        put, got = await alone(place, size // MIB)
+    for name, cost, direct in (("publish", publish, put), ("fetch", read, got)):
+        print(f"{name}: {1 / cost.wall * 1024:.0f} MiB/s, {direct / cost.wall:.0%} of obstore alone, "
+              f"{cost.cpu:.2f} CPU s/GiB, memory + {cost.growth:.0f} MiB")
 
 
 async def messages(channel: grpc.aio.Channel, store: ObjectStore, rounds: int) -> None:
@@ -129,7 +149,7 @@ async def measure(place: str, file: str, mib: int, chunk: int, rounds: int) -> N
     async with (
         ProxyProcess(*anywhere) as proxy, grpc.aio.insecure_channel(proxy.address, options=LARGE) as channel,
     ):
-        await streams(proxy, channel, mib, chunk)
+        await streams(proxy, channel, place, mib, chunk)
         await messages(channel, bare(place), rounds)
 
 
