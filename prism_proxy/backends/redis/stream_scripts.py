@@ -111,10 +111,10 @@ local function again(id)
     redis.call('XCLAIM', stream, group, '-', 0, id, 'JUSTID')
     redis.call('ZADD', open, text(now + 10000), id)
     table.insert(dead, {id, record[2], pending[4], 'it was not acknowledged'})
-  elseif room > 0 then
+  elseif room > 0 or pending[2] == consumer then  -- its own have their room: a member that died left them to itself
     redis.call('XCLAIM', stream, group, consumer, 0, id)
     table.insert(found, {id, record[2], pending[4] + 1})
-    room = room - 1
+    if pending[2] ~= consumer then room = room - 1 end
   else
     redis.call('ZADD', open, text(now), id)
   end
