@@ -323,7 +323,7 @@ async def test_many_uploads_at_once_stay_within_the_buffers(objects: SlotConfig,
 namespaces:
   default:
     backends: {{store: {{driver: memstore}}, object_store: {{driver: {objects.driver}, config: {{{settings}}}}}}}
-    claim_check: {{enabled: true, bucket: {BUCKET}}}
+    claim_check: {{enabled: true, bucket: many-uploads}}
 """)
     async with (
         ProxyProcess("--config", str(file), "--listen", "127.0.0.1:0", "--metrics-listen", "127.0.0.1:0") as proxy,

@@ -124,12 +124,13 @@ class Claims:
         """Publish a payload in pieces."""
         stub: Any = payload_pb2_grpc.PayloadInterfaceStub(self.channel)  # type: ignore[no-untyped-call]
 
-        async def requests() -> AsyncIterator[Any]:
-            yield payload_pb2.PublishPayloadRequest(head=payload_pb2.PayloadHead(**head))
+        call = stub.Publish(metadata=_to(name))
+        with contextlib.suppress(grpc.aio.AioRpcError, asyncio.InvalidStateError):  # it is over: its status says why
+            await call.write(payload_pb2.PublishPayloadRequest(head=payload_pb2.PayloadHead(**head)))
             for chunk in chunks:
-                yield payload_pb2.PublishPayloadRequest(chunk=chunk)
-
-        return await stub.Publish(requests(), metadata=_to(name))
+                await call.write(payload_pb2.PublishPayloadRequest(chunk=chunk))
+            await call.done_writing()
+        return await call
 
     def fetch(self, name: str = DEFAULT, **request: Any) -> Any:
         stub: Any = payload_pb2_grpc.PayloadInterfaceStub(self.channel)  # type: ignore[no-untyped-call]
