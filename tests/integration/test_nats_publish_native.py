@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import signal
 from collections.abc import AsyncIterator, Iterator, Sequence
+from pathlib import Path
 from typing import Any
 
 import grpc
@@ -173,15 +175,19 @@ async def test_a_call_that_nobody_waits_for_ends_with_its_deadline(server: NatsS
     async with NatsServer() as still, serving(native=True, **over(still.url)) as side:
         await side.publish(PLAIN)
         assert still.process is not None
-        still.process.send_signal(19)  # SIGSTOP
+        still.process.send_signal(signal.SIGSTOP)
         try:
+            stat = Path(f"/proc/{still.process.pid}/stat")
+            while stat.read_text().rpartition(")")[2].split()[0] != "T":
+                await asyncio.sleep(0.01)
+            await asyncio.sleep(0.05)  # its other threads
             publishing: Any = side.channel.unary_unary(
                 "/prism.interfaces.pubsub.PubSubBasicInterface/Publish", None, basic.PublishResponse.FromString)
             with pytest.raises(grpc.aio.AioRpcError) as caught:
                 await publishing(PLAIN, timeout=0.3)
             assert caught.value.code() is grpc.StatusCode.DEADLINE_EXCEEDED
         finally:
-            still.process.send_signal(18)  # SIGCONT
+            still.process.send_signal(signal.SIGCONT)
         assert (await asyncio.wait_for(side.publish(PLAIN), 5)).success
 
 
