@@ -24,7 +24,7 @@ async def test_streams_cost_about_what_obstore_costs_and_are_flat(s3: S3Server) 
     runs = await compare(object_streams.settings(url(s3)), 64, 2)
     for name in ("put", "get"):
         ours, alone = (min(run.cpu for run in runs if run.name == each) for each in (name, f"{name}, obstore alone"))
-        assert ours < 2 * alone, runs  # 1.1 to 1.4 on a quiet machine; CPU of 64 MiB is a fraction of a second
+        assert ours < 2 * alone, runs  # of a fraction of a second: a busy machine blurs it
     assert max(run.growth for run in runs[4:]) < 48  # 64 MiB went through
 
 
